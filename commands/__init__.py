@@ -1,0 +1,1 @@
+"""The `polymine` command line."""

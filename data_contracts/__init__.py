@@ -1,0 +1,1 @@
+"""What travels between the stages: table schemas, references, manifests, settings, errors."""

@@ -1,0 +1,69 @@
+"""References and manifests: what tasks hand to each other instead of frames."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import xxhash
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_json
+
+
+@dataclass(frozen=True)
+class DatasetRef:
+    """A finished dataset: a folder with shards and a manifest.
+
+    Args:
+        path: the folder.
+        contract: name of the table schema its rows obey.
+        rows: how many there are.
+        fingerprint: of everything the content depends on; equal fingerprints, equal content.
+        reused: whether this run found it instead of making it.
+    """
+
+    path: str
+    contract: str
+    rows: int
+    fingerprint: str
+    reused: bool = False
+
+
+class Shard(BaseModel):
+    """One file of a dataset with its row count and checksum (xxh3, 128 bit)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    rows: int
+    checksum: str
+
+
+class Manifest(BaseModel):
+    """The last file written into a dataset's folder; without it there is no dataset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    contract: str
+    fingerprint: str
+    rows: int
+    shards: tuple[Shard, ...]
+    inputs: dict[str, str] = {}
+    info: dict[str, Any] = {}
+
+
+def fingerprint(**parts: Any) -> str:
+    """Hash named parts (settings, versions, other fingerprints) into 32 hex digits.
+
+    Order of the names does not matter; order inside lists does.
+    """
+    return xxhash.xxh3_128_hexdigest(_canonical(parts))
+
+
+def _canonical(value: Any) -> bytes:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    if isinstance(value, dict):
+        pairs = (to_json(str(key)) + b":" + _canonical(value[key]) for key in sorted(value))
+        return b"{" + b",".join(pairs) + b"}"
+    if isinstance(value, (list, tuple)):
+        return b"[" + b",".join(map(_canonical, value)) + b"]"
+    return to_json(value)

@@ -1,0 +1,201 @@
+"""Schemas of every table that enters, leaves or travels between the stages.
+
+A schema says what a row must be; `polymine` takes and returns frames of these shapes and
+`tasks` check them at every border. Scores: higher is better, everywhere.
+"""
+
+from functools import cache
+from typing import Literal
+
+import dataframely as dy
+import polars as pl
+
+Verdict = Literal["negative", "excluded", "promoted"]
+VERDICTS: tuple[Verdict, ...] = ("negative", "excluded", "promoted")
+
+
+def _has_text(column: str) -> pl.Expr:
+    return pl.col(column).str.strip_chars().str.len_chars() > 0
+
+
+class Documents(dy.Schema):
+    """The corpus. `group_id` is shared by translations and copies of one text."""
+
+    doc_id = dy.String(primary_key=True, min_length=1)
+    text = dy.String(nullable=False)
+    title = dy.String(nullable=True)
+    language = dy.String(nullable=False, min_length=2)
+    group_id = dy.String(nullable=True)
+
+    @dy.rule()
+    def text_is_not_empty(cls) -> pl.Expr:
+        return _has_text("text")
+
+
+class Queries(dy.Schema):
+    """The queries (anchors). Queries of one `group_id` ask the same thing."""
+
+    query_id = dy.String(primary_key=True, min_length=1)
+    text = dy.String(nullable=False)
+    language = dy.String(nullable=False, min_length=2)
+    group_id = dy.String(nullable=True)
+
+    @dy.rule()
+    def text_is_not_empty(cls) -> pl.Expr:
+        return _has_text("text")
+
+
+class Judgments(dy.Schema):
+    """Known relevance: above 0 relevant, 0 judged not relevant."""
+
+    query_id = dy.String(primary_key=True, min_length=1)
+    doc_id = dy.String(primary_key=True, min_length=1)
+    relevance = dy.Int8(nullable=False, min=0)
+
+
+class Closure(dy.Schema):
+    """What may never be a negative of a query, and why: the known-positive closure.
+
+    `positive`: judged relevant; `copy`: same normalised text as a positive; `near_copy`: close
+    to the wording of one; `same_group`: a translation or copy by `group_id`; `equals_query`:
+    the text of the query itself; `judged_query_group`: relevant to a query of the same group.
+    """
+
+    query_id = dy.String(primary_key=True)
+    doc_id = dy.String(primary_key=True)
+    reason = dy.Enum(
+        ["positive", "copy", "near_copy", "same_group", "equals_query", "judged_query_group"],
+        nullable=False,
+    )
+
+
+class Rankings(dy.Schema):
+    """Candidates of one teacher; rank 1 is its best."""
+
+    query_id = dy.String(primary_key=True)
+    doc_id = dy.String(primary_key=True)
+    teacher = dy.String(nullable=False)
+    rank = dy.UInt32(nullable=False, min=1)
+    score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
+
+
+class PairScores(dy.Schema):
+    """Logits a validator gave to (query, document) texts, by content hash."""
+
+    query_hash = dy.UInt64(primary_key=True)
+    text_hash = dy.UInt64(primary_key=True)
+    logit = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
+
+
+class Negatives(dy.Schema):
+    """The master: one row per candidate a rule or the validator decided on, by ids.
+
+    `position` counts a query's kept negatives from 1 and is null for the others. `score` and
+    `positive_score` are the deciding teacher's; `validator_score` is a raw logit.
+    """
+
+    query_id = dy.String(primary_key=True)
+    doc_id = dy.String(primary_key=True)
+    position = dy.UInt32(nullable=True, min=1)
+    score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
+    positive_score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
+    risk = dy.Float32(nullable=True, min=0.0, max=1.0)
+    validator_score = dy.Float32(nullable=True, allow_inf=False, allow_nan=False)
+    verdict = dy.Enum(list(VERDICTS), nullable=False)
+    reason = dy.String(nullable=False, min_length=1)
+
+    @dy.rule()
+    def kept_has_position(cls) -> pl.Expr:
+        return (pl.col("verdict") == "negative") == pl.col("position").is_not_null()
+
+
+class Triplets(dy.Schema):
+    """The product: one row per (query, positive, negative), texts included."""
+
+    query_id = dy.String(primary_key=True)
+    positive_id = dy.String(primary_key=True)
+    negative_id = dy.String(primary_key=True)
+    position = dy.UInt32(nullable=False, min=1)
+    anchor = dy.String(nullable=False, min_length=1)
+    positive = dy.String(nullable=False, min_length=1)
+    negative = dy.String(nullable=False, min_length=1)
+    anchor_language = dy.String(nullable=False)
+    positive_language = dy.String(nullable=False)
+    negative_language = dy.String(nullable=False)
+    positive_score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
+    negative_score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
+    weight = dy.Float32(nullable=False, min_exclusive=0.0, max=1.0)
+
+
+class Shortfalls(dy.Schema):
+    """Queries with fewer negatives than wanted, and why."""
+
+    query_id = dy.String(primary_key=True)
+    wanted = dy.UInt32(nullable=False, min=1)
+    found = dy.UInt32(nullable=False)
+    reason = dy.String(nullable=False, min_length=1)
+
+    @dy.rule()
+    def found_is_short(cls) -> pl.Expr:
+        return pl.col("found") < pl.col("wanted")
+
+
+class Positives(dy.Schema):
+    """Known positives of the queries with the deciding teacher's score; sets each ceiling."""
+
+    query_id = dy.String(primary_key=True)
+    doc_id = dy.String(primary_key=True)
+    score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
+
+
+class Rejected(dy.Schema):
+    """Input rows that broke a contract and were set aside (`on_invalid = "quarantine"`)."""
+
+    source = dy.String(nullable=False)
+    rule = dy.String(nullable=False)
+    row = dy.String(nullable=False)
+
+
+@cache
+def embeddings_schema(dimension: int, half: bool) -> type[dy.Schema]:
+    """Schema of the vectors of one teacher: unit length, keyed by the hash of the text."""
+    inner = dy.Float16() if half else dy.Float32()
+    columns = {
+        "text_hash": dy.UInt64(primary_key=True),
+        "vector": dy.Array(inner, dimension, nullable=False),
+    }
+    return type("Embeddings", (dy.Schema,), columns)
+
+
+@cache
+def evidence_schema(teachers: tuple[str, ...]) -> type[dy.Schema]:
+    """Schema of the evidence: every candidate, scored by every teacher.
+
+    `rank` is the best rank any teacher gave and null for a candidate found below a ceiling;
+    `score_*`, `z_*` and `rank_*` stand once per teacher. `positive_score` is the ceiling: the
+    aggregated first teacher's score of the query's positives; `positive_similarity` the highest
+    similarity of the candidate to one of them.
+    """
+
+    def real(nullable: bool = False) -> dy.Float32:
+        return dy.Float32(nullable=nullable, allow_inf=False, allow_nan=False)
+
+    columns: dict[str, dy.Column] = {
+        "query_id": dy.String(primary_key=True),
+        "doc_id": dy.String(primary_key=True),
+        "rank": dy.UInt32(nullable=True, min=1),
+    }
+    for teacher in teachers:
+        columns[f"score_{teacher}"] = real()
+        columns[f"z_{teacher}"] = real()
+        columns[f"rank_{teacher}"] = dy.UInt32(nullable=True, min=1)
+    columns |= {
+        "positive_similarity": real(),
+        "positive_score": real(),
+        "same_group": dy.Bool(nullable=False),
+        "near_copy": dy.Bool(nullable=False),
+        "equals_query": dy.Bool(nullable=False),
+        "closed": dy.String(nullable=True),
+        "risk": dy.Float32(nullable=True, min=0.0, max=1.0),
+    }
+    return type("Evidence", (dy.Schema,), columns)

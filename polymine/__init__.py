@@ -1,0 +1,1 @@
+"""Hard negatives for semantic search: mined by several teachers, cleaned of false ones."""

@@ -1,0 +1,1 @@
+"""Mining, stage by stage."""

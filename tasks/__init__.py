@@ -1,0 +1,1 @@
+"""One module per stage: read and check, call the core, check and write."""
