@@ -96,6 +96,10 @@ class Server:
         if self._alone:
             _bury_dead_runs(self.url)
 
+    def is_alive(self) -> bool:
+        """Whether the server's process runs."""
+        return self._record.is_alive()
+
     def release(self) -> None:
         """Send what this process still holds; stop the server if nobody else needs it."""
         _flush_client()

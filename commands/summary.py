@@ -1,0 +1,65 @@
+"""What a run prints at its end: a triplet, the funnel, what was reused and where it all lies."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+_LOOK = {"anchor": "bold", "positive": "green", "negative": "red"}
+
+
+def show(
+    summary: Mapping[str, Any],
+    seconds: float,
+    page: str | None = None,
+    console: Console | None = None,
+) -> None:
+    """Print the summary of a mining run; `page` is where its server can be seen right now."""
+    console = console or Console(highlight=False)
+    if summary.get("triplet"):
+        console.print(_triplet(summary["triplet"]))
+    if summary.get("funnel"):
+        console.print(_funnel(summary["funnel"]))
+    console.print(_facts(summary, seconds, page), soft_wrap=True)
+
+
+def _triplet(triplet: Mapping[str, Any]) -> Panel:
+    parts: list[Any] = []
+    for role, style in _LOOK.items():
+        about = [_detail(triplet, "languages", role), _detail(triplet, "scores", role)]
+        title = Text(" · ".join([role, *filter(None, about)]), style=f"{style} italic")
+        parts += [Rule(title, align="left", style="dim"), Text(str(triplet[role])), Text()]
+    return Panel(Group(*parts[:-1]), title="One triplet", border_style="dim")
+
+
+def _detail(triplet: Mapping[str, Any], group: str, role: str) -> str:
+    value = (triplet.get(group) or {}).get(role)
+    if value is None:
+        return ""
+    return f"score {value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _funnel(funnel: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="Funnel", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("step")
+    table.add_column("count", justify="right")
+    table.add_column("", style="dim")
+    for row in funnel:
+        table.add_row(str(row["step"]), f"{row['count']:,}", str(row.get("note", "")))
+    return table
+
+
+def _facts(summary: Mapping[str, Any], seconds: float, page: str | None) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    timings = [f"{row['stage']} {row['seconds']:.1f} s" for row in summary.get("timings") or []]
+    table.add_row()
+    table.add_row("Reused", ", ".join(summary.get("reused") or []) or "nothing")
+    table.add_row("Timings", " · ".join([*timings, f"whole command {seconds:.1f} s"]))
+    table.add_row("Triplets", f"{summary['output']}/triplets/*.parquet")
+    table.add_row("Report", str(summary["report"]))
+    table.add_row("The run in the Prefect UI", page or "make ui  (or: polymine ui)")
+    return table
