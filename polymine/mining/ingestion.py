@@ -1,0 +1,165 @@
+"""From a user's tables to clean ones, and to the list of what may never be a negative.
+
+The recipe is `ingest`. Two things happen to documents before any model sees them: exact copies
+become one document, and whatever stands too near to a known positive is put into the closure.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dataframely as dy
+import polars as pl
+import xxhash
+
+from data_contracts.tables import Closure, Documents, Judgments, Queries, Rejected
+from polymine.mining.groups import linked
+from polymine.mining.input_checks import NAMES, Checked, OnInvalid, check_tables
+from polymine.mining.near_copies import near_copies, text_key
+
+__all__ = [
+    "Checked",
+    "Ingested",
+    "check_tables",
+    "close_positives",
+    "ingest",
+    "merge_copies",
+    "near_copies",
+    "normalise",
+    "text_key",
+]
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """Clean tables, each sorted by its ids.
+
+    Args:
+        documents: no two of them copies.
+        queries: with or without a known positive.
+        judgments: re-pointed to the documents that stand for merged copies.
+        closure: what may not be a negative of which query, and why.
+        copies: `doc_id` of every merged document and the `kept_id` that stands for it.
+        rejected: rows that broke a rule.
+    """
+
+    documents: dy.DataFrame[Documents]
+    queries: dy.DataFrame[Queries]
+    judgments: dy.DataFrame[Judgments]
+    closure: dy.DataFrame[Closure]
+    copies: pl.DataFrame
+    rejected: dy.DataFrame[Rejected]
+
+
+def ingest(
+    documents: pl.DataFrame,
+    queries: pl.DataFrame,
+    judgments: pl.DataFrame,
+    *,
+    near_copy: float = 0.8,
+    on_invalid: OnInvalid = "fail",
+    names: Sequence[str] = NAMES,
+) -> Ingested:
+    """Check, normalise and merge; then close every query's known positives.
+
+    `near_copy` is the Jaccard similarity of word 3-grams from which two documents are
+    near-copies. `names` are what errors call the three tables. Raises InputError for bad input
+    (see `check_tables`). The order of the rows never changes the result.
+    """
+    checked = check_tables(documents, queries, judgments, on_invalid=on_invalid, names=names)
+    asked = _normalised(checked.queries).sort("query_id")
+    corpus, judged, copies = merge_copies(_normalised(checked.documents), checked.judgments)
+    near = near_copies(corpus, near_copy)
+    return Ingested(
+        documents=Documents.validate(corpus),
+        queries=Queries.validate(asked),
+        judgments=Judgments.validate(judged),
+        closure=Closure.validate(close_positives(corpus, asked, judged, near)),
+        copies=copies,
+        rejected=checked.rejected,
+    )
+
+
+def normalise(text: str) -> str:
+    """Unicode NFC, the form texts are stored in: one way to write each character."""
+    return unicodedata.normalize("NFC", text)
+
+
+def merge_copies(
+    documents: pl.DataFrame, judgments: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Let the lowest doc_id stand for all documents with the same `text_key`.
+
+    Returns the documents, the judgments re-pointed to them (of several the highest relevance),
+    and `copies` (doc_id, kept_id) of what was merged, all sorted by id. Groups that share a copy
+    become one, named by its lowest group_id, so that a group reached through any copy counts.
+    """
+    rows = documents.sort("doc_id").with_columns(key=_keys(documents.sort("doc_id")["text"]))
+    rows = rows.with_columns(linked(rows, ["key", "group_id"])).with_columns(
+        kept_id=pl.col("doc_id").first().over("key"),
+        group_id=pl.col("group_id").min().over("component"),
+    )
+    kept = rows.filter(pl.col("doc_id") == pl.col("kept_id")).select(documents.columns)
+    judged = (
+        judgments.join(rows.select("doc_id", "kept_id"), on="doc_id")
+        .group_by("query_id", doc_id="kept_id")
+        .agg(pl.col("relevance").max())
+        .sort("query_id", "doc_id")
+    )
+    copies = rows.filter(pl.col("doc_id") != pl.col("kept_id")).select("doc_id", "kept_id")
+    return kept, judged, copies
+
+
+def close_positives(
+    documents: pl.DataFrame, queries: pl.DataFrame, judgments: pl.DataFrame, near: pl.DataFrame
+) -> pl.DataFrame:
+    """Find every (query, document) that may not be a negative; rows of the contract Closure.
+
+    Documents are joined into components by equal text, near-copy group and group_id; one positive
+    closes its whole component, for its query and for every query that asks the same (equal text
+    or group_id, again by components). Of several reasons the strongest counts, in the order of
+    the contract. Sorted by query_id, doc_id.
+    """
+    passages = documents.select("doc_id", "group_id", key=_keys(documents["text"]))
+    passages = passages.join(near, on="doc_id", how="left", maintain_order="left")
+    passages = passages.with_columns(linked(passages, ["key", "near_group", "group_id"]))
+    asked = queries.select("query_id", "group_id", key=_keys(queries["text"]))
+    asked = asked.with_columns(linked(asked, ["key", "group_id"]).alias("circle"))
+    positive = judgments.filter(pl.col("relevance") > 0).select("query_id", "doc_id")
+    known = positive.join(passages, on="doc_id")
+    circles = known.join(asked.select("query_id", "circle"), on="query_id")
+    shared = circles.select("circle", "component").unique().join(asked, on="circle")
+    found = {
+        "positive": positive,
+        "copy": _pairs(known, passages, "key"),
+        "near_copy": _pairs(known, passages, "near_group"),
+        "same_group": _pairs(known, passages, "component"),
+        "equals_query": _pairs(asked, passages, "key"),
+        "judged_query_group": _pairs(shared, passages, "component"),
+    }
+    reasons = Closure.columns()["reason"].dtype
+    rows = [pairs.with_columns(reason=pl.lit(reason)) for reason, pairs in found.items()]
+    return (
+        pl.concat(rows)
+        .unique(["query_id", "doc_id"], keep="first", maintain_order=True)
+        .with_columns(pl.col("reason").cast(reasons))
+        .sort("query_id", "doc_id")
+    )
+
+
+def _pairs(queries: pl.DataFrame, documents: pl.DataFrame, on: str) -> pl.DataFrame:
+    """(query_id, doc_id) of equal values in `on`; nulls are equal to nothing."""
+    wanted = queries.select("query_id", on).unique()
+    return wanted.join(documents.select("doc_id", on), on=on).select("query_id", "doc_id")
+
+
+def _keys(texts: pl.Series) -> pl.Series:
+    """Digest of each text's key: 16 bytes stand for the text while tables are joined by it."""
+    digests = [xxhash.xxh3_128_digest(text_key(text).encode()) for text in texts]
+    return pl.Series("key", digests, dtype=pl.Binary)
+
+
+def _normalised(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(
+        pl.col("text").str.normalize("NFC"), pl.col("language").str.to_lowercase()
+    )
