@@ -1,0 +1,139 @@
+"""The command line as its users meet it: quick answers, clear errors, exit codes."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from commands import main as command_line
+from commands.summary import show
+from data_contracts.errors import InputError
+
+HEAVY = ("prefect", "torch", "polars", "numpy", "pydantic", "transformers", "sentence_transformers")
+SUMMARY = {
+    "output": "runs/demo",
+    "report": "runs/demo/report.html",
+    "triplet": {
+        "anchor": "Return the sum.",
+        "positive": "Adds its two numbers.",
+        "negative": "Subtracts them.",
+        "scores": {"positive": 0.91, "negative": 0.52},
+        "languages": {"anchor": "en", "positive": "en", "negative": "de"},
+    },
+    "funnel": [{"step": "candidates", "count": 12345, "note": "of two teachers"}],
+    "reused": ["ingest"],
+    "timings": [{"stage": "embed", "seconds": 12.34}],
+}
+
+
+def polymine(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "commands.main", *arguments],
+        env=os.environ | {"POLYMINE_HOME": str(home), "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys\n"
+        "from commands.main import app\n"
+        "app(['--help'], standalone_mode=False)\n"
+        f"print('heavy:', sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+    assert "demo" in shown
+    assert "heavy: []" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "expected"),
+    [
+        ("[mining\n", [], "not a TOML file"),
+        ('[output]\npath = "x"\n', [], "dataset"),
+        ('[dataset]\ncorpos = "x"\n[output]\npath = "x"\n', [], "did you mean `corpus`?"),
+        ('[dataset]\ncorpus = "x"\n[output]\npath = "x"\n', ["mining.depht=5"], "`depth`"),
+        ('[dataset]\ncorpus = "x"\n[output]\npath = "x"\n', ["mining.depth=0"], "mining.depth"),
+        ('[dataset]\ncorpus = "x"\n[output]\npath = "x"\n', ["depth"], "expected `key=value`"),
+    ],
+)
+def test_wrong_settings_are_refused_before_a_server_starts(
+    tmp_path: Path, text: str, overrides: list[str], expected: str
+) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    options = [part for override in overrides for part in ("--set", override)]
+    finished = polymine(tmp_path / "home", "run", str(file), *options)
+    assert finished.returncode == 2
+    assert expected in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    finished = polymine(tmp_path, "run", "nowhere.toml")
+    assert (finished.returncode, finished.stderr.strip()) == (
+        2,
+        "nowhere.toml: there is no such file",
+    )
+
+
+def test_status_without_a_server(tmp_path: Path) -> None:
+    finished = polymine(tmp_path, "server", "status")
+    assert (finished.returncode, finished.stdout.strip()) == (1, "There is no server running")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "expected"),
+    [
+        (InputError("corpus.parquet: 3 rows without text"), 2, "corpus.parquet: 3 rows"),
+        (KeyError("nowhere"), 1, "The full traceback is in"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_each_failure_has_its_exit_code(
+    error: BaseException,
+    code: int,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(file: Path, overrides: list[str] | None) -> None:
+        raise error
+
+    monkeypatch.setenv("POLYMINE_HOME", str(tmp_path))
+    monkeypatch.setattr(command_line, "_run", fail)
+    monkeypatch.setattr(sys, "argv", ["polymine", "run", "any.toml"])
+    with pytest.raises(SystemExit) as stopped:
+        command_line.main()
+    assert stopped.value.code == code
+    shown = capsys.readouterr().err
+    assert expected in shown
+    assert "Traceback" not in shown
+    if code == 1:
+        [log] = (tmp_path / "logs").iterdir()
+        assert "Traceback" in log.read_text()
+        assert str(log) in shown.replace("\n", "")
+
+
+def test_the_summary_shows_a_triplet_the_funnel_and_where_it_lies() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    show(SUMMARY, seconds=15.0, console=console)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    for expected in (
+        "Return the sum.", "Adds its two numbers.", "Subtracts them.", "score 0.910", "12,345",
+        "ingest", "embed 12.3 s", "whole command 15.0 s", "runs/demo/triplets/*.parquet",
+        "runs/demo/report.html", "make ui",
+    ):  # fmt: skip
+        assert expected in shown
