@@ -1,0 +1,143 @@
+"""Turns texts into unit vectors with sentence-transformers models.
+
+Exactness before speed only where it can be seen: the model may run in bfloat16, its vectors are
+normalised in float32. Alternative not taken: `SentenceTransformer.encode`, which batches by count
+(so padding and cache misses grow with text length) and rounds the norm in the model's dtype.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_contracts.errors import ModelError
+from polymine.mining.batching import (
+    GPU_BUDGET_FACTOR,
+    count_tokens,
+    plan_batches,
+    run_batches,
+)
+from polymine.mining.hashing import hash_texts
+from polymine.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors of one batch: `rows` are positions in the input, `vectors` is (len(rows), d)."""
+
+    rows: NDArray[np.int64]
+    vectors: Matrix
+    tokens: int
+
+
+class TextEncoder:
+    """A dense model on every device that is visible.
+
+    Args:
+        replicas: the same model once per device; on a CPU one is enough, its threads share it.
+        threads: batches computed at once on a CPU.
+        batch_tokens: token budget of a batch on a CPU; GPUs get 32 times as many.
+    """
+
+    def __init__(
+        self, replicas: "Sequence[SentenceTransformer]", threads: int, batch_tokens: int
+    ) -> None:
+        self._replicas = list(replicas)
+        self._on_cpu = self._replicas[0].device.type == "cpu"
+        self.workers = threads if self._on_cpu else len(self._replicas)
+        self.budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR
+        self._tokenizing = threading.Lock()  # fast tokenizers are not re-entrant
+
+    def count_tokens(self, texts: Sequence[str], prompt: str) -> NDArray[np.int64]:
+        """Count the tokens the model will see per text, prompt and truncation included."""
+        model = self._replicas[0]
+        counted = count_tokens(model.tokenizer, [prompt + text for text in texts])
+        return np.minimum(counted, model.max_seq_length or 1 << 30)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        prompt: str = "",
+        progress: Progress | None = None,
+        stage: str = "embed",
+    ) -> Iterator[Encoded]:
+        """Encode all texts, batch by batch, longest first.
+
+        The order and make-up of the batches depend on the texts alone, so a run that was killed
+        meets the same batches again. Raises ModelError if a vector is not finite.
+        """
+        yield from self.encode_planned(texts, self.plan(texts, prompt), prompt, progress, stage)
+
+    def plan(self, texts: Sequence[str], prompt: str) -> list[tuple[NDArray[np.int64], int]]:
+        """Group the texts into batches: positions and tokens of each."""
+        lengths = self.count_tokens(texts, prompt)
+        batches = plan_batches(lengths, hash_texts(texts), self.budget, one_length=self._on_cpu)
+        return [(rows, int(lengths[rows].sum())) for rows in batches]
+
+    def encode_planned(
+        self,
+        texts: Sequence[str],
+        batches: Sequence[tuple[NDArray[np.int64], int]],
+        prompt: str = "",
+        progress: Progress | None = None,
+        stage: str = "embed",
+    ) -> Iterator[Encoded]:
+        """Encode the given batches of `texts` only."""
+        progress = progress or Silent()
+        progress.start(stage, sum(tokens for _, tokens in batches), "tokens")
+
+        def work(batch: tuple[NDArray[np.int64], int], worker: int) -> Encoded:
+            rows, tokens = batch
+            vectors = self._forward([texts[row] for row in rows], prompt, worker)
+            return Encoded(rows, vectors, tokens)
+
+        for encoded in run_batches(work, batches, self.workers):
+            progress.advance(stage, encoded.tokens)
+            yield encoded
+        progress.finish(stage)
+
+    def _forward(self, texts: list[str], prompt: str, worker: int) -> Matrix:
+        import torch
+
+        model = self._replicas[0 if self._on_cpu else worker]
+        with torch.inference_mode():
+            with self._tokenizing:
+                features = model.preprocess(texts, prompt=prompt or None)
+            features = {
+                name: value.to(model.device) if isinstance(value, torch.Tensor) else value
+                for name, value in features.items()
+            }
+            vectors = model(features)["sentence_embedding"].float()
+            vectors = torch.nn.functional.normalize(vectors, dim=1).cpu().numpy()
+        return _checked(vectors, texts)
+
+
+def _checked(vectors: Matrix, texts: list[str]) -> Matrix:
+    length = np.linalg.norm(vectors, axis=1)
+    bad = np.flatnonzero(~(np.abs(length - 1) < 1e-2))
+    if len(bad):
+        kind = "NaN or infinite" if not np.isfinite(length[bad[0]]) else "all zeros"
+        raise ModelError(
+            f"the model gave a vector that is {kind} for {len(bad)} of {len(texts)} texts, such as "
+            f"{texts[bad[0]][:80]!r}; try dtype = 'float32' for this teacher"
+        )
+    return vectors
+
+
+def encode_all(encoder: TextEncoder, texts: Sequence[str], prompt: str = "") -> Matrix:
+    """Encode texts into one matrix (n, d), in the order given."""
+    parts = list(encoder.encode(texts, prompt))
+    if not parts:
+        return np.empty((0, 0), dtype=np.float32)
+    out = np.empty((len(texts), parts[0].vectors.shape[1]), dtype=np.float32)
+    for part in parts:
+        out[part.rows] = part.vectors
+    return out

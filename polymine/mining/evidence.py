@@ -1,0 +1,172 @@
+"""Everything the teachers know about each candidate, gathered once and stored.
+
+All teachers score the union of their candidates. Selection later reads this table only, so that
+another rule or another budget needs no model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from polymine.mining.ranking import Ranked
+from polymine.mining.teachers import Rows, Teacher
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Row numbers back to ids: sorted, unique."""
+
+    queries: pl.Series
+    documents: pl.Series
+
+
+@dataclass(frozen=True)
+class Known:
+    """Known pairs by row number, ordered by query then document.
+
+    `positives` are what judgments call relevant; `closed` every pair that may not be a negative,
+    positives included, with its `reasons`.
+    """
+
+    positives: tuple[Rows, Rows]
+    closed: tuple[Rows, Rows]
+    reasons: pl.Series
+
+    @classmethod
+    def from_closure(cls, closure: pl.DataFrame, ids: Ids) -> "Known":
+        """Translate a Closure table to row numbers."""
+        table = closure.select(
+            query=_row_of(ids.queries, closure["query_id"]),
+            document=_row_of(ids.documents, closure["doc_id"]),
+            reason=pl.col("reason").cast(pl.String),
+        ).sort("query", "document")
+        positive = table.filter(pl.col("reason") == "positive")
+        return cls(_rows(positive), _rows(table), table["reason"])
+
+    def of(self, queries: Rows) -> "Known":
+        """Keep the pairs of some queries."""
+        closed = np.isin(self.closed[0], queries)
+        positive = np.isin(self.positives[0], queries)
+        return Known(
+            (self.positives[0][positive], self.positives[1][positive]),
+            (self.closed[0][closed], self.closed[1][closed]),
+            self.reasons.filter(pl.Series(closed)),
+        )
+
+
+def score_positives(teacher: Teacher, known: Known, ids: Ids) -> pl.DataFrame:
+    """Score the known positives with one teacher (contract Positives)."""
+    queries, documents = known.positives
+    return pl.DataFrame(
+        {
+            "query_id": ids.queries.gather(queries),
+            "doc_id": ids.documents.gather(documents),
+            "score": teacher.score(queries, documents),
+        }
+    )
+
+
+def gather_evidence(
+    teachers: Sequence[Teacher],
+    rankings: Sequence[Ranked],
+    known: Known,
+    ids: Ids,
+    queries: Rows,
+) -> pl.DataFrame:
+    """Score the union of the candidates with every teacher (contract Evidence).
+
+    Args:
+        teachers: the first is the one whose scores set `positive_score`.
+        rankings: one per teacher; a candidate outside a ranking has a null rank there.
+        known: positives and closed pairs of `queries`.
+        queries: ascending rows the rankings are for.
+
+    Returns:
+        Rows ordered by query_id, doc_id.
+    """
+    width = len(ids.documents)
+    keys = np.unique(np.concatenate([_keys(r.queries, r.documents, width) for r in rankings]))
+    pairs = (keys // width, keys % width)
+    columns: dict[str, object] = {
+        "query_id": ids.queries.gather(pairs[0]),
+        "doc_id": ids.documents.gather(pairs[1]),
+    }
+    ranks = []
+    for teacher, ranking in zip(teachers, rankings, strict=True):
+        scores = teacher.score(*pairs)
+        mean, deviation = teacher.moments(queries)
+        place = np.searchsorted(queries, pairs[0])
+        columns[f"score_{teacher.name}"] = scores
+        columns[f"z_{teacher.name}"] = ((scores - mean[place]) / deviation[place]).astype(np.float32)
+        ranks.append(_ranks(keys, ranking, width).alias(f"rank_{teacher.name}"))
+    similarity, lowest = _positive_side(teachers, pairs, known.positives)
+    columns |= {"positive_similarity": similarity, "positive_score": lowest}
+    frame = pl.DataFrame(columns).with_columns(ranks).with_columns(
+        rank=pl.min_horizontal([series.name for series in ranks]),
+        closed=_reasons(keys, known, width),
+    )
+    flags = ("same_group", "near_copy", "equals_query")
+    return frame.with_columns(
+        *[(pl.col("closed") == flag).fill_null(False).alias(flag) for flag in flags],
+        risk=pl.lit(None, pl.Float32),
+    )
+
+
+def _positive_side(
+    teachers: Sequence[Teacher], pairs: tuple[Rows, Rows], positives: tuple[Rows, Rows]
+) -> tuple[pl.Series, NDArray[np.float32]]:
+    """Highest similarity to a known positive, and the lowest positive's score, per candidate.
+
+    A query without a positive gets nulls and is left out of selection by the caller.
+    """
+    starts = np.searchsorted(positives[0], pairs[0], side="left")
+    stops = np.searchsorted(positives[0], pairs[0], side="right")
+    counts = stops - starts
+    lowest = np.zeros(len(pairs[0]), dtype=np.float32)
+    edges = np.flatnonzero(np.diff(positives[0], prepend=-1))
+    if len(edges):
+        minima = np.minimum.reduceat(teachers[0].score(*positives), edges)
+        has = counts > 0
+        lowest[has] = minima[np.searchsorted(positives[0][edges], pairs[0][has])]
+    total = int(counts.sum())
+    candidate = np.repeat(np.arange(len(counts)), counts)
+    offset = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+    positive = positives[1][np.repeat(starts, counts) + offset]
+    for teacher in teachers:
+        similar = teacher.similarity(pairs[1][candidate], positive)
+        if similar is not None:
+            best = np.full(len(counts), np.nan, dtype=np.float32)
+            np.fmax.at(best, candidate, similar)
+            return pl.Series(best).fill_nan(None), lowest
+    return pl.Series(np.full(len(counts), np.nan, np.float32)).fill_nan(None), lowest
+
+
+def _ranks(keys: NDArray[np.int64], ranking: Ranked, width: int) -> pl.Series:
+    found = _keys(ranking.queries, ranking.documents, width)
+    out = np.zeros(len(keys), dtype=np.uint32)
+    out[np.searchsorted(keys, found)] = ranking.ranks
+    return pl.Series(out).replace(0, None)
+
+
+def _reasons(keys: NDArray[np.int64], known: Known, width: int) -> pl.Series:
+    closed = _keys(*known.closed, width)
+    if not len(closed):
+        return pl.Series([None] * len(keys), dtype=pl.String)
+    place = np.minimum(np.searchsorted(closed, keys), len(closed) - 1)
+    hit = closed[place] == keys
+    return known.reasons.gather(place).set(pl.Series(~hit), None)
+
+
+def _keys(queries: Rows, documents: Rows, width: int) -> NDArray[np.int64]:
+    return queries * width + documents
+
+
+def _row_of(ids: pl.Series, values: pl.Series) -> pl.Series:
+    return ids.search_sorted(values, side="left").cast(pl.Int64)
+
+
+def _rows(table: pl.DataFrame) -> tuple[Rows, Rows]:
+    return table["query"].to_numpy(), table["document"].to_numpy()

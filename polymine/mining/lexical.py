@@ -1,0 +1,38 @@
+"""Words for BM25 in any language, and the index over them.
+
+Scripts that put no spaces between words (Han, kana, Hangul syllables, Thai, Lao, Khmer, Burmese)
+become overlapping character pairs, as Lucene's CJK analyser does; everything else becomes
+lower-cased words. No stemming and no stop words: both need to know the language.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+    "\uf900-\ufaff"
+)
+_RUNS = re.compile(rf"[{UNSPACED}]+|[^\W{UNSPACED}]+")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+
+
+def analyse(text: str) -> list[str]:
+    """Split a text into terms."""
+    terms: list[str] = []
+    for run in _RUNS.findall(unicodedata.normalize("NFKC", text).casefold()):
+        if _UNSPACED.match(run):
+            terms.extend(run[at : at + 2] for at in range(max(len(run) - 1, 1)))
+        else:
+            terms.append(run)
+    return terms
+
+
+def build_index(texts: Sequence[str], k1: float, b: float) -> Any:
+    """Index documents for BM25; row numbers are positions in `texts`."""
+    import bm25s
+
+    index = bm25s.BM25(k1=k1, b=b, method="lucene")
+    index.index([analyse(text) for text in texts], show_progress=False)
+    return index

@@ -1,0 +1,108 @@
+"""Which candidates may be negatives, and in which order they are taken.
+
+The five rules are NV-Retriever's (arXiv 2407.15831, section 3), all strict, with the ceiling of
+percent as `pos - |pos| (1 - percent)`, which keeps its sense for negative scores.
+"""
+
+import math
+
+import numpy as np
+import polars as pl
+
+from data_contracts.settings import SelectionSettings
+from polymine.mining.hashing import hash_texts, uniform
+
+
+def compute_ceilings(positives: pl.DataFrame, settings: SelectionSettings) -> pl.DataFrame:
+    """Turn the scores of known positives into one ceiling per query.
+
+    Args:
+        positives: query_id, score (contract Positives), of the deciding teacher.
+
+    Returns:
+        query_id, positive_score, ceiling (float64, +inf where the rule has none).
+    """
+    aggregate = {"lowest": pl.min, "mean": pl.mean, "highest": pl.max}[settings.ceiling]("score")
+    scores = positives.group_by("query_id", maintain_order=True).agg(
+        positive_score=aggregate.cast(pl.Float32)
+    )
+    score = pl.col("positive_score").cast(pl.Float64)
+    ceiling = {
+        "naive": pl.lit(math.inf),
+        "shifted": pl.lit(math.inf),
+        "absolute": pl.lit(settings.absolute),
+        "margin": score - settings.margin,
+        "percent": score - score.abs() * (1 - settings.percent),
+    }[settings.rule]
+    return scores.with_columns(ceiling=ceiling.cast(pl.Float64))
+
+
+def apply_rule(
+    evidence: pl.DataFrame, ceilings: pl.DataFrame, teacher: str, settings: SelectionSettings
+) -> pl.DataFrame:
+    """Say of every candidate whether it passes, or why not.
+
+    Returns:
+        query_id, doc_id, score, positive_score and `reason`, null for those that pass; ordered by
+        query, then score (best first), then doc_id. Queries without a ceiling are left out.
+    """
+    candidates = evidence.select(
+        "query_id", "doc_id", "closed", score=pl.col(f"score_{teacher}")
+    ).join(ceilings, on="query_id", how="inner", maintain_order="left")
+    reason = (
+        pl.when(pl.col("closed").is_not_null())
+        .then(pl.lit("known positive: ") + pl.col("closed"))
+        .when(pl.col("score") >= pl.col("ceiling"))
+        .then(pl.lit(f"{settings.rule}: at or above the ceiling"))
+    )
+    decided = candidates.with_columns(reason=reason).sort(
+        "query_id", "score", "doc_id", descending=[False, True, False]
+    )
+    if settings.rule == "shifted":
+        passed = pl.col("reason").is_null()
+        nth = passed.cum_sum().over("query_id")
+        shifted = pl.lit(f"shifted: among the {settings.shift} best")
+        decided = decided.with_columns(
+            reason=pl.when(passed & (nth <= settings.shift)).then(shifted).otherwise("reason")
+        )
+    return decided.select("query_id", "doc_id", "score", "positive_score", "reason")
+
+
+def order_survivors(decided: pl.DataFrame, settings: SelectionSettings, seed: int) -> pl.DataFrame:
+    """Put the candidates that pass into the order in which they are taken.
+
+    Sampling draws from each query's `pool` hardest; those behind follow, hardest first, in case
+    the validator turns the drawn ones down. The draw depends on seed, query and document alone.
+
+    Returns:
+        query_id, doc_id, score, positive_score, order (from 1 per query).
+    """
+    passed = decided.filter(pl.col("reason").is_null()).drop("reason")
+    nth = pl.int_range(pl.len()).over("query_id")
+    passed = passed.with_columns(nth=nth)
+    if settings.sampling != "top":
+        key = pl.when(pl.col("nth") < settings.pool).then(_draw(passed, settings, seed))
+        passed = passed.with_columns(key=key.otherwise(math.inf)).sort("query_id", "key", "nth")
+    order = pl.int_range(1, pl.len() + 1).over("query_id").cast(pl.UInt32)
+    return passed.with_columns(order=order).select(
+        "query_id", "doc_id", "score", "positive_score", "order"
+    )
+
+
+def _draw(passed: pl.DataFrame, settings: SelectionSettings, seed: int) -> pl.Series:
+    """Sort keys, lowest first: sampling without replacement."""
+    numbers = uniform(seed, hash_texts(passed["query_id"]), hash_texts(passed["doc_id"]))
+    if settings.sampling == "softmax":
+        # Gumbel's trick: the k largest of score / T + noise are a softmax draw without replacement.
+        gumbel = -np.log(-np.log(numbers))
+        numbers = -(passed["score"].to_numpy() / settings.temperature + gumbel)
+    if settings.sampling == "top1_sampled":
+        numbers = np.where(passed["nth"].to_numpy() == 0, -1.0, numbers)
+    return pl.Series(numbers)
+
+
+def count_survivors(decided: pl.DataFrame) -> pl.DataFrame:
+    """Count the passing candidates per query: query_id, passing."""
+    return decided.group_by("query_id", maintain_order=True).agg(
+        passing=pl.col("reason").is_null().sum()
+    )
