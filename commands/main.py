@@ -166,10 +166,13 @@ def _run(file: Path, overrides: list[str] | None) -> None:
 
 def _mine(flow: Any, settings: "RunSettings") -> dict[str, Any]:
     from prefect import tags
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from commands.server import RUN_TAG
 
-    with tags(RUN_TAG):
+    # Ending the heartbeat takes up to a second, and the next command finds this run by its lock.
+    calm = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    with calm, tags(RUN_TAG):
         summary: dict[str, Any] = flow(
             dataset=settings.dataset,
             mining=settings.mining,
@@ -189,6 +192,8 @@ def _ready_flow() -> "Iterator[tuple[Server, Any]]":
         forget_foreign_settings()
         os.environ.update(client_environment(server.url))
         gc.disable()  # imports make no garbage; looking for it costs a sixth of their time
+        import prefect.flow_engine
+        import prefect.task_engine  # noqa: F401 (or the first task of the run would wait for it)
         from flows.mining import mine
 
         gc.freeze()

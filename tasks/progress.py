@@ -136,6 +136,9 @@ def _task_logger() -> Any:
     from prefect.exceptions import MissingContextError
     from prefect.logging import get_run_logger
 
+    core = logging.getLogger("polymine")
+    if core.level == logging.NOTSET:
+        core.setLevel(logging.INFO)  # Prefect adds its handler to extra loggers, but no level
     try:
         return get_run_logger()
     except MissingContextError:
