@@ -169,16 +169,24 @@ def _mine(flow: Any, settings: "RunSettings") -> dict[str, Any]:
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from commands.server import RUN_TAG
+    from tasks.progress import stop_display
 
     # Ending the heartbeat takes up to a second, and the next command finds this run by its lock.
     calm = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
-    with calm, tags(RUN_TAG):
-        summary: dict[str, Any] = flow(
-            dataset=settings.dataset,
-            mining=settings.mining,
-            output=settings.output,
-            engine=settings.engine,
-        )
+    try:
+        with calm, tags(RUN_TAG):
+            summary: dict[str, Any] = flow(
+                dataset=settings.dataset,
+                mining=settings.mining,
+                output=settings.output,
+                engine=settings.engine,
+            )
+    except KeyboardInterrupt:
+        stop_display()
+        _complain("Interrupted. Run the same command again: what was finished is reused.")
+        raise
+    finally:
+        stop_display()
     return summary
 
 

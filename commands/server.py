@@ -102,7 +102,8 @@ class Server:
 
     def release(self) -> None:
         """Send what this process still holds; stop the server if nobody else needs it."""
-        _flush_client()
+        if self.is_alive():  # or Prefect would try to reach it for a minute
+            _flush_client()
         with _locked(self._folder / "start.lock"):
             alone = _try_alone(self._users)
             record = _read_record(self._folder)

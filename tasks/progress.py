@@ -112,6 +112,11 @@ class TaskProgress:
             self._logger.warning("%s: its progress cannot be shown in the UI: %s", stage, error)
 
 
+def stop_display() -> None:
+    """Leave the terminal as it was, when work ended without finishing its stages."""
+    _terminal.clear()
+
+
 def artifact_key(stage: str) -> str:
     """Return the artifact key of a stage: lower case, digits and dashes, as Prefect demands."""
     return re.sub(r"[^a-z0-9]+", "-", stage.lower()).strip("-") + "-progress"
@@ -184,17 +189,27 @@ class _Terminal:
             return self._display.add_task(stage, total=total, unit=unit)
 
     def move(self, bar: TaskID | None, done: int) -> None:
-        if bar is not None and self._display is not None:
-            self._display.update(bar, completed=done)
+        with self._lock:
+            if bar is not None and self._display is not None:
+                self._display.update(bar, completed=done)
 
     def remove(self, bar: TaskID | None) -> None:
-        if bar is None:
-            return
         with self._lock:
+            if bar is None or self._display is None:
+                return
             self._open -= 1
-            if self._open == 0 and self._display is not None:
-                self._display.stop()
-                self._display = None
+            if self._open == 0:
+                self._stop()
+
+    def clear(self) -> None:
+        with self._lock:
+            self._open = 0
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._display is not None:
+            self._display.stop()
+            self._display = None
 
 
 def _new_display() -> Progress:
