@@ -40,6 +40,7 @@ Kind = Literal["package", "folder", "hub", "embedded"]
 Model = TypeVar("Model", "SentenceTransformer", "CrossEncoder")
 
 EMBEDDED = Path(__file__).parent / "embedded"
+MAXSIM_HEAD = "maxsim_head.safetensors"
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 
 # What a model is made of. Everything else in a model folder (README, ONNX and OpenVINO exports,
@@ -199,6 +200,9 @@ def load_cross_encoder(
     if base is None:
         _check_scoring_head(found)
         encoder = _build_cross_encoder(found, device, dtype)
+    elif (found.folder / MAXSIM_HEAD).is_file():
+        bare = build_maxsim_encoder(base, device=device, head=found.folder / MAXSIM_HEAD)
+        encoder = _with_adapter(bare, found, resolve_dtype(dtype, device))
     else:
         bare = _build_cross_encoder(resolve(base), device, "float32")
         encoder = _with_adapter(bare, found, resolve_dtype(dtype, device))
@@ -208,6 +212,37 @@ def load_cross_encoder(
             f"{found.location}. Choose a model trained for ranking."
         )
     _limit_length(encoder, max_length, name)
+    return encoder.eval()
+
+
+def build_maxsim_encoder(base: str, *, device: str, head: Path | None = None) -> CrossEncoder:
+    """Put a MaxSim head on an encoder: a cross-encoder in float32 that gives raw logits.
+
+    The head is fresh without `head`, a safetensors file that was saved beside an adapter.
+    """
+    import torch
+    from safetensors.torch import load_file
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules import Transformer
+
+    from polymine.maxsim import MaxSimHead
+
+    found = resolve(base)
+    with _loading(base, device):
+        module = Transformer(
+            found.location,
+            model_kwargs={"dtype": torch.float32, "local_files_only": True},
+            # CrossEncoder counts its outputs by the number of labels in the config.
+            config_kwargs={"num_labels": 1},
+        )
+        tokenizer: Any = module.tokenizer
+        special = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)
+        scorer = MaxSimHead(module.model.config.hidden_size, special)
+        if head is not None:
+            scorer.load_state_dict(load_file(str(head)))
+        encoder: CrossEncoder = CrossEncoder(
+            modules=[module, scorer], device=device, activation_fn=torch.nn.Identity()
+        )
     return encoder.eval()
 
 
@@ -404,7 +439,7 @@ def _torch_dtype(dtype: str, device: str) -> Any:
 def _loading(name: str, device: str) -> Iterator[None]:
     """Turn whatever a library raises while loading into one ModelError, and keep it quiet."""
     try:
-        with _quiet():
+        with quiet():
             yield
     except ModelError:
         raise
@@ -417,7 +452,7 @@ def _loading(name: str, device: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hold back progress bars and load reports: a core that prints disturbs whoever calls it."""
     from transformers.utils import logging as transformers_logging
 

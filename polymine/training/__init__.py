@@ -1,0 +1,1 @@
+"""Trains what Polymine's stages use."""
