@@ -18,6 +18,7 @@ class DatasetRef:
         rows: how many there are.
         fingerprint: of everything the content depends on; equal fingerprints, equal content.
         reused: whether this run found it instead of making it.
+        seconds: how long this run spent on it.
     """
 
     path: str
@@ -25,6 +26,27 @@ class DatasetRef:
     rows: int
     fingerprint: str
     reused: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class CollectionRef:
+    """The ingested tables of one data set."""
+
+    documents: DatasetRef
+    queries: DatasetRef
+    judgments: DatasetRef
+    closure: DatasetRef
+    copies: DatasetRef
+    rejected: DatasetRef
+    fingerprint: str
+    reused: bool = False
+    seconds: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        """Documents and queries together."""
+        return self.documents.rows + self.queries.rows
 
 
 class Shard(BaseModel):

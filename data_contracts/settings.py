@@ -17,7 +17,8 @@ Source = str | list[str]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A NaN threshold compares false with everything and would accept or refuse all silently.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _at(position: int) -> dict[str, Any]:

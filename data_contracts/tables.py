@@ -5,7 +5,7 @@ A schema says what a row must be; `polymine` takes and returns frames of these s
 """
 
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import dataframely as dy
 import polars as pl
@@ -140,12 +140,36 @@ class Shortfalls(dy.Schema):
         return pl.col("found") < pl.col("wanted")
 
 
-class Positives(dy.Schema):
-    """Known positives of the queries with the deciding teacher's score; sets each ceiling."""
+class Decisions(dy.Schema):
+    """What the rule said of a candidate: `order` in which it may be taken, or why it may not."""
 
     query_id = dy.String(primary_key=True)
     doc_id = dy.String(primary_key=True)
     score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
+    positive_score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
+    order = dy.UInt32(nullable=True, min=1)
+    reason = dy.String(nullable=True, min_length=1)
+
+    @dy.rule()
+    def ordered_or_refused(cls) -> pl.Expr:
+        return pl.col("order").is_null() != pl.col("reason").is_null()
+
+
+class Verdicts(dy.Schema):
+    """What the validator said of the candidates it looked at; `validator_score` is a logit."""
+
+    query_id = dy.String(primary_key=True)
+    doc_id = dy.String(primary_key=True)
+    validator_score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
+    verdict = dy.Enum(list(VERDICTS), nullable=False)
+    reason = dy.String(nullable=False, min_length=1)
+
+
+class Copies(dy.Schema):
+    """Documents that were merged into an equal one."""
+
+    doc_id = dy.String(primary_key=True)
+    kept_id = dy.String(nullable=False)
 
 
 class Rejected(dy.Schema):
@@ -156,13 +180,27 @@ class Rejected(dy.Schema):
     row = dy.String(nullable=False)
 
 
+def _real(nullable: bool = False) -> dy.Float32:
+    return dy.Float32(nullable=nullable, allow_inf=False, allow_nan=False)
+
+
 @cache
-def embeddings_schema(dimension: int, half: bool) -> type[dy.Schema]:
+def positives_schema(teachers: tuple[str, ...]) -> type[dy.Schema]:
+    """Schema of the known positives with every teacher's score; they set each query's ceiling."""
+    columns: dict[str, Any] = {
+        "query_id": dy.String(primary_key=True),
+        "doc_id": dy.String(primary_key=True),
+    }
+    columns |= {f"score_{teacher}": _real() for teacher in teachers}
+    return type("Positives", (dy.Schema,), columns)
+
+
+@cache
+def embeddings_schema(dimension: int) -> type[dy.Schema]:
     """Schema of the vectors of one teacher: unit length, keyed by the hash of the text."""
-    inner = dy.Float16() if half else dy.Float32()
     columns = {
         "text_hash": dy.UInt64(primary_key=True),
-        "vector": dy.Array(inner, dimension, nullable=False),
+        "vector": dy.Array(dy.Float32(), dimension, nullable=False),
     }
     return type("Embeddings", (dy.Schema,), columns)
 
@@ -174,24 +212,21 @@ def evidence_schema(teachers: tuple[str, ...]) -> type[dy.Schema]:
     `rank` is the best rank any teacher gave and null for a candidate found below a ceiling;
     `score_*`, `z_*` and `rank_*` stand once per teacher. `positive_score` is the ceiling: the
     aggregated first teacher's score of the query's positives; `positive_similarity` the highest
-    similarity of the candidate to one of them.
+    similarity of the candidate to one of them (null without a dense teacher).
     """
 
-    def real(nullable: bool = False) -> dy.Float32:
-        return dy.Float32(nullable=nullable, allow_inf=False, allow_nan=False)
-
-    columns: dict[str, dy.Column] = {
+    columns: dict[str, Any] = {
         "query_id": dy.String(primary_key=True),
         "doc_id": dy.String(primary_key=True),
         "rank": dy.UInt32(nullable=True, min=1),
     }
     for teacher in teachers:
-        columns[f"score_{teacher}"] = real()
-        columns[f"z_{teacher}"] = real()
+        columns[f"score_{teacher}"] = _real()
+        columns[f"z_{teacher}"] = _real()
         columns[f"rank_{teacher}"] = dy.UInt32(nullable=True, min=1)
     columns |= {
-        "positive_similarity": real(),
-        "positive_score": real(),
+        "positive_similarity": _real(nullable=True),
+        "positive_score": _real(),
         "same_group": dy.Bool(nullable=False),
         "near_copy": dy.Bool(nullable=False),
         "equals_query": dy.Bool(nullable=False),

@@ -57,14 +57,14 @@ class Known:
         )
 
 
-def score_positives(teacher: Teacher, known: Known, ids: Ids) -> pl.DataFrame:
-    """Score the known positives with one teacher (contract Positives)."""
+def score_positives(teachers: Sequence[Teacher], known: Known, ids: Ids) -> pl.DataFrame:
+    """Score the known positives with every teacher: query_id, doc_id, score_*."""
     queries, documents = known.positives
     return pl.DataFrame(
         {
             "query_id": ids.queries.gather(queries),
             "doc_id": ids.documents.gather(documents),
-            "score": teacher.score(queries, documents),
+            **{f"score_{teacher.name}": teacher.score(queries, documents) for teacher in teachers},
         }
     )
 
@@ -74,22 +74,25 @@ def gather_evidence(
     rankings: Sequence[Ranked],
     known: Known,
     ids: Ids,
-    queries: Rows,
+    deep: Ranked | None = None,
 ) -> pl.DataFrame:
     """Score the union of the candidates with every teacher (contract Evidence).
 
     Args:
         teachers: the first is the one whose scores set `positive_score`.
         rankings: one per teacher; a candidate outside a ranking has a null rank there.
-        known: positives and closed pairs of `queries`.
-        queries: ascending rows the rankings are for.
+        known: positives and closed pairs of the queries.
+        deep: further candidates, found below a ceiling and therefore without a rank.
 
     Returns:
         Rows ordered by query_id, doc_id.
     """
     width = len(ids.documents)
-    keys = np.unique(np.concatenate([_keys(r.queries, r.documents, width) for r in rankings]))
+    sources = [*rankings] if deep is None else [*rankings, deep]
+    keys = np.unique(np.concatenate([_keys(r.queries, r.documents, width) for r in sources]))
     pairs = (keys // width, keys % width)
+    queries = np.unique(pairs[0])
+    place = np.searchsorted(queries, pairs[0])
     columns: dict[str, object] = {
         "query_id": ids.queries.gather(pairs[0]),
         "doc_id": ids.documents.gather(pairs[1]),
@@ -98,19 +101,21 @@ def gather_evidence(
     for teacher, ranking in zip(teachers, rankings, strict=True):
         scores = teacher.score(*pairs)
         mean, deviation = teacher.moments(queries)
-        place = np.searchsorted(queries, pairs[0])
         columns[f"score_{teacher.name}"] = scores
-        columns[f"z_{teacher.name}"] = ((scores - mean[place]) / deviation[place]).astype(np.float32)
+        columns[f"z_{teacher.name}"] = ((scores - mean[place]) / deviation[place]).astype("f4")
         ranks.append(_ranks(keys, ranking, width).alias(f"rank_{teacher.name}"))
     similarity, lowest = _positive_side(teachers, pairs, known.positives)
     columns |= {"positive_similarity": similarity, "positive_score": lowest}
-    frame = pl.DataFrame(columns).with_columns(ranks).with_columns(
-        rank=pl.min_horizontal([series.name for series in ranks]),
-        closed=_reasons(keys, known, width),
-    )
+    columns |= {series.name: series for series in ranks}
+    return _with_flags(pl.DataFrame(columns), ranks, _reasons(keys, known, width))
+
+
+def _with_flags(frame: pl.DataFrame, ranks: list[pl.Series], reasons: pl.Series) -> pl.DataFrame:
     flags = ("same_group", "near_copy", "equals_query")
     return frame.with_columns(
-        *[(pl.col("closed") == flag).fill_null(False).alias(flag) for flag in flags],
+        rank=pl.min_horizontal([series.name for series in ranks]), closed=reasons
+    ).with_columns(
+        *[pl.col("closed").eq_missing(pl.lit(flag)).alias(flag) for flag in flags],
         risk=pl.lit(None, pl.Float32),
     )
 

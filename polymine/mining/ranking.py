@@ -34,6 +34,10 @@ class Ranked:
     scores: Scores
 
 
+_NO_ROWS = np.empty(0, dtype=np.int64)
+NOTHING = Ranked(_NO_ROWS, _NO_ROWS, _NO_ROWS.astype(np.uint32), _NO_ROWS.astype(np.float32))
+
+
 def rank(teacher: Teacher, queries: Rows, depth: int) -> Ranked:
     """Find the exact `depth` best documents of every query; ties go to the lower doc row."""
     parts, pending, count = [], queries, depth + SLACK
@@ -154,8 +158,7 @@ def _filtered(ranked: Ranked, keep: NDArray[np.bool_]) -> Ranked:
 
 def _join(parts: list[Ranked]) -> Ranked:
     if not parts:
-        empty = np.empty(0, dtype=np.int64)
-        return Ranked(empty, empty, empty.astype(np.uint32), empty.astype(np.float32))
+        return NOTHING
     queries = np.concatenate([part.queries for part in parts])
     documents = np.concatenate([part.documents for part in parts])
     return _ordered(queries, documents, np.concatenate([part.scores for part in parts]))

@@ -9,8 +9,10 @@ import math
 import numpy as np
 import polars as pl
 
-from data_contracts.settings import SelectionSettings
+from data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.mining.hashing import hash_texts, uniform
+
+VALIDATION_RESERVE = 4  # candidates per wanted negative that the validator may look at
 
 
 def compute_ceilings(positives: pl.DataFrame, settings: SelectionSettings) -> pl.DataFrame:
@@ -101,8 +103,32 @@ def _draw(passed: pl.DataFrame, settings: SelectionSettings, seed: int) -> pl.Se
     return pl.Series(numbers)
 
 
-def count_survivors(decided: pl.DataFrame) -> pl.DataFrame:
-    """Count the passing candidates per query: query_id, passing."""
-    return decided.group_by("query_id", maintain_order=True).agg(
-        passing=pl.col("reason").is_null().sum()
+def count_needed(mining: MiningSettings) -> int:
+    """Passing candidates a query should have at hand.
+
+    As many as sampling draws from, and a reserve for a validator, which turns some down.
+    """
+    needed = mining.negatives
+    if mining.validation is not None:
+        needed *= VALIDATION_RESERVE
+    if mining.selection.sampling != "top":
+        needed = max(needed, mining.selection.pool)
+    return needed
+
+
+def find_short(
+    decided: pl.DataFrame, ceilings: pl.DataFrame, queries: pl.Series, needed: int
+) -> pl.DataFrame:
+    """List those of `queries` that have fewer than `needed` passing candidates.
+
+    Returns:
+        query_id, ceiling, by query_id; queries without a ceiling cannot be short.
+    """
+    passing = decided.filter(pl.col("reason").is_null()).group_by("query_id").agg(passing=pl.len())
+    return (
+        ceilings.join(queries.to_frame("query_id"), on="query_id", how="semi")
+        .join(passing, on="query_id", how="left")
+        .filter(pl.col("passing").fill_null(0) < needed)
+        .select("query_id", "ceiling")
+        .sort("query_id")
     )

@@ -7,6 +7,7 @@ fixed order, so that no shard or thread count shows in a result.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -186,7 +187,9 @@ class LexicalTeacher:
             found = np.flatnonzero(scores > 0)
             if len(found) > count:
                 found = found[np.argpartition(-scores[found], count - 1)[:count]]
-            rows[place, : len(found)] = found if self._candidates is None else self._candidates[found]
+            rows[place, : len(found)] = (
+                found if self._candidates is None else self._candidates[found]
+            )
             best[place, : len(found)] = scores[found]
         return rows, best
 
@@ -199,7 +202,7 @@ class LexicalTeacher:
         """Look the pairs up in each query's scores; pairs of one query best stand together."""
         out = np.empty(len(queries), dtype=np.float32)
         edges = np.flatnonzero(np.diff(queries, prepend=-1, append=-1))
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in pairwise(edges):
             out[start:stop] = self._scores(int(queries[start]))[documents[start:stop]]
         return out
 
@@ -238,9 +241,7 @@ def _pairwise(left: Vectors, left_rows: Rows, right: Vectors, right_rows: Rows) 
     return out
 
 
-def _merge(
-    rows: Rows, scores: Scores, new_rows: Rows, new_scores: Scores
-) -> tuple[Rows, Scores]:
+def _merge(rows: Rows, scores: Scores, new_rows: Rows, new_scores: Scores) -> tuple[Rows, Scores]:
     """Keep the best of both, as many columns as `rows` has."""
     count = rows.shape[1]
     all_rows, all_scores = np.hstack([rows, new_rows]), np.hstack([scores, new_scores])

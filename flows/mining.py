@@ -1,0 +1,73 @@
+"""The mining flow: from a data set to triplets, one line per stage."""
+
+from typing import Any
+
+from prefect import flow
+
+from data_contracts.references import CollectionRef, DatasetRef
+from data_contracts.settings import (
+    DatasetSettings,
+    EngineSettings,
+    MiningSettings,
+    OutputSettings,
+)
+from tasks.embedding import embed
+from tasks.evidence import deepen, evidence, score_positives
+from tasks.export import Sources, check_place, export
+from tasks.ingestion import ingest
+from tasks.ranking import rank
+from tasks.report import report
+from tasks.selection import select
+from tasks.store import Store
+from tasks.teachers import index
+from tasks.validation import validate
+
+
+@flow(name="mine", persist_result=False, validate_parameters=True)
+def mine(
+    dataset: DatasetSettings,
+    output: OutputSettings,
+    mining: MiningSettings = MiningSettings(),
+    engine: EngineSettings = EngineSettings(),
+) -> dict[str, Any]:
+    """Mine hard negatives.
+
+    Ranks candidates with every teacher, keeps those the rule and the validator call negatives, and
+    writes triplets with a report. Whatever an earlier run has already made is reused.
+    """
+    check_place(output)
+    root = str(Store(engine.store).root)
+    collection = ingest(dataset, root)
+    inputs = prepare_teachers(collection, mining, engine, root)
+    rankings = [
+        rank(teacher, collection, mining, inputs, engine, root) for teacher in mining.teachers
+    ]
+    positives = score_positives(collection, mining, inputs, engine, root)
+    base = evidence(collection, rankings, mining, inputs, engine, root)
+    deep = deepen(collection, base, positives, mining, inputs, engine, root)
+    decisions = select(base, deep, positives, mining, root)
+    verdicts = None
+    if mining.validation is not None:
+        verdicts = validate(collection, decisions, positives, mining, engine, root)
+    sources = Sources(collection, base, deep, positives, decisions, verdicts)
+    exported = export(sources, mining, output, root)
+    stages = {**inputs, **_named(rankings, mining)}
+    return report(sources, exported, stages, dataset, mining, output, engine)
+
+
+def prepare_teachers(
+    collection: CollectionRef, mining: MiningSettings, engine: EngineSettings, root: str
+) -> dict[str, DatasetRef]:
+    """Embed queries and documents for dense teachers, index the corpus for lexical ones."""
+    inputs: dict[str, DatasetRef] = {}
+    for teacher in mining.teachers:
+        if teacher.kind == "lexical":
+            inputs[f"{teacher.name}/index"] = index(teacher, collection.documents, root)
+            continue
+        for side, table in (("documents", collection.documents), ("queries", collection.queries)):
+            inputs[f"{teacher.name}/{side}"] = embed(teacher, side, table, engine, root)
+    return inputs
+
+
+def _named(rankings: list[DatasetRef], mining: MiningSettings) -> dict[str, DatasetRef]:
+    return {f"{t.name}/rank": ref for t, ref in zip(mining.teachers, rankings, strict=True)}

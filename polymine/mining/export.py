@@ -1,0 +1,162 @@
+"""From verdicts to the tables people train on."""
+
+import polars as pl
+
+from data_contracts.settings import View
+
+
+def build_negatives(
+    decided: pl.DataFrame, survivors: pl.DataFrame, validated: pl.DataFrame | None, wanted: int
+) -> pl.DataFrame:
+    """Put all verdicts into the master table (contract Negatives).
+
+    Args:
+        decided: what the rule said of every candidate, as from `apply_rule`.
+        survivors: those that passed, in the order they are taken.
+        validated: the validator's verdicts, or None where there is no validator: then the first
+            `wanted` survivors are the negatives.
+
+    Returns:
+        Excluded, promoted and kept candidates; survivors nobody needed are left out. Ordered by
+        query_id, position (nulls last), doc_id.
+    """
+    keys = ["query_id", "doc_id"]
+    excluded = decided.filter(pl.col("reason").is_not_null()).with_columns(
+        verdict=pl.lit("excluded"), validator_score=pl.lit(None, pl.Float32), order=pl.lit(None)
+    )
+    if validated is None:
+        chosen = survivors.filter(pl.col("order") <= wanted).with_columns(
+            verdict=pl.lit("negative"), reason=pl.lit("passed the rule"),
+            validator_score=pl.lit(None, pl.Float32),
+        )  # fmt: skip
+    else:
+        chosen = survivors.join(validated, on=keys, maintain_order="left")
+    columns = [*keys, "order", "score", "positive_score", "validator_score", "verdict", "reason"]
+    both = pl.concat([chosen.select(columns), excluded.select(columns)], how="vertical_relaxed")
+    both = both.sort("query_id", "order", "doc_id", nulls_last=True)
+    is_negative = pl.col("verdict") == "negative"
+    position = is_negative.cum_sum().over("query_id").cast(pl.UInt32)
+    return both.select(
+        *keys,
+        pl.when(is_negative).then(position).alias("position"),
+        "score",
+        pl.col("positive_score").cast(pl.Float32),
+        pl.lit(None, pl.Float32).alias("risk"),
+        "validator_score",
+        "verdict",
+        "reason",
+    ).sort("query_id", "position", "doc_id", nulls_last=True)
+
+
+def build_triplets(
+    negatives: pl.DataFrame,
+    positives: pl.DataFrame,
+    queries: pl.DataFrame,
+    documents: pl.DataFrame,
+) -> pl.DataFrame:
+    """Write out every (query, positive, negative) with its texts (contract Triplets).
+
+    Ordered by query_id, positive_id, position.
+    """
+    kept = negatives.filter(verdict="negative").select(
+        "query_id", pl.col("doc_id").alias("negative_id"), "position",
+        pl.col("score").alias("negative_score"),
+    )  # fmt: skip
+    pairs = positives.select(
+        "query_id", pl.col("doc_id").alias("positive_id"), pl.col("score").alias("positive_score")
+    )
+    rows = kept.join(pairs, on="query_id").sort("query_id", "positive_id", "position")
+    for side, table, key in (
+        ("anchor", queries, "query_id"),
+        ("positive", documents, "doc_id"),
+        ("negative", documents, "doc_id"),
+    ):
+        texts = table.select(key, pl.col("text").alias(side), pl.col("language").alias("language"))
+        left = "query_id" if side == "anchor" else f"{side}_id"
+        rows = rows.join(texts, left_on=left, right_on=key, how="left", maintain_order="left")
+        rows = rows.rename({"language": f"{side}_language"})
+    return rows.select(
+        "query_id", "positive_id", "negative_id", "position", "anchor", "positive", "negative",
+        "anchor_language", "positive_language", "negative_language", "positive_score",
+        "negative_score", pl.lit(1.0, pl.Float32).alias("weight"),
+    )  # fmt: skip
+
+
+def find_shortfalls(
+    queries: pl.DataFrame,
+    positives: pl.DataFrame,
+    decided: pl.DataFrame,
+    negatives: pl.DataFrame,
+    wanted: int,
+) -> pl.DataFrame:
+    """List every query with fewer than `wanted` negatives and say why (contract Shortfalls)."""
+    found = negatives.filter(verdict="negative").group_by("query_id").len("found")
+    passing = decided.group_by("query_id").agg(passing=pl.col("reason").is_null().sum())
+    turned_down = (
+        negatives.filter(pl.col("reason").str.starts_with("validator"))
+        .group_by("query_id")
+        .agg(turned_down=(pl.col("verdict") != "negative").sum())
+    )
+    known = positives.select("query_id", known=pl.lit(True)).unique("query_id")
+    table = queries.select("query_id")
+    for part in (found, passing, turned_down, known):
+        table = table.join(part, on="query_id", how="left", maintain_order="left")
+    counts = [pl.col(name).fill_null(0) for name in ("found", "passing", "turned_down")]
+    reason = (
+        pl.when(pl.col("known").is_null())
+        .then(pl.lit("no known positive"))
+        .when(pl.col("turned_down") > 0)
+        .then(pl.format("validator turned down {} of {} candidates", "turned_down", "passing"))
+        .otherwise(pl.format("only {} documents of the corpus pass the rule", "passing"))
+    )
+    return (
+        table.with_columns(counts)
+        .filter(pl.col("found") < wanted)
+        .select(
+            "query_id",
+            wanted=pl.lit(wanted, pl.UInt32),
+            found=pl.col("found").cast(pl.UInt32),
+            reason=reason,
+        )
+    )
+
+
+def build_view(triplets: pl.DataFrame, view: View, negatives: int) -> pl.DataFrame:
+    """Shape triplets for a trainer; no ids, because sentence-transformers trains on every column.
+
+    n-tuple: anchor, positive, negative_1 ... negative_n, scores [positive, negatives...]; only
+    rows with all n negatives. labeled-pair: anchor, document, label. labeled-list: anchor,
+    documents, labels (1 for the positive, first). triplet: anchor, positive, negative.
+    """
+    if view == "triplet":
+        return triplets.select("anchor", "positive", "negative")
+    pair = ["query_id", "positive_id"]
+    grouped = triplets.group_by(pair, maintain_order=True).agg(
+        pl.first("anchor", "positive", "positive_score"), pl.col("negative", "negative_score")
+    )
+    if view == "labeled-list":
+        return grouped.select(
+            "anchor",
+            documents=pl.concat_list("positive", "negative"),
+            labels=pl.concat_list(
+                pl.lit(1, pl.Int8), pl.col("negative").list.eval(pl.lit(0, pl.Int8))
+            ),
+        )
+    if view == "n-tuple":
+        full = grouped.filter(pl.col("negative").list.len() == negatives)
+        return full.select(
+            "anchor",
+            "positive",
+            *[
+                pl.col("negative").list.get(at).alias(f"negative_{at + 1}")
+                for at in range(negatives)
+            ],
+            scores=pl.concat_list("positive_score", "negative_score"),
+        )
+    positive = grouped.select(
+        "anchor", pl.col("positive").alias("document"), label=pl.lit(1, pl.Int8)
+    )
+    negative = triplets.unique(["query_id", "negative_id"], maintain_order=True).select(
+        "anchor", pl.col("negative").alias("document"), label=pl.lit(0, pl.Int8)
+    )
+    return pl.concat([positive, negative])

@@ -1,0 +1,174 @@
+"""A cross-encoder's second opinion, asked only as often as it is needed.
+
+Every query takes its survivors in order, a wave at a time, until it has its negatives; the pairs
+of a wave are batched across all queries. A verdict is relative to the query's known positive, in
+logits, because logits of different queries do not compare.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from data_contracts.errors import ModelError
+from data_contracts.settings import ValidationSettings
+from polymine.mining.batching import (
+    GPU_BUDGET_FACTOR,
+    count_tokens,
+    plan_batches,
+    run_batches,
+)
+from polymine.mining.hashing import hash_texts
+from polymine.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+# Scores (query_id, doc_id) rows: one finite float32 logit each, in order.
+PairScore = Callable[[pl.DataFrame, str], NDArray[np.float32]]
+
+_TOKENIZING = threading.Lock()  # fast tokenizers are not re-entrant
+
+
+class PairScorer:
+    """A cross-encoder on every device that is visible; batches as in `TextEncoder`."""
+
+    def __init__(self, replicas: "Sequence[CrossEncoder]", threads: int, batch_tokens: int) -> None:
+        self._replicas = list(replicas)
+        self._on_cpu = self._replicas[0].device.type == "cpu"
+        self._workers = threads if self._on_cpu else len(self._replicas)
+        self._budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR
+
+    def score(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        progress: Progress | None = None,
+        stage: str = "validate",
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Score (query, document) texts: positions and logits, batch by batch, longest first."""
+        progress = progress or Silent()
+        model = self._replicas[0]
+        limit = model.max_length or model.tokenizer.model_max_length
+        lengths = np.minimum(count_tokens(model.tokenizer, pairs), limit)
+        hashes = hash_texts("\x1f".join(pair) for pair in pairs)
+        batches = plan_batches(lengths, hashes, self._budget, one_length=self._on_cpu)
+
+        def work(
+            rows: NDArray[np.int64], worker: int
+        ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+            return rows, self._forward([pairs[row] for row in rows], worker)
+
+        for rows, logits in run_batches(work, batches, self._workers):
+            progress.advance(stage, len(rows))
+            yield rows, logits
+
+    def _forward(self, pairs: list[tuple[str, str]], worker: int) -> NDArray[np.float32]:
+        import torch
+
+        model = self._replicas[0 if self._on_cpu else worker]
+        with torch.inference_mode():
+            with _TOKENIZING:
+                features = model.preprocess(pairs)
+            features = {
+                name: value.to(model.device) if isinstance(value, torch.Tensor) else value
+                for name, value in features.items()
+            }
+            scores: torch.Tensor = model(features)["scores"]
+            logits: NDArray[np.float32] = scores.float().reshape(len(pairs)).cpu().numpy()
+        if not np.isfinite(logits).all():
+            worst = pairs[int(np.flatnonzero(~np.isfinite(logits))[0])]
+            raise ModelError(
+                f"the validator gave a logit that is not finite, for the pair {worst!r:.200}; "
+                "try dtype = 'float32' in [mining.validation]"
+            )
+        return logits
+
+
+def score_all(scorer: PairScorer, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+    """Score pairs of texts into one array, in the order given."""
+    out = np.empty(len(pairs), dtype=np.float32)
+    for rows, logits in scorer.score(pairs):
+        out[rows] = logits
+    return out
+
+
+def validate(
+    survivors: pl.DataFrame,
+    positives: pl.DataFrame,
+    wanted: int,
+    settings: ValidationSettings,
+    score: PairScore,
+) -> pl.DataFrame:
+    """Ask for verdicts in waves until every query has `wanted` negatives or no survivors left.
+
+    With several known positives a negative must stay below the lowest logit of them, and only
+    what reaches the highest is promoted: both errors cost more than leaving a candidate out.
+
+    Args:
+        survivors: query_id, doc_id, order, as from `order_survivors`.
+        positives: query_id, doc_id of the known positives; they are scored too.
+        score: gives the logits of query_id, doc_id rows; told what the pairs are for.
+
+    Returns:
+        query_id, doc_id, validator_score, verdict, reason of every survivor that was looked at.
+    """
+    known = pl.Series("logit", score(positives, "known positives"), dtype=pl.Float32)
+    reference = (
+        positives.select("query_id")
+        .with_columns(known)
+        .group_by("query_id", maintain_order=True)
+        .agg(lowest=pl.min("logit"), highest=pl.max("logit"))
+    )
+    waves = []
+    left, missing = survivors, reference.select("query_id", missing=pl.lit(wanted, pl.Int64))
+    while len(wave := _next_wave(left, missing)):
+        logits = pl.Series(score(wave, f"wave {len(waves) + 1}"), dtype=pl.Float32)
+        wave = wave.with_columns(validator_score=logits)
+        waves.append(_decide(wave.join(reference, on="query_id", maintain_order="left"), settings))
+        kept = waves[-1].filter(verdict="negative").group_by("query_id").len("kept")
+        missing = missing.join(kept, on="query_id", how="left").select(
+            "query_id", missing=pl.col("missing") - pl.col("kept").fill_null(0).cast(pl.Int64)
+        )
+        left = left.join(wave, on=["query_id", "doc_id"], how="anti", maintain_order="left")
+    columns = ["query_id", "doc_id", "validator_score", "verdict", "reason"]
+    return pl.concat(waves).select(columns) if waves else _nothing()
+
+
+def _next_wave(left: pl.DataFrame, missing: pl.DataFrame) -> pl.DataFrame:
+    """Take of each short query as many survivors as it still needs."""
+    short = left.join(
+        missing.filter(pl.col("missing") > 0), on="query_id", maintain_order="left"
+    ).sort("query_id", "order")
+    return short.filter(pl.int_range(pl.len()).over("query_id") < pl.col("missing")).select(
+        "query_id", "doc_id"
+    )
+
+
+def _decide(wave: pl.DataFrame, settings: ValidationSettings) -> pl.DataFrame:
+    edge = pl.col("lowest") - settings.margin - settings.grey_zone
+    negative = pl.col("validator_score") < edge
+    grey = pl.col("validator_score") < pl.col("highest") - settings.margin
+    verdict = (
+        pl.when(negative).then(pl.lit("negative")).when(grey).then(pl.lit("excluded"))
+    ).otherwise(pl.lit("promoted"))
+    reason = (
+        pl.when(negative)
+        .then(pl.lit("validator: below the grey zone"))
+        .when(grey)
+        .then(pl.lit("validator: in the grey zone"))
+        .otherwise(pl.lit("validator: as relevant as the known positive"))
+    )
+    return wave.with_columns(verdict=verdict, reason=reason)
+
+
+def _nothing() -> pl.DataFrame:
+    text = pl.String()
+    return pl.DataFrame(
+        schema={
+            "query_id": text, "doc_id": text, "validator_score": pl.Float32(),
+            "verdict": text, "reason": text,
+        }
+    )  # fmt: skip

@@ -1,0 +1,105 @@
+"""Embeds the texts a teacher has not seen yet, shard by shard."""
+
+import os
+
+import numpy as np
+import polars as pl
+
+from data_contracts.references import DatasetRef, fingerprint
+from data_contracts.settings import EngineSettings, TeacherSettings
+from data_contracts.tables import embeddings_schema
+from polymine import models
+from polymine.mining.embedding import TextEncoder
+from polymine.mining.hashing import hash_texts
+from tasks.progress import TaskProgress
+from tasks.stages import stage
+from tasks.store import Dataset, Store, load, shard_name
+from tasks.vectors import CONTRACT, stored_hashes
+
+VERSION = 1
+
+
+@stage("embed", "embed-{teacher.name}-{side}")
+def embed(
+    teacher: TeacherSettings, side: str, table: DatasetRef, engine: EngineSettings, root: str
+) -> DatasetRef:
+    """Encode the texts of one table that this teacher has no vector for.
+
+    The dataset is a family: one folder per teacher and prompt, one dataset in it per run that had
+    something to add, so new documents cost what they are.
+    """
+    store = Store(root)
+    prompt = teacher.query_prompt if side == "queries" else teacher.document_prompt
+    family = _family(teacher, prompt)
+    whole = DatasetRef(
+        str(store.root / CONTRACT / family),
+        CONTRACT,
+        table.rows,
+        fingerprint(family=family, table=table.fingerprint),
+    )
+    texts = load(table)["text"]
+    hashes = hash_texts(texts)
+    hashes, first = np.unique(hashes, return_index=True)
+    missing = ~np.isin(hashes, stored_hashes(store.finished(CONTRACT, family)))
+    if not missing.any():
+        return DatasetRef(whole.path, CONTRACT, whole.rows, whole.fingerprint, reused=True)
+    todo = texts.gather(first[missing])
+    increment = fingerprint(family=family, todo=todo.to_list(), shard=engine.shard_texts)
+    dataset = store.dataset(CONTRACT, increment, within=family)
+    _encode(teacher, prompt, todo.to_list(), engine, dataset, side)
+    dataset.commit({"table": table.fingerprint}, {"teacher": teacher.model, "prompt": prompt})
+    return whole
+
+
+def count_threads(engine: EngineSettings) -> int:
+    """CPU threads to use: the setting, or the cores this process may run on."""
+    return engine.threads or len(os.sched_getaffinity(0))
+
+
+def _family(teacher: TeacherSettings, prompt: str) -> str:
+    device = models.visible_devices()[0].partition(":")[0]
+    return fingerprint(
+        version=VERSION,
+        model=models.fingerprint(str(teacher.model)),
+        prompt=prompt,
+        max_length=teacher.max_length,
+        dtype=models.resolve_dtype(teacher.dtype, device),
+        device=device,
+    )
+
+
+def _encode(
+    teacher: TeacherSettings,
+    prompt: str,
+    texts: list[str],
+    engine: EngineSettings,
+    dataset: Dataset,
+    side: str,
+) -> None:
+    replicas = [
+        models.load_encoder(
+            str(teacher.model),
+            device=device,
+            dtype=teacher.dtype,
+            max_length=teacher.max_length,
+            trust_remote_code=teacher.trust_remote_code,
+        )
+        for device in models.visible_devices()
+    ]
+    encoder = TextEncoder(replicas, count_threads(engine), engine.batch_tokens)
+    batches = encoder.plan(texts, prompt)
+    sizes = np.cumsum([len(rows) for rows, _ in batches])
+    shard_of = (sizes - 1) // engine.shard_texts
+    stage_name = f"embed {teacher.name} {side}"
+    for number in np.unique(shard_of):
+        name = shard_name(int(number), "arrow")
+        if dataset.has(name):
+            continue
+        chosen = [batches[at] for at in np.flatnonzero(shard_of == number)]
+        parts = list(encoder.encode_planned(texts, chosen, prompt, TaskProgress(), stage_name))
+        rows = np.concatenate([part.rows for part in parts])
+        vectors = np.concatenate([part.vectors for part in parts])
+        frame = pl.DataFrame(
+            {"text_hash": hash_texts(texts[row] for row in rows), "vector": vectors}
+        )
+        dataset.write(name, frame, embeddings_schema(vectors.shape[1]))

@@ -1,0 +1,155 @@
+"""Gathers the evidence on every candidate, and on those found below a ceiling."""
+
+import numpy as np
+import polars as pl
+
+from data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from data_contracts.settings import EngineSettings, MiningSettings
+from data_contracts.tables import evidence_schema, positives_schema
+from polymine.mining.evidence import gather_evidence
+from polymine.mining.evidence import score_positives as score_known
+from polymine.mining.ranking import NOTHING, Ranked, rank_below
+from polymine.mining.selection import apply_rule, compute_ceilings, count_needed, find_short
+from tasks.progress import TaskProgress
+from tasks.ranking import from_frame
+from tasks.stages import stage
+from tasks.store import Store, load, shard_name, shard_paths
+from tasks.teachers import Inputs, Opened
+
+VERSION = 1
+
+
+@stage("positives", "score-positives")
+def score_positives(
+    collection: CollectionRef,
+    mining: MiningSettings,
+    inputs: Inputs,
+    engine: EngineSettings,
+    root: str,
+) -> DatasetRef:
+    """Score the known positives with every teacher."""
+    names = tuple(teacher.name for teacher in mining.teachers)
+    dataset = Store(root).dataset("positives", _version(collection, inputs, names=names))
+    if found := dataset.find():
+        return found
+    opened = Opened(collection, mining, inputs, engine)
+    frame = score_known(opened.teachers(mining.teachers), opened.known, opened.ids)
+    return dataset.write_single(frame, positives_schema(names))
+
+
+@stage("evidence")
+def evidence(
+    collection: CollectionRef,
+    rankings: list[DatasetRef],
+    mining: MiningSettings,
+    inputs: Inputs,
+    engine: EngineSettings,
+    root: str,
+) -> DatasetRef:
+    """Let every teacher score the union of the candidates."""
+    names = tuple(teacher.name for teacher in mining.teachers)
+    version = _version(
+        collection, inputs, names=names, rankings=[ref.fingerprint for ref in rankings]
+    )
+    dataset = Store(root).dataset("evidence", version)
+    if found := dataset.find():
+        return found
+    opened, progress = Opened(collection, mining, inputs, engine), TaskProgress()
+    teachers = opened.teachers(mining.teachers)
+    progress.start("evidence", len(opened.ids.queries), "queries")
+    shards = zip(opened.shards(), *map(shard_paths, rankings), strict=True)
+    for number, (rows, *paths) in enumerate(shards):
+        if not dataset.has(shard_name(number)):
+            ranked = [from_frame(pl.read_parquet(path), opened.ids) for path in paths]
+            frame = gather_evidence(teachers, ranked, opened.known.of(rows), opened.ids)
+            dataset.write(shard_name(number), frame, evidence_schema(names))
+        progress.advance("evidence", len(rows))
+    progress.finish("evidence")
+    return dataset.commit()
+
+
+@stage("deepen")
+def deepen(
+    collection: CollectionRef,
+    base: DatasetRef,
+    positives: DatasetRef,
+    mining: MiningSettings,
+    inputs: Inputs,
+    engine: EngineSettings,
+    root: str,
+) -> DatasetRef:
+    """Search the whole corpus below the ceiling for queries that are short of candidates."""
+    needed = count_needed(mining)
+    version = fingerprint(
+        version=VERSION,
+        base=base.fingerprint,
+        rule=mining.selection,
+        teacher=mining.deciding_teacher,
+        needed=needed,
+    )
+    dataset = Store(root).dataset("evidence", version)
+    if found := dataset.find():
+        return found
+    names = tuple(teacher.name for teacher in mining.teachers)
+    ceilings = load_ceilings(positives, mining)
+    blocks = load(collection.queries)["query_id"].to_frame().iter_slices(engine.shard_queries)
+    for number, (path, block) in enumerate(zip(shard_paths(base), blocks, strict=True)):
+        if dataset.has(shard_name(number)):
+            continue
+        gathered = pl.read_parquet(path, columns=["query_id", "doc_id", "closed", _score(mining)])
+        decided = apply_rule(gathered, ceilings, mining.deciding_teacher, mining.selection)
+        short = find_short(decided, ceilings, block["query_id"], needed)
+        frame = evidence_schema(names).create_empty()
+        if len(short):
+            frame = _search_below(short, needed, collection, mining, inputs, engine)
+            frame = frame.join(gathered, on=["query_id", "doc_id"], how="anti")
+        dataset.write(shard_name(number), frame, evidence_schema(names))
+    return dataset.commit({"base": base.fingerprint})
+
+
+def load_ceilings(positives: DatasetRef, mining: MiningSettings) -> pl.DataFrame:
+    """Read the positives and compute each query's ceiling under the rule."""
+    scores = load(positives).select("query_id", score=_score(mining))
+    return compute_ceilings(scores, mining.selection)
+
+
+def _search_below(
+    short: pl.DataFrame,
+    needed: int,
+    collection: CollectionRef,
+    mining: MiningSettings,
+    inputs: Inputs,
+    engine: EngineSettings,
+) -> pl.DataFrame:
+    opened, progress = Opened(collection, mining, inputs, engine), TaskProgress()
+    teachers = opened.teachers(mining.teachers)
+    deciding = next(model for model in teachers if model.name == mining.deciding_teacher)
+    rows = opened.ids.queries.search_sorted(short["query_id"]).to_numpy().astype(np.int64)
+    known = opened.known.of(rows)
+    progress.start("deepen", len(rows), "queries")
+    if mining.selection.rule == "shifted":
+        needed += mining.selection.shift
+    deep = rank_below(deciding, rows, short["ceiling"].to_numpy(), needed, known.closed)
+    progress.advance("deepen", len(rows))
+    progress.finish("deepen")
+    nothing: list[Ranked] = [NOTHING] * len(teachers)
+    return gather_evidence(teachers, nothing, known, opened.ids, deep)
+
+
+def _score(mining: MiningSettings) -> str:
+    return f"score_{mining.deciding_teacher}"
+
+
+def _version(collection: CollectionRef, inputs: Inputs, **parts: object) -> str:
+    return fingerprint(
+        version=VERSION,
+        collection=collection.fingerprint,
+        inputs={key: reference.fingerprint for key, reference in inputs.items()},
+        **parts,
+    )
+
+
+def scan_evidence(base: DatasetRef, deep: DatasetRef) -> list[pl.LazyFrame]:
+    """Pair the shards of both searches: one lazy frame per block of queries."""
+    pairs = zip(shard_paths(base), shard_paths(deep), strict=True)
+    return [pl.concat([pl.scan_parquet(left), pl.scan_parquet(right)]) for left, right in pairs]

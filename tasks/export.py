@@ -1,0 +1,233 @@
+"""Writes a run's output folder: beside its place, whole, and then moved there in one step."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from data_contracts.errors import StoreError
+from data_contracts.references import CollectionRef, DatasetRef, Manifest, fingerprint
+from data_contracts.settings import MiningSettings, OutputSettings
+from data_contracts.tables import Negatives, Shortfalls, Triplets
+from polymine.mining.export import build_negatives, build_triplets, build_view, find_shortfalls
+from tasks.stages import stage
+from tasks.store import (
+    MANIFEST,
+    Dataset,
+    Store,
+    describe_shard,
+    explained,
+    info_of,
+    load,
+    read_manifest,
+    scan,
+    shard_name,
+    shard_paths,
+    write_frame,
+)
+
+VERSION = 1
+QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a run was cut into
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The datasets an output is made of."""
+
+    collection: CollectionRef
+    evidence: DatasetRef
+    deep: DatasetRef
+    positives: DatasetRef
+    decisions: DatasetRef
+    verdicts: DatasetRef | None
+
+
+@stage("export")
+def export(
+    sources: Sources, mining: MiningSettings, output: OutputSettings, root: str
+) -> DatasetRef:
+    """Build triplets, the master of negatives, shortfalls and the training views."""
+    version = fingerprint(
+        version=VERSION,
+        decisions=sources.decisions.fingerprint,
+        verdicts=sources.verdicts.fingerprint if sources.verdicts else None,
+        collection=sources.collection.fingerprint,
+        negatives=mining.negatives,
+        views=output.views,
+    )
+    dataset = Store(root).dataset("exports", version)
+    if found := dataset.find():
+        return found
+    clean_slate(dataset.folder)
+    writer = _Writer(dataset, sources, mining, output)
+    for number, block in enumerate(writer.blocks()):
+        writer.write_block(number, block)
+    return writer.commit()
+
+
+def clean_slate(folder: Path) -> None:
+    """Remove what an interrupted export left: its files only make sense together."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Writer:
+    """Writes the tables block by block of queries and counts the funnel on the way."""
+
+    def __init__(
+        self, dataset: Dataset, sources: Sources, mining: MiningSettings, output: OutputSettings
+    ) -> None:
+        self._dataset, self._sources, self._mining = dataset, sources, mining
+        self._views = [view for view in output.views if view != "triplet"]
+        self._queries = load(sources.collection.queries)
+        self._documents = load(sources.collection.documents)
+        self._positives = load(sources.positives).select(
+            "query_id", "doc_id", score=f"score_{mining.deciding_teacher}"
+        )
+        self._reasons: list[pl.DataFrame] = []
+        self._counts = {"triplets": 0, "shortfalls": 0, "queries": len(self._queries)}
+
+    def blocks(self) -> Iterator[pl.DataFrame]:
+        """Cut the queries."""
+        return self._queries.iter_slices(QUERIES_PER_FILE)
+
+    def write_block(self, number: int, block: pl.DataFrame) -> None:
+        """Write all tables for some queries."""
+        wanted = self._mining.negatives
+        ids = block.select("query_id")
+        decisions = _of(self._sources.decisions, block)
+        survivors = decisions.filter(pl.col("order").is_not_null()).drop("reason")
+        decided = decisions.drop("order")
+        verdicts = _of(self._sources.verdicts, block) if self._sources.verdicts else None
+        positives = self._positives.join(ids, on="query_id", how="semi")
+        negatives = build_negatives(decided, survivors, verdicts, wanted)
+        triplets = build_triplets(negatives, positives, block, self._documents)
+        shortfalls = find_shortfalls(block, positives, decided, negatives, wanted)
+        name = shard_name(number)
+        self._dataset.write(f"negatives/{name}", negatives, Negatives)
+        self._dataset.write(f"triplets/{name}", triplets, Triplets)
+        self._dataset.write(f"shortfalls/{name}", shortfalls, Shortfalls)
+        for view in self._views:
+            shaped = build_view(triplets, view, wanted)
+            write_frame(shaped, self._dataset.folder / view / name)
+        self._reasons.append(negatives.group_by("verdict", "reason").len())
+        self._counts["triplets"] += len(triplets)
+        self._counts["shortfalls"] += len(shortfalls)
+
+    def commit(self) -> DatasetRef:
+        """Finish the dataset with the counts of every verdict and reason."""
+        reasons = pl.concat(self._reasons).group_by("verdict", "reason").agg(pl.sum("len"))
+        rows = reasons.sort("verdict", "len", "reason", descending=[False, True, False])
+        info: dict[str, Any] = {**self._counts, "reasons": rows.rows()}
+        return self._dataset.commit(info=info)
+
+
+def _of(reference: DatasetRef, block: pl.DataFrame) -> pl.DataFrame:
+    """Read the rows of a block of queries; ids are sorted, so a range says which."""
+    first, last = block["query_id"][0], block["query_id"][-1]
+    return (
+        scan(reference).filter(pl.col("query_id").is_between(pl.lit(first), pl.lit(last))).collect()
+    )
+
+
+def publish(
+    exported: DatasetRef,
+    sources: Sources,
+    output: OutputSettings,
+    manifest: dict[str, Any],
+    pages: dict[str, str],
+) -> Path:
+    """Put the output folder into its place, whole.
+
+    Args:
+        exported: what `export` made.
+        manifest: content of `manifest.json` apart from the files.
+        pages: further files to write, name to content, as `report.html`.
+
+    Raises StoreError when the place holds another run and `output.overwrite` is off.
+    """
+    place = Path(output.path).expanduser().absolute()
+    check_place(output, exported.fingerprint)
+    with staged(place) as beside:
+        _copy(Path(exported.path), beside)
+        for name, reference in (("evidence", sources.evidence), ("evidence", sources.deep)):
+            for path in shard_paths(reference):
+                part = f"part-{len(list((beside / name).glob('*'))):05d}{path.suffix}"
+                _copy_file(path, beside / name / part)
+        _copy_file(shard_paths(sources.positives)[0], beside / "positives" / shard_name(0))
+        if sources.collection.rejected.rows:
+            _copy_file(
+                shard_paths(sources.collection.rejected)[0], beside / "rejected" / shard_name(0)
+            )
+        for name, content in pages.items():
+            (beside / name).write_text(content, encoding="utf-8")
+        _write_manifest(beside, exported, manifest)
+    return place
+
+
+def check_place(output: OutputSettings, run: str | None = None) -> None:
+    """Refuse a place that holds something else than this run's own earlier output."""
+    place = Path(output.path).expanduser().absolute()
+    if place.is_file():
+        raise StoreError(f"{place}: a file is in the way; choose another `output.path`")
+    if not place.exists() or not any(place.iterdir()) or output.overwrite:
+        return
+    held = read_manifest(place)
+    if held is None:
+        raise StoreError(
+            f"{place}: holds files that are not a Polymine run; choose another `output.path`"
+        )
+    if run is not None and held.fingerprint != run:
+        raise StoreError(
+            f"{place}: holds another run ({held.fingerprint[:8]}, this one is {run[:8]}); choose "
+            "another `output.path`, or set `output.overwrite = true` to replace it"
+        )
+
+
+@contextmanager
+def staged(place: Path) -> Iterator[Path]:
+    """Give a folder beside `place` that becomes `place` if all goes well, and vanishes if not."""
+    token = uuid.uuid4().hex[:8]
+    beside = place.with_name(f".{place.name}.{token}")
+    with explained(place):
+        try:
+            beside.mkdir(parents=True)
+            yield beside
+            if place.exists():
+                old = place.with_name(f".{place.name}.old-{token}")
+                os.replace(place, old)
+                os.replace(beside, place)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.replace(beside, place)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    for path in sorted(source.rglob("*.parquet")):
+        _copy_file(path, target / path.relative_to(source))
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    """Copy a file; a copy and not a link, so that editing an output never damages the store."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _write_manifest(folder: Path, exported: DatasetRef, manifest: dict[str, Any]) -> None:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    shards = tuple(describe_shard(path, folder) for path in files)
+    content = Manifest(
+        contract="run",
+        fingerprint=exported.fingerprint,
+        rows=int(info_of(exported)["triplets"]),
+        shards=shards,
+        info=manifest,
+    )
+    (folder / MANIFEST).write_text(content.model_dump_json(indent=1), encoding="utf-8")

@@ -1,0 +1,69 @@
+"""Reads the user's files, checks and closes them, and stores clean tables."""
+
+import logging
+
+import polars as pl
+
+from data_contracts.references import CollectionRef, fingerprint
+from data_contracts.settings import DatasetSettings
+from data_contracts.tables import (
+    Closure,
+    Copies,
+    Documents,
+    Judgments,
+    Queries,
+    Rejected,
+)
+from polymine.mining.ingestion import ingest as ingest_tables
+from tasks.sources import fingerprint_sources, read_sources
+from tasks.stages import stage
+from tasks.store import Dataset, Store
+
+VERSION = 1
+SCHEMAS = {
+    "documents": Documents,
+    "queries": Queries,
+    "judgments": Judgments,
+    "closure": Closure,
+    "copies": Copies,
+    "rejected": Rejected,
+}
+logger = logging.getLogger("polymine.ingest")
+
+
+@stage("ingest")
+def ingest(settings: DatasetSettings, root: str) -> CollectionRef:
+    """Read, check, merge and close the data set."""
+    version = fingerprint(
+        version=VERSION,
+        sources=fingerprint_sources(settings),
+        near_copy=settings.near_copy,
+        on_invalid=settings.on_invalid,
+    )
+    places = {name: _place(root, name, version) for name in SCHEMAS}
+    found = {name: place.find() for name, place in places.items()}
+    whole = {name: reference for name, reference in found.items() if reference}
+    if len(whole) == len(SCHEMAS):
+        return CollectionRef(**whole, fingerprint=version, reused=True)
+    raw = read_sources(settings)
+    clean = ingest_tables(
+        raw.documents,
+        raw.queries,
+        raw.judgments,
+        near_copy=settings.near_copy,
+        on_invalid=settings.on_invalid,
+        names=raw.names,
+    )
+    tables: dict[str, pl.DataFrame] = {name: getattr(clean, name) for name in SCHEMAS}
+    tables["rejected"] = pl.concat([raw.rows_rejected, clean.rejected])
+    made = {name: places[name].write_single(tables[name], SCHEMAS[name]) for name in SCHEMAS}
+    logger.info(
+        "%s documents (%s copies merged), %s queries, %s closed pairs, %s rows rejected",
+        *(f"{made[name].rows:,}" for name in ("documents", "copies", "queries", "closure")),
+        f"{made['rejected'].rows:,}",
+    )
+    return CollectionRef(**made, fingerprint=version)
+
+
+def _place(root: str, name: str, version: str) -> Dataset:
+    return Store(root).dataset(name, fingerprint(table=name, ingest=version))

@@ -1,0 +1,92 @@
+"""Opens teachers over stored vectors and indexes; builds the lexical index once."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from data_contracts.settings import EngineSettings, MiningSettings, TeacherSettings
+from polymine.mining.evidence import Ids, Known
+from polymine.mining.hashing import hash_texts
+from polymine.mining.lexical import build_index
+from polymine.mining.teachers import DenseTeacher, LexicalTeacher, Rows, Teacher
+from tasks.stages import stage
+from tasks.store import Store, explained, load
+from tasks.vectors import open_vectors
+
+VERSION = 1
+Inputs = Mapping[str, DatasetRef]  # "<teacher>/queries", "<teacher>/documents", "<teacher>/index"
+
+
+@stage("index", "index-{teacher.name}")
+def index(teacher: TeacherSettings, documents: DatasetRef, root: str) -> DatasetRef:
+    """Build the BM25 index of the corpus."""
+    version = fingerprint(
+        version=VERSION, documents=documents.fingerprint, k1=teacher.k1, b=teacher.b
+    )
+    dataset = Store(root).dataset("index", version)
+    if found := dataset.find():
+        return found
+    built = build_index(load(documents)["text"].to_list(), teacher.k1, teacher.b)
+    with explained(dataset.folder):
+        dataset.folder.mkdir(parents=True, exist_ok=True)
+        built.save(dataset.folder, show_progress=False)
+    return dataset.commit({"documents": documents.fingerprint})
+
+
+class Opened:
+    """Row numbers, known pairs and teachers of one data set, opened for a stage's work."""
+
+    def __init__(
+        self,
+        collection: CollectionRef,
+        mining: MiningSettings,
+        inputs: Inputs,
+        engine: EngineSettings,
+    ) -> None:
+        self._documents = load(collection.documents)
+        self._queries = load(collection.queries)
+        self.ids = Ids(self._queries["query_id"], self._documents["doc_id"])
+        self.known = Known.from_closure(load(collection.closure), self.ids)
+        self._mining, self._inputs, self._engine = mining, inputs, engine
+
+    def teacher(self, settings: TeacherSettings) -> Teacher:
+        """Open one teacher."""
+        name, inputs = settings.name, self._inputs
+        if settings.kind == "lexical":
+            searched = _load_index(inputs[f"{name}/index"].path)
+            return LexicalTeacher(name, searched, self._queries["text"].to_list(), self._rows())
+        return DenseTeacher(
+            name,
+            open_vectors(inputs[f"{name}/queries"], hash_texts(self._queries["text"])),
+            open_vectors(inputs[f"{name}/documents"], hash_texts(self._documents["text"])),
+            self._rows(),
+            self._engine.tile_documents,
+        )
+
+    def teachers(self, order: Sequence[TeacherSettings]) -> list[Teacher]:
+        """Open several teachers."""
+        return [self.teacher(settings) for settings in order]
+
+    def shards(self) -> list[Rows]:
+        """Cut the queries into the blocks that stages work on."""
+        size = self._engine.shard_queries
+        rows = np.arange(len(self._queries))
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    def _rows(self) -> Rows | None:
+        if self._mining.languages is None:
+            return None
+        allowed = self._documents["language"].is_in(pl.Series(self._mining.languages).implode())
+        return np.flatnonzero(allowed.to_numpy())
+
+
+@lru_cache(maxsize=4)
+def _load_index(path: str) -> Any:
+    import bm25s
+
+    return bm25s.BM25.load(Path(path), mmap=True)

@@ -1,0 +1,159 @@
+"""Lets the cross-encoder look at survivors; every pair score is stored and used again."""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from data_contracts.settings import EngineSettings, MiningSettings, ValidationSettings
+from data_contracts.tables import PairScores, Verdicts
+from polymine import models
+from polymine.mining.hashing import hash_texts
+from polymine.mining.validation import PairScorer
+from polymine.mining.validation import validate as validate_survivors
+from tasks.embedding import count_threads
+from tasks.progress import TaskProgress
+from tasks.stages import stage
+from tasks.store import Dataset, Store, load, scan, shard_name
+
+VERSION = 1
+SHARD_PAIRS = 4096  # pairs scored between two commits to disk: what a kill can lose
+
+
+@stage("validate")
+def validate(
+    collection: CollectionRef,
+    decisions: DatasetRef,
+    positives: DatasetRef,
+    mining: MiningSettings,
+    engine: EngineSettings,
+    root: str,
+) -> DatasetRef:
+    """Ask the cross-encoder, in waves, until each query has its negatives."""
+    settings = mining.validation
+    assert settings is not None
+    store, family = Store(root), _family(settings)
+    version = fingerprint(
+        version=VERSION,
+        scores=family,
+        decisions=decisions.fingerprint,
+        margin=settings.margin,
+        grey_zone=settings.grey_zone,
+        negatives=mining.negatives,
+    )
+    dataset = store.dataset("verdicts", version)
+    if found := dataset.find():
+        return found
+    survivors = (
+        scan(decisions)
+        .filter(pl.col("order").is_not_null())
+        .select("query_id", "doc_id", "order")
+        .collect()
+    )
+    known = load(positives).join(survivors, on="query_id", how="semi")
+    book = ScoreBook(store, family, collection, settings, engine)
+    frame = validate_survivors(survivors, known, mining.negatives, settings, book.score)
+    info = {"pairs": book.asked, "pairs_scored_now": book.scored}
+    return dataset.write_single(frame.sort("query_id", "doc_id"), Verdicts, info=info)
+
+
+class ScoreBook:
+    """Logits by content of query and document: looked up first, computed where missing."""
+
+    def __init__(
+        self,
+        store: Store,
+        family: str,
+        collection: CollectionRef,
+        settings: ValidationSettings,
+        engine: EngineSettings,
+    ) -> None:
+        self._store, self._family = store, family
+        self._settings, self._engine = settings, engine
+        self._queries = _by_id(load(collection.queries), "query_id", "query")
+        self._documents = _by_id(load(collection.documents), "doc_id", "document")
+        self._known = _load_scores(store, family)
+        self._scorer: PairScorer | None = None
+        self.asked = self.scored = 0
+
+    def score(self, pairs: pl.DataFrame, purpose: str) -> NDArray[np.float32]:
+        """Give the logits of query_id, doc_id rows, in order."""
+        texts = pairs.join(self._queries, on="query_id", how="left", maintain_order="left").join(
+            self._documents, on="doc_id", how="left", maintain_order="left"
+        )
+        keys = ["query_hash", "text_hash"]
+        missing = texts.unique(keys, maintain_order=True).join(self._known, on=keys, how="anti")
+        self.asked += len(pairs)
+        if len(missing):
+            self.scored += len(missing)
+            self._compute(missing, purpose)
+        scored = texts.select(keys).join(self._known, on=keys, how="left", maintain_order="left")
+        return scored["logit"].to_numpy()
+
+    def _compute(self, missing: pl.DataFrame, purpose: str) -> None:
+        """Score pairs and store them shard by shard, so that a killed run goes on."""
+        increment = fingerprint(
+            family=self._family,
+            pairs=missing["query_hash"].to_list() + missing["text_hash"].to_list(),
+        )
+        dataset = self._store.dataset("pair_scores", increment, within=self._family)
+        progress, stage_name = TaskProgress(), f"validate {purpose}"
+        progress.start(stage_name, len(missing), "pairs")
+        # By length, so that a shard's batches are as full as those of the whole.
+        size = pl.col("query").str.len_bytes() + pl.col("document").str.len_bytes()
+        ordered = missing.sort(size, "query_hash", "text_hash", descending=[True, False, False])
+        for number, part in enumerate(ordered.iter_slices(SHARD_PAIRS)):
+            if dataset.has(shard_name(number)):
+                progress.advance(stage_name, len(part))
+                continue
+            self._write(dataset, shard_name(number), part, progress, stage_name)
+        progress.finish(stage_name)
+        self._known = pl.concat([self._known, load(dataset.commit())])
+
+    def _write(
+        self, dataset: Dataset, name: str, part: pl.DataFrame, progress: TaskProgress, stage: str
+    ) -> None:
+        pairs = list(zip(part["query"], part["document"], strict=True))
+        logits = np.empty(len(pairs), dtype=np.float32)
+        for rows, values in self._open().score(pairs, progress, stage):
+            logits[rows] = values
+        frame = part.select("query_hash", "text_hash", logit=pl.Series(logits))
+        dataset.write(name, frame, PairScores)
+
+    def _open(self) -> PairScorer:
+        if self._scorer is None:
+            replicas = [
+                models.load_cross_encoder(
+                    self._settings.model,
+                    device=device,
+                    dtype=self._settings.dtype,
+                    max_length=self._settings.max_length,
+                )
+                for device in models.visible_devices()
+            ]
+            threads = count_threads(self._engine)
+            self._scorer = PairScorer(replicas, threads, self._engine.batch_tokens)
+        return self._scorer
+
+
+def _family(settings: ValidationSettings) -> str:
+    device = models.visible_devices()[0].partition(":")[0]
+    return fingerprint(
+        version=VERSION,
+        model=models.fingerprint(settings.model),
+        max_length=settings.max_length,
+        dtype=models.resolve_dtype(settings.dtype, device),
+        device=device,
+    )
+
+
+def _load_scores(store: Store, family: str) -> pl.DataFrame:
+    parts = [load(reference) for reference in store.finished("pair_scores", family)]
+    known = pl.concat([PairScores.create_empty(), *parts])
+    return known.unique(["query_hash", "text_hash"], keep="first", maintain_order=True)
+
+
+def _by_id(table: pl.DataFrame, key: str, text: str) -> pl.DataFrame:
+    name = "query_hash" if key == "query_id" else "text_hash"
+    hashes = pl.Series(name, hash_texts(table["text"]))
+    return table.select(key, pl.col("text").alias(text)).with_columns(hashes)
