@@ -11,6 +11,7 @@ import ast
 import importlib.metadata
 import importlib.util
 import inspect
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,7 +97,8 @@ def _docstrings() -> Iterator[tuple[str, str]]:
             for path in [root] if root.suffix == ".py" else sorted(root.rglob("*.py")):
                 parts = path.relative_to(Path(place).parent).with_suffix("").parts
                 if path.is_file() and "tests" not in parts:
-                    module = [name for name in parts if not name.startswith("_")]
+                    # What a private module holds is found in the package around it.
+                    module = list(itertools.takewhile(lambda name: name[0] != "_", parts))
                     yield from _of_body(ast.parse(path.read_bytes()).body, module)
 
 

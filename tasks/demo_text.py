@@ -18,7 +18,7 @@ _POINTER = re.compile(
 _LATEX = re.compile(r"\\[a-z]{3,}")  # what is left of formulas reads badly
 _INLINE = (
     (re.compile(r":[\w:]+:`~?(?:[\w.]*\.)?([^`<>]+?)(?:\s*<[^`]*>)?`"), r"\1"),  # :role:`text`
-    (re.compile(r"`([^`<>]+?)\s*<[^`>]+>`_{1,2}"), r"\1"),  # `text <address>`_
+    (re.compile(r"`([^`<>]+?)\s*<[^`>]+>`_{0,2}"), r"\1"),  # `text <address>`_
     (re.compile(r"\s*(_\[\d+\]|\[[\w*#]+\]_)"), ""),  # [1]_
     (re.compile(r"``?~?([^`]+)``?_?"), r"\1"),
     (re.compile(r"\*\*([^*\n]+)\*\*"), r"\1"),
@@ -71,7 +71,7 @@ def _sections(docstring: str) -> dict[str, list[str]]:
     """Lines under each underlined heading (in lower case); those before the first under ""."""
     sections: dict[str, list[str]] = {"": []}
     current = sections[""]
-    lines = docstring.splitlines()
+    lines = docstring.splitlines() or [""]
     for line, below in zip(lines, [*lines[1:], ""], strict=True):
         if line.strip() and _HEADING.match(below) and not _HEADING.match(line):
             current = sections.setdefault(line.strip().lower(), [])

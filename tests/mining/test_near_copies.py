@@ -1,0 +1,128 @@
+"""Near-copies: against all pairs, at the threshold, in several scripts, in linear time."""
+
+import itertools
+import random
+import time
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+from small_tables import DATA, DOCUMENTS, documents, needs_data
+
+from polymine.mining.ingestion import near_copies, normalise, text_key
+
+SENTENCE = "the old man and the sea went home by a long road under many bright stars tonight"
+WORDS = SENTENCE.split()
+
+
+def near(threshold: float, **texts: str) -> list[set[str]]:
+    groups = near_copies(documents(*texts.items()), threshold)
+    members = groups.group_by("near_group").agg("doc_id")["doc_id"].to_list()
+    return sorted(map(set, members), key=min)
+
+
+class TestTextKeys:
+    def test_stored_text_is_nfc_and_otherwise_untouched(self):
+        assert normalise("Cafe\u0301  ﬁn") == "Café  ﬁn"
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("Cafe\u0301", "CAFÉ"),
+            ("ﬁn  de\tligne\n", "fin de ligne"),
+            ("Straße", "STRASSE"),
+            ("ＡＢＣ", "abc"),
+            ("ΣΊΣΥΦΟΣ", "σίσυφος"),
+        ],
+    )
+    def test_copies_share_a_key(self, one, other):
+        assert text_key(one) == text_key(other)
+
+    @given(st.text())
+    def test_key_of_a_key_is_itself(self, text):
+        assert text_key(text_key(text)) == text_key(text)
+
+
+class TestNearCopies:
+    def test_one_word_of_many_makes_a_near_copy_and_another_text_none(self):
+        text = " ".join(WORDS * 3 + ["end"])
+        assert near(0.8, a=text, b=text + " now", c=" ".join(reversed(WORDS))) == [{"a", "b"}]
+
+    def test_punctuation_and_case_do_not_count(self):
+        assert near(1.0, a="One, two; three -- four!", b="one two THREE four") == [{"a", "b"}]
+
+    def test_short_texts_are_compared_whole(self):
+        assert near(0.8, a="set theory", b="Set theory.", c="set", d="theory") == [{"a", "b"}]
+
+    def test_texts_without_any_word_are_never_near(self):
+        assert near(0.5, a="+++", b="---", c="!") == []
+
+    @pytest.mark.parametrize(
+        "alphabet", ["的一是不了人我在有他这中大来上国", "กขคงจฉชซญดตถทธนบปผพฟ"]
+    )
+    def test_scripts_without_spaces(self, alphabet):
+        generator = random.Random(0)
+        one, other = ("".join(generator.choices(alphabet, k=200)) for _ in range(2))
+        assert near(0.8, a=one, b=one[:-3] + alphabet[0], c=other) == [{"a", "b"}]
+
+    def test_exactly_at_the_threshold_counts(self):
+        # Shingles: {abc, bcd, cde, def} and {abc, bcd, cde, dex}: 3 of 5 shared.
+        assert near(0.6, a="a b c d e f", b="a b c d e x") == [{"a", "b"}]
+        assert near(0.61, a="a b c d e f", b="a b c d e x") == []
+
+    def test_found_as_by_comparing_all_pairs(self):
+        generator = random.Random(1)
+        texts = {}
+        for base in range(60):
+            words = generator.choices(WORDS + list("abcdefghij"), k=80)
+            for copy in range(3):
+                for _ in range(generator.randrange(4)):
+                    words[generator.randrange(80)] = generator.choice("klmnop")
+                texts[f"{base:02}-{copy}"] = " ".join(words)
+        shingles = {
+            name: set(zip(*(text.split()[i:] for i in range(3)), strict=False))
+            for name, text in texts.items()
+        }
+        expected = {
+            frozenset((one, other))
+            for one, other in itertools.combinations(texts, 2)
+            if len(shingles[one] & shingles[other]) / len(shingles[one] | shingles[other]) >= 0.7
+        }
+        found = near_copies(documents(*texts.items()), 0.7)
+        group = dict(found.iter_rows())
+        joined = [pair for pair in expected if len({group.get(name, name) for name in pair}) == 1]
+        assert len(joined) >= 0.99 * len(expected) > 30
+
+    def test_boilerplate_takes_linear_time(self):
+        boilerplate = " ".join(WORDS * 4)
+        rows = [(f"d{i:05}", f"{boilerplate} item {i}") for i in range(4_000)]
+        started = time.process_time()
+        found = near_copies(documents(*rows), 0.8)
+        assert found.height == 4_000
+        assert found["near_group"].n_unique() == 1
+        assert time.process_time() - started < 5
+
+    def test_empty_corpus(self):
+        assert near_copies(DOCUMENTS.clear(), 0.8).height == 0
+
+
+texts = st.sampled_from(["a b c", "A  b c", "a b d", "x y z w", "X y z w", "one", "two", "", "q?"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(texts, max_size=8), st.randoms(use_true_random=False))
+def test_groups_do_not_depend_on_row_order(rows, shuffler):
+    frame = documents(*((f"d{number}", text) for number, text in enumerate(rows)))
+    shuffled = frame.sample(fraction=1, shuffle=True, seed=shuffler.randrange(1000))
+    assert_frame_equal(near_copies(frame, 0.5), near_copies(shuffled, 0.5))
+
+
+@needs_data
+def test_squad_paragraphs_are_compared_quickly():
+    corpus = pl.read_parquet(DATA / "squad-dev" / "corpus.parquet")
+    near_copies(corpus.head(10), 0.8)  # the first call imports
+    started = time.process_time()
+    near_copies(corpus, 0.8)
+    assert time.process_time() - started < 1.0  # 0.15 s alone; other work may share the cores
