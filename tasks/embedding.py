@@ -76,17 +76,7 @@ def _encode(
     dataset: Dataset,
     side: str,
 ) -> None:
-    replicas = [
-        models.load_encoder(
-            str(teacher.model),
-            device=device,
-            dtype=teacher.dtype,
-            max_length=teacher.max_length,
-            trust_remote_code=teacher.trust_remote_code,
-        )
-        for device in models.visible_devices()
-    ]
-    encoder = TextEncoder(replicas, count_threads(engine), engine.batch_tokens)
+    encoder = TextEncoder.load(teacher, count_threads(engine), engine.batch_tokens)
     batches = encoder.plan(texts, prompt)
     sizes = np.cumsum([len(rows) for rows, _ in batches])
     shard_of = (sizes - 1) // engine.shard_texts

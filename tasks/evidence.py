@@ -9,7 +9,13 @@ from data_contracts.tables import evidence_schema, positives_schema
 from polymine.mining.evidence import gather_evidence
 from polymine.mining.evidence import score_positives as score_known
 from polymine.mining.ranking import NOTHING, Ranked, rank_below
-from polymine.mining.selection import apply_rule, compute_ceilings, count_needed, find_short
+from polymine.mining.selection import (
+    apply_rule,
+    compute_ceilings,
+    count_needed,
+    count_searched,
+    find_short,
+)
 from tasks.progress import TaskProgress
 from tasks.ranking import from_frame
 from tasks.stages import stage
@@ -99,11 +105,11 @@ def deepen(
         gathered = pl.read_parquet(path, columns=["query_id", "doc_id", "closed", _score(mining)])
         decided = apply_rule(gathered, ceilings, mining.deciding_teacher, mining.selection)
         short = find_short(decided, ceilings, block["query_id"], needed)
-        frame = evidence_schema(names).create_empty()
+        deeper: pl.DataFrame = evidence_schema(names).create_empty()
         if len(short):
-            frame = _search_below(short, needed, collection, mining, inputs, engine)
-            frame = frame.join(gathered, on=["query_id", "doc_id"], how="anti")
-        dataset.write(shard_name(number), frame, evidence_schema(names))
+            deeper = _search_below(short, collection, mining, inputs, engine)
+            deeper = deeper.join(gathered, on=["query_id", "doc_id"], how="anti")
+        dataset.write(shard_name(number), deeper, evidence_schema(names))
     return dataset.commit({"base": base.fingerprint})
 
 
@@ -115,7 +121,6 @@ def load_ceilings(positives: DatasetRef, mining: MiningSettings) -> pl.DataFrame
 
 def _search_below(
     short: pl.DataFrame,
-    needed: int,
     collection: CollectionRef,
     mining: MiningSettings,
     inputs: Inputs,
@@ -127,9 +132,8 @@ def _search_below(
     rows = opened.ids.queries.search_sorted(short["query_id"]).to_numpy().astype(np.int64)
     known = opened.known.of(rows)
     progress.start("deepen", len(rows), "queries")
-    if mining.selection.rule == "shifted":
-        needed += mining.selection.shift
-    deep = rank_below(deciding, rows, short["ceiling"].to_numpy(), needed, known.closed)
+    limits = short["ceiling"].to_numpy()
+    deep = rank_below(deciding, rows, limits, count_searched(mining), known.closed)
     progress.advance("deepen", len(rows))
     progress.finish("deepen")
     nothing: list[Ranked] = [NOTHING] * len(teachers)

@@ -1,10 +1,11 @@
 """Reads the user's files, checks and closes them, and stores clean tables."""
 
 import logging
+from dataclasses import replace
 
 import polars as pl
 
-from data_contracts.references import CollectionRef, fingerprint
+from data_contracts.references import CollectionRef, DatasetRef, fingerprint
 from data_contracts.settings import DatasetSettings
 from data_contracts.tables import (
     Closure,
@@ -44,7 +45,7 @@ def ingest(settings: DatasetSettings, root: str) -> CollectionRef:
     found = {name: place.find() for name, place in places.items()}
     whole = {name: reference for name, reference in found.items() if reference}
     if len(whole) == len(SCHEMAS):
-        return CollectionRef(**whole, fingerprint=version, reused=True)
+        return replace(_collect(whole, version), reused=True)
     raw = read_sources(settings)
     clean = ingest_tables(
         raw.documents,
@@ -62,7 +63,19 @@ def ingest(settings: DatasetSettings, root: str) -> CollectionRef:
         *(f"{made[name].rows:,}" for name in ("documents", "copies", "queries", "closure")),
         f"{made['rejected'].rows:,}",
     )
-    return CollectionRef(**made, fingerprint=version)
+    return _collect(made, version)
+
+
+def _collect(tables: dict[str, DatasetRef], version: str) -> CollectionRef:
+    return CollectionRef(
+        tables["documents"],
+        tables["queries"],
+        tables["judgments"],
+        tables["closure"],
+        tables["copies"],
+        tables["rejected"],
+        version,
+    )
 
 
 def _place(root: str, name: str, version: str) -> Dataset:

@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from data_contracts.references import CollectionRef, DatasetRef
@@ -38,7 +39,7 @@ def stage(
             description=(function.__doc__ or "").strip().partition("\n")[0],
         )
         @wraps(function)
-        def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Completed:
+        def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> State[Reference]:
             began = time.monotonic()
             made = function(*args, **kwargs)
             made = replace(made, seconds=time.monotonic() - began)

@@ -179,9 +179,10 @@ def checksum(path: Path) -> str:
 
 def describe_shard(path: Path, folder: Path) -> Shard:
     """Name a file as seen from its folder, count its rows (0 unless a table) and hash it."""
-    readers = {".arrow": pl.scan_ipc, ".parquet": pl.scan_parquet}
-    read = readers.get(path.suffix)
-    rows = read(path).select(pl.len()).collect().item() if read else 0
+    rows = 0
+    if path.suffix in (".arrow", ".parquet"):
+        lazy = pl.scan_ipc(path) if path.suffix == ".arrow" else pl.scan_parquet(path)
+        rows = lazy.select(pl.len()).collect().item()
     return Shard(name=path.relative_to(folder).as_posix(), rows=rows, checksum=checksum(path))
 
 

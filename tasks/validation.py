@@ -122,17 +122,8 @@ class ScoreBook:
 
     def _open(self) -> PairScorer:
         if self._scorer is None:
-            replicas = [
-                models.load_cross_encoder(
-                    self._settings.model,
-                    device=device,
-                    dtype=self._settings.dtype,
-                    max_length=self._settings.max_length,
-                )
-                for device in models.visible_devices()
-            ]
-            threads = count_threads(self._engine)
-            self._scorer = PairScorer(replicas, threads, self._engine.batch_tokens)
+            threads, tokens = count_threads(self._engine), self._engine.batch_tokens
+            self._scorer = PairScorer.load(self._settings, threads, tokens)
         return self._scorer
 
 

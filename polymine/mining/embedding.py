@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import ModelError
+from data_contracts.settings import TeacherSettings
+from polymine import models
 from polymine.mining.batching import (
     GPU_BUDGET_FACTOR,
     count_tokens,
@@ -55,6 +57,21 @@ class TextEncoder:
         self.workers = threads if self._on_cpu else len(self._replicas)
         self.budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR
         self._tokenizing = threading.Lock()  # fast tokenizers are not re-entrant
+
+    @classmethod
+    def load(cls, teacher: TeacherSettings, threads: int, batch_tokens: int) -> "TextEncoder":
+        """Load a dense teacher's model onto every visible device."""
+        replicas = [
+            models.load_encoder(
+                str(teacher.model),
+                device=device,
+                dtype=teacher.dtype,
+                max_length=teacher.max_length,
+                trust_remote_code=teacher.trust_remote_code,
+            )
+            for device in models.visible_devices()
+        ]
+        return cls(replicas, threads, batch_tokens)
 
     def count_tokens(self, texts: Sequence[str], prompt: str) -> NDArray[np.int64]:
         """Count the tokens the model will see per text, prompt and truncation included."""

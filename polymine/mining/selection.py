@@ -116,6 +116,12 @@ def count_needed(mining: MiningSettings) -> int:
     return needed
 
 
+def count_searched(mining: MiningSettings) -> int:
+    """Candidates to fetch below a ceiling: those needed and those `shifted` passes over."""
+    shift = mining.selection.shift if mining.selection.rule == "shifted" else 0
+    return count_needed(mining) + shift
+
+
 def find_short(
     decided: pl.DataFrame, ceilings: pl.DataFrame, queries: pl.Series, needed: int
 ) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data_contracts.errors import ModelError
 from data_contracts.settings import ValidationSettings
+from polymine import models
 from polymine.mining.batching import (
     GPU_BUDGET_FACTOR,
     count_tokens,
@@ -41,6 +42,20 @@ class PairScorer:
         self._on_cpu = self._replicas[0].device.type == "cpu"
         self._workers = threads if self._on_cpu else len(self._replicas)
         self._budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR
+
+    @classmethod
+    def load(cls, settings: ValidationSettings, threads: int, batch_tokens: int) -> "PairScorer":
+        """Load a validator onto every visible device."""
+        replicas = [
+            models.load_cross_encoder(
+                settings.model,
+                device=device,
+                dtype=settings.dtype,
+                max_length=settings.max_length,
+            )
+            for device in models.visible_devices()
+        ]
+        return cls(replicas, threads, batch_tokens)
 
     def score(
         self,
@@ -122,7 +137,7 @@ def validate(
         .group_by("query_id", maintain_order=True)
         .agg(lowest=pl.min("logit"), highest=pl.max("logit"))
     )
-    waves = []
+    waves: list[pl.DataFrame] = []
     left, missing = survivors, reference.select("query_id", missing=pl.lit(wanted, pl.Int64))
     while len(wave := _next_wave(left, missing)):
         logits = pl.Series(score(wave, f"wave {len(waves) + 1}"), dtype=pl.Float32)
