@@ -12,7 +12,7 @@ import dataframely as dy
 import polars as pl
 import xxhash
 
-from data_contracts.tables import Closure, Documents, Judgments, Queries, Rejected
+from data_contracts.tables import Closure, Copies, Documents, Judgments, Queries, Rejected
 from polymine.mining.groups import linked
 from polymine.mining.input_checks import NAMES, Checked, OnInvalid, check_tables
 from polymine.mining.near_copies import near_copies, text_key
@@ -47,7 +47,7 @@ class Ingested:
     queries: dy.DataFrame[Queries]
     judgments: dy.DataFrame[Judgments]
     closure: dy.DataFrame[Closure]
-    copies: pl.DataFrame
+    copies: dy.DataFrame[Copies]
     rejected: dy.DataFrame[Rejected]
 
 
@@ -75,7 +75,7 @@ def ingest(
         queries=Queries.validate(asked),
         judgments=Judgments.validate(judged),
         closure=Closure.validate(close_positives(corpus, asked, judged, near)),
-        copies=copies,
+        copies=Copies.validate(copies),
         rejected=checked.rejected,
     )
 
