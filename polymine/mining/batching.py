@@ -38,10 +38,10 @@ def plan_batches(
         Positions per batch, longest texts first, so that memory peaks at the start.
     """
     order = np.lexsort((hashes, -lengths))
-    ordered = lengths[order]
+    ordered = np.maximum(lengths[order], 1)  # some tokenizers find nothing in a text of symbols
     batches, start = [], 0
     while start < len(order):
-        longest = max(int(ordered[start]), 1)
+        longest = int(ordered[start])
         stop = min(start + max(budget // longest, 1), len(order))
         if one_length:
             stop = start + int(np.searchsorted(-ordered[start:stop], -longest, side="right"))

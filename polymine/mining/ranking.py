@@ -44,7 +44,7 @@ def rank(teacher: Teacher, queries: Rows, depth: int) -> Ranked:
     while len(pending):
         rows, fast = teacher.nearest(pending, count)
         best = _cut(_score(teacher, pending, rows), depth)
-        unsure = _unsure(pending, rows, fast, best, depth)
+        unsure = _unsure(pending, rows, fast, best, depth, count)
         parts.append(_only(best, np.setdiff1d(pending, unsure)))
         pending, count = unsure, count * 2
     return _join(parts)
@@ -75,7 +75,8 @@ def rank_below(
             found = _cut(_filtered(found, keep), count)
             full = np.isfinite(scores).all(axis=1)
             counts = np.bincount(np.searchsorted(pending, found.queries), minlength=len(pending))
-            unsure = full & (counts < count)
+            unsure = np.isin(pending, _unsure(pending, rows, scores, found, count, wanted))
+            unsure |= full & (counts < count)
             parts.append(_only(found, pending[~unsure]))
             pending, limits, wanted = pending[unsure], limits[unsure], wanted * 2
     return _join(parts)
@@ -129,9 +130,12 @@ def _ordered(queries: Rows, documents: Rows, scores: Scores) -> Ranked:
     return Ranked(queries, documents, ranks.astype(np.uint32), scores)
 
 
-def _unsure(queries: Rows, rows: Rows, fast: Scores, best: Ranked, depth: int) -> Rows:
-    """List queries where a document that was not fetched might belong to the best `depth`."""
-    full = (rows >= 0).all(axis=1)
+def _unsure(queries: Rows, rows: Rows, fast: Scores, best: Ranked, depth: int, asked: int) -> Rows:
+    """List queries where a document that was not fetched might belong to the best `depth`.
+
+    Fewer than `asked` found means that there are no more: nothing is left to be unsure of.
+    """
+    full = (rows >= 0).all(axis=1) & (rows.shape[1] >= asked)
     lowest_fetched = np.where(full, fast.min(axis=1), -np.inf)
     last = best.ranks == depth
     lowest_kept = np.full(len(queries), np.inf)

@@ -45,7 +45,10 @@ class Teacher(Protocol):
         ...
 
     def blocks(self, queries: Rows) -> Iterator[tuple[Rows, Scores]]:
-        """Score every candidate document for a few queries: tiles of (rows, (n, len(rows)))."""
+        """Score every candidate document for a few queries: tiles of (rows, (n, len(rows))).
+
+        -inf stands for a document that is no candidate for a query.
+        """
         ...
 
     def score(self, queries: Rows, documents: Rows) -> Scores:
@@ -194,8 +197,9 @@ class LexicalTeacher:
         return rows, best
 
     def blocks(self, queries: Rows) -> Iterator[tuple[Rows, Scores]]:
-        """Score the whole corpus for each query."""
+        """Score the whole corpus for each query; zero scores are no candidates, as in `nearest`."""
         scores = np.stack([self._candidate_scores(int(query)) for query in queries])
+        scores = np.where(scores > 0, scores, -np.inf).astype(np.float32)
         yield (np.arange(scores.shape[1]) if self._candidates is None else self._candidates), scores
 
     def score(self, queries: Rows, documents: Rows) -> Scores:
