@@ -135,7 +135,9 @@ def _unsure(queries: Rows, rows: Rows, fast: Scores, best: Ranked, depth: int, a
 
     Fewer than `asked` found means that there are no more: nothing is left to be unsure of.
     """
-    full = (rows >= 0).all(axis=1) & (rows.shape[1] >= asked)
+    if rows.shape[1] < asked:
+        return _NO_ROWS
+    full = (rows >= 0).all(axis=1)
     lowest_fetched = np.where(full, fast.min(axis=1), -np.inf)
     last = best.ranks == depth
     lowest_kept = np.full(len(queries), np.inf)
