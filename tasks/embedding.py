@@ -44,7 +44,13 @@ def embed(
     if not missing.any():
         return DatasetRef(whole.path, CONTRACT, whole.rows, whole.fingerprint, reused=True)
     todo = texts.gather(first[missing])
-    increment = fingerprint(family=family, todo=todo.to_list(), shard=engine.shard_texts)
+    # All that decides which text lies in which shard, so that shards of an interrupted run fit.
+    increment = fingerprint(
+        family=family,
+        todo=todo.to_list(),
+        shard=engine.shard_texts,
+        budget=engine.batch_tokens,
+    )
     dataset = store.dataset(CONTRACT, increment, within=family)
     _encode(teacher, prompt, todo.to_list(), engine, dataset, side)
     dataset.commit({"table": table.fingerprint}, {"teacher": teacher.model, "prompt": prompt})
