@@ -33,6 +33,7 @@ from tasks.store import (
 )
 
 VERSION = 1
+RUN = "run"  # what the manifest of an output folder says it is
 QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a run was cut into
 
 
@@ -64,16 +65,10 @@ def export(
     dataset = Store(root).dataset("exports", version)
     if found := dataset.find():
         return found
-    clean_slate(dataset.folder)
     writer = _Writer(dataset, sources, mining, output)
     for number, block in enumerate(writer.blocks()):
         writer.write_block(number, block)
     return writer.commit()
-
-
-def clean_slate(folder: Path) -> None:
-    """Remove what an interrupted export left: its files only make sense together."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Writer:
@@ -107,7 +102,7 @@ class _Writer:
         positives = self._positives.join(ids, on="query_id", how="semi")
         negatives = build_negatives(decided, survivors, verdicts, wanted)
         triplets = build_triplets(negatives, positives, block, self._documents)
-        shortfalls = find_shortfalls(block, positives, decided, negatives, wanted)
+        shortfalls = find_shortfalls(block, positives, survivors, negatives, wanted)
         name = shard_name(number)
         self._dataset.write(f"negatives/{name}", negatives, Negatives)
         self._dataset.write(f"triplets/{name}", triplets, Triplets)
@@ -171,18 +166,21 @@ def publish(
 
 
 def check_place(output: OutputSettings, run: str | None = None) -> None:
-    """Refuse a place that holds something else than this run's own earlier output."""
+    """Refuse a place that holds something else than this run's own earlier output.
+
+    `output.overwrite` gives up another run, never files that no run has written.
+    """
     place = Path(output.path).expanduser().absolute()
     if place.is_file():
         raise StoreError(f"{place}: a file is in the way; choose another `output.path`")
-    if not place.exists() or not any(place.iterdir()) or output.overwrite:
+    if not place.exists() or not any(place.iterdir()):
         return
     held = read_manifest(place)
-    if held is None:
+    if held is None or held.contract != RUN:
         raise StoreError(
             f"{place}: holds files that are not a Polymine run; choose another `output.path`"
         )
-    if run is not None and held.fingerprint != run:
+    if run is not None and held.fingerprint != run and not output.overwrite:
         raise StoreError(
             f"{place}: holds another run ({held.fingerprint[:8]}, this one is {run[:8]}); choose "
             "another `output.path`, or set `output.overwrite = true` to replace it"
@@ -224,7 +222,7 @@ def _write_manifest(folder: Path, exported: DatasetRef, manifest: dict[str, Any]
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     shards = tuple(describe_shard(path, folder) for path in files)
     content = Manifest(
-        contract="run",
+        contract=RUN,
         fingerprint=exported.fingerprint,
         rows=int(info_of(exported)["triplets"]),
         shards=shards,

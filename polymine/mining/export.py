@@ -85,13 +85,16 @@ def build_triplets(
 def find_shortfalls(
     queries: pl.DataFrame,
     positives: pl.DataFrame,
-    decided: pl.DataFrame,
+    survivors: pl.DataFrame,
     negatives: pl.DataFrame,
     wanted: int,
 ) -> pl.DataFrame:
-    """List every query with fewer than `wanted` negatives and say why (contract Shortfalls)."""
+    """List every query with fewer than `wanted` negatives and say why (contract Shortfalls).
+
+    `survivors` are the candidates within reach of the validator, as in `build_negatives`.
+    """
     found = negatives.filter(verdict="negative").group_by("query_id").len("found")
-    passing = decided.group_by("query_id").agg(passing=pl.col("reason").is_null().sum())
+    passing = survivors.group_by("query_id").len("passing")
     turned_down = (
         negatives.filter(pl.col("reason").str.starts_with("validator"))
         .group_by("query_id")

@@ -74,7 +74,7 @@ def mine(data: Ingested, settings: MiningSettings | None = None) -> Mined:
     return Mined(
         build_triplets(negatives, positives, data.queries, data.documents),
         negatives,
-        find_shortfalls(data.queries, positives, decided, negatives, settings.negatives),
+        find_shortfalls(data.queries, positives, survivors, negatives, settings.negatives),
         evidence,
     )
 
