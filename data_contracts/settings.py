@@ -203,7 +203,10 @@ class MiningSettings(_Settings):
         description="Document languages negatives may come from; all if not set.",
         json_schema_extra=_at(3),
     )
-    seed: int = Field(0, ge=0, description="Of every random choice.", json_schema_extra=_at(4))
+    seed: int = Field(
+        0, ge=0, le=2**53 - 1,  # the largest integer that a form in a browser keeps exact
+        description="Of every random choice.", json_schema_extra=_at(4),
+    )  # fmt: skip
     selection: SelectionSettings = Field(SelectionSettings(), json_schema_extra=_at(5))
     validation: ValidationSettings | None = Field(
         None, description="Leave out to skip the cross-encoder.", json_schema_extra=_at(6)
