@@ -202,6 +202,7 @@ def _ready_flow() -> "Iterator[tuple[Server, Any]]":
         gc.disable()  # imports make no garbage; looking for it costs a sixth of their time
         import prefect.flow_engine
         import prefect.task_engine  # noqa: F401 (or the first task of the run would wait for it)
+
         from flows.mining import mine
 
         gc.freeze()
@@ -248,7 +249,7 @@ def _complain(text: str) -> None:
 
 
 def _write_traceback(error: Exception) -> Path:
-    from commands.home import home
+    from tasks.home import home
 
     folder = home() / "logs"
     folder.mkdir(exist_ok=True)

@@ -31,8 +31,8 @@ from typing import IO, Any
 
 import psutil
 
-from commands.home import home
 from data_contracts.errors import PolymineError
+from tasks.home import home
 
 HOST = "127.0.0.1"
 PREFERRED_PORT = 4200  # Prefect's own, so that a bookmark of the UI stays right

@@ -30,17 +30,15 @@ def show(
 def _triplet(triplet: Mapping[str, Any]) -> Panel:
     parts: list[Any] = []
     for role, style in _LOOK.items():
-        about = [_detail(triplet, "languages", role), _detail(triplet, "scores", role)]
-        title = Text(" · ".join([role, *filter(None, about)]), style=f"{style} italic")
+        title = Text(" · ".join([role, *_details(triplet, role)]), style=f"{style} italic")
         parts += [Rule(title, align="left", style="dim"), Text(str(triplet[role])), Text()]
     return Panel(Group(*parts[:-1]), title="One triplet", border_style="dim")
 
 
-def _detail(triplet: Mapping[str, Any], group: str, role: str) -> str:
-    value = (triplet.get(group) or {}).get(role)
-    if value is None:
-        return ""
-    return f"score {value:.3f}" if isinstance(value, float) else str(value)
+def _details(triplet: Mapping[str, Any], role: str) -> list[str]:
+    language, score = triplet.get(f"{role}_language"), triplet.get(f"{role}_score")
+    named = [str(language)] if language and language != "und" else []
+    return named + ([f"score {score:.3f}"] if score is not None else [])
 
 
 def _funnel(funnel: Sequence[Mapping[str, Any]]) -> Table:

@@ -21,8 +21,10 @@ SUMMARY = {
         "anchor": "Return the sum.",
         "positive": "Adds its two numbers.",
         "negative": "Subtracts them.",
-        "scores": {"positive": 0.91, "negative": 0.52},
-        "languages": {"anchor": "en", "positive": "en", "negative": "de"},
+        "anchor_language": "und",
+        "negative_language": "de",
+        "positive_score": 0.91,
+        "negative_score": 0.52,
     },
     "funnel": [{"step": "candidates", "count": 12345, "note": "of two teachers"}],
     "reused": ["ingest"],
@@ -132,7 +134,8 @@ def test_the_summary_shows_a_triplet_the_funnel_and_where_it_lies() -> None:
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     for expected in (
-        "Return the sum.", "Adds its two numbers.", "Subtracts them.", "score 0.910", "12,345",
+        "Return the sum.", "Adds its two numbers.", "Subtracts them.", "positive · score 0.910",
+        "negative · de · score 0.520", "anchor ─", "12,345",
         "ingest", "embed 12.3 s", "whole command 15.0 s", "runs/demo/triplets/*.parquet",
         "runs/demo/report.html", "make ui",
     ):  # fmt: skip
