@@ -138,7 +138,7 @@ def _unsure(queries: Rows, rows: Rows, fast: Scores, best: Ranked, depth: int, a
     if rows.shape[1] < asked:
         return _NO_ROWS
     full = (rows >= 0).all(axis=1)
-    lowest_fetched = np.where(full, fast.min(axis=1), -np.inf)
+    lowest_fetched = np.where(full, fast.min(axis=1), 0)
     last = best.ranks == depth
     lowest_kept = np.full(len(queries), np.inf)
     lowest_kept[np.searchsorted(queries, best.queries[last])] = best.scores[last]
