@@ -201,7 +201,8 @@ def _ready_flow() -> "Iterator[tuple[Server, Any]]":
         os.environ.update(client_environment(server.url))
         gc.disable()  # imports make no garbage; looking for it costs a sixth of their time
         import prefect.flow_engine
-        import prefect.task_engine  # noqa: F401 (or the first task of the run would wait for it)
+        import prefect.task_engine  # (or the first task of the run would wait for it)
+        import torch  # noqa: F401 (likewise; while the server boots it costs nothing)
 
         from flows.mining import mine
 

@@ -187,6 +187,9 @@ def client_environment(url: str, folder: Path | None = None) -> dict[str, str]:
         "PREFECT_LOGGING_EXTRA_LOGGERS": "polymine",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # threads of a task have no context
         "DO_NOT_TRACK": "1",
+        # oneDNN keeps compiled kernels per matrix shape, a thousand by default: gigabytes, since
+        # every text length is a shape. Batches come by length, so a few are as good.
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
         "NO_PROXY": local,
         "no_proxy": local,
     }
@@ -282,6 +285,9 @@ def _server_environment(folder: Path, port: int) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_COLORS": "false",
         "DO_NOT_TRACK": "1",
+        # oneDNN keeps compiled kernels per matrix shape, a thousand by default: gigabytes, since
+        # every text length is a shape. Batches come by length, so a few are as good.
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
     }
 
 

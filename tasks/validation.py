@@ -97,25 +97,25 @@ class ScoreBook:
             pairs=missing["query_hash"].to_list() + missing["text_hash"].to_list(),
         )
         dataset = self._store.dataset("pair_scores", increment, within=self._family)
-        progress, stage_name = TaskProgress(), f"validate {purpose}"
-        progress.start(stage_name, len(missing), "pairs")
+        progress = TaskProgress()
+        progress.start("validate", len(missing), "pairs")
         # By length, so that a shard's batches are as full as those of the whole.
         size = pl.col("query").str.len_bytes() + pl.col("document").str.len_bytes()
         ordered = missing.sort(size, "query_hash", "text_hash", descending=[True, False, False])
         for number, part in enumerate(ordered.iter_slices(SHARD_PAIRS)):
             if dataset.has(shard_name(number)):
-                progress.advance(stage_name, len(part))
+                progress.advance("validate", len(part), purpose)
                 continue
-            self._write(dataset, shard_name(number), part, progress, stage_name)
-        progress.finish(stage_name)
+            self._write(dataset, shard_name(number), part, progress, purpose)
+        progress.finish("validate")
         self._known = pl.concat([self._known, load(dataset.commit())])
 
     def _write(
-        self, dataset: Dataset, name: str, part: pl.DataFrame, progress: TaskProgress, stage: str
+        self, dataset: Dataset, name: str, part: pl.DataFrame, progress: TaskProgress, purpose: str
     ) -> None:
         pairs = list(zip(part["query"], part["document"], strict=True))
         logits = np.empty(len(pairs), dtype=np.float32)
-        for rows, values in self._open().score(pairs, progress, stage):
+        for rows, values in self._open().score(pairs, progress, purpose):
             logits[rows] = values
         frame = part.select("query_hash", "text_hash", logit=pl.Series(logits))
         dataset.write(name, frame, PairScores)

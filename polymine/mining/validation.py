@@ -61,7 +61,7 @@ class PairScorer:
         self,
         pairs: Sequence[tuple[str, str]],
         progress: Progress | None = None,
-        stage: str = "validate",
+        note: str = "",
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Score (query, document) texts: positions and logits, batch by batch, longest first."""
         progress = progress or Silent()
@@ -77,7 +77,7 @@ class PairScorer:
             return rows, self._forward([pairs[row] for row in rows], worker)
 
         for rows, logits in run_batches(work, batches, self._workers):
-            progress.advance(stage, len(rows))
+            progress.advance("validate", len(rows), note)
             yield rows, logits
 
     def _forward(self, pairs: list[tuple[str, str]], worker: int) -> NDArray[np.float32]:
