@@ -1,10 +1,15 @@
-"""Sums a run up: the output folder's report and manifest, and artifacts for the UI."""
+"""Sums a run up: the output folder's report, card and manifest, and artifacts for the UI."""
 
 import importlib.metadata
 import platform
+import time
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from data_contracts.references import CollectionRef, DatasetRef
 from data_contracts.settings import (
@@ -13,15 +18,32 @@ from data_contracts.settings import (
     MiningSettings,
     OutputSettings,
 )
+from polymine.mining.hashing import hash_texts
+from polymine.reporting.card import render_card
+from polymine.reporting.funnel import Step, Totals, build_funnel
+from polymine.reporting.page import ReportData, Timing, draw_figures, render_page
+from polymine.reporting.summary import Summary, summarise
+from polymine.reporting.tables import Tables
+from tasks.artifacts import publish_artifacts
 from tasks.export import Sources, publish
-from tasks.store import info_of, shard_paths
+from tasks.store import Store, info_of, load, read_manifest, scan, shard_paths
+from tasks.validation import _family, _load_scores
 
 LIBRARIES = (
     "polymine", "torch", "sentence-transformers", "transformers", "faiss-cpu", "bm25s",
     "polars", "pyarrow", "prefect",
 )  # fmt: skip
+TRIED = 200  # triplets among which an example of a length that reads well is looked for
+READABLE = (120, 1200)  # characters of a triplet's texts together
 
 
+@task(
+    name="report",
+    task_run_name="report",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    description="Write the output folder with its report, and show the run in the UI.",
+)
 def report(
     sources: Sources,
     exported: DatasetRef,
@@ -32,30 +54,116 @@ def report(
     engine: EngineSettings,
 ) -> dict[str, Any]:
     """Write the output folder and return what the command line shows."""
-    named = name_stages(sources, exported, stages)
-    funnel = count_funnel(sources, exported)
-    manifest = {
-        "settings": {
-            "dataset": dataset.model_dump(mode="json"),
-            "mining": mining.model_dump(mode="json"),
-            "output": output.model_dump(mode="json"),
-            "engine": engine.model_dump(mode="json"),
-        },
-        "funnel": funnel,
-        "fingerprints": {name: ref.fingerprint for name, ref in named.items()},
-        "timings": [{"stage": n, "seconds": round(r.seconds, 3)} for n, r in named.items()],
-        "reused": [name for name, ref in named.items() if ref.reused],
-        "versions": versions(),
+    began = time.monotonic()
+    settings = {
+        "dataset": dataset.model_dump(mode="json"),
+        "mining": mining.model_dump(mode="json"),
+        "output": output.model_dump(mode="json"),
+        "engine": engine.model_dump(mode="json"),
     }
-    place = publish(exported, sources, output, manifest, {"report.html": "<html></html>"})
+    name = Path(output.path).name
+    made = compose(sources, exported, stages, mining, settings, name)
+    rows = rows_of(sources, exported)
+    pages = {"report.html": render_page(made), "README.md": render_card(made, rows)}
+    manifest = describe(made)
+    place = publish(exported, sources, output, manifest, pages)
+    publish_artifacts(made, draw_figures(made.summary, mining), str(place))
+    took = {"stage": "report", "seconds": round(time.monotonic() - began, 3)}
     return {
         "output": str(place),
         "report": str(place / "report.html"),
-        "triplet": first_triplet(exported),
-        "funnel": funnel,
+        "headline": made.headline,
+        "triplet": with_details(dict(made.example)),
+        "funnel": manifest["funnel"],
         "reused": manifest["reused"],
-        "timings": manifest["timings"],
+        "timings": [*manifest["timings"], took],
     }
+
+
+def compose(
+    sources: Sources,
+    exported: DatasetRef,
+    stages: dict[str, DatasetRef],
+    mining: MiningSettings,
+    settings: dict[str, Any],
+    name: str,
+) -> ReportData:
+    """Gather what the page, the card, the manifest and the artifacts show."""
+    named = name_stages(sources, exported, stages)
+    summary = summarise(open_tables(sources, exported, mining, settings["engine"]["store"]), mining)
+    return ReportData(
+        name=name,
+        summary=summary,
+        funnel=count_funnel(sources, exported, summary, mining),
+        example=choose_example(exported),
+        mining=mining,
+        timings=[Timing(n, r.seconds, r.rows, r.reused) for n, r in named.items()],
+        settings=settings,
+        fingerprints={n: ref.fingerprint for n, ref in named.items()},
+        versions=versions(),
+    )
+
+
+def describe(made: ReportData) -> dict[str, Any]:
+    """Write the manifest's content."""
+    return {
+        "headline": made.headline,
+        "settings": dict(made.settings),
+        "seed": made.mining.seed,
+        "funnel": [
+            {"step": step.step, "count": step.count, "note": step.note} for step in made.funnel
+        ],
+        "warnings": [note.text for note in made.notes if note.level == "warning"],
+        "fingerprints": dict(made.fingerprints),
+        "timings": [
+            {"stage": timing.stage, "seconds": round(timing.seconds, 3)} for timing in made.timings
+        ],
+        "reused": [timing.stage for timing in made.timings if timing.reused],
+        "versions": dict(made.versions),
+    }
+
+
+def open_tables(
+    sources: Sources, exported: DatasetRef, mining: MiningSettings, store: str | None
+) -> Tables:
+    """Point at the run's tables without reading them."""
+    parts = {name: scan_part(exported, name) for name in ("negatives", "triplets", "shortfalls")}
+    return Tables(
+        queries=scan(sources.collection.queries),
+        documents=scan(sources.collection.documents),
+        closure=scan(sources.collection.closure),
+        rejected=scan(sources.collection.rejected),
+        positives=scan(sources.positives),
+        evidence=pl.scan_parquet([*shard_paths(sources.evidence), *shard_paths(sources.deep)]),
+        logits=load_positive_logits(sources, mining, store),
+        teachers=tuple(teacher.name for teacher in mining.teachers),
+        deciding=mining.deciding_teacher,
+        **parts,
+    )
+
+
+def scan_part(exported: DatasetRef, name: str) -> pl.LazyFrame:
+    """Read one of the tables of an export."""
+    return pl.scan_parquet([path for path in shard_paths(exported) if path.parent.name == name])
+
+
+def load_positive_logits(
+    sources: Sources, mining: MiningSettings, store: str | None
+) -> pl.DataFrame | None:
+    """Look up the validator's lowest logit of each query's known positives."""
+    if mining.validation is None:
+        return None
+    scores = _load_scores(Store(store), _family(mining.validation))
+    pairs = load(sources.positives).select("query_id", "doc_id")
+    wanted = pairs.select("doc_id").unique().lazy()
+    documents = scan(sources.collection.documents).join(wanted, on="doc_id", how="semi")
+    texts = documents.select("doc_id", "text").collect()
+    asked = scan(sources.collection.queries).select("query_id", "text").collect()
+    asked = asked.select("query_id", query_hash=pl.Series(hash_texts(asked["text"])))
+    texts = texts.select("doc_id", text_hash=pl.Series(hash_texts(texts["text"])))
+    known = pairs.join(asked, on="query_id").join(texts, on="doc_id")
+    known = known.join(scores, on=["query_hash", "text_hash"])
+    return known.group_by("query_id").agg(lowest=pl.min("logit"))
 
 
 def name_stages(
@@ -75,35 +183,65 @@ def name_stages(
     return {**named, "export": exported}
 
 
-def count_funnel(sources: Sources, exported: DatasetRef) -> list[dict[str, Any]]:
+def count_funnel(
+    sources: Sources, exported: DatasetRef, summary: Summary, mining: MiningSettings
+) -> tuple[Step, ...]:
     """Count what went in, what was refused for which reason, and what came out."""
-    info, chosen = info_of(exported), info_of(sources.decisions)
-    steps = [
-        ("documents", sources.collection.documents.rows, ""),
-        ("copies merged", sources.collection.copies.rows, "equal texts become one document"),
-        ("rows rejected", sources.collection.rejected.rows, "broke a contract"),
-        ("queries", sources.collection.queries.rows, ""),
-        ("candidates", int(chosen["candidates"]), f"{sources.deep.rows:,} from below the ceiling"),
-    ]
-    for verdict, reason, count in info["reasons"]:
-        name = "kept" if verdict == "negative" else verdict
-        steps.append((name, int(count), "" if verdict == "negative" else str(reason)))
-    if sources.verdicts:
-        pairs = info_of(sources.verdicts)
-        note = f"{pairs['pairs_scored_now']:,} of them scored in this run"
-        steps.append(("pairs validated", int(pairs["pairs"]), note))
-    steps.append(("triplets", int(info["triplets"]), ""))
-    steps.append(("shortfalls", int(info["shortfalls"]), "queries with fewer than wanted"))
-    return [{"step": step, "count": count, "note": note} for step, count, note in steps]
+    info, tables = info_of(exported), sources.collection
+    pairs = info_of(sources.verdicts) if sources.verdicts else {}
+    totals = Totals(
+        documents=tables.documents.rows,
+        copies=tables.copies.rows,
+        rejected=tables.rejected.rows,
+        queries=tables.queries.rows,
+        candidates=int(info_of(sources.decisions)["candidates"]),
+        deep=sources.deep.rows,
+        unanswered_candidates=summary.unanswered_candidates,
+        reasons=[(str(verdict), str(why), int(n)) for verdict, why, n in info["reasons"]],
+        validated=int(pairs["pairs"]) if pairs else None,
+        validated_now=int(pairs.get("pairs_scored_now", 0)),
+        triplets=int(info["triplets"]),
+        shortfalls=int(info["shortfalls"]),
+    )
+    return build_funnel(totals, mining)
 
 
-def first_triplet(exported: DatasetRef) -> dict[str, Any]:
-    """Return one triplet in full, or nothing if there is none."""
-    paths = [path for path in shard_paths(exported) if path.parent.name == "triplets"]
-    row = pl.scan_parquet(paths).head(1).collect()
-    return row.row(0, named=True) if len(row) else {}
+def choose_example(exported: DatasetRef) -> dict[str, Any]:
+    """Return one triplet in full: the first hardest one of a readable length, or nothing."""
+    rows = scan_part(exported, "triplets").head(TRIED).collect()
+    texts = pl.sum_horizontal(pl.col("anchor", "positive", "negative").str.len_chars())
+    readable = rows.filter(texts.is_between(*READABLE), pl.col("position") == 1)
+    for choice in (readable, rows):
+        if len(choice):
+            return choice.row(0, named=True)
+    return {}
 
 
+def with_details(triplet: dict[str, Any]) -> dict[str, Any]:
+    """Add scores and languages by role, as the command line shows them."""
+    if not triplet:
+        return {}
+    roles = ("anchor", "positive", "negative")
+    languages = {role: triplet[f"{role}_language"] for role in roles}
+    scores = {role: triplet[f"{role}_score"] for role in roles[1:]}
+    return {**triplet, "languages": languages, "scores": scores}
+
+
+def rows_of(sources: Sources, exported: DatasetRef) -> dict[str, int]:
+    """Count the rows of every folder of tables that `publish` writes, triplets first."""
+    counts: dict[str, int] = {"triplets": 0, "negatives": 0}
+    manifest = read_manifest(Path(exported.path))
+    for shard in manifest.shards if manifest else ():
+        folder = shard.name.partition("/")[0]
+        counts[folder] = counts.get(folder, 0) + shard.rows
+    counts["evidence"] = sources.evidence.rows + sources.deep.rows
+    counts["positives"] = sources.positives.rows
+    if sources.collection.rejected.rows:
+        counts["rejected"] = sources.collection.rejected.rows
+    return counts
+
+
+@cache
 def versions() -> dict[str, str]:
     """Name the versions a result depends on."""
     found = {name: importlib.metadata.version(name) for name in LIBRARIES}

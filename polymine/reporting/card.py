@@ -1,0 +1,67 @@
+"""Renders the README.md of an output folder: a dataset card that `datasets` reads its tables by."""
+
+import json
+from collections.abc import Mapping
+
+from jinja2 import Environment, FileSystemLoader
+
+from polymine.reporting.charts import templates
+from polymine.reporting.page import ReportData, flatten
+from polymine.reporting.words import describe_rule
+
+ABOUT = {
+    "triplets": "one row per query, known positive and hard negative, texts included",
+    "negatives": "every candidate that was decided on, by ids, with verdict and reason",
+    "evidence": "every candidate with the rank and score of each teacher",
+    "positives": "the known positives with the score of each teacher",
+    "shortfalls": "queries with fewer negatives than wanted, and why",
+    "rejected": "input rows that broke a contract, and which",
+    "n-tuple": "anchor, positive, negative_1 ... negative_n, for trainers that take several",
+    "labeled-pair": "anchor, document, label (1 for a known positive)",
+    "labeled-list": "anchor, documents, labels (the known positive first)",
+}
+
+
+def render_card(report: ReportData, rows: Mapping[str, int]) -> str:
+    """Write the card.
+
+    Args:
+        rows: rows per folder of tables in the output, in the order in which they are listed; the
+            first is what `load_dataset` opens without a name.
+    """
+    validation = report.mining.validation
+    validator = (
+        ""
+        if validation is None
+        else f" A second model, `{validation.model}`, read every one of them with its query and "
+        "turned down those it found as relevant as the known positive, or nearly."
+    )
+    # Not [dataset] and [engine]: paths of one machine, which the manifest has for who needs them.
+    settings = flatten({"mining": report.settings["mining"]})
+    template = _markdown().get_template("card.md.j2")
+    return template.render(
+        name=report.name,
+        headline=report.headline,
+        configs=[
+            {"name": name, "rows": count, "about": ABOUT[name]} for name, count in rows.items()
+        ],
+        languages=_languages(report),
+        rule=describe_rule(report.mining),
+        validator=validator,
+        teacher=report.mining.deciding_teacher,
+        funnel=report.funnel,
+        settings=[(key, json.dumps(value)) for key, value in settings],
+    )
+
+
+def _languages(report: ReportData) -> list[str]:
+    """ISO 639-1 codes alone: the hub refuses cards with others, as `und`."""
+    codes = {row.language.partition("-")[0] for row in report.summary.languages}
+    return sorted(code for code in codes if len(code) == 2)
+
+
+def _markdown() -> Environment:
+    """Markdown is no markup: the page's escaping would show up in it."""
+    environment = templates().overlay(autoescape=False)
+    assert isinstance(environment.loader, FileSystemLoader)
+    return environment

@@ -1,0 +1,159 @@
+"""Renders a report: one HTML page that stands on its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from data_contracts.settings import MiningSettings
+from polymine.reporting.charts import draw_columns, draw_histogram, templates
+from polymine.reporting.funnel import Step
+from polymine.reporting.notes import Note, find_notes, write_headline
+from polymine.reporting.summary import Summary
+from polymine.reporting.words import describe_rule, explain
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a stage took, how many rows it has, and whether it was there already."""
+
+    stage: str
+    seconds: float
+    rows: int
+    reused: bool
+
+    @property
+    def speed(self) -> float | None:
+        """Rows per second; none for what was only looked up."""
+        return None if self.reused or self.seconds < 1e-3 else self.rows / self.seconds
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything a page shows.
+
+    Args:
+        name: what the run is called.
+        example: one row of the triplets, or nothing.
+        settings: nested, as written into the manifest.
+        fingerprints, versions: by name.
+    """
+
+    name: str
+    summary: Summary
+    funnel: tuple[Step, ...]
+    example: Mapping[str, Any]
+    mining: MiningSettings
+    timings: Sequence[Timing]
+    settings: Mapping[str, Any]
+    fingerprints: Mapping[str, str]
+    versions: Mapping[str, str]
+
+    @property
+    def headline(self) -> str:
+        """What came out, in one sentence."""
+        return write_headline(self.summary)
+
+    @property
+    def notes(self) -> list[Note]:
+        """Warnings and remarks."""
+        return find_notes(self.summary, self.funnel, self.mining)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with what it shows."""
+
+    title: str
+    about: str
+    chart: Markup
+
+
+def render_page(report: ReportData) -> str:
+    """Write the page; texts of the data set are shown as text, whatever they contain."""
+    return (
+        templates()
+        .get_template("page.html.j2")
+        .render(
+            report=report,
+            summary=report.summary,
+            mining=report.mining,
+            notes=report.notes,
+            figures=draw_figures(report.summary, report.mining),
+            rule=describe_rule(report.mining),
+            settings=flatten(report.settings),
+            explain=lambda reason: explain(reason, report.mining.selection),
+        )
+    )
+
+
+def draw_figures(summary: Summary, mining: MiningSettings) -> list[Figure]:
+    """Draw the charts for which there is something to show."""
+    makers = (_scores, _margins, _logits, _ranks)
+    return [figure for make in makers if (figure := make(summary, mining))]
+
+
+def _scores(summary: Summary, mining: MiningSettings) -> Figure | None:
+    if "scores" not in summary.histograms:
+        return None
+    title = f"Scores by {mining.deciding_teacher}"
+    about = (
+        f"How similar {mining.deciding_teacher}, the deciding teacher, finds query and passage. "
+        "Good hard negatives sit close to the left of the known positives; the line is the median."
+    )
+    return Figure(title, about, draw_histogram(summary.histograms["scores"], title))
+
+
+def _margins(summary: Summary, mining: MiningSettings) -> Figure | None:
+    if "margins" not in summary.histograms:
+        return None
+    title = "Distance from positive to negative"
+    about = (
+        "Known positive's score minus the negative's, per triplet. Near zero is hard to tell "
+        "apart; below zero the teacher prefers the negative."
+    )
+    marks = [(0.0, "equal scores")]
+    return Figure(title, about, draw_histogram(summary.histograms["margins"], title, marks))
+
+
+def _logits(summary: Summary, mining: MiningSettings) -> Figure | None:
+    if "logits" not in summary.histograms or mining.validation is None:
+        return None
+    title = "The validator's opinion"
+    upper = -mining.validation.margin
+    lower = upper - mining.validation.grey_zone
+    about = (
+        "The validator's raw score (logit) of a candidate, minus that of the query's known "
+        f"positive. Below {lower:g} it is a negative, up to {upper:g} it is excluded as unsure, "
+        "above it counts as an unmarked answer (dashed lines)."
+    )
+    marks = [(lower, "negatives lie below"), (upper, "promoted lie above")]
+    return Figure(title, about, draw_histogram(summary.histograms["logits"], title, marks))
+
+
+def _ranks(summary: Summary, mining: MiningSettings) -> Figure | None:
+    if not summary.ranks:
+        return None
+    title = "Where the negatives were found"
+    about = (
+        "Best rank any teacher gave to a kept negative (1: its first hit). `deeper` are those "
+        "found below the ceiling, beyond the stored candidates."
+    )
+    columns = [(bucket.label, bucket.count) for bucket in summary.ranks]
+    return Figure(title, about, draw_columns(columns, title, "negative"))
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """List nested settings as dotted keys, the way `--set` takes them."""
+    lines: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            lines += flatten(value, f"{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            for at, item in enumerate(value):
+                lines += flatten(item, f"{name}.{at}.")
+        elif value is not None and value != "":
+            lines.append((name, str(value)))
+    return lines

@@ -1,0 +1,150 @@
+"""Draws the examples the page shows: a fixed, random-looking few, and only their texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+SHOWN = 5  # examples per kind: enough to see a pattern, few enough to be read
+SPARE = 8  # drawn per shown one, so that they can come from different queries
+LONGEST = 20_000  # characters of a text that go into the page at all
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One candidate beside its query and a known positive."""
+
+    query_id: str
+    query: str
+    query_language: str
+    positive_id: str
+    positive: str
+    more_positives: int
+    positive_score: float
+    candidate_id: str
+    candidate: str
+    candidate_language: str
+    score: float
+    validator_score: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class SampleKind:
+    """What a group of samples has in common; `kind` is its colour."""
+
+    name: str
+    title: str
+    kind: str
+    about: str
+
+
+KINDS = (
+    SampleKind(
+        "kept", "Kept as hard negatives", "negative",
+        "Similar to the query, but not its answer: what the training set is made of.",
+    ),
+    SampleKind(
+        "rule", "Excluded by the rule", "excluded",
+        "Scored so close to the known positive that they may be right answers nobody marked.",
+    ),
+    SampleKind(
+        "grey", "Excluded in the grey zone", "excluded",
+        "The validator, a slower model that reads query and passage together, was not sure.",
+    ),
+    SampleKind(
+        "promoted", "Promoted to positive", "promoted",
+        "The validator finds them at least as relevant as the known positive: right answers "
+        "that were not marked. They are in no triplet.",
+    ),
+    SampleKind(
+        "closed", "Too near to a known positive", "positive",
+        "Copies, near-copies and translations of a known positive: never used as negatives.",
+    ),
+)  # fmt: skip
+
+
+def draw_samples(negatives: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
+    """Plan the draw: per kind a few rows of the master table, the same in every run.
+
+    A hash of the ids is the lot, so memory holds the drawn rows and not the table.
+    """
+    reason, verdict = pl.col("reason"), pl.col("verdict").cast(pl.String)
+    closed = reason.str.starts_with("known positive: ")
+    choose = {
+        "kept": verdict == "negative",
+        "rule": (verdict == "excluded") & ~closed & ~reason.str.starts_with("validator"),
+        "grey": (verdict == "excluded") & reason.str.starts_with("validator"),
+        "promoted": verdict == "promoted",
+        "closed": closed & (reason != "known positive: positive"),
+    }
+    return {name: _draw(negatives.filter(rows)) for name, rows in choose.items()}
+
+
+def _draw(rows: pl.LazyFrame) -> pl.LazyFrame:
+    lot = pl.struct("query_id", "doc_id").hash(seed=0)
+    drawn = rows.with_columns(lot=lot).bottom_k(SHOWN * SPARE, by=["lot", "query_id", "doc_id"])
+    # Row order after `bottom_k` is open, so sort before taking the first of each query.
+    ordered = drawn.sort("lot", "query_id", "doc_id").unique(
+        "query_id", keep="first", maintain_order=True
+    )
+    return ordered.head(SHOWN).drop("lot")
+
+
+def write_out(
+    drawn: dict[str, pl.DataFrame],
+    positives: pl.DataFrame,
+    queries: pl.DataFrame,
+    documents: pl.DataFrame,
+) -> tuple[tuple[SampleKind, tuple[Sample, ...]], ...]:
+    """Put texts to drawn rows.
+
+    Args:
+        positives: query_id, doc_id of at least the queries drawn.
+        queries, documents: id, text and language of at least the rows drawn.
+    """
+    known = dict(positives.group_by("query_id").agg(pl.col("doc_id").sort()).rows())
+    asked = {row[0]: row[1:] for row in queries.select("query_id", "text", "language").rows()}
+    texts = {row[0]: row[1:] for row in documents.select("doc_id", "text", "language").rows()}
+    return tuple(
+        (kind, tuple(_write(row, known, asked, texts) for row in drawn[kind.name].to_dicts()))
+        for kind in KINDS
+        if len(drawn.get(kind.name, ()))
+    )
+
+
+def _write(
+    row: dict[str, object],
+    known: dict[str, list[str]],
+    queries: dict[str, tuple[str, str]],
+    documents: dict[str, tuple[str, str]],
+) -> Sample:
+    query, doc = str(row["query_id"]), str(row["doc_id"])
+    positives = known[query]
+    validator = row["validator_score"]
+    return Sample(
+        query_id=query,
+        query=cut(queries[query][0]),
+        query_language=queries[query][1],
+        positive_id=positives[0],
+        positive=cut(documents[positives[0]][0]),
+        more_positives=len(positives) - 1,
+        positive_score=float(str(row["positive_score"])),
+        candidate_id=doc,
+        candidate=cut(documents[doc][0]),
+        candidate_language=documents[doc][1],
+        score=float(str(row["score"])),
+        validator_score=None if validator is None else float(str(validator)),
+        reason=str(row["reason"]),
+    )
+
+
+def ids_of(frames: Sequence[pl.DataFrame], column: str) -> pl.Series:
+    """Collect the ids of one kind that several frames name."""
+    parts = [frame[column] for frame in frames if column in frame.columns]
+    return pl.concat(parts).unique().sort() if parts else pl.Series(column, [], pl.String)
+
+
+def cut(text: str, longest: int = LONGEST) -> str:
+    """Shorten a text that is too long to be read in a page."""
+    return text if len(text) <= longest else f"{text[:longest]} … [{len(text):,} characters]"

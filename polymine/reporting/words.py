@@ -1,0 +1,122 @@
+"""Plain words for what the tables say in short, and numbers the way people read them."""
+
+import re
+
+from data_contracts.settings import MiningSettings, SelectionSettings
+
+LANGUAGES = {
+    "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "cs": "Czech", "da": "Danish",
+    "de": "German", "el": "Greek", "en": "English", "es": "Spanish", "et": "Estonian",
+    "fa": "Persian", "fi": "Finnish", "fr": "French", "he": "Hebrew", "hi": "Hindi",
+    "hu": "Hungarian", "id": "Indonesian", "it": "Italian", "ja": "Japanese", "ko": "Korean",
+    "nl": "Dutch", "no": "Norwegian", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian",
+    "ru": "Russian", "sv": "Swedish", "sw": "Swahili", "ta": "Tamil", "th": "Thai",
+    "tr": "Turkish", "uk": "Ukrainian", "und": "not stated", "vi": "Vietnamese", "zh": "Chinese",
+}  # fmt: skip
+
+CLOSURE = {
+    "positive": "is itself a known positive",
+    "copy": "has the same text as a known positive",
+    "near_copy": "is nearly word for word a known positive",
+    "same_group": "is a translation or version of a known positive",
+    "equals_query": "only repeats the query",
+    "judged_query_group": "is a known positive of another query that asks the same",
+}
+
+VALIDATOR = {
+    "validator: below the grey zone": "the validator, too, finds it clearly less relevant than "
+    "the known positive",
+    "validator: in the grey zone": "the validator finds it too close to the known positive to "
+    "be called wrong",
+    "validator: as relevant as the known positive": "the validator finds it as relevant as the "
+    "known positive",
+}
+
+
+def explain(reason: str, settings: SelectionSettings) -> str:
+    """Say in a plain sentence what a verdict's reason means; unknown reasons stay as they are."""
+    if reason.startswith("known positive: "):
+        return CLOSURE.get(reason.removeprefix("known positive: "), reason)
+    if reason.endswith("at or above the ceiling"):
+        return f"scores {_reach(settings)}, so it may be a right answer nobody marked"
+    if reason.startswith("shifted: "):
+        return f"is among the query's {settings.shift} best candidates, which are passed over"
+    if reason == "passed the rule":
+        return "is similar enough to be hard and far enough from the known positive to be wrong"
+    return VALIDATOR.get(reason, reason)
+
+
+def _reach(settings: SelectionSettings) -> str:
+    if settings.rule == "percent":
+        return f"at or above {settings.percent:.0%} of the known positive's score"
+    if settings.rule == "margin":
+        return f"no more than {settings.margin:g} below the known positive"
+    return f"{settings.absolute:g} or more"
+
+
+def describe_rule(mining: MiningSettings) -> str:
+    """Say in one sentence which candidates may become negatives."""
+    settings, teacher = mining.selection, mining.deciding_teacher
+    limit = {
+        "naive": "every candidate that is not a known positive",
+        "shifted": f"candidates after the query's {settings.shift} best",
+        "absolute": f"candidates whose {teacher} score is below {settings.absolute:g}",
+        "margin": f"candidates whose {teacher} score is more than {settings.margin:g} below the "
+        "known positive's",
+        "percent": f"candidates whose {teacher} score is below {settings.percent:.0%} of the "
+        "known positive's",
+    }[settings.rule]
+    order = {
+        "top": "hardest first",
+        "random": f"drawn at random from the {settings.pool} hardest",
+        "top1_sampled": f"the hardest and others drawn from the {settings.pool} hardest",
+        "softmax": f"drawn from the {settings.pool} hardest, harder ones more often",
+    }[settings.sampling]
+    return f"Taken are {limit}; {order}; {mining.negatives} per query."
+
+
+def generalise(reason: str) -> str:
+    """Take the numbers out of a reason, so that equal causes are counted together."""
+    return re.sub(r"\d[\d,.]*", "N", reason)
+
+
+def name_language(code: str) -> str:
+    """Write a language code with its name, where it is a common one."""
+    name = LANGUAGES.get(code.partition("-")[0])
+    return f"{name} ({code})" if name else code
+
+
+def format_count(value: int) -> str:
+    """Write 1234 as 1,234."""
+    return f"{value:,}"
+
+
+def format_share(value: float) -> str:
+    """Write a share as percent; small ones are not rounded to nothing."""
+    if 0 < value < 0.001:
+        return "< 0.1 %"
+    return (
+        f"{value:.0%}".replace("%", " %") if value >= 0.1 or value == 0 else f"{value * 100:.1f} %"
+    )
+
+
+def format_score(value: float | None) -> str:
+    """Write a score with three decimals, less where it is large, and a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3f}".replace("-", "−")
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration as a person would say it."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def count_of(count: int, noun: str, plural: str | None = None) -> str:
+    """Write a count with its noun: `1 query`, `2 queries`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

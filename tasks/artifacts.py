@@ -1,0 +1,129 @@
+"""Shows a report in the Prefect UI: a summary, two tables and the charts, as artifacts.
+
+Four requests over one client, at once: each `create_..._artifact` would open a client of its own.
+"""
+
+import html
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.context import FlowRunContext, TaskRunContext
+
+from polymine.reporting.charts import as_image
+from polymine.reporting.page import Figure, ReportData
+
+LONGEST = 1500  # characters of a text in the summary
+CHARTS = 2  # in the UI; the page has them all
+LARGEST = 60_000  # bytes of a chart: the UI becomes slow with larger ones
+
+logger = logging.getLogger("polymine.report")
+
+
+def publish_artifacts(report: ReportData, figures: Sequence[Figure], place: str) -> None:
+    """Create the artifacts of the task or flow run this is called in; outside of one, nothing."""
+    task, flow = TaskRunContext.get(), FlowRunContext.get()
+    if task is None and (flow is None or flow.flow_run is None):
+        return
+    run = {
+        "task_run_id": task.task_run.id if task else None,
+        "flow_run_id": task.task_run.flow_run_id if task else flow.flow_run.id,  # type: ignore[union-attr]
+    }
+    made = [
+        ArtifactCreate(**artifact, **run) for artifact in make_artifacts(report, figures, place)
+    ]
+    with get_client(sync_client=True) as client, ThreadPoolExecutor(len(made)) as pool:
+        list(pool.map(lambda artifact: _create(client, artifact), made))
+
+
+def _create(client: SyncPrefectClient, artifact: ArtifactCreate) -> None:
+    try:
+        client.create_artifact(artifact)
+    except Exception as error:  # the result is written: what only shows it must not fail the run
+        logger.warning("artifact %s cannot be shown in the UI: %s", artifact.key, error)
+
+
+def make_artifacts(
+    report: ReportData, figures: Sequence[Figure], place: str
+) -> list[dict[str, Any]]:
+    """Write the artifacts' contents."""
+    tables = {
+        "mine-funnel": [
+            {"step": step.step, "count": step.count, "why": step.note} for step in report.funnel
+        ],
+        "mine-shortfalls": [
+            {"reason": row.reason, "queries": row.count, "example": row.examples[0][0]}
+            for row in report.summary.shortfalls
+        ],
+    }
+    described = {
+        "mine-funnel": "What went in, what was refused for which reason, and what came out",
+        "mine-shortfalls": "Queries with fewer negatives than wanted, counted by reason",
+    }
+    charts = [f for f in figures if len(as_image(f.chart)) < LARGEST][:CHARTS]
+    return [
+        _markdown("mine-summary", write_summary(report, place), report.headline),
+        _markdown("mine-charts", write_charts(charts), "Scores of what was kept and refused"),
+        *(
+            {
+                "type": "table", "key": key, "description": described[key],
+                "data": json.dumps(rows or [{"reason": "none", "queries": 0, "example": ""}]),
+            }
+            for key, rows in tables.items()
+        ),
+    ]  # fmt: skip
+
+
+def write_summary(report: ReportData, place: str) -> str:
+    """Write the headline, the warnings, one triplet and where everything lies."""
+    lines = [f"# {report.headline}", ""]
+    lines += [
+        f"- {'**Check this:** ' if note.level == 'warning' else ''}{_plain(note.text)}"
+        for note in report.notes
+    ]
+    lines += ["", *_example(report.example)]
+    lines += ["", "## Where it lies", ""]
+    for name, about in (
+        ("report.html", "the whole report"),
+        ("triplets/", "the training set, as Parquet"),
+        ("README.md", "how to open it and train on it"),
+    ):
+        lines.append(f"- `{place}/{name}`: {about}")
+    return "\n".join(lines)
+
+
+def write_charts(figures: Sequence[Figure]) -> str:
+    """Write charts as images within Markdown."""
+    if not figures:
+        return "Nothing was kept, so there is nothing to draw."
+    parts = [f"### {f.title}\n\n{f.about}\n\n![{f.title}]({as_image(f.chart)})" for f in figures]
+    return "\n\n".join(parts)
+
+
+def _example(triplet: Mapping[str, Any]) -> list[str]:
+    if not triplet:
+        return []
+    lines = ["## One triplet", ""]
+    for role, name in (
+        ("anchor", "query"), ("positive", "known positive"), ("negative", "hard negative"),
+    ):  # fmt: skip
+        score = triplet.get(f"{role}_score")
+        about = f" (score {score:.3f})" if score is not None else ""
+        lines += [f"**{name}**{about}", "", f"> {_plain(str(triplet[role]))}", ""]
+    return lines
+
+
+def _plain(text: str) -> str:
+    """Make sure that a document's own markup is shown and not obeyed."""
+    short = text if len(text) <= LONGEST else text[:LONGEST] + " …"
+    flat = html.escape(" ".join(short.split()), quote=False)
+    return re.sub(r"([\\`*_\[\]#|~!])", r"\\\1", flat)
+
+
+def _markdown(key: str, text: str, description: str) -> dict[str, Any]:
+    return {"type": "markdown", "key": key, "data": text, "description": description}
