@@ -10,9 +10,10 @@ import platform
 import sysconfig
 import time
 import tomllib
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import polars as pl
 import typer
@@ -120,7 +121,8 @@ def train_validator(
     }
     lists = mine_training_lists(recipe, {name: part for name, (part, _) in splits.items()})
     save_validator(fit(lists, recipe.training, progress=_Terminal()), out)
-    domains = evaluate(recipe, {name: part for name, (_, part) in splits.items()}, data, out)
+    drawn = draw_evaluation(recipe, {name: part for name, (_, part) in splits.items()}, data)
+    domains = evaluate(recipe, drawn, out)
     (out / "evaluation.json").write_text(
         json.dumps([domain.model_dump() for domain in domains], indent=1) + "\n"
     )
@@ -153,44 +155,47 @@ def mine_training_lists(recipe: Recipe, parts: dict[str, Domain]) -> list[Candid
     return lists
 
 
-def evaluate(
-    recipe: Recipe, held_out: dict[str, Domain], data: Path, adapter: Path
-) -> list[DomainScores]:
-    """Measure the adapter, loaded as users load it, on held-out, foreign and judged queries."""
+def draw_evaluation(
+    recipe: Recipe, held_out: dict[str, Domain], data: Path
+) -> list[tuple[str, Kind, pl.DataFrame]]:
+    """Draw hard candidates for held-out, foreign and judged queries: (set, kind, pairs)."""
     settings = recipe.evaluation
     encoder = models.load_encoder(
         recipe.training.base, device="cpu", dtype="auto", max_length=settings.max_length
     )
-    validator = models.load_cross_encoder(
-        str(adapter), device="cpu", dtype="auto", max_length=settings.max_length
-    )
+    draw = partial(draw_candidates, encoder=encoder, queries=settings.queries, seed=recipe.seed)
     drawn: list[tuple[str, Kind, pl.DataFrame]] = []
-    shared: dict[str, Any] = {"queries": settings.queries, "seed": recipe.seed}
     for item in recipe.data:
         part = limit(held_out[item.name], settings.max_documents, recipe.seed)
         if part.queries.height:
-            pairs = draw_candidates(
+            pairs = draw(
                 part,
-                encoder,
                 candidates=settings.candidates,
                 lexical_share=0.5,
                 near_copy=settings.near_copy,
                 add_positives=True,
-                **shared,
             )
             drawn.append((item.name, "held-out" if item.lists else "other domain", pairs))
     for name in settings.judged:
         item = DataSettings(name=name, licence="", held_out=1.0, lists=0, max_documents=10**6)
-        pairs = draw_candidates(
+        pairs = draw(
             load_domain(item, data),
-            encoder,
             candidates=settings.judged_candidates,
             lexical_share=0.0,
             near_copy=1.01,  # copies are judged here like everything else
             add_positives=False,
-            **shared,
         )
         drawn.append((name, "judged", pairs))
+    return drawn
+
+
+def evaluate(
+    recipe: Recipe, drawn: list[tuple[str, Kind, pl.DataFrame]], adapter: Path
+) -> list[DomainScores]:
+    """Measure the adapter, loaded as its users load it, on drawn candidates."""
+    validator = models.load_cross_encoder(
+        str(adapter), device="cpu", dtype="auto", max_length=recipe.evaluation.max_length
+    )
     return [
         measure(name, kind, add_validator(pairs, validator, _Terminal()), recipe.seed)
         for name, kind, pairs in drawn

@@ -79,12 +79,12 @@ def draw_candidates(
     rng = np.random.default_rng(seed)
     texts = passages(domain.documents, titles=True)
     documents = encode(encoder, texts)
-    chosen = np.sort(rng.permutation(domain.queries.height)[:queries])
+    positives = known_positives(domain)  # queries without any are not asked
+    chosen = np.sort(rng.permutation(sorted(positives))[:queries])
     asked = domain.queries[chosen]
     questions = encode(encoder, asked["text"].to_list())
     cosine = questions @ documents.T
     lexical = _bm25(texts, asked["text"].to_list())
-    positives = known_positives(domain)
     from_bm25 = round(candidates * lexical_share)
     frames = []
     for row, query in enumerate(chosen.tolist()):
