@@ -65,7 +65,7 @@ def serve(overrides: Overrides = None) -> None:
     from data_contracts.settings import load_settings
 
     settings = load_settings(_demo_file(), overrides)
-    with _ready_flow() as (server, flow):
+    with ready_flow() as (server, flow):
         _say(f"Start runs at [link]{server.ui_url}/v2/deployments[/link]. Ctrl-C ends.")
         flow.serve(
             name="mine",
@@ -156,15 +156,16 @@ def _run(file: Path, overrides: list[str] | None) -> None:
 
     began = time.monotonic()
     settings = load_settings(file, overrides)
-    with _ready_flow() as (server, flow):
-        summary = _mine(flow, settings)
+    with ready_flow() as (server, flow):
+        summary = run_flow(flow, settings)
         page = f"{server.ui_url}/v2/runs" if server.standing else None
     from commands.summary import show
 
     show(summary, seconds=time.monotonic() - began, page=page)
 
 
-def _mine(flow: Any, settings: "RunSettings") -> dict[str, Any]:
+def run_flow(flow: Any, settings: "RunSettings") -> dict[str, Any]:
+    """Run the mining flow in this process and return its summary."""
     from prefect import tags
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -191,7 +192,7 @@ def _mine(flow: Any, settings: "RunSettings") -> dict[str, Any]:
 
 
 @contextmanager
-def _ready_flow() -> "Iterator[tuple[Server, Any]]":
+def ready_flow() -> "Iterator[tuple[Server, Any]]":
     """Yield the server, ready, and the mining flow, which is imported while the server boots."""
     from commands.server import client_environment, forget_foreign_settings, start
 
@@ -200,8 +201,6 @@ def _ready_flow() -> "Iterator[tuple[Server, Any]]":
         forget_foreign_settings()
         os.environ.update(client_environment(server.url))
         gc.disable()  # imports make no garbage; looking for it costs a sixth of their time
-        import prefect.flow_engine
-        import prefect.task_engine  # (or the first task of the run would wait for it)
         import torch  # noqa: F401 (likewise; while the server boots it costs nothing)
 
         from flows.mining import mine

@@ -15,7 +15,7 @@ from tasks.store import Store, shard_name
 from tasks.teachers import Inputs, Opened
 
 VERSION = 1
-STEP = 1024  # queries between two signs of progress
+STEP = 4096  # queries between two signs of progress
 
 
 @stage("rank", "rank-{teacher.name}")

@@ -18,7 +18,7 @@ from polymine.mining.lexical import analyse
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float32]
 
-PAIR_CHUNK = 1 << 16  # pairs scored at once: two float32 gathers of 100 MB at d = 384
+PAIR_CHUNK = 1 << 12  # pairs scored at once: two gathers of 6 MB at d = 384 stay in the cache
 MOMENT_BLOCK = 1 << 16  # fixed, so that the mean has the same bits whatever the tile setting
 
 
