@@ -1,6 +1,5 @@
 """Renders the README.md of an output folder: a dataset card that `datasets` reads its tables by."""
 
-import json
 from collections.abc import Mapping
 
 from jinja2 import Environment, FileSystemLoader
@@ -26,8 +25,8 @@ def render_card(report: ReportData, rows: Mapping[str, int]) -> str:
     """Write the card.
 
     Args:
-        rows: rows per folder of tables in the output, in the order in which they are listed; the
-            first is what `load_dataset` opens without a name.
+        rows: rows per folder of tables in the output, in the order in which they are listed. The
+            first is what `load_dataset` opens without a name; empty tables it cannot open at all.
     """
     validation = report.mining.validation
     validator = (
@@ -38,19 +37,19 @@ def render_card(report: ReportData, rows: Mapping[str, int]) -> str:
     )
     # Not [dataset] and [engine]: paths of one machine, which the manifest has for who needs them.
     settings = flatten({"mining": report.settings["mining"]})
+    configs = [{"name": n, "rows": count, "about": ABOUT[n]} for n, count in rows.items()]
     template = _markdown().get_template("card.md.j2")
     return template.render(
         name=report.name,
         headline=report.headline,
-        configs=[
-            {"name": name, "rows": count, "about": ABOUT[name]} for name, count in rows.items()
-        ],
+        configs=configs,
+        opened=[config for config in configs if config["rows"]],
         languages=_languages(report),
         rule=describe_rule(report.mining),
         validator=validator,
         teacher=report.mining.deciding_teacher,
         funnel=report.funnel,
-        settings=[(key, json.dumps(value)) for key, value in settings],
+        settings=settings,
     )
 
 

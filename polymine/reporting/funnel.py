@@ -44,6 +44,11 @@ class Totals:
 
 def build_funnel(totals: Totals, mining: MiningSettings) -> tuple[Step, ...]:
     """Put counts in the order in which things happen; the candidates' parts add up to them."""
+    deeper = (
+        f"; {totals.deep:,} were searched for further down, where too few passed"
+        if totals.deep
+        else ""
+    )
     steps = [
         Step("documents", totals.documents, "", "input"),
         Step("copies merged", totals.copies, "equal texts become one document", "input"),
@@ -52,8 +57,7 @@ def build_funnel(totals: Totals, mining: MiningSettings) -> tuple[Step, ...]:
         Step(
             "candidates", totals.candidates,
             f"{totals.deep:,} from below the ceiling", "candidates", 1.0,
-            f"all pairs of query and passage looked at; {totals.deep:,} of them were searched for "
-            "further down, because their query had too few that pass",
+            "all pairs of query and passage that were looked at" + deeper,
         ),
         *_parts(totals, mining),
     ]  # fmt: skip

@@ -10,7 +10,7 @@ from polymine.reporting.words import count_of, format_share
 
 MANY_SHORT = 0.1  # share of queries from which shortfalls are more than an accident
 MANY_PROMOTED = 0.1  # share of looked-at candidates from which judgments seem incomplete
-MANY_SUSPECT = 0.05  # share of known pairs from which their quality seems doubtful
+MANY_SUSPECT = 0.1  # share of known pairs from which their quality seems doubtful
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _promoted(funnel: tuple[Step, ...]) -> list[Note]:
     passages = count_of(promoted, "unmarked passage")
     text = (
         f"The validator finds {passages} as relevant as the known positive. They are in no "
-        "triplet; in negatives/ they carry the verdict `promoted` and may be worth adding to "
+        "triplet; in negatives/ they carry the verdict 'promoted' and may be worth adding to "
         "your judgments."
     )
     return [Note("warning" if share > MANY_PROMOTED else "remark", text)]

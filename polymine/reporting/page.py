@@ -1,5 +1,6 @@
 """Renders a report: one HTML page that stands on its own."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from polymine.reporting.charts import draw_columns, draw_histogram, templates
 from polymine.reporting.funnel import Step
 from polymine.reporting.notes import Note, find_notes, write_headline
 from polymine.reporting.summary import Summary
-from polymine.reporting.words import describe_rule, explain
+from polymine.reporting.words import describe_rule, explain, name_reason
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def render_page(report: ReportData) -> str:
             figures=draw_figures(report.summary, report.mining),
             rule=describe_rule(report.mining),
             settings=flatten(report.settings),
+            name_reason=name_reason,
             explain=lambda reason: explain(reason, report.mining.selection),
         )
     )
@@ -100,7 +102,7 @@ def _scores(summary: Summary, mining: MiningSettings) -> Figure | None:
     title = f"Scores by {mining.deciding_teacher}"
     about = (
         f"How similar {mining.deciding_teacher}, the deciding teacher, finds query and passage. "
-        "Good hard negatives sit close to the left of the known positives; the line is the median."
+        "Hard negatives sit a little to the left of the known positives; the line is the median."
     )
     return Figure(title, about, draw_histogram(summary.histograms["scores"], title))
 
@@ -121,11 +123,12 @@ def _logits(summary: Summary, mining: MiningSettings) -> Figure | None:
     if "logits" not in summary.histograms or mining.validation is None:
         return None
     title = "The validator's opinion"
-    upper = -mining.validation.margin
+    upper = 0.0 - mining.validation.margin  # not minus 0
     lower = upper - mining.validation.grey_zone
     about = (
-        "The validator's raw score (logit) of a candidate, minus that of the query's known "
-        f"positive. Below {lower:g} it is a negative, up to {upper:g} it is excluded as unsure, "
+        "The validator is a slower model that reads query and passage together. This is its raw "
+        "score (logit) of a candidate, minus the lowest of the query's known positives. "
+        f"Below {lower:g} it is a negative, up to {upper:g} it is excluded as unsure, "
         "above it counts as an unmarked answer (dashed lines)."
     )
     marks = [(lower, "negatives lie below"), (upper, "promoted lie above")]
@@ -137,15 +140,15 @@ def _ranks(summary: Summary, mining: MiningSettings) -> Figure | None:
         return None
     title = "Where the negatives were found"
     about = (
-        "Best rank any teacher gave to a kept negative (1: its first hit). `deeper` are those "
-        "found below the ceiling, beyond the stored candidates."
+        "Best rank any teacher gave to a kept negative (1: its first hit). 'Deeper' are "
+        "those searched for beyond the stored candidates."
     )
     columns = [(bucket.label, bucket.count) for bucket in summary.ranks]
     return Figure(title, about, draw_columns(columns, title, "negative"))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """List nested settings as dotted keys, the way `--set` takes them."""
+    """List nested settings as dotted keys and TOML values, the way `--set` takes them."""
     lines: list[tuple[str, str]] = []
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -155,5 +158,5 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
             for at, item in enumerate(value):
                 lines += flatten(item, f"{name}.{at}.")
         elif value is not None and value != "":
-            lines.append((name, str(value)))
+            lines.append((name, json.dumps(value, ensure_ascii=False)))
     return lines

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -12,7 +13,10 @@ LONGEST = 20_000  # characters of a text that go into the page at all
 
 @dataclass(frozen=True)
 class Sample:
-    """One candidate beside its query and a known positive."""
+    """One candidate beside its query and its known positive of the lowest score.
+
+    `positive_logit` is the validator's lowest logit of the query's known positives.
+    """
 
     query_id: str
     query: str
@@ -21,6 +25,7 @@ class Sample:
     positive: str
     more_positives: int
     positive_score: float
+    positive_logit: float | None
     candidate_id: str
     candidate: str
     candidate_language: str
@@ -31,34 +36,38 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleKind:
-    """What a group of samples has in common; `kind` is its colour."""
+    """What a group of samples has in common.
+
+    `role` is what one of them is called, `kind` its colour.
+    """
 
     name: str
     title: str
+    role: str
     kind: str
     about: str
 
 
 KINDS = (
     SampleKind(
-        "kept", "Kept as hard negatives", "negative",
+        "kept", "Kept as hard negatives", "hard negative", "negative",
         "Similar to the query, but not its answer: what the training set is made of.",
     ),
     SampleKind(
-        "rule", "Excluded by the rule", "excluded",
+        "rule", "Excluded by the rule", "excluded", "excluded",
         "Scored so close to the known positive that they may be right answers nobody marked.",
     ),
     SampleKind(
-        "grey", "Excluded in the grey zone", "excluded",
+        "grey", "Excluded in the grey zone", "excluded as unsure", "excluded",
         "The validator, a slower model that reads query and passage together, was not sure.",
     ),
     SampleKind(
-        "promoted", "Promoted to positive", "promoted",
+        "promoted", "Promoted to positive", "promoted", "promoted",
         "The validator finds them at least as relevant as the known positive: right answers "
         "that were not marked. They are in no triplet.",
     ),
     SampleKind(
-        "closed", "Too near to a known positive", "positive",
+        "closed", "Too near to a known positive", "closed", "positive",
         "Copies, near-copies and translations of a known positive: never used as negatives.",
     ),
 )  # fmt: skip
@@ -84,58 +93,69 @@ def draw_samples(negatives: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
 def _draw(rows: pl.LazyFrame) -> pl.LazyFrame:
     lot = pl.struct("query_id", "doc_id").hash(seed=0)
     drawn = rows.with_columns(lot=lot).bottom_k(SHOWN * SPARE, by=["lot", "query_id", "doc_id"])
-    # Row order after `bottom_k` is open, so sort before taking the first of each query.
-    ordered = drawn.sort("lot", "query_id", "doc_id").unique(
-        "query_id", keep="first", maintain_order=True
+    # Row order after `bottom_k` is open, so sort; then one of every query before a second one.
+    ordered = drawn.sort("lot", "query_id", "doc_id").with_columns(
+        turn=pl.int_range(pl.len()).over("query_id")
     )
-    return ordered.head(SHOWN).drop("lot")
+    return ordered.sort("turn", "lot").head(SHOWN).drop("lot", "turn")
 
 
 def write_out(
     drawn: dict[str, pl.DataFrame],
     positives: pl.DataFrame,
+    logits: dict[str, float],
     queries: pl.DataFrame,
     documents: pl.DataFrame,
 ) -> tuple[tuple[SampleKind, tuple[Sample, ...]], ...]:
     """Put texts to drawn rows.
 
     Args:
-        positives: query_id, doc_id of at least the queries drawn.
+        positives: query_id, doc_id, score of at least the queries drawn.
+        logits: the validator's lowest logit of a known positive, by query_id.
         queries, documents: id, text and language of at least the rows drawn.
     """
-    known = dict(positives.group_by("query_id").agg(pl.col("doc_id").sort()).rows())
+    known = dict(
+        positives.sort("score", "doc_id")
+        .group_by("query_id")
+        .agg(pl.struct("doc_id", "score"))
+        .rows()
+    )
     asked = {row[0]: row[1:] for row in queries.select("query_id", "text", "language").rows()}
     texts = {row[0]: row[1:] for row in documents.select("doc_id", "text", "language").rows()}
     return tuple(
-        (kind, tuple(_write(row, known, asked, texts) for row in drawn[kind.name].to_dicts()))
+        (
+            kind,
+            tuple(_write(row, known, logits, asked, texts) for row in drawn[kind.name].to_dicts()),
+        )
         for kind in KINDS
         if len(drawn.get(kind.name, ()))
     )
 
 
 def _write(
-    row: dict[str, object],
-    known: dict[str, list[str]],
+    row: dict[str, Any],
+    known: dict[str, list[dict[str, Any]]],
+    logits: dict[str, float],
     queries: dict[str, tuple[str, str]],
     documents: dict[str, tuple[str, str]],
 ) -> Sample:
-    query, doc = str(row["query_id"]), str(row["doc_id"])
-    positives = known[query]
-    validator = row["validator_score"]
+    query, doc, positives = row["query_id"], row["doc_id"], known[row["query_id"]]
+    positive = positives[0]["doc_id"]
     return Sample(
         query_id=query,
         query=cut(queries[query][0]),
         query_language=queries[query][1],
-        positive_id=positives[0],
-        positive=cut(documents[positives[0]][0]),
+        positive_id=positive,
+        positive=cut(documents[positive][0]),
         more_positives=len(positives) - 1,
-        positive_score=float(str(row["positive_score"])),
+        positive_score=positives[0]["score"],
+        positive_logit=logits.get(query),
         candidate_id=doc,
         candidate=cut(documents[doc][0]),
         candidate_language=documents[doc][1],
-        score=float(str(row["score"])),
-        validator_score=None if validator is None else float(str(validator)),
-        reason=str(row["reason"]),
+        score=row["score"],
+        validator_score=row["validator_score"],
+        reason=row["reason"],
     )
 
 

@@ -122,7 +122,7 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
         for name, grid in grids.items()
         if grid
     }
-    return _finish(first, second, drawn, histograms, tuple(tables.teachers))
+    return _finish(first, second, drawn, histograms, tables)
 
 
 def _collect(plans: dict[str, pl.LazyFrame]) -> dict[str, pl.DataFrame]:
@@ -134,7 +134,9 @@ def _values(tables: Tables) -> dict[str, pl.LazyFrame]:
     """Name the histograms' values: columns group, value."""
     verdict = pl.col("verdict").cast(pl.String)
     known = tables.known.select(group=pl.lit("positive"), value="score")
-    judged = tables.negatives.select(group=verdict, value="score")
+    # The known positives are among the candidates that are excluded; they have a group already.
+    others = tables.negatives.filter(pl.col("reason") != "known positive: positive")
+    judged = others.select(group=verdict, value="score")
     margin = pl.col("positive_score") - pl.col("negative_score")
     values = {
         "scores": pl.concat([known, judged]),
@@ -186,10 +188,9 @@ def _plan_texts(
     frames = [*drawn.values(), suspects, short]
     queries = ids_of(frames, "query_id")
     known = tables.known.filter(pl.col("query_id").is_in(queries.implode()))
-    known = known.select("query_id", "doc_id")
     shown = pl.LazyFrame({"doc_id": ids_of(frames, "doc_id")})
-    first = known.group_by("query_id").agg(pl.col("doc_id").min()).select("doc_id")
-    wanted = pl.concat([shown, first]).unique()
+    first = known.sort("score", "doc_id").unique("query_id", keep="first", maintain_order=True)
+    wanted = pl.concat([shown, first.select("doc_id")]).unique()
     return {
         "known": known,
         "texts of queries": tables.queries.filter(pl.col("query_id").is_in(queries.implode())),
@@ -202,10 +203,11 @@ def _finish(
     second: dict[str, pl.DataFrame],
     drawn: dict[str, pl.DataFrame],
     histograms: dict[str, Histogram],
-    teachers: tuple[str, ...],
+    tables: Tables,
 ) -> Summary:
     languages, pairs = finish_languages(first)
-    ranks, found, agreement = finish_teachers(first, teachers)
+    ranks, found, agreement = finish_teachers(first, tuple(tables.teachers))
+    logits = {} if tables.logits is None else dict(tables.logits.rows())
     queries, documents = second["texts of queries"], second["texts of documents"]
     return Summary(
         queries=sum(row.queries for row in languages),
@@ -221,7 +223,7 @@ def _finish(
         agreement=agreement,
         languages=languages,
         language_pairs=pairs,
-        samples=write_out(drawn, second["known"], queries, documents),
+        samples=write_out(drawn, second["known"], logits, queries, documents),
         shortfalls=_shortfalls(first, queries),
         suspects=_suspects(first["suspects"], queries, documents),
         suspect_count=first["suspect count"].item(),

@@ -23,6 +23,17 @@ CLOSURE = {
     "judged_query_group": "is a known positive of another query that asks the same",
 }
 
+NAMES = {
+    "known positive: positive": "known positive",
+    "known positive: copy": "copy of a known positive",
+    "known positive: near_copy": "near-copy of a known positive",
+    "known positive: same_group": "version of a known positive",
+    "known positive: equals_query": "copy of the query",
+    "known positive: judged_query_group": "known positive of the same question",
+    "validator: in the grey zone": "validator unsure",
+    "validator: as relevant as the known positive": "promoted: an unmarked answer",
+}
+
 VALIDATOR = {
     "validator: below the grey zone": "the validator, too, finds it clearly less relevant than "
     "the known positive",
@@ -31,6 +42,15 @@ VALIDATOR = {
     "validator: as relevant as the known positive": "the validator finds it as relevant as the "
     "known positive",
 }
+
+
+def name_reason(reason: str) -> str:
+    """Name a verdict's reason in a few words."""
+    if reason.endswith("at or above the ceiling"):
+        return "too close to the known positive"
+    if reason.startswith("shifted: "):
+        return "passed over"
+    return NAMES.get(reason, reason)
 
 
 def explain(reason: str, settings: SelectionSettings) -> str:
@@ -48,7 +68,7 @@ def explain(reason: str, settings: SelectionSettings) -> str:
 
 def _reach(settings: SelectionSettings) -> str:
     if settings.rule == "percent":
-        return f"at or above {settings.percent:.0%} of the known positive's score"
+        return f"at or above {format_share(settings.percent)} of the known positive's score"
     if settings.rule == "margin":
         return f"no more than {settings.margin:g} below the known positive"
     return f"{settings.absolute:g} or more"
@@ -63,7 +83,8 @@ def describe_rule(mining: MiningSettings) -> str:
         "absolute": f"candidates whose {teacher} score is below {settings.absolute:g}",
         "margin": f"candidates whose {teacher} score is more than {settings.margin:g} below the "
         "known positive's",
-        "percent": f"candidates whose {teacher} score is below {settings.percent:.0%} of the "
+        "percent": f"candidates whose {teacher} score is below "
+        f"{format_share(settings.percent)} of the "
         "known positive's",
     }[settings.rule]
     order = {

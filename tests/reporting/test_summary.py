@@ -1,0 +1,129 @@
+"""The numbers of a report are those that plain Python counts in the same rows."""
+
+from statistics import mean, median
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_run import MINING, POSITIVES, ROWS, make_tables
+
+from polymine.reporting.histograms import assemble, count_bins, describe, grid_of, make_grid
+from polymine.reporting.summary import summarise
+
+KEPT = [row for row in ROWS if row[3] == "negative"]
+numbers = st.floats(-1e6, 1e6, width=32)
+
+
+def test_counts() -> None:
+    found = summarise(make_tables(), MINING)
+    assert (found.queries, found.triplets, found.negatives, found.pairs) == (3, 3, len(KEPT), 2)
+    assert (found.short, found.unanswered, found.unanswered_candidates) == (2, 1, 0)
+    assert found.closure == {"near_copy": 1, "positive": 2}
+    assert found.rejected == {("corpus", "text_is_not_empty"): 2}
+
+
+def test_histograms_hold_every_value_once() -> None:
+    histograms = summarise(make_tables(), MINING).histograms
+    groups = {group.label: group for group in histograms["scores"].groups}
+    assert groups["known positives"].total == len(POSITIVES)
+    assert groups["kept negatives"].total == len(KEPT)
+    assert groups["kept negatives"].median == pytest.approx(median(row[2] for row in KEPT))
+    others = [row for row in ROWS if row[3] == "excluded" and row[4] != "known positive: positive"]
+    assert groups["excluded candidates"].total == len(others)
+    margins = histograms["margins"].groups[0]
+    ceiling = {query: score for query, _, score in POSITIVES}
+    assert margins.median == pytest.approx(median(ceiling[row[0]] - row[2] for row in KEPT))
+
+
+def test_languages_and_their_pairs() -> None:
+    found = summarise(make_tables(), MINING)
+    english, french = found.languages
+    assert (english.language, english.queries, english.negatives, english.short) == ("en", 2, 2, 1)
+    assert (french.language, french.queries, french.negatives, french.short) == ("fr", 1, 1, 1)
+    assert english.negative_score == pytest.approx(mean([0.5, 0.4]))
+    assert french.positive_score == pytest.approx(0.8)
+    pairs = {(p.query_language, p.document_language): p for p in found.language_pairs}
+    assert set(pairs) == {("en", "en"), ("fr", "en"), ("fr", "fr")}
+    assert (pairs["fr", "en"].positives, pairs["fr", "en"].negatives) == (0, 1)
+    assert pairs["fr", "en"].share == 1.0
+    assert pairs["fr", "fr"].negative_score is None
+
+
+def test_teachers() -> None:
+    found = summarise(make_tables(), MINING)
+    assert [(f.teacher, f.count, f.alone) for f in found.found] == [("one", 3, 1), ("two", 2, 0)]
+    # q1: both of four; q2: one has d1 and d5, two has d1 and d6 (rank 12 is not among the ten best)
+    assert found.agreement[0].overlap == pytest.approx(mean([3 / 4, 1 / 3]), abs=1e-6)
+    assert [(b.label, b.count) for b in found.ranks] == [("1", 1), ("2", 2)]
+
+
+def test_samples_name_what_they_show() -> None:
+    found = summarise(make_tables(), MINING)
+    samples = {kind.name: rows for kind, rows in found.samples}
+    assert {s.candidate_id for s in samples["kept"]} == {"d1", "d2", "d3"}
+    assert {s.candidate_id for s in samples["rule"]} == {"d4", "d6"}
+    (closed,) = samples["closed"]
+    assert (closed.query_id, closed.candidate_id, closed.positive_id) == ("q2", "d5", "d4")
+    assert closed.positive_score == pytest.approx(0.8)
+    assert summarise(make_tables(), MINING).samples == found.samples
+
+
+def test_a_weak_known_pair_is_suspect() -> None:
+    weak = make_tables().positives.with_columns(score_one=pl.lit(0.1, pl.Float32))
+    found = summarise(make_tables(positives=weak), MINING)
+    assert found.suspect_count == 2
+    worst = found.suspects[0]
+    scores = [row[2] for row in ROWS if row[0] == "q2"]
+    assert worst.median == pytest.approx(median(scores))
+    assert summarise(make_tables(), MINING).suspect_count == 0
+
+
+def test_shortfalls_are_counted_by_cause() -> None:
+    found = summarise(make_tables(), MINING).shortfalls
+    assert [(row.reason, row.count) for row in found] == [
+        ("no known positive", 1),
+        ("only N documents of the corpus pass the rule", 1),
+    ]
+    assert found[0].examples == (("no answer", "no known positive", 0, 2),)
+
+
+def test_validator_logits_are_relative_to_the_known_positive() -> None:
+    tables = make_tables()
+    judged = tables.negatives.with_columns(
+        validator_score=pl.when(pl.col("verdict").cast(pl.String) == "negative").then(
+            pl.lit(-2.0, pl.Float32)
+        )
+    )
+    logits = pl.DataFrame({"query_id": ["q1", "q2"], "lowest": [1.0, 3.0]})
+    found = summarise(make_tables(negatives=judged, logits=logits), MINING)
+    (group,) = found.histograms["logits"].groups
+    assert (group.total, group.median) == (3, -3.0)
+
+
+@given(st.lists(numbers, min_size=1, max_size=60), st.lists(numbers, max_size=20))
+def test_bins_hold_every_value_once(values: list[float], others: list[float]) -> None:
+    frame = pl.LazyFrame(
+        {"group": ["a"] * len(values) + ["b"] * len(others), "value": values + others},
+        schema={"group": pl.String, "value": pl.Float32},
+    )
+    described = describe(frame).collect()
+    grid = grid_of(described)
+    assert grid is not None
+    groups = (("a", "a", "positive"), ("b", "b", "negative"))
+    made = assemble(grid, described, count_bins(frame, grid).collect(), groups)
+    assert [group.total for group in made.groups] == [len(v) for v in (values, others) if v]
+    near = grid.step * 1e-6
+    for group, held in zip(made.groups, (values, others), strict=False):
+        for index, count in enumerate(group.counts):
+            low, high = grid.edge(index) - near, grid.edge(index + 1) + near
+            assert count <= sum(low <= value <= high for value in held)
+
+
+@given(numbers, numbers)
+def test_a_grid_covers_its_range_with_few_round_bins(one: float, other: float) -> None:
+    low, high = min(one, other), max(one, other)
+    grid = make_grid(low, high)
+    assert grid.start <= low + grid.step * 1e-6
+    assert grid.stop >= high - grid.step * 1e-6
+    assert 1 <= grid.bins <= 40
