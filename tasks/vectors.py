@@ -81,5 +81,7 @@ def _map(path: Path) -> NDArray[np.float32]:
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
         column = reader.read_all()["vector"].combine_chunks()
     width = column.type.list_size
-    flat: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=True)
-    return flat.reshape(-1, width)
+    values = column.flatten()
+    # The buffer itself, because Arrow's `to_numpy` imports pandas first.
+    flat = np.frombuffer(values.buffers()[1], dtype=np.float32)
+    return flat[values.offset : values.offset + len(values)].reshape(-1, width)

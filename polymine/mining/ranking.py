@@ -163,8 +163,9 @@ def _filtered(ranked: Ranked, keep: NDArray[np.bool_]) -> Ranked:
 
 
 def _join(parts: list[Ranked]) -> Ranked:
-    if not parts:
-        return NOTHING
+    parts = [part for part in parts if len(part.queries)]
+    if len(parts) < 2:
+        return parts[0] if parts else NOTHING
     queries = np.concatenate([part.queries for part in parts])
     documents = np.concatenate([part.documents for part in parts])
     return _ordered(queries, documents, np.concatenate([part.scores for part in parts]))
