@@ -189,6 +189,8 @@ def count_funnel(
     """Count what went in, what was refused for which reason, and what came out."""
     info, tables = info_of(exported), sources.collection
     pairs = info_of(sources.verdicts) if sources.verdicts else {}
+    reused = sources.verdicts is None or sources.verdicts.reused
+    scored_now = 0 if reused else int(pairs["pairs_scored_now"])
     totals = Totals(
         documents=tables.documents.rows,
         copies=tables.copies.rows,
@@ -199,7 +201,7 @@ def count_funnel(
         unanswered_candidates=summary.unanswered_candidates,
         reasons=[(str(verdict), str(why), int(n)) for verdict, why, n in info["reasons"]],
         validated=int(pairs["pairs"]) if pairs else None,
-        validated_now=int(pairs.get("pairs_scored_now", 0)),
+        validated_now=scored_now,
         triplets=int(info["triplets"]),
         shortfalls=int(info["shortfalls"]),
     )

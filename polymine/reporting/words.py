@@ -35,11 +35,11 @@ NAMES = {
 }
 
 VALIDATOR = {
-    "validator: below the grey zone": "the validator, too, finds it clearly less relevant than "
-    "the known positive",
-    "validator: in the grey zone": "the validator finds it too close to the known positive to "
-    "be called wrong",
-    "validator: as relevant as the known positive": "the validator finds it as relevant as the "
+    "validator: below the grey zone": "is, the validator agrees, clearly less relevant than the "
+    "known positive",
+    "validator: in the grey zone": "is, to the validator, too close to the known positive to be "
+    "called wrong",
+    "validator: as relevant as the known positive": "is, to the validator, as relevant as the "
     "known positive",
 }
 
