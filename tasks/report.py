@@ -27,7 +27,7 @@ from polymine.reporting.tables import Tables
 from tasks.artifacts import publish_artifacts
 from tasks.export import Sources, publish
 from tasks.store import Store, info_of, load, read_manifest, scan, shard_paths
-from tasks.validation import _family, _load_scores
+from tasks.validation import load_scores, score_family
 
 LIBRARIES = (
     "polymine", "torch", "sentence-transformers", "transformers", "faiss-cpu", "bm25s",
@@ -153,7 +153,7 @@ def load_positive_logits(
     """Look up the validator's lowest logit of each query's known positives."""
     if mining.validation is None:
         return None
-    scores = _load_scores(Store(store), _family(mining.validation))
+    scores = load_scores(Store(store), score_family(mining.validation))
     pairs = load(sources.positives).select("query_id", "doc_id")
     wanted = pairs.select("doc_id").unique().lazy()
     documents = scan(sources.collection.documents).join(wanted, on="doc_id", how="semi")

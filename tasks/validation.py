@@ -32,7 +32,7 @@ def validate(
     """Ask the cross-encoder, in waves, until each query has its negatives."""
     settings = mining.validation
     assert settings is not None
-    store, family = Store(root), _family(settings)
+    store, family = Store(root), score_family(settings)
     version = fingerprint(
         version=VERSION,
         scores=family,
@@ -72,7 +72,7 @@ class ScoreBook:
         self._settings, self._engine = settings, engine
         self._queries = _by_id(load(collection.queries), "query_id", "query")
         self._documents = _by_id(load(collection.documents), "doc_id", "document")
-        self._known = _load_scores(store, family)
+        self._known = load_scores(store, family)
         self._scorer: PairScorer | None = None
         self.asked = self.scored = 0
 
@@ -127,7 +127,8 @@ class ScoreBook:
         return self._scorer
 
 
-def _family(settings: ValidationSettings) -> str:
+def score_family(settings: ValidationSettings) -> str:
+    """Name what logits depend on besides the pair: they are stored under it."""
     device = models.visible_devices()[0].partition(":")[0]
     return fingerprint(
         version=VERSION,
@@ -138,7 +139,8 @@ def _family(settings: ValidationSettings) -> str:
     )
 
 
-def _load_scores(store: Store, family: str) -> pl.DataFrame:
+def load_scores(store: Store, family: str) -> pl.DataFrame:
+    """Read every stored logit of one validator (contract PairScores)."""
     parts = [load(reference) for reference in store.finished("pair_scores", family)]
     known = pl.concat([PairScores.create_empty(), *parts])
     return known.unique(["query_hash", "text_hash"], keep="first", maintain_order=True)
