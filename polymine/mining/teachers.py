@@ -155,8 +155,9 @@ class DenseTeacher:
             vectors = self._documents.take(tile).astype(np.float64)
             total += vectors.sum(axis=0)
             squares += vectors.T @ vectors
-        mean = total / len(self._candidates)
-        return mean, squares / len(self._candidates) - np.outer(mean, mean)
+        count = max(len(self._candidates), 1)  # languages may leave no candidate at all
+        mean = total / count
+        return mean, squares / count - np.outer(mean, mean)
 
     def _tiles(self, size: int) -> Iterator[Rows]:
         for start in range(0, len(self._candidates), size):

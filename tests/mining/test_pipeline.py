@@ -1,0 +1,169 @@
+"""The whole of mining in memory, with real models on 72 documents, against NumPy."""
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import BM25, MINILM, VALIDATOR, animal_tables
+
+import polymine.mining
+from data_contracts.settings import MiningSettings, SelectionSettings
+from data_contracts.tables import Negatives, Shortfalls, Triplets, evidence_schema
+from polymine.mining.embedding import encode_all
+from polymine.mining.ingestion import ingest
+from polymine.mining.pipeline import mine
+
+
+@pytest.fixture(scope="module")
+def data():
+    return ingest(*animal_tables())
+
+
+@pytest.fixture(scope="module")
+def scores(encoder, data) -> pl.DataFrame:
+    """Cosines of all queries with all documents."""
+    queries, documents = (
+        encode_all(encoder, table["text"].to_list()) for table in (data.queries, data.documents)
+    )
+    cosines = queries.astype("f8") @ documents.astype("f8").T
+    return pl.DataFrame(
+        {
+            "query_id": np.repeat(data.queries["query_id"].to_numpy(), len(documents)),
+            "doc_id": np.tile(data.documents["doc_id"].to_numpy(), len(queries)),
+            "score": cosines.ravel(),
+        }
+    )
+
+
+def settings(*teachers, **values):
+    return MiningSettings(**{"teachers": teachers or (MINILM,), "negatives": 3, **values})
+
+
+def expected(data, scores, passes, shift=0):
+    """The three hardest open documents per query that pass, by brute force."""
+    lowest = (
+        scores.join(data.judgments, on=["query_id", "doc_id"], how="semi")
+        .group_by("query_id")
+        .agg(positive=pl.min("score"))
+    )
+    hardest = (
+        scores.join(data.closure, on=["query_id", "doc_id"], how="anti")
+        .join(lowest, on="query_id")
+        .filter(passes)
+        .sort("query_id", "score", "doc_id", descending=[False, True, False])
+    )
+    place = pl.int_range(pl.len()).over("query_id")
+    return hardest.filter(place >= shift, place < shift + 3).select("query_id", "doc_id").rows()
+
+
+def kept(mined):
+    rows = mined.negatives.filter(verdict="negative").sort("query_id", "position")
+    return rows.select("query_id", "doc_id").rows()
+
+
+# Candidates lie about 1.7 logits below their positive here: a margin of 1 splits them in three.
+STRICT = VALIDATOR.model_copy(update={"margin": 1.0})
+SCORE, POSITIVE = pl.col("score"), pl.col("positive")
+
+
+@pytest.mark.parametrize("depth", [1, 10, 72, 500])
+@pytest.mark.parametrize(
+    ("rule", "passes", "shift"),
+    [
+        ({"rule": "naive"}, pl.lit(True), 0),
+        ({"rule": "shifted", "shift": 2}, pl.lit(True), 2),
+        ({"rule": "percent", "percent": 0.6}, POSITIVE - POSITIVE.abs() * 0.4 > SCORE, 0),
+        ({"rule": "margin", "margin": 0.3}, SCORE < POSITIVE - 0.3, 0),
+        ({"rule": "absolute", "absolute": 0.2}, SCORE < 0.2, 0),
+    ],
+)
+def test_negatives_are_the_hardest_that_pass_however_deep_they_lie(
+    monkeypatch, encoder, data, scores, rule, passes, shift, depth
+):
+    monkeypatch.setattr("polymine.mining.pipeline.TextEncoder.load", lambda *_: encoder)
+    mined = mine(data, settings(depth=depth, selection=SelectionSettings(**rule)))
+    assert kept(mined) == expected(data, scores, passes, shift)
+    assert len(mined.shortfalls) == 0
+
+
+@pytest.fixture(scope="module")
+def mined(data):
+    return mine(data, settings(MINILM, BM25, depth=20, validation=STRICT))
+
+
+def test_tables_obey_their_contracts(mined):
+    evidence_schema(("minilm", "bm25")).validate(mined.evidence)
+    Negatives.validate(mined.negatives, cast=True)
+    Triplets.validate(mined.triplets, cast=True)
+    Shortfalls.validate(mined.shortfalls, cast=True)
+
+
+def test_no_negative_is_known_to_be_relevant(mined, data):
+    closed = set(data.closure.select("query_id", "doc_id").rows())
+    assert ("otter-home?", "otter-risk") in closed
+    assert not closed & set(kept(mined))
+    refused = mined.negatives.filter(pl.col("reason").str.starts_with("known positive"))
+    assert set(refused.select("query_id", "doc_id").rows()) <= closed
+
+
+def test_kept_and_missing_make_what_was_wanted(mined, data):
+    found = mined.negatives.filter(verdict="negative").group_by("query_id").len("kept")
+    table = data.queries.join(found, on="query_id", how="left").join(
+        mined.shortfalls, on="query_id", how="left"
+    )
+    missing = (pl.col("wanted") - pl.col("found")).fill_null(0)
+    assert (table.select(pl.col("kept").fill_null(0) + missing).to_series() == 3).all()
+    assert mined.shortfalls["reason"].str.starts_with("validator turned down").all()
+
+
+def test_validator_said_all_three_verdicts_and_scored_what_was_kept(mined):
+    validated = mined.negatives.filter(pl.col("reason").str.starts_with("validator"))
+    assert set(validated["verdict"]) == {"negative", "excluded", "promoted"}
+    assert validated["validator_score"].is_finite().all()
+    assert mined.negatives.filter(verdict="negative")["validator_score"].null_count() == 0
+
+
+def test_second_positive_gets_its_own_triplets(mined):
+    positives = mined.triplets.filter(query_id="otter-home?")["positive_id"]
+    assert set(positives) == {"otter-home", "otter-risk"}
+
+
+def test_order_of_the_input_changes_nothing(mined):
+    shuffled = (table.sample(fraction=1, shuffle=True, seed=3) for table in animal_tables())
+    again = mine(ingest(*shuffled), settings(MINILM, BM25, depth=20, validation=STRICT))
+    for name in ("triplets", "negatives", "shortfalls", "evidence"):
+        assert getattr(again, name).equals(getattr(mined, name)), name
+
+
+def test_candidates_come_from_the_languages_asked_for(data):
+    documents, queries, judgments = animal_tables()
+    french = pl.col("doc_id").str.ends_with("-myth") | pl.col("doc_id").str.ends_with("-care")
+    language = pl.when(french).then(pl.lit("fr")).otherwise("language").alias("language")
+    found = mine(ingest(documents.with_columns(language), queries, judgments),
+                 settings(MINILM, BM25, languages=("fr",)))  # fmt: skip
+    assert set(found.triplets["negative_language"]) == {"fr"}
+    assert set(found.triplets["positive_language"]) == {"en"}
+    assert set(found.evidence["doc_id"].str.slice(-4)) == {"myth", "care"}
+    none = mine(data, settings(MINILM, BM25, languages=("xx",)))
+    assert len(none.triplets) == 0
+    assert len(none.shortfalls) == len(data.queries)
+
+
+def test_bm25_alone_takes_only_documents_that_share_a_word():
+    corpus = [("pos", "red fox"), ("near", "red hen"), ("far", "blue sky"), ("far2", "grey sea")]
+    documents = pl.DataFrame(corpus, ["doc_id", "text"], orient="row")
+    queries = pl.DataFrame({"query_id": ["q"], "text": ["red fox"]})
+    language = pl.lit("en").alias("language")
+    judgments = pl.DataFrame({"query_id": ["q"], "doc_id": ["pos"], "relevance": [1]})
+    data = ingest(documents.with_columns(language), queries.with_columns(language), judgments)
+    found = mine(data, settings(BM25))
+    assert kept(found) == [("q", "near")]
+    assert found.shortfalls.rows() == [
+        ("q", 3, 1, "only 1 documents of the corpus pass the rule")
+    ]  # fmt: skip
+
+
+def test_package_offers_both_steps_by_name():
+    assert polymine.mining.mine is mine
+    assert polymine.mining.ingest is ingest
+    with pytest.raises(AttributeError, match="no attribute 'mines'"):
+        polymine.mining.mines  # noqa: B018
