@@ -1,0 +1,208 @@
+"""The real flow on a real Prefect server: task runs, what is reused, outputs and artifacts."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import dataframely as dy
+import polars as pl
+import pytest
+from conftest import BM25, MINILM, VALIDATOR
+from datasets import load_dataset
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
+from prefect.testing.utilities import prefect_test_harness
+
+from data_contracts.errors import StoreError
+from data_contracts.settings import (
+    DatasetSettings,
+    EngineSettings,
+    MiningSettings,
+    OutputSettings,
+    SelectionSettings,
+)
+from data_contracts.tables import Negatives, Shortfalls, Triplets, evidence_schema
+from flows.mining import mine
+
+pytestmark = pytest.mark.flow
+
+MINING = MiningSettings(
+    teachers=(MINILM, BM25), negatives=3, depth=10,
+    validation=VALIDATOR.model_copy(update={"margin": 1.0}),
+)  # fmt: skip
+RANKED = {
+    "ingest", "embed-minilm-documents", "embed-minilm-queries", "index-bm25", "rank-minilm",
+    "rank-bm25", "score-positives", "evidence",
+}  # fmt: skip
+DECIDED = {"deepen", "select", "validate", "export"}
+
+
+@pytest.fixture(scope="session")
+def prefect_server():
+    """A server with a database of its own, until the tests end."""
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished flow run, as the server knows it."""
+
+    id: UUID
+    summary: dict
+    states: dict[str, str]  # task run name: name of its final state
+    artifacts: list
+
+    @property
+    def place(self) -> Path:
+        return Path(self.summary["output"])
+
+
+def start(store: Path, dataset: dict, mining: MiningSettings, output: OutputSettings) -> Run:
+    engine = EngineSettings(store=str(store), shard_queries=16, threads=2)
+    state = mine(DatasetSettings(**dataset), output, mining, engine, return_state=True)
+    flow_run, summary = state.state_details.flow_run_id, state.result()
+    this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
+    with get_client(sync_client=True) as client:
+        tasks = client.read_task_runs(flow_run_filter=this_run)
+        deadline = time.monotonic() + 60  # the server hears of task runs by events, a bit later
+        while not _all_ended(tasks) and time.monotonic() < deadline:
+            time.sleep(0.2)
+            tasks = client.read_task_runs(flow_run_filter=this_run)
+        artifacts = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run]))
+        )
+    states = {task.name: task.state_name for task in tasks}
+    return Run(flow_run, summary, states, artifacts)
+
+
+def _all_ended(tasks: list) -> bool:
+    """Whether the last stage is among the task runs and none is under way."""
+    under_way = any(task.end_time is None for task in tasks)
+    return not under_way and "report" in {task.name for task in tasks}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("flow")
+
+
+@pytest.fixture(scope="module")
+def first(prefect_server, folder, animals) -> Run:
+    output = OutputSettings(path=str(folder / "first"), views=("triplet", "labeled-list"))
+    return start(folder / "store", animals, MINING, output)
+
+
+@pytest.fixture(scope="module")
+def second(first, folder, animals) -> Run:
+    """The same once more, into another folder."""
+    output = OutputSettings(path=str(folder / "second"), views=("triplet", "labeled-list"))
+    return start(folder / "store", animals, MINING, output)
+
+
+def other_rule() -> MiningSettings:
+    rule = SelectionSettings(rule="margin", margin=0.1, sampling="softmax")
+    return MINING.model_copy(update={"selection": rule})
+
+
+def test_every_stage_is_a_task_run_that_completed(first):
+    assert first.states == dict.fromkeys(RANKED | DECIDED | {"report"}, "Completed")
+    assert first.summary["reused"] == []
+
+
+def test_second_run_reuses_every_stage_and_says_so(first, second):
+    assert second.states == {**dict.fromkeys(RANKED | DECIDED, "Reused"), "report": "Completed"}
+    assert len(second.summary["reused"]) == len(RANKED | DECIDED)
+    assert second.id != first.id
+    assert contents(second.place, "triplets") == contents(first.place, "triplets")
+    assert contents(second.place, "labeled-list") == contents(first.place, "labeled-list")
+
+
+def test_another_rule_reuses_all_up_to_the_evidence(second, folder, animals):
+    output = OutputSettings(path=str(folder / "other"))
+    run = start(folder / "store", animals, other_rule(), output)
+    assert {name for name, state in run.states.items() if state == "Reused"} == RANKED
+    assert {run.states[name] for name in DECIDED} == {"Completed"}
+    assert contents(run.place, "triplets") != contents(second.place, "triplets")
+
+
+def contents(place: Path, table: str) -> list[bytes]:
+    paths = sorted((place / table).glob("*.parquet"))
+    assert paths
+    return [path.read_bytes() for path in paths]
+
+
+def test_outputs_obey_their_contracts(first):
+    contracts: dict[str, type[dy.Schema]] = {
+        "triplets": Triplets, "negatives": Negatives, "shortfalls": Shortfalls,
+        "evidence": evidence_schema(("minilm", "bm25")),
+    }  # fmt: skip
+    for name, contract in contracts.items():
+        contract.validate(pl.read_parquet(first.place / name / "*.parquet"), cast=True)
+    evidence = pl.read_parquet(first.place / "evidence" / "*.parquet")
+    closed = evidence.filter(pl.col("closed").is_not_null()).select("query_id", "doc_id")
+    kept = pl.read_parquet(first.place / "negatives" / "*.parquet").filter(verdict="negative")
+    assert len(kept) > 90
+    assert len(kept.join(closed, on=["query_id", "doc_id"], how="semi")) == 0
+    assert len(kept.join(evidence, on=["query_id", "doc_id"], how="anti")) == 0
+
+
+def test_manifest_names_settings_fingerprints_and_every_file(first):
+    manifest = json.loads((first.place / "manifest.json").read_text())
+    files = {
+        path.relative_to(first.place).as_posix()
+        for path in first.place.rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    }
+    assert {shard["name"] for shard in manifest["shards"]} == files
+    assert "report.html" in files
+    info = manifest["info"]
+    assert info["settings"]["mining"]["negatives"] == 3
+    assert {"ingest", "evidence", "export"} <= info["fingerprints"].keys()
+    assert (
+        manifest["rows"]
+        == pl.scan_parquet(first.place / "triplets" / "*.parquet").select(pl.len()).collect().item()
+    )
+
+
+def test_datasets_opens_triplets_and_view(first, tmp_path):
+    for name, columns in (
+        ("triplets", list(Triplets.columns())),
+        ("labeled-list", ["anchor", "documents", "labels"]),
+    ):
+        files = str(first.place / name / "*.parquet")
+        opened = load_dataset(
+            "parquet", data_files=files, split="train", cache_dir=str(tmp_path / name)
+        )
+        assert opened.column_names == columns
+        assert len(opened) == len(pl.read_parquet(files))
+
+
+def test_artifacts_show_the_run(first, second):
+    for run in (first, second):
+        assert {artifact.type for artifact in run.artifacts} >= {"markdown", "table"}
+        assert all(artifact.data for artifact in run.artifacts)
+
+
+def test_place_that_holds_another_run_is_refused_and_left_alone(first, folder, animals):
+    before = contents(first.place, "triplets")
+    output = OutputSettings(path=str(first.place))
+    with pytest.raises(StoreError, match="holds another run"):
+        start(folder / "store", animals, other_rule(), output)
+    assert contents(first.place, "triplets") == before
+    assert not list(first.place.parent.glob(".first*"))
+
+
+def test_overwrite_replaces_another_run(second, folder, animals):
+    output = OutputSettings(path=str(second.place), overwrite=True)
+    run = start(folder / "store", animals, other_rule(), output)
+    assert run.place == second.place
+    assert not (run.place / "labeled-list").exists()
+    assert not list(run.place.parent.glob(".second*"))
