@@ -9,6 +9,7 @@ they write the same bytes.
 import errno
 import logging
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -231,7 +232,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pl.exceptions.ComputeError) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+        if _says_full(error):
             free = shutil.disk_usage(_existing(path)).free
             raise StoreError(
                 f"{path}: the disk is full ({free / 1e6:.0f} MB left). Nothing half-written was "
@@ -245,6 +246,12 @@ def explained(path: Path) -> Iterator[None]:
         if isinstance(error, (FileExistsError, NotADirectoryError)):
             raise StoreError(f"{path}: a file is in the way of a folder") from error
         raise
+
+
+def _says_full(error: Exception) -> bool:
+    """Whether an error means a full disk: polars and NumPy say it in words only."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return full or bool(re.search(r"No space left|requested and \d+ written", str(error)))
 
 
 def _existing(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """Opens teachers over stored vectors and indexes; builds the lexical index once."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -33,8 +34,12 @@ def index(teacher: TeacherSettings, documents: DatasetRef, root: str) -> Dataset
         return found
     built = build_index(load(documents)["text"].to_list(), teacher.k1, teacher.b)
     with explained(dataset.folder):
-        dataset.folder.mkdir(parents=True, exist_ok=True)
-        built.save(dataset.folder, show_progress=False)
+        try:
+            dataset.folder.mkdir(parents=True, exist_ok=True)
+            built.save(dataset.folder, show_progress=False)
+        except OSError:  # half an index is of no use and takes the room of something that is
+            shutil.rmtree(dataset.folder, ignore_errors=True)
+            raise
     return dataset.commit({"documents": documents.fingerprint})
 
 

@@ -198,9 +198,10 @@ class TestFullDisk:
             fill(place, {"small": b"1", "large": bytes(3 << 20)})
         assert names(place.parent) == []
 
-    def test_index_that_does_not_fit_is_no_index(self, small_disk, tmp_path):
-        words = (f"w{number}" for number in range(60_000))
-        texts = [" ".join(next(words) for _ in range(60)) for _ in range(1000)]
+    @pytest.mark.parametrize("length", [60, 300])  # its words do not fit, or its numbers
+    def test_index_that_does_not_fit_is_no_index(self, small_disk, tmp_path, length):
+        words = (f"w{number}" for number in range(1000 * length))
+        texts = [" ".join(next(words) for _ in range(length)) for _ in range(1000)]
         documents = pl.DataFrame(
             {"doc_id": [f"d{n:04}" for n in range(1000)], "text": texts}
         ).with_columns(
@@ -212,6 +213,7 @@ class TestFullDisk:
         with pytest.raises(StoreError, match="the disk is full"):
             index.fn(BM25, made, str(small_disk))
         assert store.finished("index", "") == []
+        assert names(small_disk / "index") == []
 
     def test_error_while_a_file_gets_its_name(self, tmp_path, monkeypatch):
         def full(source, target):
