@@ -200,7 +200,8 @@ class MiningSettings(_Settings):
     )
     languages: tuple[str, ...] | None = Field(
         None,
-        description="Document languages negatives may come from; all if not set.",
+        min_length=1,
+        description="Document languages negatives may come from, as `de`; all if not set.",
         json_schema_extra=_at(3),
     )
     seed: int = Field(
@@ -219,6 +220,12 @@ class MiningSettings(_Settings):
         if len(set(names)) < len(names):
             raise ValueError(f"teachers need different names, got {', '.join(names)}")
         return teachers
+
+    @field_validator("languages")
+    @classmethod
+    def _as_stored(cls, languages: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        # Ingestion writes codes in lower case; the order decides nothing, so it must not show.
+        return None if languages is None else tuple(sorted({code.lower() for code in languages}))
 
     @model_validator(mode="after")
     def _selection_names_a_teacher(self) -> "MiningSettings":
@@ -345,7 +352,7 @@ def _step(node: Any, name: str, override: str) -> Any:
 
 
 def _index(node: list[Any], name: str, override: str) -> int:
-    if not name.isdigit() or int(name) >= len(node):
+    if not name.isdecimal() or int(name) >= len(node):
         raise SettingsError(
             f"--set {override}: `{name}` is no index of a list of {len(node)} (counted from 0)"
         )
