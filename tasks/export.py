@@ -168,7 +168,8 @@ def publish(
 def check_place(output: OutputSettings, run: str | None = None) -> None:
     """Refuse a place that holds something else than this run's own earlier output.
 
-    `output.overwrite` gives up another run, never files that no run has written.
+    `output.overwrite` gives up another run, never files that no run has written, as a model that
+    was trained into the folder.
     """
     place = Path(output.path).expanduser().absolute()
     if place.is_file():
@@ -180,11 +181,25 @@ def check_place(output: OutputSettings, run: str | None = None) -> None:
         raise StoreError(
             f"{place}: holds files that are not a Polymine run; choose another `output.path`"
         )
+    if foreign := _foreign_files(place, held):
+        raise StoreError(
+            f"{place}: holds {len(foreign)} files that the run there has not written, such as "
+            f"{foreign[0]}, and would be replaced as a whole; move them away, or choose another "
+            "`output.path`"
+        )
     if run is not None and held.fingerprint != run and not output.overwrite:
         raise StoreError(
             f"{place}: holds another run ({held.fingerprint[:8]}, this one is {run[:8]}); choose "
             "another `output.path`, or set `output.overwrite = true` to replace it"
         )
+
+
+def _foreign_files(place: Path, held: Manifest) -> list[str]:
+    """Name the files of an output folder that its manifest does not."""
+    written = {MANIFEST, *(shard.name for shard in held.shards)}
+    files = (path for path in sorted(place.rglob("*")) if path.is_symlink() or not path.is_dir())
+    files = (path for path in files if path.name != ".DS_Store")  # Finder's, made by looking
+    return [name for path in files if (name := path.relative_to(place).as_posix()) not in written]
 
 
 @contextmanager

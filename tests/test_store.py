@@ -236,7 +236,8 @@ class TestPlaces:
         place.mkdir()
         (place / "triplets").mkdir()
         (place / "triplets" / "part-00000.parquet").write_bytes(b"1")
-        manifest = Manifest(contract=contract, fingerprint=run, rows=1, shards=())
+        shard = Shard(name="triplets/part-00000.parquet", rows=1, checksum="")
+        manifest = Manifest(contract=contract, fingerprint=run, rows=1, shards=(shard,))
         (place / MANIFEST).write_text(manifest.model_dump_json())
         return place
 
@@ -265,6 +266,15 @@ class TestPlaces:
                 with pytest.raises(StoreError, match="not a Polymine run"):
                     check_place(self.output(place, overwrite=overwrite), run)
         assert (thesis / "thesis.tex").exists()
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_files_put_beside_those_of_a_run_are_never_replaced(self, tmp_path, overwrite):
+        place = self.run_at(tmp_path / "run")
+        (place / "model").mkdir()
+        (place / "model" / "adapter.safetensors").write_bytes(b"a night of training")
+        for run in (None, "aaaa", "bbbb"):
+            with pytest.raises(StoreError, match=r"has not written, such as model/adapter"):
+                check_place(self.output(place, overwrite=overwrite), run)
 
     def test_file_in_the_way(self, tmp_path):
         (tmp_path / "file").write_text("")
