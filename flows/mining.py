@@ -19,7 +19,7 @@ from tasks.ranking import rank
 from tasks.report import report
 from tasks.selection import select
 from tasks.store import Store
-from tasks.teachers import index
+from tasks.teachers import check_models, index
 from tasks.validation import validate
 
 
@@ -36,6 +36,7 @@ def mine(
     writes triplets with a report. Whatever an earlier run has already made is reused.
     """
     check_place(output)
+    check_models(mining)
     root = str(Store(engine.store).root)
     collection = ingest(dataset, root)
     inputs = prepare_teachers(collection, mining, engine, root)

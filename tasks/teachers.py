@@ -11,6 +11,7 @@ import polars as pl
 
 from data_contracts.references import CollectionRef, DatasetRef, fingerprint
 from data_contracts.settings import EngineSettings, MiningSettings, TeacherSettings
+from polymine import models
 from polymine.mining.evidence import Ids, Known
 from polymine.mining.hashing import hash_texts
 from polymine.mining.lexical import build_index
@@ -41,6 +42,18 @@ def index(teacher: TeacherSettings, documents: DatasetRef, root: str) -> Dataset
             shutil.rmtree(dataset.folder, ignore_errors=True)
             raise
     return dataset.commit({"documents": documents.fingerprint})
+
+
+def check_models(mining: MiningSettings) -> None:
+    """Find every model of a run, before hours of work end at the validator's misspelt name.
+
+    Raises ModelError for one that is not there.
+    """
+    named = [teacher.model for teacher in mining.teachers]
+    if mining.validation is not None:
+        named.append(mining.validation.model)
+    for name in filter(None, named):
+        models.resolve(name)
 
 
 class Opened:
