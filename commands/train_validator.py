@@ -53,6 +53,7 @@ class DataSettings(BaseModel):
     name: str = Field(description="Folder below the data directory, or the name of the harvest.")
     kind: Literal["retrieval", "docstrings"] = "retrieval"
     licence: str
+    source: str = Field("", description="Whom to cite, for the card.")
     packages: tuple[str, ...] = Field((), description="For docstrings: packages, or `stdlib`.")
     topic: Literal["title", "split"] = Field("title", description="What a split keeps together.")
     held_out: float | tuple[str, ...] = Field(description="Share of topics, or the topics.")
@@ -130,6 +131,7 @@ def train_validator(
         TrainingSet(
             item.name,
             item.licence,
+            item.source,
             sum(one.domain == item.name for one in lists),
             splits[item.name][1].queries.height,
         )
@@ -144,7 +146,7 @@ def train_validator(
 def mine_training_lists(recipe: Recipe, parts: dict[str, Domain]) -> list[CandidateList]:
     """Mine the lists of every set that is trained on, with the model the adapter will sit on."""
     encoder = models.load_encoder(
-        recipe.training.base, device="cpu", dtype="auto", max_length=recipe.training.max_length
+        recipe.training.base, device="cpu", dtype="auto", max_length=recipe.lists.max_length
     )
     lists: list[CandidateList] = []
     for item in recipe.data:

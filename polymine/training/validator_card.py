@@ -16,6 +16,11 @@ NAMES = {
     "teachers": "BM25 + MiniLM",
     "teachers+validator": "BM25 + MiniLM + validator",
 }
+MEASURES = (
+    ("AUC within a query", "auc"),
+    ("MRR@10", "mrr_at_10"),
+    ("accuracy@1", "accuracy_at_1"),
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class TrainingSet:
 
     name: str
     licence: str
+    source: str
     lists: int
     queries_held_out: int
 
@@ -43,7 +49,7 @@ def render_card(
             [
                 _front_matter(training, licence),
                 _use(training),
-                "## Training data",
+                "## Data",
                 _data_table(sets),
                 _negatives(lists),
                 "## What it adds",
@@ -54,7 +60,7 @@ def render_card(
                 "## Limits",
                 _limits(training),
                 "## Licence",
-                _licence(licence),
+                _licence(licence, sets),
             ]
         )
         + "\n"
@@ -119,17 +125,26 @@ def _verdicts(domains: Sequence[DomainScores]) -> str:
     return (
         "Adding the validator to the sum of BM25 and MiniLM (each standardised per query) changes "
         "the AUC between\nrelevant and other candidates by this much, with its 95 % interval "
-        "(paired bootstrap over queries):\n\n" + "\n".join(lines)
+        "(paired bootstrap over queries):\n\n"
+        + "\n".join(lines)
+        + "\n\nOn its own it does not beat the better of BM25 and MiniLM everywhere:\n\n"
+        + "\n".join(_not_better(domains, *measured) for measured in MEASURES)
     )
+
+
+def _not_better(domains: Sequence[DomainScores], label: str, measure: str) -> str:
+    """List the sets on which the validator alone is no better than one of the teachers."""
+    names = []
+    for item in domains:
+        best = max(getattr(item.scores[teacher], measure) for teacher in ("bm25", "minilm"))
+        if getattr(item.scores["validator"], measure) <= best:
+            names.append(item.name)
+    return f"- by {label}, no better on: {', '.join(names) or 'none'}"
 
 
 def _score_tables(domains: Sequence[DomainScores]) -> str:
     tables = []
-    for label, measured in (
-        ("AUC within a query", "auc"),
-        ("MRR@10", "mrr_at_10"),
-        ("accuracy@1", "accuracy_at_1"),
-    ):
+    for label, measured in MEASURES:
         head = f"| {label} | queries | " + " | ".join(NAMES.values()) + " |"
         rule = "|---|---:|" + "---:|" * len(NAMES)
         rows = [
@@ -167,8 +182,11 @@ with the same command. Passages beyond {training.max_length} tokens are longer t
 was trained on."""
 
 
-def _licence(licence: str) -> str:
-    return f"""{licence.upper().replace("CC-BY-SA-", "CC BY-SA ")}, because its training data
-includes SQuAD (CC BY-SA 4.0). It also includes MedQuAD (CC BY 4.0; Ben Abacha and
-Demner-Fushman, 2019), PubMedQA (MIT; Jin et al., 2019) and docstrings of the Python standard
-library (PSF-2.0). None of their text is stored in the adapter's files."""
+def _licence(licence: str, sets: Sequence[TrainingSet]) -> str:
+    learned = [
+        f"{item.name} ({', '.join(part for part in (item.licence, item.source) if part)})"
+        for item in sets
+        if item.lists
+    ]
+    return f"""`{licence}`, by the licences of what it was trained on: {"; ".join(learned)}.
+None of their text is stored in the adapter's files."""

@@ -56,6 +56,7 @@ class ListSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    max_length: int = Field(128, ge=8, description="Tokens the teacher reads while mining.")
     pool: int = Field(30, ge=1, description="Most similar candidates that hard negatives are from.")
     hard: int = Field(3, ge=1, description="Negatives drawn from the pool, per list.")
     random: int = Field(1, ge=0, description="Negatives drawn from the whole domain, per list.")

