@@ -4,11 +4,11 @@ import numpy as np
 import polars as pl
 
 from data_contracts.references import CollectionRef, DatasetRef, fingerprint
-from data_contracts.settings import EngineSettings, MiningSettings
+from data_contracts.settings import EngineSettings, MiningSettings, SelectionSettings
 from data_contracts.tables import evidence_schema, positives_schema
 from polymine.mining.evidence import gather_evidence
 from polymine.mining.evidence import score_positives as score_known
-from polymine.mining.ranking import NOTHING, Ranked, rank_below
+from polymine.mining.ranking import BLOCK_QUERIES, NOTHING, Ranked, rank_below
 from polymine.mining.selection import (
     apply_rule,
     compute_ceilings,
@@ -89,7 +89,7 @@ def deepen(
     version = fingerprint(
         version=VERSION,
         base=base.fingerprint,
-        rule=mining.selection,
+        rule=_limits(mining.selection),
         teacher=mining.deciding_teacher,
         needed=needed,
     )
@@ -97,20 +97,34 @@ def deepen(
     if found := dataset.find():
         return found
     names = tuple(teacher.name for teacher in mining.teachers)
-    ceilings = load_ceilings(positives, mining)
+    ceilings, progress = load_ceilings(positives, mining), TaskProgress()
     blocks = load(collection.queries)["query_id"].to_frame().iter_slices(engine.shard_queries)
+    searched: _Search | None = None
+    progress.start("deepen", collection.queries.rows, "queries")
     for number, (path, block) in enumerate(zip(shard_paths(base), blocks, strict=True)):
         if dataset.has(shard_name(number)):
+            progress.advance("deepen", len(block))
             continue
         gathered = pl.read_parquet(path, columns=["query_id", "doc_id", "closed", _score(mining)])
         decided = apply_rule(gathered, ceilings, mining.deciding_teacher, mining.selection)
         short = find_short(decided, ceilings, block["query_id"], needed)
+        progress.advance("deepen", len(block) - len(short))
         deeper: pl.DataFrame = evidence_schema(names).create_empty()
         if len(short):
-            deeper = _search_below(short, collection, mining, inputs, engine)
+            searched = searched or _Search(Opened(collection, mining, inputs, engine), mining)
+            deeper = searched.below(short, progress)
             deeper = deeper.join(gathered, on=["query_id", "doc_id"], how="anti")
         dataset.write(shard_name(number), deeper, evidence_schema(names))
+    progress.finish("deepen")
     return dataset.commit({"base": base.fingerprint})
+
+
+def _limits(selection: SelectionSettings) -> dict[str, object]:
+    """What of the rule decides where the search goes: another sampling searches nothing anew."""
+    value = {"naive": None, "shifted": selection.shift}.get(selection.rule)
+    if selection.rule in ("absolute", "margin", "percent"):
+        value = getattr(selection, selection.rule)
+    return {"rule": selection.rule, "value": value, "ceiling": selection.ceiling}
 
 
 def load_ceilings(positives: DatasetRef, mining: MiningSettings) -> pl.DataFrame:
@@ -119,25 +133,29 @@ def load_ceilings(positives: DatasetRef, mining: MiningSettings) -> pl.DataFrame
     return compute_ceilings(scores, mining.selection)
 
 
-def _search_below(
-    short: pl.DataFrame,
-    collection: CollectionRef,
-    mining: MiningSettings,
-    inputs: Inputs,
-    engine: EngineSettings,
-) -> pl.DataFrame:
-    opened, progress = Opened(collection, mining, inputs, engine), TaskProgress()
-    teachers = opened.teachers(mining.teachers)
-    deciding = next(model for model in teachers if model.name == mining.deciding_teacher)
-    rows = opened.ids.queries.search_sorted(short["query_id"]).to_numpy().astype(np.int64)
-    known = opened.known.of(rows)
-    progress.start("deepen", len(rows), "queries")
-    limits = short["ceiling"].to_numpy()
-    deep = rank_below(deciding, rows, limits, count_searched(mining), known.closed)
-    progress.advance("deepen", len(rows))
-    progress.finish("deepen")
-    nothing: list[Ranked] = [NOTHING] * len(teachers)
-    return gather_evidence(teachers, nothing, known, opened.ids, deep)
+class _Search:
+    """The corpus and its teachers, opened once for all shards that have queries to search for."""
+
+    def __init__(self, opened: Opened, mining: MiningSettings) -> None:
+        self._ids, self._known = opened.ids, opened.known
+        self._teachers = opened.teachers(mining.teachers)
+        names = [model.name for model in self._teachers]
+        self._deciding = self._teachers[names.index(mining.deciding_teacher)]
+        self._count = count_searched(mining)
+
+    def below(self, short: pl.DataFrame, progress: TaskProgress) -> pl.DataFrame:
+        """Gather the evidence on what lies below the ceilings of short queries."""
+        rows = self._ids.queries.search_sorted(short["query_id"]).to_numpy().astype(np.int64)
+        limits = short["ceiling"].to_numpy()
+        nothing: list[Ranked] = [NOTHING] * len(self._teachers)
+        parts = []
+        for start in range(0, len(rows), BLOCK_QUERIES):
+            part = slice(start, start + BLOCK_QUERIES)
+            known = self._known.of(rows[part])
+            deep = rank_below(self._deciding, rows[part], limits[part], self._count, known.closed)
+            parts.append(gather_evidence(self._teachers, nothing, known, self._ids, deep))
+            progress.advance("deepen", len(rows[part]))
+        return pl.concat(parts)
 
 
 def _score(mining: MiningSettings) -> str:
