@@ -64,7 +64,11 @@ def count_threads(engine: EngineSettings) -> int:
 
 def _family(teacher: TeacherSettings, prompt: str) -> str:
     device = models.visible_devices()[0].partition(":")[0]
+    # The model's own code may compute something else than the architecture transformers knows;
+    # named only where it is asked for, so that all other vectors keep their place.
+    code = {"remote_code": True} if teacher.trust_remote_code else {}
     return fingerprint(
+        **code,
         version=VERSION,
         model=models.fingerprint(str(teacher.model)),
         prompt=prompt,
