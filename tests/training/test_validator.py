@@ -92,7 +92,7 @@ PAIRS = [
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """Tiny batches on a busy machine: threads that wait for each other cost seven times the work."""
+    """On a busy machine, threads waiting for each other make tiny batches seven times slower."""
     import torch
 
     before = torch.get_num_threads()
