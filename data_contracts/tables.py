@@ -210,9 +210,10 @@ def evidence_schema(teachers: tuple[str, ...]) -> type[dy.Schema]:
     """Schema of the evidence: every candidate, scored by every teacher.
 
     `rank` is the best rank any teacher gave and null for a candidate found below a ceiling;
-    `score_*`, `z_*` and `rank_*` stand once per teacher. `positive_score` is the ceiling: the
-    aggregated first teacher's score of the query's positives; `positive_similarity` the highest
-    similarity of the candidate to one of them (null without a dense teacher).
+    `score_*`, `z_*` and `rank_*` stand once per teacher. `positive_score` is the lowest of the
+    first teacher's scores of the query's positives; `positive_similarity` the highest similarity
+    of the candidate to one of them (null without a dense teacher). Both are null for a query
+    without a positive.
     """
 
     columns: dict[str, Any] = {
@@ -226,7 +227,7 @@ def evidence_schema(teachers: tuple[str, ...]) -> type[dy.Schema]:
         columns[f"rank_{teacher}"] = dy.UInt32(nullable=True, min=1)
     columns |= {
         "positive_similarity": _real(nullable=True),
-        "positive_score": _real(),
+        "positive_score": _real(nullable=True),
         "same_group": dy.Bool(nullable=False),
         "near_copy": dy.Bool(nullable=False),
         "equals_query": dy.Bool(nullable=False),

@@ -22,7 +22,7 @@ from tasks.stages import stage
 from tasks.store import Store, load, shard_name, shard_paths
 from tasks.teachers import Inputs, Opened
 
-VERSION = 1
+VERSION = 2
 
 
 @stage("positives", "score-positives")

@@ -12,7 +12,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from polymine.mining.ranking import Ranked
-from polymine.mining.teachers import Rows, Teacher
+from polymine.mining.teachers import Rows, Scores, Teacher
+
+COMPARED = 1 << 20  # candidates times positives compared at a time: 60 MB of work space
+_NO_ROWS = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -122,31 +125,52 @@ def _with_flags(frame: pl.DataFrame, ranks: list[pl.Series], reasons: pl.Series)
 
 def _positive_side(
     teachers: Sequence[Teacher], pairs: tuple[Rows, Rows], positives: tuple[Rows, Rows]
-) -> tuple[pl.Series, NDArray[np.float32]]:
+) -> tuple[pl.Series, pl.Series]:
     """Highest similarity to a known positive, and the lowest positive's score, per candidate.
 
-    A query without a positive gets nulls and is left out of selection by the caller.
+    Both are null for a query without a positive; selection leaves it out.
     """
     starts = np.searchsorted(positives[0], pairs[0], side="left")
-    stops = np.searchsorted(positives[0], pairs[0], side="right")
-    counts = stops - starts
-    lowest = np.zeros(len(pairs[0]), dtype=np.float32)
+    counts = np.searchsorted(positives[0], pairs[0], side="right") - starts
+    lowest = np.full(len(counts), np.nan, dtype=np.float32)
     edges = np.flatnonzero(np.diff(positives[0], prepend=-1))
     if len(edges):
         minima = np.minimum.reduceat(teachers[0].score(*positives), edges)
         has = counts > 0
         lowest[has] = minima[np.searchsorted(positives[0][edges], pairs[0][has])]
-    total = int(counts.sum())
-    candidate = np.repeat(np.arange(len(counts)), counts)
-    offset = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
-    positive = positives[1][np.repeat(starts, counts) + offset]
+    nearest = np.full(len(counts), np.nan, dtype=np.float32)
     for teacher in teachers:
-        similar = teacher.similarity(pairs[1][candidate], positive)
-        if similar is not None:
-            best = np.full(len(counts), np.nan, dtype=np.float32)
-            np.fmax.at(best, candidate, similar)
-            return pl.Series(best).fill_nan(None), lowest
-    return pl.Series(np.full(len(counts), np.nan, np.float32)).fill_nan(None), lowest
+        if teacher.similarity(_NO_ROWS, _NO_ROWS) is not None:
+            _compare(teacher, pairs[1], positives[1], starts, counts, nearest)
+            break
+    return _nulled(nearest), _nulled(lowest)
+
+
+def _compare(
+    teacher: Teacher, documents: Rows, positives: Rows, starts: Rows, counts: Rows, nearest: Scores
+) -> None:
+    """Write into `nearest` each document's highest similarity to its span of `positives`.
+
+    In blocks, because every candidate of a query meets every positive of it: what has forty
+    positives per query would need forty times the memory.
+    """
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    cuts = np.searchsorted(ends, np.arange(COMPARED, total, COMPARED), side="left") + 1
+    for block in np.split(np.arange(len(documents)), np.unique(cuts)):
+        sizes = counts[block]
+        place = np.repeat(np.arange(len(block)), sizes)
+        offset = np.arange(len(place)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        positive = positives[np.repeat(starts[block], sizes) + offset]
+        similar = teacher.similarity(documents[block][place], positive)
+        assert similar is not None
+        best = np.full(len(block), np.nan, dtype=np.float32)
+        np.fmax.at(best, place, similar)
+        nearest[block] = best
+
+
+def _nulled(values: Scores) -> pl.Series:
+    return pl.Series(values).fill_nan(None)
 
 
 def _ranks(keys: NDArray[np.int64], ranking: Ranked, width: int) -> pl.Series:

@@ -87,6 +87,28 @@ def test_positive_side_is_the_nearest_positive_and_the_lowest_score(evidence):
     np.testing.assert_allclose(evidence["positive_score"], [1, 1, 1, 0.8, 0.8], rtol=1e-6)
 
 
+def test_a_query_without_a_positive_has_nothing_to_compare_with(teachers):
+    known = Known.from_closure(CLOSURE.filter(pl.col("query_id") == "q1"), IDS)
+    rows = ranked((0, 1, 1, 0.8), (1, 2, 1, 1.0))
+    frame = gather_evidence(teachers[:1], [rows], known, IDS)
+    assert frame["positive_similarity"].to_list() == pytest.approx([0.8, None])
+    assert frame["positive_score"].to_list() == pytest.approx([1.0, None])
+    evidence_schema(("dense",)).validate(frame)
+
+
+@pytest.mark.parametrize("compared", [1, 2, 3, 1000])
+def test_blocks_in_which_positives_are_compared_do_not_show(
+    evidence, teachers, monkeypatch, compared
+):
+    monkeypatch.setattr("polymine.mining.evidence.COMPARED", compared)
+    known = Known.from_closure(CLOSURE, IDS)
+    rows = [(q, d, d + 1, 0.5) for q in (0, 1) for d in range(4)]
+    frame = gather_evidence(teachers[:1], [ranked(*rows)], known, IDS)
+    # q1 has the positive a = (1, 0); q2 has c = (0, 1) and d = (0.6, 0.8)
+    nearest = [1, 0.8, 0, 0.6, 0.6, 0.96, 1, 1]
+    np.testing.assert_allclose(frame["positive_similarity"], nearest, rtol=1e-6, atol=1e-6)
+
+
 def test_closed_pairs_carry_their_reason(evidence):
     assert evidence["closed"].to_list() == ["positive", "near_copy", None, "positive", "positive"]
     assert evidence["near_copy"].to_list() == [False, True, False, False, False]
