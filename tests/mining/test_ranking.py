@@ -120,6 +120,32 @@ class TestRankBelow:
         found = rank_below(teacher, np.arange(len(queries)), np.array(limits), count, places)
         assert table(found) == brute(queries, documents, candidates, count, limits, set(closed))
 
+    def test_score_just_below_the_ceiling_counts(self):
+        ceiling = np.float32(0.5)
+        documents = np.array([[ceiling], [np.nextafter(ceiling, np.float32(0))]], dtype=np.float32)
+        teacher = open_dense(np.ones((1, 1), dtype=np.float32), documents)
+        found = rank_below(teacher, np.array([0]), np.array([0.5]), 2, NONE_CLOSED)
+        assert found.documents.tolist() == [1]
+
+    @pytest.mark.parametrize("tile", [16, 64, 1000])
+    def test_many_copies_at_the_ceiling_hide_nothing_below_it(self, tile):
+        documents = np.array([[0.5]] * 100 + [[0.25]] * 3, dtype=np.float32)
+        teacher = open_dense(np.ones((1, 1), dtype=np.float32), documents, tile=tile)
+        found = rank_below(teacher, np.array([0]), np.array([0.5]), 5, NONE_CLOSED)
+        assert found.documents.tolist() == [100, 101, 102]
+
+    @pytest.mark.parametrize("tile", [16, 64, 1000])
+    def test_of_many_copies_the_lowest_rows_are_taken(self, tile):
+        draw = np.random.default_rng(1)
+        queries = draw.integers(0, 2, size=(6, 3)).astype(np.float32)
+        documents = draw.integers(0, 2, size=(300, 3)).astype(np.float32)
+        limits = [np.inf, 2.0, 1.0, np.inf, 3.0, 0.5]
+        found = rank_below(
+            open_dense(queries, documents, tile=tile), np.arange(6), np.array(limits), 5,
+            NONE_CLOSED,
+        )  # fmt: skip
+        assert table(found) == brute(queries, documents, None, 5, limits)
+
     def test_bm25_gives_nothing_that_shares_no_word(self):
         texts = ["a a a", "a b", "a c", "d", "e"]
         teacher = LexicalTeacher("bm25", build_index(texts, 1.2, 0.75), ["a"])
