@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from data_contracts.errors import InputError
+
 UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
     "\uf900-\ufaff"
@@ -30,9 +32,18 @@ def analyse(text: str) -> list[str]:
 
 
 def build_index(texts: Sequence[str], k1: float, b: float) -> Any:
-    """Index documents for BM25; row numbers are positions in `texts`."""
+    """Index documents for BM25; row numbers are positions in `texts`.
+
+    Raises InputError if none of them holds a word.
+    """
     import bm25s
 
+    terms = [analyse(text) for text in texts]
+    if not any(terms):
+        raise InputError(
+            f"BM25 finds no word in any of the {len(texts)} documents, such as "
+            f"{texts[0][:40]!r}: leave the lexical teacher out"
+        )
     index = bm25s.BM25(k1=k1, b=b, method="lucene")
-    index.index([analyse(text) for text in texts], show_progress=False)
+    index.index(terms, show_progress=False)
     return index

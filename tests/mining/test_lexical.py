@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_contracts.errors import InputError
 from polymine.mining.lexical import analyse, build_index
 from polymine.mining.teachers import LexicalTeacher
 
@@ -67,3 +68,9 @@ def test_scores_are_those_of_the_formula(query, k1, b):
     teacher = LexicalTeacher("bm25", build_index(CORPUS, k1, b), [query])
     found = teacher.score(np.zeros(4, np.int64), np.arange(4))
     np.testing.assert_allclose(found, formula(query, k1, b), rtol=1e-5, atol=1e-7)
+
+
+def test_a_corpus_without_words_is_named():
+    with pytest.raises(InputError, match="no word in any of the 2 documents, such as '!!!'"):
+        build_index(["!!!", "\U0001f600"], 1.2, 0.75)
+    assert len(build_index(["!!!", "word"], 1.2, 0.75).vocab_dict) > 0
