@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 
@@ -18,7 +19,7 @@ from data_contracts.tables import (
 from polymine.mining.ingestion import ingest as ingest_tables
 from tasks.sources import fingerprint_sources, read_sources
 from tasks.stages import stage
-from tasks.store import Dataset, Store
+from tasks.store import Dataset, Store, read_manifest
 
 VERSION = 1
 SCHEMAS = {
@@ -68,14 +69,25 @@ def ingest(settings: DatasetSettings, root: str) -> CollectionRef:
 
 def _collect(tables: dict[str, DatasetRef], version: str) -> CollectionRef:
     return CollectionRef(
-        tables["documents"],
-        tables["queries"],
+        _by_content(tables["documents"]),
+        _by_content(tables["queries"]),
         tables["judgments"],
         tables["closure"],
         tables["copies"],
         tables["rejected"],
         version,
     )
+
+
+def _by_content(table: DatasetRef) -> DatasetRef:
+    """Fingerprint a table by its rows, so that what follows from them alone is reused.
+
+    A new judgment or another threshold for near-copies makes other tables beside it, and need not
+    rank the same documents for the same queries again.
+    """
+    manifest = read_manifest(Path(table.path))
+    checksums = [shard.checksum for shard in manifest.shards] if manifest else [table.fingerprint]
+    return replace(table, fingerprint=fingerprint(table=table.contract, content=checksums))
 
 
 def _place(root: str, name: str, version: str) -> Dataset:
