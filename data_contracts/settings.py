@@ -127,7 +127,9 @@ class SelectionSettings(_Settings):
     """
 
     rule: Literal["naive", "shifted", "absolute", "margin", "percent"] = Field(
-        "percent", json_schema_extra=_at(0)
+        "percent",
+        description="How far below the known positive a negative must score.",
+        json_schema_extra=_at(0),
     )
     percent: float = Field(
         0.95, gt=0, le=2, description="Ceiling as a share of the positive's score.",
@@ -174,8 +176,10 @@ class ValidationSettings(_Settings):
     margin: float = Field(0.0, description="Logits below the known positive's logit.")
     grey_zone: float = Field(1.0, ge=0, description="Width of the excluded band, in logits.")
     max_length: int | None = Field(None, ge=16, le=131072, description="Tokens; longer is cut.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    trust_remote_code: bool = False
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="`auto`: bfloat16 where the hardware has it, else float32."
+    )
+    trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
 
 
 def _demo_teachers() -> tuple[TeacherSettings, ...]:
@@ -189,7 +193,10 @@ class MiningSettings(_Settings):
     """How candidates are ranked, chosen and validated."""
 
     teachers: tuple[TeacherSettings, ...] = Field(
-        default_factory=_demo_teachers, min_length=1, json_schema_extra=_at(0)
+        default_factory=_demo_teachers,
+        min_length=1,
+        description="Models that bring candidates; the first one's scores decide.",
+        json_schema_extra=_at(0),
     )
     depth: int = Field(
         100, ge=1, le=10_000, description="Candidates kept per query and teacher.",
@@ -208,7 +215,11 @@ class MiningSettings(_Settings):
         0, ge=0, le=2**53 - 1,  # the largest integer that a form in a browser keeps exact
         description="Of every random choice.", json_schema_extra=_at(4),
     )  # fmt: skip
-    selection: SelectionSettings = Field(SelectionSettings(), json_schema_extra=_at(5))
+    selection: SelectionSettings = Field(
+        SelectionSettings(),
+        description="Which candidates become negatives.",
+        json_schema_extra=_at(5),
+    )
     validation: ValidationSettings | None = Field(
         None, description="Leave out to skip the cross-encoder.", json_schema_extra=_at(6)
     )

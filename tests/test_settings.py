@@ -13,9 +13,14 @@ from pydantic import ValidationError
 from data_contracts.errors import SettingsError
 from data_contracts.references import fingerprint
 from data_contracts.settings import (
+    DatasetSettings,
     EngineSettings,
     MiningSettings,
+    OutputSettings,
     RunSettings,
+    SelectionSettings,
+    TeacherSettings,
+    ValidationSettings,
     check_settings,
     load_settings,
 )
@@ -279,3 +284,14 @@ class TestLanguages:
     def test_an_empty_list_is_refused(self):
         with pytest.raises(ValidationError, match="at least 1"):
             MiningSettings(languages=())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        DatasetSettings, TeacherSettings, SelectionSettings, ValidationSettings, MiningSettings,
+        OutputSettings, EngineSettings,
+    ],
+)  # fmt: skip
+def test_every_field_of_the_form_says_what_it_is(model):
+    assert [name for name, field in model.model_fields.items() if not field.description] == []
