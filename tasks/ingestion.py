@@ -21,7 +21,7 @@ from tasks.sources import fingerprint_sources, read_sources
 from tasks.stages import stage
 from tasks.store import Dataset, Store, read_manifest
 
-VERSION = 1
+VERSION = 2
 SCHEMAS = {
     "documents": Documents,
     "queries": Queries,

@@ -117,8 +117,9 @@ def close_positives(
 
     Documents are joined into components by equal text, near-copy group and group_id; one positive
     closes its whole component, for its query and for every query that asks the same (equal text
-    or group_id, again by components). Of several reasons the strongest counts, in the order of
-    the contract. Sorted by query_id, doc_id.
+    or group_id, again by components). A document equals a query with or without its title, since
+    the title may have been put before the text. Of several reasons the strongest counts, in the
+    order of the contract. Sorted by query_id, doc_id.
     """
     passages = documents.select("doc_id", "group_id", key=_keys(documents["text"]))
     passages = passages.join(near, on="doc_id", how="left", maintain_order="left")
@@ -134,7 +135,9 @@ def close_positives(
         "copy": _pairs(known, passages, "key"),
         "near_copy": _pairs(known, passages, "near_group"),
         "same_group": _pairs(known, passages, "component"),
-        "equals_query": _pairs(asked, passages, "key"),
+        "equals_query": pl.concat(
+            [_pairs(asked, passages, "key"), _pairs(asked, _untitled(documents), "key")]
+        ),
         "judged_query_group": _pairs(shared, passages, "component"),
     }
     reasons = Closure.columns()["reason"].dtype
@@ -151,6 +154,16 @@ def _pairs(queries: pl.DataFrame, documents: pl.DataFrame, on: str) -> pl.DataFr
     """(query_id, doc_id) of equal values in `on`; nulls are equal to nothing."""
     wanted = queries.select("query_id", on).unique()
     return wanted.join(documents.select("doc_id", on), on=on).select("query_id", "doc_id")
+
+
+def _untitled(documents: pl.DataFrame) -> pl.DataFrame:
+    """Keys of what follows the title, for documents whose text starts with it."""
+    if "title" not in documents.columns:
+        return pl.DataFrame(schema={"doc_id": pl.String, "key": pl.Binary})
+    title = pl.col("title").str.normalize("NFC").str.strip_chars() + " "
+    titled = documents.filter(pl.col("text").str.starts_with(title))
+    bodies = titled.select(pl.col("text").str.strip_prefix(title)).to_series()
+    return titled.select("doc_id", key=_keys(bodies))
 
 
 def _keys(texts: pl.Series) -> pl.Series:

@@ -105,6 +105,17 @@ class TestClosure:
         assert found["r", "d1"] == "judged_query_group"
         assert ("s", "d1") not in found
 
+    def test_a_copy_of_the_query_is_found_behind_its_title(self):
+        corpus = documents(
+            ("a", "Zoo  Where do e\u0301lks live?"), ("b", "Zoo"),
+            ("c", "Zoos Where do élks live?"), ("pos", "north"), title=[" Zoo ", "Zoo", "Zoo", None],
+        )  # fmt: skip
+        asked = queries(("q", "where do élks live?"), ("r", "zoo"))
+        found = self.close(corpus, asked, judgments(("q", "pos", 1)))
+        assert found == {
+            ("q", "pos"): "positive", ("q", "a"): "equals_query", ("r", "b"): "equals_query",
+        }  # fmt: skip
+
     def test_judged_not_relevant_closes_nothing(self):
         assert self.close(DOCUMENTS, QUERIES, judgments(("q1", "d1", 0))) == {}
 
