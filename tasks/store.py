@@ -14,7 +14,6 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,11 +141,6 @@ def info_of(reference: DatasetRef) -> dict[str, Any]:
     """Return what the stage noted beside the rows."""
     manifest = read_manifest(Path(reference.path))
     return manifest.info if manifest else {}
-
-
-def mark_reused(reference: DatasetRef) -> DatasetRef:
-    """Say that this run found the dataset."""
-    return replace(reference, reused=True)
 
 
 def read_manifest(folder: Path) -> Manifest | None:
