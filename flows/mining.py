@@ -19,7 +19,7 @@ from tasks.ranking import rank
 from tasks.report import report
 from tasks.selection import select
 from tasks.store import Store
-from tasks.teachers import check_models, index
+from tasks.teachers import check_languages, check_models, index
 from tasks.validation import validate
 
 
@@ -39,6 +39,7 @@ def mine(
     check_models(mining)
     root = str(Store(engine.store).root)
     collection = ingest(dataset, root)
+    check_languages(collection, mining)
     inputs = prepare_teachers(collection, mining, engine, root)
     rankings = [
         rank(teacher, collection, mining, inputs, engine, root) for teacher in mining.teachers

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from data_contracts.errors import InputError
 from data_contracts.references import CollectionRef, DatasetRef, fingerprint
 from data_contracts.settings import EngineSettings, MiningSettings, TeacherSettings
 from polymine import models
@@ -17,7 +18,7 @@ from polymine.mining.hashing import hash_texts
 from polymine.mining.lexical import build_index
 from polymine.mining.teachers import DenseTeacher, LexicalTeacher, Rows, Teacher
 from tasks.stages import stage
-from tasks.store import Store, explained, load
+from tasks.store import Store, explained, load, scan
 from tasks.vectors import open_vectors
 
 VERSION = 1
@@ -54,6 +55,21 @@ def check_models(mining: MiningSettings) -> None:
         named.append(mining.validation.model)
     for name in filter(None, named):
         models.resolve(name)
+
+
+def check_languages(collection: CollectionRef, mining: MiningSettings) -> None:
+    """Refuse a language that no document is in: there would be nothing to choose from.
+
+    Raises InputError, which names the languages of the corpus.
+    """
+    counts = scan(collection.documents).group_by("language").len().collect()
+    held = dict(counts.sort("len", "language", descending=[True, False]).rows())
+    if unknown := [language for language in mining.languages or () if language not in held]:
+        known = ", ".join(f"{language} ({count:,})" for language, count in list(held.items())[:10])
+        raise InputError(
+            f"mining.languages: no document is in {', '.join(unknown)}; the corpus holds {known}. "
+            "Correct the code, or name the documents' language in a column or `dataset.language`"
+        )
 
 
 class Opened:

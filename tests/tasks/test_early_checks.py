@@ -1,11 +1,12 @@
-"""Opening teachers from what is stored."""
+"""What is refused before any work is done."""
 
 import pytest
 from conftest import BM25, MINILM
 
-from data_contracts.errors import ModelError
-from data_contracts.settings import MiningSettings, ValidationSettings
-from tasks.teachers import check_models
+from data_contracts.errors import InputError, ModelError
+from data_contracts.settings import DatasetSettings, MiningSettings, ValidationSettings
+from tasks.ingestion import ingest
+from tasks.teachers import check_languages, check_models
 
 
 def test_models_that_are_there_pass() -> None:
@@ -22,3 +23,11 @@ def test_a_model_that_is_not_there_is_named_before_any_work(model: str) -> None:
     ):
         with pytest.raises(ModelError, match=model):
             check_models(mining)
+
+
+def test_a_language_that_no_document_is_in_is_named(animals, tmp_path) -> None:
+    collection = ingest.fn(DatasetSettings(**animals), str(tmp_path))
+    for languages in (None, ("en",), ("EN",)):
+        check_languages(collection, MiningSettings(languages=languages))
+    with pytest.raises(InputError, match=r"no document is in xx; the corpus holds en \(72\)"):
+        check_languages(collection, MiningSettings(languages=("en", "xx")))
