@@ -108,7 +108,8 @@ class TestClosure:
     def test_a_copy_of_the_query_is_found_behind_its_title(self):
         corpus = documents(
             ("a", "Zoo  Where do e\u0301lks live?"), ("b", "Zoo"),
-            ("c", "Zoos Where do élks live?"), ("pos", "north"), title=[" Zoo ", "Zoo", "Zoo", None],
+            ("c", "Zoos Where do élks live?"), ("pos", "north"),
+            title=[" Zoo ", "Zoo", "Zoo", None],
         )  # fmt: skip
         asked = queries(("q", "where do élks live?"), ("r", "zoo"))
         found = self.close(corpus, asked, judgments(("q", "pos", 1)))
