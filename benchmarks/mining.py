@@ -153,7 +153,9 @@ class Bench:
         run = measure_command([polymine, "run", str(file)], self._home)
         manifest = json.loads((self._scratch / "out" / name / "manifest.json").read_text())
         work = sum(timing["seconds"] for timing in manifest["info"]["timings"])
-        return {**run, "work_s": round(work, 3), "queries_short": 0, "short_named": 0}
+        counts = {step["step"]: step["count"] for step in manifest["info"]["funnel"]}
+        short = {"queries_short": counts["shortfalls"], "short_named": counts["shortfalls"]}
+        return {**run, "work_s": round(work, 3), **short}
 
     def _peer(self, folder: Path, **job: Any) -> Any:
         job = {"side": "peer", "folder": str(folder), "model": MODEL, "margin": 0.05, **job}

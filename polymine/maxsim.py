@@ -48,9 +48,11 @@ class MaxSimHead(nn.Module):
             # A pair without passage tokens matches nothing: cosine -1 rather than -inf or NaN.
             cosine = unit @ unit.transpose(1, 2)
             best = cosine.masked_fill(~is_passage[:, None, :], -1.0).amax(dim=-1)
-            share = (states @ self.attention.float()).masked_fill(~is_query, -1e4).softmax(dim=-1)
+            # Sums, not matrix-vector products: the last bits of those depend on the batch.
+            weighed = (states * self.attention.float()).sum(dim=-1)
+            share = weighed.masked_fill(~is_query, -1e4).softmax(dim=-1)
             matched = (share * best).sum(dim=-1)
-            read = states[:, 0] @ self.weight.float()
+            read = (states[:, 0] * self.weight.float()).sum(dim=-1)
             scores = self.scale.float() * matched + read + self.bias.float()
         features["scores"] = scores[:, None]
         return features
