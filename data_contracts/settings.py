@@ -308,6 +308,8 @@ def load_settings(path: Path, overrides: list[str] | None = None) -> RunSettings
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file") from error
+    except PermissionError as error:
+        raise SettingsError(f"{path}: not allowed to read it") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
         raise SettingsError(f"{path}: not a TOML file: {error}") from error
     for override in overrides or []:

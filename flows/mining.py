@@ -20,6 +20,7 @@ from tasks.report import report
 from tasks.selection import select
 from tasks.store import Store
 from tasks.teachers import check_languages, check_models, index
+from tasks.threads import limited_threads
 from tasks.validation import validate
 
 
@@ -35,8 +36,16 @@ def mine(
     Ranks candidates with every teacher, keeps those the rule and the validator call negatives, and
     writes triplets with a report. Whatever an earlier run has already made is reused.
     """
-    check_place(output)
+    check_place(output, dataset=dataset, mining=mining)
     check_models(mining)
+    with limited_threads(engine):
+        return run_stages(dataset, output, mining, engine)
+
+
+def run_stages(
+    dataset: DatasetSettings, output: OutputSettings, mining: MiningSettings, engine: EngineSettings
+) -> dict[str, Any]:
+    """Run one stage after the other."""
     root = str(Store(engine.store).root)
     collection = ingest(dataset, root)
     check_languages(collection, mining)

@@ -186,7 +186,12 @@ def load_encoder(
 
 
 def load_cross_encoder(
-    name: str, *, device: str, dtype: str, max_length: int | None = None
+    name: str,
+    *,
+    device: str,
+    dtype: str,
+    max_length: int | None = None,
+    trust_remote_code: bool = False,
 ) -> CrossEncoder:
     """Load a cross-encoder with one output, in evaluation mode, giving raw logits.
 
@@ -199,12 +204,12 @@ def load_cross_encoder(
     base = _adapter_base(found.folder)
     if base is None:
         _check_scoring_head(found)
-        encoder = _build_cross_encoder(found, device, dtype)
+        encoder = _build_cross_encoder(found, device, dtype, trust_remote_code)
     elif (found.folder / MAXSIM_HEAD).is_file():
         bare = build_maxsim_encoder(base, device=device, head=found.folder / MAXSIM_HEAD)
         encoder = _with_adapter(bare, found, resolve_dtype(dtype, device))
     else:
-        bare = _build_cross_encoder(resolve(base), device, "float32")
+        bare = _build_cross_encoder(resolve(base), device, "float32", trust_remote_code)
         encoder = _with_adapter(bare, found, resolve_dtype(dtype, device))
     if encoder.num_labels != 1:
         raise ModelError(
@@ -370,7 +375,9 @@ def _adapter_base(folder: Path) -> str | None:
 # --- loading ---------------------------------------------------------------------------------
 
 
-def _build_cross_encoder(found: ResolvedModel, device: str, dtype: str) -> CrossEncoder:
+def _build_cross_encoder(
+    found: ResolvedModel, device: str, dtype: str, trust_remote_code: bool
+) -> CrossEncoder:
     import torch
     from sentence_transformers import CrossEncoder
 
@@ -378,6 +385,7 @@ def _build_cross_encoder(found: ResolvedModel, device: str, dtype: str) -> Cross
         encoder: CrossEncoder = CrossEncoder(
             found.location,
             device=device,
+            trust_remote_code=trust_remote_code,
             local_files_only=True,
             activation_fn=torch.nn.Identity(),
             model_kwargs={"dtype": _torch_dtype(dtype, device)},

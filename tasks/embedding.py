@@ -1,7 +1,5 @@
 """Embeds the texts a teacher has not seen yet, shard by shard."""
 
-import os
-
 import numpy as np
 import polars as pl
 
@@ -14,6 +12,7 @@ from polymine.mining.hashing import hash_texts
 from tasks.progress import TaskProgress
 from tasks.stages import stage
 from tasks.store import Dataset, Store, load, shard_name
+from tasks.threads import count_threads
 from tasks.vectors import CONTRACT, stored_hashes
 
 VERSION = 1
@@ -55,11 +54,6 @@ def embed(
     _encode(teacher, prompt, todo.to_list(), engine, dataset, side)
     dataset.commit({"table": table.fingerprint}, {"teacher": teacher.model, "prompt": prompt})
     return whole
-
-
-def count_threads(engine: EngineSettings) -> int:
-    """CPU threads to use: the setting, or the cores this process may run on."""
-    return engine.threads or len(os.sched_getaffinity(0))
 
 
 def _family(teacher: TeacherSettings, prompt: str) -> str:

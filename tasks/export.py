@@ -1,6 +1,8 @@
 """Writes a run's output folder: beside its place, whole, and then moved there in one step."""
 
+import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -10,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import BaseModel
 
 from data_contracts.errors import StoreError
 from data_contracts.references import CollectionRef, DatasetRef, Manifest, fingerprint
-from data_contracts.settings import MiningSettings, OutputSettings
+from data_contracts.settings import DatasetSettings, MiningSettings, OutputSettings
 from data_contracts.tables import Negatives, Shortfalls, Triplets
-from polymine.mining.export import build_negatives, build_triplets, build_view, find_shortfalls
+from polymine.mining.export import (
+    build_negatives,
+    build_triplets,
+    build_view,
+    describe_searched,
+    find_shortfalls,
+)
 from tasks.stages import stage
 from tasks.store import (
     MANIFEST,
@@ -102,7 +111,9 @@ class _Writer:
         positives = self._positives.join(ids, on="query_id", how="semi")
         negatives = build_negatives(decided, survivors, verdicts, wanted)
         triplets = build_triplets(negatives, positives, block, self._documents)
-        shortfalls = find_shortfalls(block, positives, survivors, negatives, wanted)
+        shortfalls = find_shortfalls(
+            block, positives, survivors, negatives, wanted, describe_searched(self._mining)
+        )
         name = shard_name(number)
         self._dataset.write(f"negatives/{name}", negatives, Negatives)
         self._dataset.write(f"triplets/{name}", triplets, Triplets)
@@ -165,11 +176,18 @@ def publish(
     return place
 
 
-def check_place(output: OutputSettings, run: str | None = None) -> None:
+def check_place(
+    output: OutputSettings,
+    run: str | None = None,
+    *,
+    dataset: DatasetSettings | None = None,
+    mining: MiningSettings | None = None,
+) -> None:
     """Refuse a place that holds something else than this run's own earlier output.
 
     `output.overwrite` gives up another run, never files that no run has written, as a model that
-    was trained into the folder.
+    was trained into the folder. With the settings given, another run is known by them before any
+    work is done; the same settings over other data are refused at the end, by fingerprint.
     """
     place = Path(output.path).expanduser().absolute()
     if place.is_file():
@@ -187,11 +205,35 @@ def check_place(output: OutputSettings, run: str | None = None) -> None:
             f"{foreign[0]}, and would be replaced as a whole; move them away, or choose another "
             "`output.path`"
         )
-    if run is not None and held.fingerprint != run and not output.overwrite:
+    difference = None
+    if run is not None and held.fingerprint != run:
+        difference = f"{held.fingerprint[:8]}, this one is {run[:8]}"
+    for part, asked in (("dataset", dataset), ("mining", mining)):
+        before = held.info.get("settings", {}).get(part)
+        if asked is not None and before is not None:
+            difference = difference or _differing(before, without_passwords(asked), part)
+    if difference and not output.overwrite:
         raise StoreError(
-            f"{place}: holds another run ({held.fingerprint[:8]}, this one is {run[:8]}); choose "
-            "another `output.path`, or set `output.overwrite = true` to replace it"
+            f"{place}: holds another run ({difference}); choose another `output.path`, or set "
+            "`output.overwrite = true` to replace it"
         )
+
+
+def without_passwords(settings: BaseModel) -> dict[str, Any]:
+    """Dump settings for all to read: `scheme://user:password@host` keeps neither of the two."""
+    text = re.sub(r"(\w://)[^/@\s\"]+@", r"\1***@", settings.model_dump_json())
+    shown: dict[str, Any] = json.loads(text)
+    return shown
+
+
+def _differing(before: Any, asked: Any, name: str) -> str | None:
+    """Name the first setting that differs, with both values."""
+    if isinstance(before, dict) and isinstance(asked, dict):
+        keys = [key for key in asked if before.get(key) != asked[key]]
+        return (
+            _differing(before.get(keys[0]), asked[keys[0]], f"{name}.{keys[0]}") if keys else None
+        )
+    return f"{name} is {before!r:.60}, this one's is {asked!r:.60}" if before != asked else None
 
 
 def _foreign_files(place: Path, held: Manifest) -> list[str]:

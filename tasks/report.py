@@ -25,7 +25,7 @@ from polymine.reporting.page import ReportData, Timing, draw_figures, render_pag
 from polymine.reporting.summary import Summary, summarise
 from polymine.reporting.tables import Tables
 from tasks.artifacts import publish_artifacts
-from tasks.export import Sources, publish
+from tasks.export import Sources, publish, without_passwords
 from tasks.store import Store, info_of, load, read_manifest, scan, shard_paths
 from tasks.validation import load_scores, score_family
 
@@ -55,12 +55,8 @@ def report(
 ) -> dict[str, Any]:
     """Write the output folder and return what the command line shows."""
     began = time.monotonic()
-    settings = {
-        "dataset": dataset.model_dump(mode="json"),
-        "mining": mining.model_dump(mode="json"),
-        "output": output.model_dump(mode="json"),
-        "engine": engine.model_dump(mode="json"),
-    }
+    parts = {"dataset": dataset, "mining": mining, "output": output, "engine": engine}
+    settings = {part: without_passwords(value) for part, value in parts.items()}
     name = Path(output.path).name
     made = compose(sources, exported, stages, mining, settings, name)
     rows = rows_of(sources, exported)

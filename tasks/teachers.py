@@ -1,6 +1,8 @@
 """Opens teachers over stored vectors and indexes; builds the lexical index once."""
 
+import os
 import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -35,13 +37,16 @@ def index(teacher: TeacherSettings, documents: DatasetRef, root: str) -> Dataset
     if found := dataset.find():
         return found
     built = build_index(load(documents)["text"].to_list(), teacher.k1, teacher.b)
+    beside = dataset.folder.with_name(f".{version}.{uuid.uuid4().hex[:8]}")
     with explained(dataset.folder):
         try:
-            dataset.folder.mkdir(parents=True, exist_ok=True)
-            built.save(dataset.folder, show_progress=False)
-        except OSError:  # half an index is of no use and takes the room of something that is
-            shutil.rmtree(dataset.folder, ignore_errors=True)
-            raise
+            beside.mkdir(parents=True)
+            built.save(beside, show_progress=False)
+            for path in beside.iterdir():  # file by file: another run may be doing the same
+                dataset.folder.mkdir(exist_ok=True)
+                os.replace(path, dataset.folder / path.name)
+        finally:  # half an index is of no use and takes the room of something that is
+            shutil.rmtree(beside, ignore_errors=True)
     return dataset.commit({"documents": documents.fingerprint})
 
 

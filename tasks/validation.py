@@ -11,10 +11,10 @@ from polymine import models
 from polymine.mining.hashing import hash_texts
 from polymine.mining.validation import PairScorer
 from polymine.mining.validation import validate as validate_survivors
-from tasks.embedding import count_threads
 from tasks.progress import TaskProgress
 from tasks.stages import stage
 from tasks.store import Dataset, Store, load, scan, shard_name
+from tasks.threads import count_threads
 
 VERSION = 1
 SHARD_PAIRS = 4096  # pairs scored between two commits to disk: what a kill can lose
@@ -130,7 +130,9 @@ class ScoreBook:
 def score_family(settings: ValidationSettings) -> str:
     """Name what logits depend on besides the pair: they are stored under it."""
     device = models.visible_devices()[0].partition(":")[0]
+    code = {"remote_code": True} if settings.trust_remote_code else {}
     return fingerprint(
+        **code,
         version=VERSION,
         model=models.fingerprint(settings.model),
         max_length=settings.max_length,

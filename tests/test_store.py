@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from data_contracts.errors import InputError, StoreError
 from data_contracts.references import Manifest, Shard, fingerprint
-from data_contracts.settings import OutputSettings
+from data_contracts.settings import DatasetSettings, OutputSettings
 from data_contracts.tables import Documents, PairScores
-from tasks.export import check_place, staged
+from tasks.export import check_place, staged, without_passwords
 from tasks.store import (
     MANIFEST,
     Store,
@@ -325,3 +325,25 @@ class TestFingerprint:
             {"a": Shard(name="b", rows=2, checksum="")},
         ]  # fmt: skip
         assert len({fingerprint(**part) for part in parts}) == len(parts)
+
+
+class TestSettingsOfAnotherRun:
+    """Another run is known by its settings before any work is done."""
+
+    def held(self, place: Path, dataset: DatasetSettings) -> OutputSettings:
+        info = {"settings": {"dataset": without_passwords(dataset)}}
+        manifest = Manifest(contract="run", fingerprint="a", rows=0, shards=(), info=info)
+        place.mkdir()
+        (place / "manifest.json").write_text(manifest.model_dump_json())
+        return OutputSettings(path=str(place))
+
+    def test_names_the_setting_that_differs(self, tmp_path: Path) -> None:
+        output = self.held(tmp_path / "run", DatasetSettings(corpus="a.parquet"))
+        check_place(output, dataset=DatasetSettings(corpus="a.parquet"))
+        with pytest.raises(StoreError, match=r"dataset.corpus is 'a.parquet', this one's is 'b"):
+            check_place(output, dataset=DatasetSettings(corpus="b.parquet"))
+
+    def test_a_password_is_neither_shown_nor_a_difference(self, tmp_path: Path) -> None:
+        secret = DatasetSettings(corpus="ftp://ann:secret@host/corpus.parquet")
+        assert without_passwords(secret)["corpus"] == "ftp://***@host/corpus.parquet"
+        check_place(self.held(tmp_path / "run", secret), dataset=secret)

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from data_contracts.settings import View
+from data_contracts.settings import MiningSettings, View
 
 
 def build_negatives(
@@ -82,16 +82,26 @@ def build_triplets(
     )  # fmt: skip
 
 
+def describe_searched(mining: MiningSettings) -> str:
+    """Name the documents candidates come from: BM25 finds none without a common word."""
+    kinds = {teacher.name: teacher.kind for teacher in mining.teachers}
+    lexical = kinds[mining.deciding_teacher] == "lexical"
+    words = "documents that share a word with the query" if lexical else "documents of the corpus"
+    return f"{words} in {', '.join(mining.languages)}" if mining.languages else words
+
+
 def find_shortfalls(
     queries: pl.DataFrame,
     positives: pl.DataFrame,
     survivors: pl.DataFrame,
     negatives: pl.DataFrame,
     wanted: int,
+    searched: str = "documents of the corpus",
 ) -> pl.DataFrame:
     """List every query with fewer than `wanted` negatives and say why (contract Shortfalls).
 
-    `survivors` are the candidates within reach of the validator, as in `build_negatives`.
+    `survivors` are the candidates within reach of the validator, as in `build_negatives`;
+    `searched` says among what they were looked for, as `describe_searched` does.
     """
     found = negatives.filter(verdict="negative").group_by("query_id").len("found")
     passing = survivors.group_by("query_id").len("passing")
@@ -110,7 +120,7 @@ def find_shortfalls(
         .then(pl.lit("no known positive"))
         .when(pl.col("turned_down") > 0)
         .then(pl.format("validator turned down {} of {} candidates", "turned_down", "passing"))
-        .otherwise(pl.format("only {} documents of the corpus pass the rule", "passing"))
+        .otherwise(pl.format(f"only {{}} {searched} pass the rule", "passing"))
     )
     return (
         table.with_columns(counts)

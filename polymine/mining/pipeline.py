@@ -13,7 +13,12 @@ import polars as pl
 from data_contracts.settings import EngineSettings, MiningSettings, TeacherSettings
 from polymine.mining.embedding import TextEncoder, encode_all
 from polymine.mining.evidence import Ids, Known, gather_evidence, score_positives
-from polymine.mining.export import build_negatives, build_triplets, find_shortfalls
+from polymine.mining.export import (
+    build_negatives,
+    build_triplets,
+    describe_searched,
+    find_shortfalls,
+)
 from polymine.mining.ingestion import Ingested
 from polymine.mining.lexical import build_index
 from polymine.mining.ranking import NOTHING, rank, rank_below
@@ -74,7 +79,14 @@ def mine(data: Ingested, settings: MiningSettings | None = None) -> Mined:
     return Mined(
         build_triplets(negatives, positives, data.queries, data.documents),
         negatives,
-        find_shortfalls(data.queries, positives, survivors, negatives, settings.negatives),
+        find_shortfalls(
+            data.queries,
+            positives,
+            survivors,
+            negatives,
+            settings.negatives,
+            describe_searched(settings),
+        ),
         evidence,
     )
 

@@ -52,6 +52,7 @@ class PairScorer:
                 device=device,
                 dtype=settings.dtype,
                 max_length=settings.max_length,
+                trust_remote_code=settings.trust_remote_code,
             )
             for device in models.visible_devices()
         ]
