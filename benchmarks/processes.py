@@ -45,6 +45,13 @@ def save(name: str, result: Any) -> Path:
     return path
 
 
+def load(name: str) -> dict[str, Any]:
+    """Read what an earlier call kept."""
+    path = Path(__file__).parent / "results" / f"{name}.json"
+    kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return kept
+
+
 def machine() -> dict[str, Any]:
     """Say what the figures were measured on."""
     import platform

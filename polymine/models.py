@@ -31,6 +31,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import xxhash
+
 from data_contracts.errors import ModelError
 
 if TYPE_CHECKING:
@@ -100,13 +102,13 @@ def resolve(name: str) -> ResolvedModel:
 def fingerprint(name: str) -> str:
     """Hash everything of a model that can change its output: weights, configs, tokenizer, code.
 
-    Returns 64 hex digits (SHA-256 over relative path and content of each file; for an adapter also
+    Returns 32 hex digits (xxh3 over relative path and content of each file; for an adapter also
     over its base). Equal for copies of one model wherever they lie, so a hub model and its copy in
     a folder share their vectors, and a commit that only edits the README invalidates nothing.
     Settings of the caller (dtype, maximum length, prompts) are not part of it.
     """
     found = resolve(name)
-    digest = hashlib.sha256()
+    digest = xxhash.xxh3_128()
     for path in _content_files(found.folder):
         stat = path.stat()
         content = _file_digest(str(path), stat.st_size, stat.st_mtime_ns)
@@ -355,7 +357,7 @@ def _matches(path: Path, patterns: tuple[str, ...]) -> bool:
 def _file_digest(path: str, size: int, mtime_ns: int) -> str:
     """Hash one file; size and time are there so that a changed file is hashed again."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
 
 
 def _adapter_base(folder: Path) -> str | None:

@@ -10,9 +10,8 @@ from polymine.mining.evidence import gather_evidence
 from polymine.mining.evidence import score_positives as score_known
 from polymine.mining.ranking import BLOCK_QUERIES, NOTHING, Ranked, rank_below
 from polymine.mining.selection import (
-    apply_rule,
+    compare_with_ceilings,
     compute_ceilings,
-    count_needed,
     count_searched,
     find_short,
 )
@@ -85,7 +84,7 @@ def deepen(
     root: str,
 ) -> DatasetRef:
     """Search the whole corpus below the ceiling for queries that are short of candidates."""
-    needed = count_needed(mining)
+    needed = count_searched(mining)  # `shifted` passes over some of those that it finds
     version = fingerprint(
         version=VERSION,
         base=base.fingerprint,
@@ -106,8 +105,10 @@ def deepen(
             progress.advance("deepen", len(block))
             continue
         gathered = pl.read_parquet(path, columns=["query_id", "doc_id", "closed", _score(mining)])
-        decided = apply_rule(gathered, ceilings, mining.deciding_teacher, mining.selection)
-        short = find_short(decided, ceilings, block["query_id"], needed)
+        compared = compare_with_ceilings(
+            gathered, ceilings, mining.deciding_teacher, mining.selection
+        )
+        short = find_short(compared, ceilings, block["query_id"], needed)
         progress.advance("deepen", len(block) - len(short))
         deeper: pl.DataFrame = evidence_schema(names).create_empty()
         if len(short):

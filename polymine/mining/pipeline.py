@@ -24,6 +24,7 @@ from polymine.mining.lexical import build_index
 from polymine.mining.ranking import NOTHING, rank, rank_below
 from polymine.mining.selection import (
     apply_rule,
+    compare_with_ceilings,
     compute_ceilings,
     count_needed,
     count_searched,
@@ -124,8 +125,10 @@ def _deepen(
     ids: Ids,
     settings: MiningSettings,
 ) -> pl.DataFrame:
-    decided = apply_rule(evidence, ceilings, settings.deciding_teacher, settings.selection)
-    short = find_short(decided, ceilings, ids.queries, count_needed(settings))
+    compared = compare_with_ceilings(
+        evidence, ceilings, settings.deciding_teacher, settings.selection
+    )
+    short = find_short(compared, ceilings, ids.queries, count_searched(settings))
     if not len(short):
         return evidence.clear()
     rows = ids.queries.search_sorted(short["query_id"]).to_numpy().astype(np.int64)

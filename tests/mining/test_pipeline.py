@@ -158,7 +158,7 @@ def test_bm25_alone_takes_only_documents_that_share_a_word():
     found = mine(data, settings(BM25))
     assert kept(found) == [("q", "near")]
     assert found.shortfalls.rows() == [
-        ("q", 3, 1, "only 1 documents of the corpus pass the rule")
+        ("q", 3, 1, "only 1 documents that share a word with the query pass the rule")
     ]  # fmt: skip
 
 
