@@ -98,6 +98,8 @@ class Bench:
 
     def case_c(self) -> dict[str, Any]:
         """Another threshold on the data of (a); the peer with and without its own cache."""
+        if "a" not in self._options.cases:
+            self._polymine(self._all, "a")
         cache = str(self._scratch / "peer-cache")
         self._peer(self._all, cache=cache)
         return {
@@ -114,7 +116,7 @@ class Bench:
         return {"polymine": self._polymine(self._all, "d", home=home), "polymine_cold": cold}
 
     def case_e(self) -> dict[str, Any]:
-        """Another threshold with the validator, on the data of (b)."""
+        """Another threshold with the validator, on the data of (b), which is run first."""
         ours = self._polymine(
             self._few,
             "e",
