@@ -232,7 +232,10 @@ def _calm_console() -> None:
     All of them stay in the UI. `main` says what failed, once.
     """
     import logging
+    import warnings
 
+    logging.getLogger("bm25s").setLevel(logging.INFO)  # it wakes up at DEBUG
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     logging.getLogger("polymine").setLevel(logging.INFO)  # Prefect adds its handler, not a level
     bars = sys.stderr.isatty()
 

@@ -179,6 +179,7 @@ def client_environment(url: str, folder: Path | None = None) -> dict[str, str]:
     local = ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST, "localhost"]))
     return {
         "PREFECT_API_URL": url,
+        "PREFECT_UI_URL": url.removesuffix("/api"),  # in the log's links to a run
         "PREFECT_HOME": str(folder or home() / "server"),
         "PREFECT_PROFILES_PATH": str((folder or home() / "server") / "profiles.toml"),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # a lost URL fails instead of losing runs
