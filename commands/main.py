@@ -213,7 +213,11 @@ def ready_flow() -> "Iterator[tuple[Server, Any]]":
         forget_foreign_settings()
         os.environ.update(client_environment(server.url))
         gc.disable()  # imports make no garbage; looking for it costs a sixth of their time
-        import torch  # noqa: F401 (likewise; while the server boots it costs nothing)
+        # What the first stages would wait for costs nothing while the server boots.
+        import faiss  # noqa: F401
+        import prefect.flow_engine
+        import prefect.task_engine  # noqa: F401
+        import torch  # noqa: F401
 
         from flows.mining import mine
 
