@@ -1,7 +1,5 @@
 """Plain words for what the tables say in short, and numbers the way people read them."""
 
-import re
-
 from data_contracts.settings import MiningSettings, SelectionSettings
 
 LANGUAGES = {
@@ -94,11 +92,6 @@ def describe_rule(mining: MiningSettings) -> str:
         "softmax": f"drawn from the {settings.pool} hardest, harder ones more often",
     }[settings.sampling]
     return f"Taken are {limit}; {order}; {mining.negatives} per query."
-
-
-def generalise(reason: str) -> str:
-    """Take the numbers out of a reason, so that equal causes are counted together."""
-    return re.sub(r"\d[\d,.]*", "N", reason)
 
 
 def name_language(code: str) -> str:
