@@ -36,6 +36,7 @@ class CollectionRef:
     documents: DatasetRef
     queries: DatasetRef
     judgments: DatasetRef
+    labels: DatasetRef
     closure: DatasetRef
     copies: DatasetRef
     rejected: DatasetRef

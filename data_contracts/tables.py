@@ -53,6 +53,19 @@ class Judgments(dy.Schema):
     relevance = dy.Int8(nullable=False, min=0)
 
 
+class Labels(dy.Schema):
+    """What is known of pairs beside their positives: the risk is fitted on it and obeys it.
+
+    `relevance` 0: judged not relevant; above 0: relevant by a labelled file, and not trained on as
+    a known positive is. `source` says who said so.
+    """
+
+    query_id = dy.String(primary_key=True)
+    doc_id = dy.String(primary_key=True)
+    relevance = dy.Int8(nullable=False, min=0)
+    source = dy.Enum(["judgments", "labels"], nullable=False)
+
+
 class Closure(dy.Schema):
     """What may never be a negative of a query, and why: the known-positive closure.
 
@@ -155,6 +168,14 @@ class Decisions(dy.Schema):
         return pl.col("order").is_null() != pl.col("reason").is_null()
 
 
+class Risks(dy.Schema):
+    """Probability that a candidate is relevant to its query: what a false negative costs."""
+
+    query_id = dy.String(primary_key=True)
+    doc_id = dy.String(primary_key=True)
+    risk = dy.Float32(nullable=False, min=0.0, max=1.0)
+
+
 class Verdicts(dy.Schema):
     """What the validator said of the candidates it looked at; `validator_score` is a logit."""
 
@@ -206,14 +227,21 @@ def embeddings_schema(dimension: int) -> type[dy.Schema]:
 
 
 @cache
-def evidence_schema(teachers: tuple[str, ...]) -> type[dy.Schema]:
+def evidence_schema(teachers: tuple[str, ...], dense: tuple[str, ...] = ()) -> type[dy.Schema]:
     """Schema of the evidence: every candidate, scored by every teacher.
 
+    Per teacher: `score_*`; `rank_*`, null outside its ranking; `z_*`, the score's distance from the
+    mean of the documents of the candidate's language, in deviations; `positive_z_*`, the same with
+    a known positive in the query's place, highest of all positives. Per `dense` teacher:
+    `document_z_*`, how the query stands among the queries of its language for this document;
+    `feedback_z_*`, the z-score of the centroid of query, positives and best candidates.
+
     `rank` is the best rank any teacher gave and null for a candidate found below a ceiling;
-    `score_*`, `z_*` and `rank_*` stand once per teacher. `positive_score` is the lowest of the
-    first teacher's scores of the query's positives; `positive_similarity` the highest similarity
-    of the candidate to one of them (null without a dense teacher). Both are null for a query
-    without a positive.
+    `agreement` counts the teachers that ranked it. `positive_score` is the lowest of the first
+    teacher's scores of the query's positives; `positive_similarity` the highest similarity of the
+    candidate to one of them. `length_ratio` is ln(characters / those of the median document).
+    `label` is 1 for what is known to be relevant, 0 for what was judged not to be. What compares
+    with positives is null for a query without any and for its only one.
     """
 
     columns: dict[str, Any] = {
@@ -222,16 +250,26 @@ def evidence_schema(teachers: tuple[str, ...]) -> type[dy.Schema]:
         "rank": dy.UInt32(nullable=True, min=1),
     }
     for teacher in teachers:
-        columns[f"score_{teacher}"] = _real()
-        columns[f"z_{teacher}"] = _real()
         columns[f"rank_{teacher}"] = dy.UInt32(nullable=True, min=1)
+    columns["agreement"] = dy.UInt8(nullable=False)
+    for teacher in teachers:
+        columns[f"score_{teacher}"] = _real()
+        columns[f"z_{teacher}"] = _real(nullable=True)
+    for teacher in dense:
+        columns[f"document_z_{teacher}"] = _real(nullable=True)
     columns |= {
         "positive_similarity": _real(nullable=True),
         "positive_score": _real(nullable=True),
+    }
+    columns |= {f"positive_z_{teacher}": _real(nullable=True) for teacher in teachers}
+    columns |= {
+        "same_language": dy.Bool(nullable=False),
+        "length_ratio": _real(),
         "same_group": dy.Bool(nullable=False),
         "near_copy": dy.Bool(nullable=False),
         "equals_query": dy.Bool(nullable=False),
         "closed": dy.String(nullable=True),
-        "risk": dy.Float32(nullable=True, min=0.0, max=1.0),
+        "label": dy.Int8(nullable=True, min=0, max=1),
     }
+    columns |= {f"feedback_z_{teacher}": _real(nullable=True) for teacher in dense}
     return type("Evidence", (dy.Schema,), columns)

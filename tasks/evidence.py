@@ -1,5 +1,6 @@
 """Gathers the evidence on every candidate, and on those found below a ceiling."""
 
+import dataframely as dy
 import numpy as np
 import polars as pl
 
@@ -21,7 +22,7 @@ from tasks.stages import stage
 from tasks.store import Store, load, shard_name, shard_paths
 from tasks.teachers import Inputs, Opened
 
-VERSION = 2
+VERSION = 3
 
 
 @stage("positives", "score-positives")
@@ -52,9 +53,12 @@ def evidence(
     root: str,
 ) -> DatasetRef:
     """Let every teacher score the union of the candidates."""
-    names = tuple(teacher.name for teacher in mining.teachers)
+    schema = schema_of(mining)
     version = _version(
-        collection, inputs, names=names, rankings=[ref.fingerprint for ref in rankings]
+        collection,
+        inputs,
+        names=schema.column_names(),
+        rankings=[ref.fingerprint for ref in rankings],
     )
     dataset = Store(root).dataset("evidence", version)
     if found := dataset.find():
@@ -67,7 +71,7 @@ def evidence(
         if not dataset.has(shard_name(number)):
             ranked = [from_frame(pl.read_parquet(path), opened.ids) for path in paths]
             frame = gather_evidence(teachers, ranked, opened.known.of(rows), opened.ids)
-            dataset.write(shard_name(number), frame, evidence_schema(names))
+            dataset.write(shard_name(number), frame, schema)
         progress.advance("evidence", len(rows))
     progress.finish("evidence")
     return dataset.commit()
@@ -95,7 +99,7 @@ def deepen(
     dataset = Store(root).dataset("evidence", version)
     if found := dataset.find():
         return found
-    names = tuple(teacher.name for teacher in mining.teachers)
+    schema = schema_of(mining)
     ceilings, progress = load_ceilings(positives, mining), TaskProgress()
     blocks = load(collection.queries)["query_id"].to_frame().iter_slices(engine.shard_queries)
     searched: _Search | None = None
@@ -110,14 +114,21 @@ def deepen(
         )
         short = find_short(compared, ceilings, block["query_id"], needed)
         progress.advance("deepen", len(block) - len(short))
-        deeper: pl.DataFrame = evidence_schema(names).create_empty()
+        deeper: pl.DataFrame = schema.create_empty()
         if len(short):
             searched = searched or _Search(Opened(collection, mining, inputs, engine), mining)
             deeper = searched.below(short, progress)
             deeper = deeper.join(gathered, on=["query_id", "doc_id"], how="anti")
-        dataset.write(shard_name(number), deeper, evidence_schema(names))
+        dataset.write(shard_name(number), deeper, schema)
     progress.finish("deepen")
     return dataset.commit({"base": base.fingerprint})
+
+
+def schema_of(mining: MiningSettings) -> type[dy.Schema]:
+    """Schema of the evidence that these teachers bring."""
+    names = tuple(teacher.name for teacher in mining.teachers)
+    dense = tuple(teacher.name for teacher in mining.teachers if teacher.kind == "dense")
+    return evidence_schema(names, dense)
 
 
 def _limits(selection: SelectionSettings) -> dict[str, object]:

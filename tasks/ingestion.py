@@ -13,6 +13,7 @@ from data_contracts.tables import (
     Copies,
     Documents,
     Judgments,
+    Labels,
     Queries,
     Rejected,
 )
@@ -21,11 +22,12 @@ from tasks.sources import fingerprint_sources, read_sources
 from tasks.stages import stage
 from tasks.store import Dataset, Store, read_manifest
 
-VERSION = 2
+VERSION = 3
 SCHEMAS = {
     "documents": Documents,
     "queries": Queries,
     "judgments": Judgments,
+    "labels": Labels,
     "closure": Closure,
     "copies": Copies,
     "rejected": Rejected,
@@ -72,6 +74,7 @@ def _collect(tables: dict[str, DatasetRef], version: str) -> CollectionRef:
         _by_content(tables["documents"]),
         _by_content(tables["queries"]),
         tables["judgments"],
+        tables["labels"],
         tables["closure"],
         tables["copies"],
         tables["rejected"],

@@ -6,7 +6,7 @@ import polars as pl
 from data_contracts.references import CollectionRef, DatasetRef, fingerprint
 from data_contracts.settings import EngineSettings, MiningSettings, TeacherSettings
 from data_contracts.tables import Rankings
-from polymine.mining.evidence import Ids
+from polymine.mining.known import Ids
 from polymine.mining.ranking import Ranked
 from polymine.mining.ranking import rank as rank_queries
 from tasks.progress import TaskProgress

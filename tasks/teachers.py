@@ -15,10 +15,12 @@ from data_contracts.errors import InputError
 from data_contracts.references import CollectionRef, DatasetRef, fingerprint
 from data_contracts.settings import EngineSettings, MiningSettings, TeacherSettings
 from polymine import models
-from polymine.mining.evidence import Ids, Known
+from polymine.mining.bm25 import LexicalTeacher
+from polymine.mining.dense import DenseTeacher
 from polymine.mining.hashing import hash_texts
+from polymine.mining.known import Ids, Known
 from polymine.mining.lexical import build_index
-from polymine.mining.teachers import DenseTeacher, LexicalTeacher, Rows, Teacher
+from polymine.mining.teachers import Rows, Teacher
 from tasks.stages import stage
 from tasks.store import Store, explained, load, scan
 from tasks.vectors import open_vectors
@@ -89,8 +91,8 @@ class Opened:
     ) -> None:
         self._documents = load(collection.documents)
         self._queries = load(collection.queries)
-        self.ids = Ids(self._queries["query_id"], self._documents["doc_id"])
-        self.known = Known.from_closure(load(collection.closure), self.ids)
+        self.ids = Ids.from_tables(self._queries, self._documents)
+        self.known = Known.from_tables(load(collection.closure), self.ids, load(collection.labels))
         self._mining, self._inputs, self._engine = mining, inputs, engine
 
     def teacher(self, settings: TeacherSettings) -> Teacher:
@@ -98,13 +100,22 @@ class Opened:
         name, inputs = settings.name, self._inputs
         if settings.kind == "lexical":
             searched = _load_index(inputs[f"{name}/index"].path)
-            return LexicalTeacher(name, searched, self._queries["text"].to_list(), self._rows())
+            return LexicalTeacher(
+                name,
+                searched,
+                self._queries["text"].to_list(),
+                self._documents["text"],
+                self._rows(),
+                self.ids.languages,
+            )
         return DenseTeacher(
             name,
             open_vectors(inputs[f"{name}/queries"], hash_texts(self._queries["text"])),
             open_vectors(inputs[f"{name}/documents"], hash_texts(self._documents["text"])),
             self._rows(),
             self._engine.tile_documents,
+            self.ids.query_languages,
+            self.ids.languages,
         )
 
     def teachers(self, order: Sequence[TeacherSettings]) -> list[Teacher]:

@@ -18,9 +18,10 @@ from sentence_transformers.util import mine_hard_negatives
 
 from data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.mining import pipeline
+from polymine.mining.dense import DenseTeacher
 from polymine.mining.embedding import encode_all
 from polymine.mining.ingestion import Ingested, ingest
-from polymine.mining.teachers import ArrayVectors, DenseTeacher
+from polymine.mining.teachers import ArrayVectors
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.exists(), reason="the public test data are not here")

@@ -12,7 +12,7 @@ import dataframely as dy
 import polars as pl
 import xxhash
 
-from data_contracts.tables import Closure, Copies, Documents, Judgments, Queries, Rejected
+from data_contracts.tables import Closure, Copies, Documents, Judgments, Labels, Queries, Rejected
 from polymine.mining.groups import linked
 from polymine.mining.input_checks import NAMES, Checked, OnInvalid, check_tables
 from polymine.mining.near_copies import near_copies, text_key
@@ -38,6 +38,7 @@ class Ingested:
         documents: no two of them copies.
         queries: with or without a known positive.
         judgments: re-pointed to the documents that stand for merged copies.
+        labels: pairs judged not relevant.
         closure: what may not be a negative of which query, and why.
         copies: `doc_id` of every merged document and the `kept_id` that stands for it.
         rejected: rows that broke a rule.
@@ -46,6 +47,7 @@ class Ingested:
     documents: dy.DataFrame[Documents]
     queries: dy.DataFrame[Queries]
     judgments: dy.DataFrame[Judgments]
+    labels: dy.DataFrame[Labels]
     closure: dy.DataFrame[Closure]
     copies: dy.DataFrame[Copies]
     rejected: dy.DataFrame[Rejected]
@@ -74,10 +76,16 @@ def ingest(
         documents=Documents.validate(corpus),
         queries=Queries.validate(asked),
         judgments=Judgments.validate(judged),
+        labels=Labels.validate(_labels(judged), cast=True),
         closure=Closure.validate(close_positives(corpus, asked, judged, near)),
         copies=Copies.validate(copies),
         rejected=checked.rejected,
     )
+
+
+def _labels(judged: pl.DataFrame) -> pl.DataFrame:
+    refuted = judged.filter(pl.col("relevance") == 0)
+    return refuted.with_columns(source=pl.lit("judgments")).select(Labels.column_names())
 
 
 def normalise(text: str) -> str:

@@ -11,8 +11,10 @@ import numpy as np
 import polars as pl
 
 from data_contracts.settings import EngineSettings, MiningSettings, TeacherSettings
+from polymine.mining.bm25 import LexicalTeacher
+from polymine.mining.dense import DenseTeacher
 from polymine.mining.embedding import TextEncoder, encode_all
-from polymine.mining.evidence import Ids, Known, gather_evidence, score_positives
+from polymine.mining.evidence import gather_evidence, score_positives
 from polymine.mining.export import (
     build_negatives,
     build_triplets,
@@ -20,6 +22,7 @@ from polymine.mining.export import (
     find_shortfalls,
 )
 from polymine.mining.ingestion import Ingested
+from polymine.mining.known import Ids, Known
 from polymine.mining.lexical import build_index
 from polymine.mining.ranking import NOTHING, rank, rank_below
 from polymine.mining.selection import (
@@ -33,8 +36,6 @@ from polymine.mining.selection import (
 )
 from polymine.mining.teachers import (
     ArrayVectors,
-    DenseTeacher,
-    LexicalTeacher,
     Rows,
     Scores,
     Teacher,
@@ -60,8 +61,8 @@ def mine(data: Ingested, settings: MiningSettings | None = None) -> Mined:
     Raises ModelError for a model that is not there. Same input and seed, same result.
     """
     settings = settings or MiningSettings()
-    ids = Ids(data.queries["query_id"], data.documents["doc_id"])
-    known = Known.from_closure(data.closure, ids)
+    ids = Ids.from_tables(data.queries, data.documents)
+    known = Known.from_tables(data.closure, ids, data.labels)
     candidates = _candidate_rows(data.documents, settings.languages)
     teachers = [open_teacher(teacher, data, candidates) for teacher in settings.teachers]
     evidence = _gather(teachers, known, ids, settings)
@@ -96,16 +97,19 @@ def open_teacher(
     settings: TeacherSettings, data: Ingested, candidates: Rows | None = None
 ) -> Teacher:
     """Embed or index a data set for one teacher, in memory."""
+    ids = Ids.from_tables(data.queries, data.documents)
     queries, documents = data.queries["text"].to_list(), data.documents["text"].to_list()
     if settings.kind == "lexical":
         index = build_index(documents, settings.k1, settings.b)
-        return LexicalTeacher(settings.name, index, queries, candidates)
+        return LexicalTeacher(settings.name, index, queries, documents, candidates, ids.languages)
     encoder = TextEncoder.load(settings, _threads(), BATCH_TOKENS)
     return DenseTeacher(
         settings.name,
         ArrayVectors(encode_all(encoder, queries, settings.query_prompt)),
         ArrayVectors(encode_all(encoder, documents, settings.document_prompt)),
         candidates,
+        query_languages=ids.query_languages,
+        languages=ids.languages,
     )
 
 

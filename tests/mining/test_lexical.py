@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.errors import InputError
+from polymine.mining.bm25 import LexicalTeacher
 from polymine.mining.lexical import analyse, build_index
-from polymine.mining.teachers import LexicalTeacher
 
 CORPUS = [
     "red apples and green apples",
@@ -65,7 +65,7 @@ def formula(query: str, k1: float, b: float) -> list[float]:
 @pytest.mark.parametrize(("k1", "b"), [(1.2, 0.75), (2.0, 0.0), (0.5, 1.0)])
 @pytest.mark.parametrize("query", ["red apples", "green green plums", "the pears", "unknown"])
 def test_scores_are_those_of_the_formula(query, k1, b):
-    teacher = LexicalTeacher("bm25", build_index(CORPUS, k1, b), [query])
+    teacher = LexicalTeacher("bm25", build_index(CORPUS, k1, b), [query], CORPUS)
     found = teacher.score(np.zeros(4, np.int64), np.arange(4))
     np.testing.assert_allclose(found, formula(query, k1, b), rtol=1e-5, atol=1e-7)
 

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from polymine.mining import ranking
+from polymine.mining.bm25 import LexicalTeacher
+from polymine.mining.dense import DenseTeacher
 from polymine.mining.lexical import build_index
 from polymine.mining.ranking import NOTHING, Ranked, rank, rank_below
-from polymine.mining.teachers import ArrayVectors, DenseTeacher, LexicalTeacher
+from polymine.mining.teachers import ArrayVectors
 
 NONE_CLOSED = (np.empty(0, np.int64), np.empty(0, np.int64))
 
@@ -80,7 +82,7 @@ class TestRank:
 
     def test_bm25_leaves_out_what_shares_no_word(self):
         texts = ["b a", "c", "a", "a b", "d a a"]
-        teacher = LexicalTeacher("bm25", build_index(texts, 1.2, 0.75), ["a", "z", "b a"])
+        teacher = LexicalTeacher("bm25", build_index(texts, 1.2, 0.75), ["a", "z", "b a"], texts)
         found = rank(teacher, np.arange(3), 4)
         scores = np.stack([teacher.score(np.full(5, query), np.arange(5)) for query in range(3)])
         expected = [
@@ -148,7 +150,7 @@ class TestRankBelow:
 
     def test_bm25_gives_nothing_that_shares_no_word(self):
         texts = ["a a a", "a b", "a c", "d", "e"]
-        teacher = LexicalTeacher("bm25", build_index(texts, 1.2, 0.75), ["a"])
+        teacher = LexicalTeacher("bm25", build_index(texts, 1.2, 0.75), ["a"], texts)
         ceiling = teacher.score(np.array([0]), np.array([0])).astype(np.float64)
         found = rank_below(teacher, np.array([0]), ceiling, 4, NONE_CLOSED)
         assert found.documents.tolist() == [1, 2]

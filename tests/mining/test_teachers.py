@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from polymine.mining.bm25 import LexicalTeacher
+from polymine.mining.dense import DenseTeacher
 from polymine.mining.lexical import build_index
-from polymine.mining.teachers import ArrayVectors, DenseTeacher, LexicalTeacher
+from polymine.mining.teachers import ArrayVectors
 
 RNG = np.random.default_rng(7)
 
@@ -27,11 +29,14 @@ class TestDense:
         expected = (QUERIES[queries].astype("f8") * DOCUMENTS[documents]).sum(axis=1)
         np.testing.assert_allclose(dense().score(queries, documents), expected, atol=1e-6)
 
-    def test_similarity_compares_documents(self):
+    def test_documents_take_the_place_of_queries(self):
         left, right = np.array([3, 5]), np.array([3, 6])
-        same, other = dense().similarity(left, right)
+        (same, other), z = dense().compare(left, right)
         assert same == pytest.approx(1, abs=1e-6)
         assert other == pytest.approx(float(DOCUMENTS[5] @ DOCUMENTS[6]), abs=1e-6)
+        table = DOCUMENTS.astype("f8") @ DOCUMENTS.T.astype("f8")
+        expected = (table - table.mean(axis=1, keepdims=True)) / table.std(axis=1, keepdims=True)
+        np.testing.assert_allclose(z, expected[left, right], rtol=1e-5)
 
     def test_score_has_the_same_bits_in_whatever_company(self, monkeypatch):
         queries, documents = (grid.ravel() for grid in np.mgrid[:40, :700])
@@ -39,22 +44,52 @@ class TestDense:
         for size in (1, 2, 3, 17):
             some = RNG.choice(len(queries), size=size, replace=False)
             assert np.array_equal(dense().score(queries[some], documents[some]), whole[some])
-        monkeypatch.setattr("polymine.mining.teachers.PAIR_CHUNK", 999)
+        monkeypatch.setattr("polymine.mining.dense.PAIR_CHUNK", 999)
         assert np.array_equal(dense().score(queries, documents), whole)
 
     @pytest.mark.parametrize("candidates", [None, np.arange(0, 700, 3)])
-    def test_moments_are_those_of_all_candidates(self, candidates):
-        scores = QUERIES.astype("f8") @ DOCUMENTS.T.astype("f8")
-        if candidates is not None:
-            scores = scores[:, candidates]
-        mean, deviation = dense(candidates=candidates).moments(np.arange(40))
-        np.testing.assert_allclose(mean, scores.mean(axis=1), atol=1e-7)
-        np.testing.assert_allclose(deviation, scores.std(axis=1), rtol=1e-5)
+    def test_z_scores_are_over_the_candidates_of_the_documents_language(self, candidates):
+        """Languages 0 and 1 have moments of their own; 2 has too few documents and borrows."""
+        languages = np.where(np.arange(700) < 6, 2, np.arange(700) % 2)
+        table = QUERIES.astype("f8") @ DOCUMENTS.T.astype("f8")
+        queries, documents = (grid.ravel() for grid in np.mgrid[:40, :20])
+        teacher = dense(candidates=candidates, languages=languages)
+        z = teacher.standardise(queries, documents, teacher.score(queries, documents))
+        rows = np.arange(700) if candidates is None else candidates
+        for query, document, found in zip(queries, documents, z, strict=True):
+            own = rows[languages[rows] == languages[document]]
+            among = table[query, rows if len(own) < 10 else own]
+            expected = (table[query, document] - among.mean()) / among.std()
+            assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
-    def test_moments_do_not_depend_on_the_tile(self):
-        rows = np.arange(40)
-        for tile in (16, 700):
-            assert np.array_equal(dense(tile=tile).moments(rows), dense().moments(rows))
+    def test_document_side_is_over_the_queries_of_the_querys_language(self):
+        languages = np.arange(40) % 2
+        teacher = dense(query_languages=languages)
+        table = QUERIES.astype("f8") @ DOCUMENTS.T.astype("f8")
+        queries, documents = np.array([0, 1, 7]), np.array([5, 5, 600])
+        z = teacher.standardise_among_queries(queries, documents)
+        for query, document, found in zip(queries, documents, z, strict=True):
+            among = table[languages == languages[query], document]
+            expected = (table[query, document] - among.mean()) / among.std()
+            assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+    def test_few_queries_are_nothing_to_compare_with(self):
+        few = DenseTeacher("dense", ArrayVectors(QUERIES[:9]), ArrayVectors(DOCUMENTS))
+        assert np.isnan(few.standardise_among_queries(np.array([0]), np.array([0]))).all()
+
+    def test_centroids_are_weighted_sums_of_unit_length(self):
+        queries, groups = np.array([3, 3, 8]), np.array([2, 0, 2])
+        documents, weights = np.array([10, 11, 12]), np.array([0.5, 1.0, 2.0])
+        found = dense().centroids(queries, groups, documents, weights)
+        sums = QUERIES[queries].astype("f8")
+        sums[0] += DOCUMENTS[11]
+        sums[2] += 0.5 * DOCUMENTS[10] + 2 * DOCUMENTS[12]
+        expected = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        z = dense().standardise_vectors(found, np.array([0, 2]), np.array([1, 2]))
+        table = expected @ DOCUMENTS.T.astype("f8")
+        whole = (table - table.mean(axis=1, keepdims=True)) / table.std(axis=1, keepdims=True)
+        np.testing.assert_allclose(z, whole[[0, 2], [1, 2]], rtol=1e-4)
 
     @pytest.mark.parametrize("tile", [16, 100, 700])
     def test_blocks_cover_each_candidate_once(self, tile):
@@ -71,7 +106,7 @@ class TestLexical:
 
     def teacher(self, candidates=None) -> LexicalTeacher:
         return LexicalTeacher(
-            "bm25", build_index(self.TEXTS, 1.2, 0.75), list(self.QUERIES), candidates
+            "bm25", build_index(self.TEXTS, 1.2, 0.75), self.QUERIES, self.TEXTS, candidates
         )
 
     def test_documents_without_a_shared_word_are_no_candidates(self):
@@ -106,13 +141,28 @@ class TestLexical:
         assert table[1].tolist() == [0] * 5
 
     @pytest.mark.parametrize("candidates", [None, np.array([1, 2, 3])])
-    def test_moments_include_the_zeros(self, candidates):
+    def test_z_scores_include_the_zeros(self, candidates):
         teacher = self.teacher(candidates)
         rows = np.arange(5) if candidates is None else candidates
-        table = np.stack([teacher.score(np.full(len(rows), q), rows) for q in range(3)])
-        mean, deviation = teacher.moments(np.arange(3))
-        np.testing.assert_allclose(mean, table.astype("f8").mean(axis=1))
-        np.testing.assert_allclose(deviation, np.maximum(table.astype("f8").std(axis=1), 1e-6))
+        table = np.stack([teacher.score(np.full(5, query), np.arange(5)) for query in range(3)])
+        queries, documents = np.array([0, 0, 1, 2]), np.array([0, 2, 1, 4])
+        z = teacher.standardise(queries, documents, table[queries, documents])
+        among = table[:, rows].astype("f8")
+        assert np.isnan(z[2])  # no document shares a word with "kiwi": nothing stands out
+        for at in (0, 1, 3):
+            mine = among[queries[at]]
+            expected = (table[queries[at], documents[at]] - mine.mean()) / mine.std()
+            assert z[at] == pytest.approx(expected, rel=1e-6)
 
-    def test_documents_are_not_compared(self):
-        assert self.teacher().similarity(np.array([0]), np.array([1])) is None
+    def test_words_of_a_document_take_the_place_of_a_query(self):
+        similar, z = self.teacher().compare(np.array([0, 0, 2]), np.array([3, 2, 2]))
+        assert similar is None
+        whole = self.teacher().score(np.full(5, 0), np.arange(5)).astype("f8")
+        expected = (whole - whole.mean()) / whole.std()  # document 0 reads as query 0 does
+        np.testing.assert_allclose(z[:2], expected[[3, 2]], rtol=1e-6)
+        assert z[2] > 0
+
+    def test_only_the_rarest_words_of_a_document_are_asked_for(self, monkeypatch):
+        monkeypatch.setattr("polymine.mining.bm25.RAREST", 1)
+        _, z = self.teacher().compare(np.array([1, 1]), np.array([1, 0]))
+        assert z[0] > 0 > z[1]  # "tart" decides, "apple" is in most

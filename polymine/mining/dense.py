@@ -1,0 +1,138 @@
+"""Dense teachers: cosines of stored vectors, searched exactly with FAISS."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polymine.mining.moments import FEWEST, Moments
+from polymine.mining.teachers import ArrayVectors, Rows, Scores, Standard, Vectors
+
+PAIR_CHUNK = 1 << 12  # pairs scored at once: two gathers of 6 MB at d = 384 stay in the cache
+
+
+class DenseTeacher:
+    """Cosine similarity of unit vectors.
+
+    Args:
+        name: column suffix.
+        queries, documents: their vectors, unit length.
+        candidates: rows that may be ranked, ascending; every document if None.
+        tile: documents in memory at once.
+        query_languages, languages: a number per query and per document; all alike if None.
+    """
+
+    symmetric = True
+
+    def __init__(
+        self,
+        name: str,
+        queries: Vectors,
+        documents: Vectors,
+        candidates: Rows | None = None,
+        tile: int = 65_536,
+        query_languages: Rows | None = None,
+        languages: Rows | None = None,
+    ) -> None:
+        self.name = name
+        self._queries, self._documents, self._tile = queries, documents, tile
+        self._candidates = np.arange(len(documents)) if candidates is None else candidates
+        self._query_languages = _languages(query_languages, len(queries))
+        self._languages = _languages(languages, len(documents))
+        self._corpus = Moments(documents, self._candidates, self._languages)
+        self._asked = Moments(queries, np.arange(len(queries)), self._query_languages)
+
+    def nearest(self, queries: Rows, count: int) -> tuple[Rows, Scores]:
+        """Search tile by tile with FAISS, keeping a running best."""
+        import faiss
+
+        vectors = self._queries.take(queries)
+        rows = np.full((len(queries), count), -1, dtype=np.int64)
+        scores = np.full((len(queries), count), -np.inf, dtype=np.float32)
+        for tile in self._tiles(self._tile):
+            found_scores, found = faiss.knn(
+                vectors,
+                self._documents.take(tile),
+                min(count, len(tile)),
+                metric=faiss.METRIC_INNER_PRODUCT,
+            )
+            if len(tile) == len(self._candidates):
+                return tile[found], found_scores
+            rows, scores = _merge(rows, scores, tile[found], found_scores)
+        return rows, scores
+
+    def blocks(self, queries: Rows) -> Iterator[tuple[Rows, Scores]]:
+        """Multiply query vectors with one tile of documents after the other."""
+        vectors = self._queries.take(queries)
+        for tile in self._tiles(self._tile):
+            yield tile, vectors @ self._documents.take(tile).T
+
+    def score(self, queries: Rows, documents: Rows) -> Scores:
+        """Dot products, pair by pair."""
+        return _pairwise(self._queries, queries, self._documents, documents)
+
+    def compare(self, left: Rows, right: Rows) -> tuple[Scores, Standard]:
+        """Dot products of document vectors, and their z-scores in the language of `right`."""
+        similar = _pairwise(self._documents, left, self._documents, right)
+        used, places = np.unique(left, return_inverse=True)
+        vectors = self._documents.take(used)
+        return similar, self._corpus.standardise(vectors, places, self._languages[right], similar)
+
+    def standardise(self, queries: Rows, documents: Rows, scores: Scores) -> Standard:
+        """Exact, without a pass over the corpus: see `Moments`."""
+        used, places = np.unique(queries, return_inverse=True)
+        vectors = self._queries.take(used)
+        return self._corpus.standardise(vectors, places, self._languages[documents], scores)
+
+    def standardise_among_queries(self, queries: Rows, documents: Rows) -> Standard:
+        """Exact likewise, with the moments of the queries."""
+        if len(self._asked) < FEWEST:
+            return np.full(len(queries), np.nan)
+        used, places = np.unique(documents, return_inverse=True)
+        vectors = self._documents.take(used)
+        scores = self.score(queries, documents)
+        return self._asked.standardise(vectors, places, self._query_languages[queries], scores)
+
+    def centroids(
+        self, queries: Rows, groups: Rows, documents: Rows, weights: NDArray[np.float64]
+    ) -> Scores:
+        """Add up vectors, group by group."""
+        sums = self._queries.take(queries).astype(np.float64)
+        order = np.argsort(groups, kind="stable")
+        for start in range(0, len(order), PAIR_CHUNK):
+            part = order[start : start + PAIR_CHUNK]
+            vectors = self._documents.take(documents[part]) * weights[part, None]
+            np.add.at(sums, groups[part], vectors)
+        sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+        return sums.astype(np.float32)
+
+    def standardise_vectors(self, vectors: Scores, places: Rows, documents: Rows) -> Standard:
+        """Dot products with documents as z-scores."""
+        scores = _pairwise(ArrayVectors(vectors), places, self._documents, documents)
+        return self._corpus.standardise(vectors, places, self._languages[documents], scores)
+
+    def _tiles(self, size: int) -> Iterator[Rows]:
+        for start in range(0, len(self._candidates), size):
+            yield self._candidates[start : start + size]
+
+
+def _languages(numbers: Rows | None, count: int) -> Rows:
+    return np.zeros(count, dtype=np.int64) if numbers is None else numbers
+
+
+def _pairwise(left: Vectors, left_rows: Rows, right: Vectors, right_rows: Rows) -> Scores:
+    out = np.empty(len(left_rows), dtype=np.float32)
+    for start in range(0, len(out), PAIR_CHUNK):
+        part = slice(start, start + PAIR_CHUNK)
+        out[part] = np.einsum(
+            "ij,ij->i", left.take(left_rows[part]), right.take(right_rows[part]), optimize=False
+        )
+    return out
+
+
+def _merge(rows: Rows, scores: Scores, new_rows: Rows, new_scores: Scores) -> tuple[Rows, Scores]:
+    """Keep the best of both, as many columns as `rows` has."""
+    count = rows.shape[1]
+    all_rows, all_scores = np.hstack([rows, new_rows]), np.hstack([scores, new_scores])
+    best = np.argpartition(-all_scores, count - 1, axis=1)[:, :count]
+    return np.take_along_axis(all_rows, best, 1), np.take_along_axis(all_scores, best, 1)

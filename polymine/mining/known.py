@@ -1,0 +1,102 @@
+"""Row numbers for ids, and what is known of pairs before any teacher looks at them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from polymine.mining.teachers import Rows
+
+_NO_ROWS = np.empty(0, dtype=np.int64)
+_NO_LABELS = (_NO_ROWS, _NO_ROWS, np.empty(0, dtype=np.int8))
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Row numbers back to ids (sorted, unique), and what of the texts is evidence.
+
+    Attributes:
+        languages, query_languages: a number per row; equal numbers, equal languages.
+        lengths: characters of each document.
+    """
+
+    queries: pl.Series
+    documents: pl.Series
+    query_languages: Rows
+    languages: Rows
+    lengths: Rows
+
+    @classmethod
+    def from_tables(cls, queries: pl.DataFrame, documents: pl.DataFrame) -> "Ids":
+        """Read them off tables of the contracts Queries and Documents, sorted by id."""
+        codes = pl.concat([queries["language"], documents["language"]]).rank("dense")
+        numbers = codes.cast(pl.Int64).to_numpy() - 1
+        lengths = documents["text"].str.len_chars().cast(pl.Int64).to_numpy()
+        return cls(
+            queries["query_id"],
+            documents["doc_id"],
+            numbers[: len(queries)],
+            numbers[len(queries) :],
+            lengths,
+        )
+
+
+@dataclass(frozen=True)
+class Known:
+    """Known pairs by row number, ordered by query then document.
+
+    `positives` are what judgments call relevant; `closed` every pair that may not be a negative,
+    positives included, with its `reasons`; `labels` pairs with a 0 (judged not relevant) or a 1
+    (relevant by a labelled file), and these numbers.
+    """
+
+    positives: tuple[Rows, Rows]
+    closed: tuple[Rows, Rows]
+    reasons: pl.Series
+    labels: tuple[Rows, Rows, NDArray[np.int8]] = _NO_LABELS
+
+    @classmethod
+    def from_tables(
+        cls, closure: pl.DataFrame, ids: Ids, labels: pl.DataFrame | None = None
+    ) -> "Known":
+        """Translate tables of the contracts Closure and Labels to row numbers."""
+        table = closure.select(
+            query=_row_of(ids.queries, closure["query_id"]),
+            document=_row_of(ids.documents, closure["doc_id"]),
+            reason=pl.col("reason").cast(pl.String),
+        ).sort("query", "document")
+        positive = table.filter(pl.col("reason") == "positive")
+        known = cls(_rows(positive), _rows(table), table["reason"])
+        if labels is None or not len(labels):
+            return known
+        rows = labels.select(
+            query=_row_of(ids.queries, labels["query_id"]),
+            document=_row_of(ids.documents, labels["doc_id"]),
+            label=(pl.col("relevance") > 0).cast(pl.Int8),
+        ).sort("query", "document")
+        return cls(*_parts(known), (*_rows(rows), rows["label"].to_numpy()))
+
+    def of(self, queries: Rows) -> "Known":
+        """Keep the pairs of some queries."""
+        closed = np.isin(self.closed[0], queries)
+        positive = np.isin(self.positives[0], queries)
+        labelled = np.isin(self.labels[0], queries)
+        return Known(
+            (self.positives[0][positive], self.positives[1][positive]),
+            (self.closed[0][closed], self.closed[1][closed]),
+            self.reasons.filter(pl.Series(closed)),
+            (self.labels[0][labelled], self.labels[1][labelled], self.labels[2][labelled]),
+        )
+
+
+def _parts(known: Known) -> tuple[tuple[Rows, Rows], tuple[Rows, Rows], pl.Series]:
+    return known.positives, known.closed, known.reasons
+
+
+def _row_of(ids: pl.Series, values: pl.Series) -> pl.Series:
+    return ids.search_sorted(values, side="left").cast(pl.Int64)
+
+
+def _rows(table: pl.DataFrame) -> tuple[Rows, Rows]:
+    return table["query"].to_numpy(), table["document"].to_numpy()

@@ -1,0 +1,266 @@
+"""Fits the risk to the data at hand, starting from shipped weights.
+
+How many relevant documents has nobody marked? A query's known positive is one of its relevant
+documents, so known positives lie where relevant documents lie: their density over the evidence is
+proportional to the risk (positive-unlabelled learning; Elkan and Noto 2008, case-control form).
+A logistic risk saturates at 1, and a proportional density shows where: that fixes its height, not
+only its slope. Only evidence that a query's single positive has, too, can be used for this; the
+full model is then moved until it expects as many relevant candidates.
+
+Weights of the full model learn from labels (judged not relevant, labelled files) and from queries
+with several positives, by hiding one and finding it. All sums are made without BLAS, in the order
+of the rows: the same rows give the same bits on any number of threads.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from data_contracts.risk import Linear, RiskModel, Source
+from polymine.mining.risk import Array, Teachers, design, features_of, log_odds, sigmoid
+
+FEWEST_KNOWN = 10  # known positives from which they say anything of a data set
+FEWEST_LANGUAGE = 100  # known positives from which a language gets an offset of its own
+FEWEST_LABELS = 100  # explicit labels from which they, and not the positives, set the height
+OFFSET_SPREAD = 0.5  # how far languages are expected to differ, in log-odds
+DECIMALS = 6  # of fitted numbers, so that the last bits of an optimiser do not show
+Mask = NDArray[np.bool_]
+Objective = Callable[[Array], tuple[float, Array]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Candidates to fit on: evidence without closed pairs, but with the known positives.
+
+    Attributes:
+        features: shape (n,) each.
+        known: which are known positives.
+        label: 0 or 1 where a label says so, else NaN; NaN for known positives.
+        same: whether the candidate is in the query's language.
+        language: of the query.
+        several: whether the query has more than one known positive.
+    """
+
+    features: dict[str, Array]
+    known: Mask
+    label: Array
+    same: Mask
+    language: NDArray[np.str_]
+    several: Mask
+
+    @classmethod
+    def read(cls, evidence: pl.DataFrame, teachers: Teachers, languages: pl.Series) -> "Rows":
+        """Take them from rows of the contract Evidence; `languages` is the query's, per row."""
+        kept = evidence.with_columns(language=languages).filter(
+            pl.col("closed").is_null() | (pl.col("closed") == "positive")
+        )
+        known = (kept["closed"] == "positive").fill_null(value=False).to_numpy()
+        label = kept["label"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        marked = pl.when(pl.col("closed") == "positive").then("positive_similarity")
+        several = kept.select(
+            marked.is_not_null().any().over("query_id") if "positive_similarity" in kept else False
+        )
+        return cls(
+            features_of(kept, teachers),
+            known,
+            np.where(known, np.nan, label),
+            kept["same_language"].to_numpy(),
+            kept["language"].to_numpy().astype(str),
+            several.to_series().to_numpy(),
+        )
+
+    def where(self, mask: Mask) -> dict[str, Array]:
+        """Features of some rows."""
+        return {name: values[mask] for name, values in self.features.items()}
+
+
+def fit(
+    evidence: pl.DataFrame, teachers: Teachers, languages: pl.Series, prior: RiskModel
+) -> RiskModel:
+    """Fit the risk to a data set.
+
+    Args:
+        evidence: rows of the contract Evidence of all or a sample of queries.
+        teachers: name and kind of each.
+        languages: the query's language, per row.
+        prior: where to start from, and what is kept of which the data say nothing.
+
+    Returns:
+        The model; its `sources` say on how many pairs of which kind it was fitted, its `notes`
+        what could not be.
+    """
+    rows = Rows.read(evidence, teachers, languages)
+    query_side, found = fit_query_side(rows, prior)
+    same, learned = _fit_full(rows, prior)
+    sources, notes = [*found, *learned], []
+    labelled = sum(source.pairs for source in learned if source.name == "labels")
+    offsets: dict[str, float] = {}
+    spread = prior.rate_spread
+    if found and labelled < FEWEST_LABELS:
+        offsets, notes = _fit_offsets(rows, query_side, same)
+        same = _level(rows, query_side, same)
+        spread = float(np.hypot(spread, query_side.intercept_spread))
+    elif not found:
+        spread = float(np.hypot(spread, prior.query_side.intercept_spread))
+        notes.append(
+            f"fewer than {FEWEST_KNOWN} known positives are among the candidates: how many "
+            "relevant ones nobody has marked is taken from the shipped weights"
+        )
+    return prior.model_copy(
+        update={
+            "full": {**prior.full, "same": same},
+            "query_side": query_side,
+            "offsets": offsets,
+            "sources": tuple(sources),
+            "notes": (*prior.notes, *notes),
+            "rate_spread": round(spread, DECIMALS),
+        }
+    )
+
+
+def fit_query_side(rows: Rows, prior: RiskModel) -> tuple[Linear, list[Source]]:
+    """Find what known positives say of the candidates that are like them."""
+    start = prior.query_side
+    pool = rows.same & np.isnan(rows.label)
+    known = rows.known[pool]
+    if known.sum() < FEWEST_KNOWN:
+        return start, []
+    matrix = design(rows.where(pool), start.features, start.centres)
+    fitted = solve(start, [positive_unlabelled(matrix, known)])
+    return fitted, [Source(name="known positives", pairs=int(known.sum()))]
+
+
+def _fit_full(rows: Rows, prior: RiskModel) -> tuple[Linear, list[Source]]:
+    """Learn the weights of all evidence from labels and hidden positives, where there are any."""
+    start = prior.full["same"]
+    terms, sources = [], []
+    hidden = rows.known & rows.several & rows.same
+    if hidden.sum() >= FEWEST_KNOWN:
+        pool = rows.same & rows.several & np.isnan(rows.label)
+        matrix = design(rows.where(pool), start.features, start.centres)
+        terms.append(positive_unlabelled(matrix, rows.known[pool]))
+        sources.append(Source(name="hidden positives", pairs=int(hidden.sum())))
+    labelled = rows.same & ~np.isnan(rows.label)
+    if labelled.any():
+        matrix = design(rows.where(labelled), start.features, start.centres)
+        terms.append(labelled_pairs(matrix, rows.label[labelled]))
+        sources.append(Source(name="labels", pairs=int(labelled.sum())))
+    return (solve(start, terms), sources) if terms else (start, [])
+
+
+def _level(rows: Rows, query_side: Linear, full: Linear) -> Linear:
+    """Move the full model's intercept until it expects what the query side expects."""
+    pool = rows.same & ~rows.known & np.isnan(rows.label)
+    features = rows.where(pool)
+    wanted = float(np.sum(sigmoid(log_odds(query_side, features))))
+    odds = log_odds(full, features)
+    return full.model_copy(update={"intercept": full.intercept + find_shift(odds, wanted)})
+
+
+def _fit_offsets(
+    rows: Rows, query_side: Linear, full: Linear
+) -> tuple[dict[str, float], list[str]]:
+    """Find how far each query language lies from all together, where it has enough positives."""
+    pool = rows.same & np.isnan(rows.label)
+    names = sorted(set(rows.language[pool]))
+    offsets, few = {}, []
+    for name in names if len(names) > 1 else []:
+        part = pool & (rows.language == name)
+        if rows.known[part].sum() < FEWEST_LANGUAGE:
+            few.append(name)
+            continue
+        matrix = log_odds(query_side, rows.where(part))[:, None]
+        term = positive_unlabelled(matrix, rows.known[part])
+        start = Linear(
+            features=("all",), centres=(0.0,), weights=(1.0,), spreads=(1e-3,),
+            intercept=0.0, intercept_spread=OFFSET_SPREAD,
+        )  # fmt: skip
+        offsets[name] = solve(start, [term]).intercept
+    notes = [f"too few known positives for an offset of their own: {', '.join(few)}"] if few else []
+    return offsets, notes
+
+
+def find_shift(odds: Array, wanted: float) -> float:
+    """Find what to add to log-odds so that the probabilities sum up to `wanted`."""
+    wanted = min(max(wanted, 1e-6 * len(odds)), (1 - 1e-6) * len(odds))
+    low, high = -60.0, 60.0
+    for _ in range(80):
+        middle = (low + high) / 2
+        if float(np.sum(sigmoid(odds + middle))) < wanted:
+            low = middle
+        else:
+            high = middle
+    return round(low, DECIMALS)
+
+
+def solve(start: Linear, terms: Sequence[Objective]) -> Linear:
+    """Minimise the terms plus the distance from `start` in units of its spreads (MAP)."""
+    from scipy.optimize import minimize
+
+    mean = np.array([start.intercept, *start.weights])
+    spread = np.array([start.intercept_spread, *start.spreads])
+
+    def objective(theta: Array) -> tuple[float, Array]:
+        away = (theta - mean) / spread
+        value, gradient = 0.5 * float(np.sum(away * away)), away / spread
+        for term in terms:
+            more, slope = term(theta)
+            value, gradient = value + more, gradient + slope
+        return value, gradient
+
+    theta = minimize(objective, mean, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
+    sure = _spreads(objective, theta)
+    return start.model_copy(
+        update={
+            "intercept": round(float(theta[0]), DECIMALS),
+            "weights": tuple(round(float(value), DECIMALS) for value in theta[1:]),
+            "intercept_spread": round(float(sure[0]), DECIMALS),
+            "spreads": tuple(round(float(value), DECIMALS) for value in sure[1:]),
+        }
+    )
+
+
+def _spreads(objective: Objective, theta: Array) -> Array:
+    """Posterior deviations (Laplace), from differences of the gradient."""
+    step = 1e-4
+    rows = [
+        (objective(theta + step * unit)[1] - objective(theta - step * unit)[1]) / (2 * step)
+        for unit in np.eye(len(theta))
+    ]
+    hessian = np.array(rows)
+    hessian = (hessian + hessian.T) / 2
+    values, vectors = np.linalg.eigh(hessian)
+    inverse = np.sum(vectors**2 / np.maximum(values, 1e-9), axis=1)
+    return np.asarray(np.sqrt(inverse))
+
+
+def positive_unlabelled(matrix: Array, known: Mask) -> Objective:
+    """Likelihood of where the known positives lie among all candidates, by their risk."""
+    count = float(known.sum())
+
+    def objective(theta: Array) -> tuple[float, Array]:
+        odds = theta[0] + np.einsum("ij,j->i", matrix, theta[1:])
+        logs = -np.logaddexp(0.0, -odds)
+        top = float(logs.max())
+        shares = np.exp(logs - top)
+        total = float(np.sum(shares))
+        value = count * (np.log(total) + top) - float(np.sum(logs[known]))
+        slope = (count * shares / total - known) * sigmoid(-odds)
+        return value, np.array([np.sum(slope), *np.einsum("ij,i->j", matrix, slope)])
+
+    return objective
+
+
+def labelled_pairs(matrix: Array, labels: Array) -> Objective:
+    """Likelihood of labels 0 and 1."""
+
+    def objective(theta: Array) -> tuple[float, Array]:
+        odds = theta[0] + np.einsum("ij,j->i", matrix, theta[1:])
+        value = float(np.sum(np.logaddexp(0.0, odds) - labels * odds))
+        slope = sigmoid(odds) - labels
+        return value, np.array([np.sum(slope), *np.einsum("ij,i->j", matrix, slope)])
+
+    return objective

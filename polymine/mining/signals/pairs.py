@@ -1,0 +1,68 @@
+"""What a signal is given: the pairs of a block of queries, and who can say something of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from polymine.mining.known import Ids, Known
+from polymine.mining.ranking import Ranked
+from polymine.mining.teachers import Rows, Teacher
+
+Column = NDArray[np.generic] | pl.Series
+
+DECIMALS = 4  # of stored z-scores: fine enough, and arithmetic that differs in a last bit is hidden
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """(query, candidate) pairs by row number, ordered by query, then candidate.
+
+    Attributes:
+        queries, documents: row numbers, shape (n,).
+        teachers: the first is the one whose scores set `positive_score`.
+        rankings: one per teacher.
+        known: positives, closed and labelled pairs of these queries.
+        columns: what earlier signals found.
+    """
+
+    queries: Rows
+    documents: Rows
+    teachers: Sequence[Teacher]
+    rankings: Sequence[Ranked]
+    known: Known
+    ids: Ids
+    columns: dict[str, Column] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """One number per pair, ascending."""
+        return self.key(self.queries, self.documents)
+
+    def key(self, queries: Rows, documents: Rows) -> NDArray[np.int64]:
+        """Number pairs as `keys` does."""
+        return queries * len(self.ids.documents) + documents
+
+    def find(self, queries: Rows, documents: Rows) -> NDArray[np.int64]:
+        """Place of each pair among `keys`, -1 where it is not there."""
+        if not len(self.queries):
+            return np.full(len(queries), -1)
+        wanted = self.key(queries, documents)
+        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.queries) - 1)
+        return np.where(self.keys[place] == wanted, place, -1)
+
+    def array(self, name: str) -> NDArray[np.float64]:
+        """A column that an earlier signal found, null as NaN."""
+        column = self.columns[name]
+        return (
+            column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+            if isinstance(column, pl.Series)
+            else column.astype(np.float64)
+        )
+
+
+def rounded(values: NDArray[np.float64]) -> pl.Series:
+    """Store z-scores: float32, four decimals, NaN as null."""
+    return pl.Series(np.round(values, DECIMALS).astype(np.float32)).fill_nan(None)

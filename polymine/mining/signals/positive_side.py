@@ -1,0 +1,83 @@
+"""From the known positives to the candidate: each positive takes the query's place.
+
+A candidate that is itself a known positive is compared with the query's other positives only, so
+that known pairs show what relevant documents look like that nobody has marked: hide one, find it.
+"""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from polymine.mining.signals.pairs import Column, Pairs, rounded
+from polymine.mining.teachers import Rows, Teacher
+
+COMPARED = 1 << 20  # candidates times positives compared at a time: 60 MB of work space
+
+
+def find(pairs: Pairs) -> dict[str, Column]:
+    """Find `positive_similarity`, `positive_z_*` and `positive_score`.
+
+    The highest over the known positives (similarity: of the first dense teacher), and the lowest
+    of the first teacher's scores of them. Null for a query without a positive, and similarity and
+    z-score also for the only positive of a query.
+    """
+    compared = {teacher.name: _compare(teacher, pairs) for teacher in pairs.teachers}
+    similarity = next(
+        (raw for raw, _ in compared.values() if raw is not None),
+        np.full(len(pairs.queries), np.nan, dtype=np.float32),
+    )
+    return {
+        "positive_similarity": pl.Series(similarity).fill_nan(None),
+        "positive_score": pl.Series(_lowest(pairs)).fill_nan(None),
+        **{f"positive_z_{name}": rounded(z) for name, (_, z) in compared.items()},
+    }
+
+
+def _lowest(pairs: Pairs) -> NDArray[np.float32]:
+    """Lowest score of the query's known positives, per candidate."""
+    queries, documents = pairs.known.positives
+    lowest = np.full(len(pairs.queries), np.nan, dtype=np.float32)
+    edges = np.flatnonzero(np.diff(queries, prepend=-1))
+    if len(edges):
+        minima = np.minimum.reduceat(pairs.teachers[0].score(queries, documents), edges)
+        has = np.isin(pairs.queries, queries)
+        lowest[has] = minima[np.searchsorted(queries[edges], pairs.queries[has])]
+    return lowest
+
+
+def _compare(
+    teacher: Teacher, pairs: Pairs
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float64]]:
+    """Highest similarity and z-score of each candidate to one of its query's positives.
+
+    In blocks, because every candidate of a query meets every positive of it: what has forty
+    positives per query would need forty times the memory.
+    """
+    known, positives = pairs.known.positives
+    starts = np.searchsorted(known, pairs.queries, side="left")
+    counts = np.searchsorted(known, pairs.queries, side="right") - starts
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    cuts = np.searchsorted(ends, np.arange(COMPARED, total, COMPARED), side="left") + 1
+    nearest = np.full(len(counts), np.nan, dtype=np.float32)
+    highest = np.full(len(counts), np.nan)
+    for block in np.split(np.arange(len(counts)), np.unique(cuts)):
+        place, positive = _spread(block, starts, counts, positives)
+        candidates = pairs.documents[place]
+        other = candidates != positive  # a positive is not compared with itself
+        place, positive, candidates = place[other], positive[other], candidates[other]
+        similar, z = teacher.compare(positive, candidates)
+        np.fmax.at(highest, place, z)
+        if similar is not None:
+            np.fmax.at(nearest, place, similar)
+    return (nearest if teacher.symmetric else None), highest
+
+
+def _spread(block: Rows, starts: Rows, counts: Rows, positives: Rows) -> tuple[Rows, Rows]:
+    """Write out the candidates of a block with each positive of their query, by positive."""
+    sizes = counts[block]
+    place = np.repeat(block, sizes)
+    offset = np.arange(len(place)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    positive = positives[np.repeat(starts[block], sizes) + offset]
+    order = np.argsort(positive, kind="stable")  # BM25 scores the corpus once per positive
+    return place[order], positive[order]
