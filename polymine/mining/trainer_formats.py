@@ -91,11 +91,11 @@ def _nemo(queries: pl.DataFrame) -> pl.DataFrame:
 def _ms_swift(queries: pl.DataFrame) -> pl.DataFrame:
     """ms-swift: messages, positive_messages, negative_messages; one record per (query, positive).
 
-    Its reader takes one positive per record and refuses or ignores more, so a query with several
-    makes several records; `INFONCE_MASK_FAKE_NEGATIVE=true` helps where a batch holds two of them.
+    Its reader trains on the first positive of a record alone and its documentation wants one, so a
+    query with several makes several records. With `INFONCE_USE_BATCH`, its default, a batch that
+    holds two of them sets the positive of one against the other; without it none does.
     There is no place for ids or scores.
     """
-
     messages = _said(_field(_TEXT))
     return queries.explode("positives").select(
         messages=_said(pl.col("query")),
