@@ -60,6 +60,21 @@ def demo(overrides: Overrides = None) -> None:
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    form: Annotated[
+        str,
+        typer.Argument(metavar="FORMAT", help="flagembedding, tevatron, nemo, ms-swift or a view."),
+    ],
+    to: Annotated[Path | None, typer.Option(help="Where to; RUN-FORMAT if not set.")] = None,
+) -> None:
+    """Write a finished run's triplets for another trainer, without mining again."""
+    from commands.export import export as write
+
+    typer.echo(write(run, form, to))
+
+
+@app.command()
 def serve(overrides: Overrides = None) -> None:
     """Offer the flow in the Prefect UI, with a form for its settings, until Ctrl-C."""
     from data_contracts.settings import load_settings

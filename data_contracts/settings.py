@@ -254,6 +254,7 @@ class MiningSettings(_Settings):
 
 
 View = Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"]
+Format = Literal["flagembedding", "tevatron", "nemo", "ms-swift"]
 
 
 class OutputSettings(_Settings):
@@ -264,10 +265,15 @@ class OutputSettings(_Settings):
         ("triplet",), min_length=1, description="Training views to write.",
         json_schema_extra=_at(1),
     )  # fmt: skip
+    formats: tuple[Format, ...] = Field(
+        (),
+        description="Files to write for other trainers than sentence-transformers.",
+        json_schema_extra=_at(2),
+    )
     overwrite: bool = Field(
         False,
         description="Replace another run's output at `path`.",
-        json_schema_extra=_at(2),
+        json_schema_extra=_at(3),
     )
 
 

@@ -1,12 +1,9 @@
 """Writes a run's output folder: beside its place, whole, and then moved there in one step."""
 
 import json
-import os
 import re
 import shutil
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,21 +25,22 @@ from polymine.mining.export import (
 from tasks.stages import stage
 from tasks.store import (
     MANIFEST,
+    RUN,
     Dataset,
     Store,
     describe_shard,
-    explained,
     info_of,
     load,
     read_manifest,
     scan,
     shard_name,
     shard_paths,
+    staged,
     write_frame,
 )
+from tasks.trainer_formats import TrainerFiles
 
-VERSION = 1
-RUN = "run"  # what the manifest of an output folder says it is
+VERSION = 2
 QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a run was cut into
 
 
@@ -62,7 +60,7 @@ class Sources:
 def export(
     sources: Sources, mining: MiningSettings, output: OutputSettings, root: str
 ) -> DatasetRef:
-    """Build triplets, the master of negatives, shortfalls and the training views."""
+    """Build triplets, the master of negatives, shortfalls, training views and trainers' files."""
     version = fingerprint(
         version=VERSION,
         decisions=sources.decisions.fingerprint,
@@ -70,6 +68,7 @@ def export(
         collection=sources.collection.fingerprint,
         negatives=mining.negatives,
         views=output.views,
+        formats=output.formats,
     )
     dataset = Store(root).dataset("exports", version)
     if found := dataset.find():
@@ -88,6 +87,10 @@ class _Writer:
     ) -> None:
         self._dataset, self._sources, self._mining = dataset, sources, mining
         self._views = [view for view in output.views if view != "triplet"]
+        self._formats = [
+            TrainerFiles(dataset.folder / form, form, dataset.fingerprint)
+            for form in output.formats
+        ]
         self._queries = load(sources.collection.queries)
         self._documents = load(sources.collection.documents)
         self._positives = load(sources.positives).select(
@@ -121,6 +124,8 @@ class _Writer:
         for view in self._views:
             shaped = build_view(triplets, view, wanted)
             write_frame(shaped, self._dataset.folder / view / name)
+        for files in self._formats:
+            files.write_block(number, triplets)
         self._reasons.append(negatives.group_by("verdict", "reason").len())
         self._counts["triplets"] += len(triplets)
         self._counts["shortfalls"] += len(shortfalls)
@@ -160,7 +165,8 @@ def publish(
     place = Path(output.path).expanduser().absolute()
     check_place(output, exported.fingerprint)
     with staged(place) as beside:
-        _copy(Path(exported.path), beside)
+        for path in shard_paths(exported):
+            _copy_file(path, beside / path.relative_to(exported.path))
         for name, reference in (("evidence", sources.evidence), ("evidence", sources.deep)):
             for path in shard_paths(reference):
                 part = f"part-{len(list((beside / name).glob('*'))):05d}{path.suffix}"
@@ -242,31 +248,6 @@ def _foreign_files(place: Path, held: Manifest) -> list[str]:
     files = (path for path in sorted(place.rglob("*")) if path.is_symlink() or not path.is_dir())
     files = (path for path in files if path.name != ".DS_Store")  # Finder's, made by looking
     return [name for path in files if (name := path.relative_to(place).as_posix()) not in written]
-
-
-@contextmanager
-def staged(place: Path) -> Iterator[Path]:
-    """Give a folder beside `place` that becomes `place` if all goes well, and vanishes if not."""
-    token = uuid.uuid4().hex[:8]
-    beside = place.with_name(f".{place.name}.{token}")
-    with explained(place):
-        try:
-            beside.mkdir(parents=True)
-            yield beside
-            if place.exists():
-                old = place.with_name(f".{place.name}.old-{token}")
-                os.replace(place, old)
-                os.replace(beside, place)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                os.replace(beside, place)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-
-
-def _copy(source: Path, target: Path) -> None:
-    for path in sorted(source.rglob("*.parquet")):
-        _copy_file(path, target / path.relative_to(source))
 
 
 def _copy_file(source: Path, target: Path) -> None:

@@ -5,7 +5,7 @@ import platform
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 from prefect import task
@@ -15,6 +15,7 @@ from data_contracts.references import CollectionRef, DatasetRef
 from data_contracts.settings import (
     DatasetSettings,
     EngineSettings,
+    Format,
     MiningSettings,
     OutputSettings,
 )
@@ -60,7 +61,8 @@ def report(
     name = Path(output.path).name
     made = compose(sources, exported, stages, mining, settings, name)
     rows = rows_of(sources, exported)
-    pages = {"report.html": render_page(made), "README.md": render_card(made, rows)}
+    card = render_card(made, rows, output.formats if made.example else ())
+    pages = {"report.html": render_page(made), "README.md": card}
     manifest = describe(made)
     place = publish(exported, sources, output, manifest, pages)
     publish_artifacts(made, draw_figures(made.summary, mining), str(place))
@@ -226,12 +228,16 @@ def with_details(triplet: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows_of(sources: Sources, exported: DatasetRef) -> dict[str, int]:
-    """Count the rows of every folder of tables that `publish` writes, triplets first."""
+    """Count the rows of every folder of tables that `publish` writes, triplets first.
+
+    Files for other trainers are no tables, though NeMo's corpus lies there as one.
+    """
     counts: dict[str, int] = {"triplets": 0, "negatives": 0}
     manifest = read_manifest(Path(exported.path))
     for shard in manifest.shards if manifest else ():
-        folder = shard.name.partition("/")[0]
-        counts[folder] = counts.get(folder, 0) + shard.rows
+        folder, _, _ = shard.name.partition("/")
+        if folder not in get_args(Format):
+            counts[folder] = counts.get(folder, 0) + shard.rows
     counts["evidence"] = sources.evidence.rows + sources.deep.rows
     counts["positives"] = sources.positives.rows
     if sources.collection.rejected.rows:

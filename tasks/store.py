@@ -28,6 +28,7 @@ from tasks.home import home
 
 logger = logging.getLogger("polymine.store")
 MANIFEST = "manifest.json"
+RUN = "run"  # what the manifest of an output folder says it is
 Format = Literal["parquet", "arrow"]
 
 
@@ -218,6 +219,26 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged(place: Path) -> Iterator[Path]:
+    """Give a folder beside `place` that becomes `place` if all goes well, and vanishes if not."""
+    token = uuid.uuid4().hex[:8]
+    beside = place.with_name(f".{place.name}.{token}")
+    with explained(place):
+        try:
+            beside.mkdir(parents=True)
+            yield beside
+            if place.exists():
+                old = place.with_name(f".{place.name}.old-{token}")
+                os.replace(place, old)
+                os.replace(beside, place)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.replace(beside, place)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextmanager

@@ -22,7 +22,9 @@ from tasks.export import Sources, export
 from tasks.ingestion import ingest
 from tasks.ranking import rank
 from tasks.report import compose, report, versions
+from tasks.run_folder import FORMATS, export_run
 from tasks.selection import select
+from tasks.store import checksum
 from tasks.teachers import index
 
 THINGS = ["river", "bridge", "castle", "forest", "market", "harbour", "tower", "garden"]
@@ -65,7 +67,9 @@ def mine(folder: Path, selection: SelectionSettings) -> dict[str, Any]:
         selection=selection,
     )
     root, engine = str(folder / "store"), EngineSettings(store=str(folder / "store"))
-    output = OutputSettings(path=str(folder / "out"), views=("triplet", "n-tuple"))
+    output = OutputSettings(
+        path=str(folder / "out"), views=("triplet", "n-tuple"), formats=("tevatron", "nemo")
+    )
     collection = ingest.fn(dataset, root)
     inputs = {
         f"{teacher.name}/index": index.fn(teacher, collection.documents, root)
@@ -154,6 +158,25 @@ def test_datasets_opens_the_output_folder(
         assert opened.column_names == pl.read_parquet(folder / name).columns
     first = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path))
     assert first.column_names == pl.read_parquet(folder / FIRST[run]).columns
+
+
+def test_files_for_other_trainers_are_part_of_the_run(
+    mined: dict[str, Any], empty: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = mined["folder"]
+    shards = json.loads((folder / "manifest.json").read_text())["shards"]
+    held = {shard["name"]: shard["checksum"] for shard in shards}
+    for form in FORMATS:
+        export_run(folder, form, tmp_path / form)
+        for path in (path for path in (tmp_path / form).rglob("*") if path.is_file()):
+            name = path.relative_to(tmp_path).as_posix()
+            assert held.get(name) == (checksum(path) if form in ("tevatron", "nemo") else None)
+    queries = pl.read_parquet(folder / "triplets")["query_id"].unique()
+    found = (folder / "tevatron" / "part-00000.jsonl").read_text().splitlines()
+    assert {json.loads(line)["query_id"] for line in found} == set(queries)
+    card = (folder / "README.md").read_text()
+    assert "This folder already holds `tevatron/` and `nemo/`" in card
+    assert not (empty["folder"] / "nemo").exists()
 
 
 def test_a_run_without_any_triplet_still_has_its_report(empty: dict[str, Any]) -> None:

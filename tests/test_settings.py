@@ -118,7 +118,10 @@ def test_shipped_files_can_be_read(path):
         ({"mining": {"selection": {"precent": 1}}}, "did you mean `percent`?"),
         ({"dataset": {"corpas": "x"}}, "dataset.corpas: unknown key; did you mean `corpus`?"),
         ({"minning": {}}, "minning: unknown key; did you mean `mining`?"),
-        ({"output": {"zzz": 1}}, "output.zzz: unknown key; known keys: path, views, overwrite"),
+        (
+            {"output": {"zzz": 1}},
+            "output.zzz: unknown key; known keys: path, views, formats, overwrite",
+        ),
         (
             {"mining": {"teachers": [{"name": "a", "model": "m", "promt": ""}]}},
             "mining.teachers.0.promt: unknown key; did you mean",
@@ -144,6 +147,7 @@ def test_shipped_files_can_be_read(path):
         ),
         ({"output": {"path": ""}}, "output.path: String should have at least 1 character"),
         ({"output": {"views": "triplet"}}, "output.views"),
+        ({"output": {"formats": ["nemmo"]}}, "output.formats.0: Input should be 'flagembedding', "),
         ({"dataset": {"corpus": 3}}, "dataset.corpus"),
         ({"dataset": {"queries": "q"}}, "`pairs` already holds queries and judgments"),
     ],

@@ -18,7 +18,7 @@ from data_contracts.errors import InputError, StoreError
 from data_contracts.references import Manifest, Shard, fingerprint
 from data_contracts.settings import DatasetSettings, OutputSettings
 from data_contracts.tables import Documents, PairScores
-from tasks.export import check_place, staged, without_passwords
+from tasks.export import check_place, without_passwords
 from tasks.store import (
     MANIFEST,
     Store,
@@ -27,6 +27,7 @@ from tasks.store import (
     scan,
     shard_name,
     shard_paths,
+    staged,
     write_bytes,
     write_frame,
 )

@@ -1,9 +1,10 @@
 """Renders the README.md of an output folder: a dataset card that `datasets` reads its tables by."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment, FileSystemLoader
 
+from data_contracts.settings import Format
 from polymine.reporting.charts import templates
 from polymine.reporting.page import ReportData, flatten
 from polymine.reporting.words import describe_rule
@@ -21,12 +22,13 @@ ABOUT = {
 }
 
 
-def render_card(report: ReportData, rows: Mapping[str, int]) -> str:
+def render_card(report: ReportData, rows: Mapping[str, int], formats: Sequence[Format] = ()) -> str:
     """Write the card.
 
     Args:
         rows: rows per folder of tables in the output, in the order in which they are listed. The
             first is what `load_dataset` opens without a name; empty tables it cannot open at all.
+        formats: what the output holds for other trainers.
     """
     validation = report.mining.validation
     validator = (
@@ -47,6 +49,7 @@ def render_card(report: ReportData, rows: Mapping[str, int]) -> str:
         languages=_languages(report),
         rule=describe_rule(report.mining),
         validator=validator,
+        formats=[f"`{form}/`" for form in formats],
         teacher=report.mining.deciding_teacher,
         funnel=report.funnel,
         settings=settings,

@@ -81,6 +81,22 @@ def test_wrong_settings_are_refused_before_a_server_starts(
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["nowhere", "nemo"], "nowhere: there is no such folder"),
+        ([".", "tevatorn"], "did you mean `tevatron`?"),
+    ],
+)
+def test_export_without_a_run_or_a_format_is_refused(
+    tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    finished = polymine(tmp_path, "export", *arguments)
+    assert finished.returncode == 2
+    assert expected in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     finished = polymine(tmp_path, "run", "nowhere.toml")
     assert (finished.returncode, finished.stderr.strip()) == (
