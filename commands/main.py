@@ -116,6 +116,18 @@ def ui(
     raise PolymineError("the Prefect server ended; see server/server.log in Polymine's home")
 
 
+@app.command("fit-risk")
+def fit_risk(
+    config: Annotated[Path, typer.Argument(help="The recipe, such as configs/risk.toml.")],
+    data: Annotated[Path, typer.Option(help="Folder with one folder per judged collection.")],
+    out: Annotated[Path, typer.Option(help="Where the weights go.")],
+) -> None:
+    """Fit the weights that estimate risk, and prove them on collections left out."""
+    from commands.fit_risk import fit_risk as fit
+
+    fit(config, data, out)
+
+
 @app.command("train-validator")
 def train_validator(
     config: Annotated[Path, typer.Argument(help="The recipe, such as configs/validator.toml.")],

@@ -40,6 +40,12 @@ class DatasetSettings(_Settings):
     judgments: Source | None = Field(
         None, description="As `corpus`: query_id, doc_id, relevance?", json_schema_extra=_at(2)
     )
+    labels: Source | None = Field(
+        None,
+        description="Further labels, as `judgments`: the risk is fitted on them, relevance 0 makes "
+        "a safe negative, above 0 a promoted positive.",
+        json_schema_extra=_at(8),
+    )
     pairs: Source | None = Field(
         None,
         description="Instead of queries and judgments: a file whose first two text columns are "
@@ -119,67 +125,111 @@ class TeacherSettings(_Settings):
 
 
 class SelectionSettings(_Settings):
-    """Which candidates become negatives: NV-Retriever's five rules (arXiv 2407.15831).
+    """Which candidates become negatives: by risk, or by one of NV-Retriever's five rules.
 
-    A candidate passes when its score is strictly below the query's ceiling, computed from the
+    `risk` takes the hardest candidates whose expected share of false negatives stays within
+    `max_false_negative_rate`, a budget over the whole set. Under the others (arXiv 2407.15831) a
+    candidate passes when its score is strictly below the query's ceiling, computed from the
     positive's score `pos`: absolute: `absolute`; margin: `pos - margin`; percent:
     `pos - |pos| (1 - percent)`; naive and shifted have none.
     """
 
-    rule: Literal["naive", "shifted", "absolute", "margin", "percent"] = Field(
-        "percent",
-        description="How far below the known positive a negative must score.",
+    rule: Literal["risk", "naive", "shifted", "absolute", "margin", "percent"] = Field(
+        "risk",
+        description="By the probability of being relevant, or by a ceiling on the score.",
         json_schema_extra=_at(0),
     )
-    percent: float = Field(
-        0.95, gt=0, le=2, description="Ceiling as a share of the positive's score.",
+    max_false_negative_rate: float = Field(
+        0.02, gt=0, lt=1,
+        description="Expected share of false negatives in the set (rule `risk`).",
         json_schema_extra=_at(1),
     )  # fmt: skip
+    max_risk: float = Field(
+        0.25, gt=0, le=1,
+        description="No negative may be likelier to be relevant than this, so no query pays for "
+        "the others (rule `risk`).",
+        json_schema_extra=_at(2),
+    )  # fmt: skip
+    percent: float = Field(
+        0.95, gt=0, le=2, description="Ceiling as a share of the positive's score.",
+        json_schema_extra=_at(3),
+    )  # fmt: skip
     margin: float = Field(
-        0.05, ge=0, description="Distance below the positive's score.", json_schema_extra=_at(2)
+        0.05, ge=0, description="Distance below the positive's score.", json_schema_extra=_at(4)
     )
-    absolute: float = Field(0.7, description="Ceiling for every query.", json_schema_extra=_at(3))
+    absolute: float = Field(0.7, description="Ceiling for every query.", json_schema_extra=_at(5))
     shift: int = Field(
-        10, ge=0, description="Best candidates passed over by `shifted`.", json_schema_extra=_at(4)
+        10, ge=0, description="Best candidates passed over by `shifted`.", json_schema_extra=_at(6)
     )
     sampling: Literal["top", "random", "top1_sampled", "softmax"] = Field(
         "top", description="How negatives are drawn from those that pass.",
-        json_schema_extra=_at(5),
+        json_schema_extra=_at(7),
     )  # fmt: skip
     pool: int = Field(
         50, ge=1, description="Hardest passing candidates that sampling draws from.",
-        json_schema_extra=_at(6),
+        json_schema_extra=_at(8),
     )  # fmt: skip
     temperature: float = Field(
-        0.05, gt=0, description="Of the softmax over scores.", json_schema_extra=_at(7)
+        0.05, gt=0, description="Of the softmax over scores.", json_schema_extra=_at(9)
     )
     teacher: str | None = Field(
         None,
         description="Teacher whose score the rule reads and orders by; the first one if not set.",
-        json_schema_extra=_at(8),
+        json_schema_extra=_at(10),
     )
     ceiling: Literal["lowest", "mean", "highest"] = Field(
         "lowest",
         description="Which of several positives' scores sets the ceiling.",
-        json_schema_extra=_at(9),
+        json_schema_extra=_at(11),
     )
 
 
 class ValidationSettings(_Settings):
     """The cross-encoder's second opinion, in logits relative to the known positive.
 
-    Below `positive - margin - grey_zone` a candidate is a negative, up to `positive - margin` it
-    is excluded, above it is promoted to positive.
+    Under the rule `risk` its logit is further evidence, and only promotion needs its agreement: a
+    logit of at least `positive - margin`. Under the others, below `positive - margin - grey_zone`
+    a candidate is a negative, up to `positive - margin` it is excluded, above it is promoted.
     """
 
     model: str = Field(description="Hub id, local folder, or `embedded:validator`.")
     margin: float = Field(0.0, description="Logits below the known positive's logit.")
     grey_zone: float = Field(1.0, ge=0, description="Width of the excluded band, in logits.")
+    pairs_per_query: int = Field(
+        4, ge=1,
+        description="Candidates looked at per query under the rule `risk`, nearest the decision "
+        "first; the other rules ask until a query has its negatives.",
+    )  # fmt: skip
     max_length: int | None = Field(None, ge=16, le=131072, description="Tokens; longer is cut.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="`auto`: bfloat16 where the hardware has it, else float32."
     )
     trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
+
+
+class RiskSettings(_Settings):
+    """How the probability that a candidate is relevant is estimated."""
+
+    fit: bool = Field(
+        True,
+        description="Start from the shipped weights and fit to known positives, judgments and "
+        "labels; or use the shipped weights as they are.",
+    )
+    fit_queries: int = Field(
+        1000, ge=1, description="Queries drawn to fit on; more hardly change the fit."
+    )
+    validator_labels: bool = Field(
+        False, description="Let the validator label a sample of candidates to fit on."
+    )
+    validator_trust: float | None = Field(
+        None, ge=0, le=2,
+        description="How much of the validator's evidence counts beside the rest; if not set, what "
+        "was measured for the embedded one, and half for any other.",
+    )  # fmt: skip
+    promote: float = Field(
+        0.9, gt=0.5, le=1,
+        description="Risk from which a candidate becomes a positive if the validator agrees.",
+    )  # fmt: skip
 
 
 def _demo_teachers() -> tuple[TeacherSettings, ...]:
@@ -220,8 +270,13 @@ class MiningSettings(_Settings):
         description="Which candidates become negatives.",
         json_schema_extra=_at(5),
     )
+    risk: RiskSettings = Field(
+        RiskSettings(),
+        description="How the risk of a false negative is estimated.",
+        json_schema_extra=_at(6),
+    )
     validation: ValidationSettings | None = Field(
-        None, description="Leave out to skip the cross-encoder.", json_schema_extra=_at(6)
+        None, description="Leave out to skip the cross-encoder.", json_schema_extra=_at(7)
     )
 
     @field_validator("teachers")
@@ -246,6 +301,11 @@ class MiningSettings(_Settings):
                 f"selection.teacher `{self.selection.teacher}` is none of {', '.join(names)}"
             )
         return self
+
+    @property
+    def teacher_kinds(self) -> tuple[tuple[str, str], ...]:
+        """Name and kind of each teacher."""
+        return tuple((teacher.name, teacher.kind) for teacher in self.teachers)
 
     @property
     def deciding_teacher(self) -> str:

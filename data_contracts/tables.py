@@ -160,6 +160,8 @@ class Decisions(dy.Schema):
     doc_id = dy.String(primary_key=True)
     score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
     positive_score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
+    risk = dy.Float32(nullable=False, min=0.0, max=1.0)
+    validator_score = dy.Float32(nullable=True, allow_inf=False, allow_nan=False)
     order = dy.UInt32(nullable=True, min=1)
     reason = dy.String(nullable=True, min_length=1)
 
@@ -183,6 +185,35 @@ class Verdicts(dy.Schema):
     doc_id = dy.String(primary_key=True)
     validator_score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
     verdict = dy.Enum(list(VERDICTS), nullable=False)
+    reason = dy.String(nullable=False, min_length=1)
+
+
+class SecondLooks(dy.Schema):
+    """What the validator's logit makes of a candidate's risk (rule `risk`).
+
+    `agrees` says that the logit reaches the known positives'.
+    """
+
+    query_id = dy.String(primary_key=True)
+    doc_id = dy.String(primary_key=True)
+    validator_score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
+    risk = dy.Float32(nullable=False, min=0.0, max=1.0)
+    agrees = dy.Bool(nullable=False)
+
+
+class Promoted(dy.Schema):
+    """Candidates that became positives: risk and a validator or a label agree.
+
+    They stand in further triplets of their query, with `weight`, the probability that they are
+    right.
+    """
+
+    query_id = dy.String(primary_key=True)
+    doc_id = dy.String(primary_key=True)
+    score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
+    risk = dy.Float32(nullable=False, min=0.0, max=1.0)
+    validator_score = dy.Float32(nullable=True, allow_inf=False, allow_nan=False)
+    weight = dy.Float32(nullable=False, min_exclusive=0.0, max=1.0)
     reason = dy.String(nullable=False, min_length=1)
 
 

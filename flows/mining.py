@@ -17,11 +17,12 @@ from tasks.export import Sources, check_place, export
 from tasks.ingestion import ingest
 from tasks.ranking import rank
 from tasks.report import report
+from tasks.risk import assess, fit_risk
 from tasks.selection import select
 from tasks.store import Store
 from tasks.teachers import check_languages, check_models, index
 from tasks.threads import limited_threads
-from tasks.validation import validate
+from tasks.validation import look, validate
 
 
 @flow(name="mine", persist_result=False, validate_parameters=True)
@@ -55,12 +56,18 @@ def run_stages(
     ]
     positives = score_positives(collection, mining, inputs, engine, root)
     base = evidence(collection, rankings, mining, inputs, engine, root)
-    deep = deepen(collection, base, positives, mining, inputs, engine, root)
-    decisions = select(base, deep, positives, mining, root)
-    verdicts = None
-    if mining.validation is not None:
+    model = fit_risk(collection, base, mining, root)
+    deep = deepen(collection, base, positives, model, mining, inputs, engine, root)
+    risks = assess(collection, base, deep, model, mining, root)
+    known = (collection, base, deep, positives, risks)
+    decisions = select(*known, mining, root)
+    verdicts = looks = None
+    if mining.validation is not None and mining.selection.rule == "risk":
+        looks = look(*known, decisions, mining, engine, root)
+        decisions = select(*known, mining, root, looks)
+    elif mining.validation is not None:
         verdicts = validate(collection, decisions, positives, mining, engine, root)
-    sources = Sources(collection, base, deep, positives, decisions, verdicts)
+    sources = Sources(*known, model, decisions, verdicts, looks)
     exported = export(sources, mining, output, root)
     stages = {**inputs, **_named(rankings, mining)}
     return report(sources, exported, stages, dataset, mining, output, engine)

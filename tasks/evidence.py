@@ -5,19 +5,23 @@ import numpy as np
 import polars as pl
 
 from data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from data_contracts.risk import RiskModel
 from data_contracts.settings import EngineSettings, MiningSettings, SelectionSettings
 from data_contracts.tables import evidence_schema, positives_schema
 from polymine.mining.evidence import gather_evidence
 from polymine.mining.evidence import score_positives as score_known
+from polymine.mining.pipeline import add_risk
 from polymine.mining.ranking import BLOCK_QUERIES, NOTHING, Ranked, rank_below
 from polymine.mining.selection import (
     compare_with_ceilings,
     compute_ceilings,
     count_searched,
     find_short,
+    limit_depth,
 )
 from tasks.progress import TaskProgress
 from tasks.ranking import from_frame
+from tasks.risk import load_model
 from tasks.stages import stage
 from tasks.store import Store, load, shard_name, shard_paths
 from tasks.teachers import Inputs, Opened
@@ -82,12 +86,17 @@ def deepen(
     collection: CollectionRef,
     base: DatasetRef,
     positives: DatasetRef,
+    model: DatasetRef,
     mining: MiningSettings,
     inputs: Inputs,
     engine: EngineSettings,
     root: str,
 ) -> DatasetRef:
-    """Search the whole corpus below the ceiling for queries that are short of candidates."""
+    """Search the whole corpus below the ceiling for queries that are short of candidates.
+
+    Under the rule `risk` that is below what was ranked, for queries whose candidates are too risky.
+    """
+    by_risk = mining.selection.rule == "risk"
     needed = count_searched(mining)  # `shifted` passes over some of those that it finds
     version = fingerprint(
         version=VERSION,
@@ -95,24 +104,26 @@ def deepen(
         rule=_limits(mining.selection),
         teacher=mining.deciding_teacher,
         needed=needed,
+        model=model.fingerprint if by_risk else None,
     )
     dataset = Store(root).dataset("evidence", version)
     if found := dataset.find():
         return found
     schema = schema_of(mining)
     ceilings, progress = load_ceilings(positives, mining), TaskProgress()
-    blocks = load(collection.queries)["query_id"].to_frame().iter_slices(engine.shard_queries)
+    queries = load(collection.queries).select("query_id", "language")
+    blocks = queries.select("query_id").iter_slices(engine.shard_queries)
+    weights = load_model(model)
     searched: _Search | None = None
     progress.start("deepen", collection.queries.rows, "queries")
     for number, (path, block) in enumerate(zip(shard_paths(base), blocks, strict=True)):
         if dataset.has(shard_name(number)):
             progress.advance("deepen", len(block))
             continue
-        gathered = pl.read_parquet(path, columns=["query_id", "doc_id", "closed", _score(mining)])
-        compared = compare_with_ceilings(
-            gathered, ceilings, mining.deciding_teacher, mining.selection
-        )
-        short = find_short(compared, ceilings, block["query_id"], needed)
+        gathered = pl.read_parquet(path, columns=None if by_risk else _columns(mining))
+        gathered = _with_risk(gathered, queries, weights, mining)
+        compared, limits = _compare(gathered, ceilings, mining)
+        short = find_short(compared, limits, block["query_id"], needed)
         progress.advance("deepen", len(block) - len(short))
         deeper: pl.DataFrame = schema.create_empty()
         if len(short):
@@ -133,7 +144,10 @@ def schema_of(mining: MiningSettings) -> type[dy.Schema]:
 
 def _limits(selection: SelectionSettings) -> dict[str, object]:
     """What of the rule decides where the search goes: another sampling searches nothing anew."""
-    value = {"naive": None, "shifted": selection.shift}.get(selection.rule)
+    value: float | None = {
+        "shifted": selection.shift,
+        "risk": selection.max_false_negative_rate,
+    }.get(selection.rule)
     if selection.rule in ("absolute", "margin", "percent"):
         value = getattr(selection, selection.rule)
     return {"rule": selection.rule, "value": value, "ceiling": selection.ceiling}
@@ -170,6 +184,30 @@ class _Search:
         return pl.concat(parts)
 
 
+def _compare(
+    gathered: pl.DataFrame, ceilings: pl.DataFrame, mining: MiningSettings
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Say what passes, and below which scores to look for more."""
+    teacher, selection = mining.deciding_teacher, mining.selection
+    compared = compare_with_ceilings(gathered, ceilings, teacher, selection)
+    if selection.rule != "risk":
+        return compared, ceilings
+    return limit_depth(compared, gathered, ceilings, teacher, selection)
+
+
+def _with_risk(
+    gathered: pl.DataFrame, queries: pl.DataFrame, model: RiskModel, mining: MiningSettings
+) -> pl.DataFrame:
+    """Assess candidates for the rule that needs it."""
+    if mining.selection.rule == "risk":
+        return add_risk(gathered, queries, model, mining)
+    return gathered.with_columns(risk=pl.lit(None, pl.Float32))
+
+
+def _columns(mining: MiningSettings) -> list[str]:
+    return ["query_id", "doc_id", "closed", _score(mining)]
+
+
 def _score(mining: MiningSettings) -> str:
     return f"score_{mining.deciding_teacher}"
 
@@ -178,6 +216,7 @@ def _version(collection: CollectionRef, inputs: Inputs, **parts: object) -> str:
     return fingerprint(
         version=VERSION,
         collection=collection.fingerprint,
+        labels=collection.labels.fingerprint,
         inputs={key: reference.fingerprint for key, reference in inputs.items()},
         **parts,
     )

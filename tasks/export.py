@@ -14,9 +14,10 @@ from pydantic import BaseModel
 from data_contracts.errors import StoreError
 from data_contracts.references import CollectionRef, DatasetRef, Manifest, fingerprint
 from data_contracts.settings import DatasetSettings, MiningSettings, OutputSettings
-from data_contracts.tables import Negatives, Shortfalls, Triplets
+from data_contracts.tables import Negatives, Promoted, Shortfalls, Triplets
 from polymine.mining.export import (
     build_negatives,
+    build_promoted,
     build_triplets,
     build_view,
     describe_searched,
@@ -40,7 +41,7 @@ from tasks.store import (
 )
 from tasks.trainer_formats import TrainerFiles
 
-VERSION = 2
+VERSION = 3
 QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a run was cut into
 
 
@@ -52,8 +53,16 @@ class Sources:
     evidence: DatasetRef
     deep: DatasetRef
     positives: DatasetRef
+    risks: DatasetRef
+    model: DatasetRef
     decisions: DatasetRef
     verdicts: DatasetRef | None
+    looks: DatasetRef | None
+
+    @property
+    def scored(self) -> DatasetRef | None:
+        """What the validator said, under whichever rule."""
+        return self.verdicts or self.looks
 
 
 @stage("export")
@@ -113,7 +122,11 @@ class _Writer:
         verdicts = _of(self._sources.verdicts, block) if self._sources.verdicts else None
         positives = self._positives.join(ids, on="query_id", how="semi")
         negatives = build_negatives(decided, survivors, verdicts, wanted)
-        triplets = build_triplets(negatives, positives, block, self._documents)
+        by_risk = self._mining.selection.rule == "risk"
+        promoted = build_promoted(negatives if by_risk else negatives.clear())
+        triplets = build_triplets(
+            negatives, positives, block, self._documents, promoted, weighted=by_risk
+        )
         shortfalls = find_shortfalls(
             block, positives, survivors, negatives, wanted, describe_searched(self._mining)
         )
@@ -121,6 +134,8 @@ class _Writer:
         self._dataset.write(f"negatives/{name}", negatives, Negatives)
         self._dataset.write(f"triplets/{name}", triplets, Triplets)
         self._dataset.write(f"shortfalls/{name}", shortfalls, Shortfalls)
+        if by_risk:
+            self._dataset.write(f"promoted/{name}", promoted, Promoted)
         for view in self._views:
             shaped = build_view(triplets, view, wanted)
             write_frame(shaped, self._dataset.folder / view / name)
@@ -167,10 +182,13 @@ def publish(
     with staged(place) as beside:
         for path in shard_paths(exported):
             _copy_file(path, beside / path.relative_to(exported.path))
-        for name, reference in (("evidence", sources.evidence), ("evidence", sources.deep)):
+        tables = {"evidence": (sources.evidence, sources.deep), "risks": (sources.risks,)}
+        parts = [(name, reference) for name, of in tables.items() for reference in of]
+        for name, reference in parts:
             for path in shard_paths(reference):
                 part = f"part-{len(list((beside / name).glob('*'))):05d}{path.suffix}"
                 _copy_file(path, beside / name / part)
+        _copy_file(shard_paths(sources.model)[0], beside / "risk.json")
         _copy_file(shard_paths(sources.positives)[0], beside / "positives" / shard_name(0))
         if sources.collection.rejected.rows:
             _copy_file(

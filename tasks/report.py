@@ -175,9 +175,10 @@ def name_stages(
         suffix = f" {what}" if verb == "embed" else ""
         named[f"{verb} {teacher}{suffix}"] = reference
     named |= {"positives": sources.positives, "evidence": sources.evidence}
-    named |= {"deepen": sources.deep, "select": sources.decisions}
-    if sources.verdicts:
-        named["validate"] = sources.verdicts
+    named |= {"fit risk": sources.model, "deepen": sources.deep, "assess": sources.risks}
+    named["select"] = sources.decisions
+    if sources.scored:
+        named["validate"] = sources.scored
     return {**named, "export": exported}
 
 
@@ -186,8 +187,8 @@ def count_funnel(
 ) -> tuple[Step, ...]:
     """Count what went in, what was refused for which reason, and what came out."""
     info, tables = info_of(exported), sources.collection
-    pairs = info_of(sources.verdicts) if sources.verdicts else {}
-    reused = sources.verdicts is None or sources.verdicts.reused
+    pairs = info_of(sources.scored) if sources.scored else {}
+    reused = sources.scored is None or sources.scored.reused
     scored_now = 0 if reused else int(pairs["pairs_scored_now"])
     totals = Totals(
         documents=tables.documents.rows,
@@ -239,6 +240,7 @@ def rows_of(sources: Sources, exported: DatasetRef) -> dict[str, int]:
         if folder not in get_args(Format):
             counts[folder] = counts.get(folder, 0) + shard.rows
     counts["evidence"] = sources.evidence.rows + sources.deep.rows
+    counts["risks"] = sources.risks.rows
     counts["positives"] = sources.positives.rows
     if sources.collection.rejected.rows:
         counts["rejected"] = sources.collection.rejected.rows

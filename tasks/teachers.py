@@ -104,7 +104,7 @@ class Opened:
                 name,
                 searched,
                 self._queries["text"].to_list(),
-                self._documents["text"],
+                self._documents["text"].to_list(),
                 self._rows(),
                 self.ids.languages,
             )

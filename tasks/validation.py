@@ -6,17 +6,23 @@ from numpy.typing import NDArray
 
 from data_contracts.references import CollectionRef, DatasetRef, fingerprint
 from data_contracts.settings import EngineSettings, MiningSettings, ValidationSettings
-from data_contracts.tables import PairScores, Verdicts
+from data_contracts.tables import PairScores, SecondLooks, Verdicts
 from polymine import models
+from polymine.mining.budget import Choice
 from polymine.mining.hashing import hash_texts
+from polymine.mining.second_look import look as look_at
+from polymine.mining.second_look import plan_pairs, trust_in
+from polymine.mining.selection import count_priced
 from polymine.mining.validation import PairScorer
 from polymine.mining.validation import validate as validate_survivors
 from tasks.progress import TaskProgress
+from tasks.selection import Decided
 from tasks.stages import stage
-from tasks.store import Dataset, Store, load, scan, shard_name
+from tasks.store import Dataset, Store, info_of, load, scan, shard_name
 from tasks.threads import count_threads
 
 VERSION = 1
+RISKED = ("query_id", "doc_id", "risk")
 SHARD_PAIRS = 4096  # pairs scored between two commits to disk: what a kill can lose
 
 
@@ -55,6 +61,53 @@ def validate(
     frame = validate_survivors(survivors, known, mining.negatives, settings, book.score)
     info = {"pairs": book.asked, "pairs_scored_now": book.scored}
     return dataset.write_single(frame.sort("query_id", "doc_id"), Verdicts, info=info)
+
+
+@stage("look", "validate")
+def look(
+    collection: CollectionRef,
+    base: DatasetRef,
+    deep: DatasetRef,
+    positives: DatasetRef,
+    risks: DatasetRef,
+    decisions: DatasetRef,
+    mining: MiningSettings,
+    engine: EngineSettings,
+    root: str,
+) -> DatasetRef:
+    """Ask the cross-encoder about the candidates nearest the decision (rule `risk`)."""
+    settings = mining.validation
+    assert settings is not None
+    store, family = Store(root), score_family(settings)
+    version = fingerprint(
+        version=VERSION,
+        scores=family,
+        decisions=decisions.fingerprint,
+        margin=settings.margin,
+        pairs=settings.pairs_per_query,
+        trust=trust_in(mining),
+    )
+    dataset = store.dataset("looks", version)
+    if found := dataset.find():
+        return found
+    planned, risked = [], []
+    choice = Choice(**info_of(decisions)["choice"])
+    for decided in Decided(collection, base, deep, positives, risks, mining):
+        pairs = plan_pairs(
+            decided,
+            choice,
+            count_priced(mining.selection, mining.negatives),
+            settings.pairs_per_query,
+            mining.selection.max_false_negative_rate,
+            mining.risk.promote,
+        )
+        planned.append(pairs)
+        risked.append(pairs.join(decided.select(*RISKED), on=["query_id", "doc_id"], how="left"))
+    book = ScoreBook(store, family, collection, settings, engine)
+    known = load(positives).select("query_id", "doc_id")
+    frame = look_at(pl.concat(planned), pl.concat(risked), known, mining, book.score)
+    info = {"pairs": book.asked, "pairs_scored_now": book.scored}
+    return dataset.write_single(frame, SecondLooks, info=info)
 
 
 class ScoreBook:

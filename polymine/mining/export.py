@@ -3,6 +3,9 @@
 import polars as pl
 
 from data_contracts.settings import MiningSettings, View
+from polymine.mining.selection import PROMOTED
+
+LOWEST_WEIGHT = 0.05  # a triplet that hardly counts still does
 
 
 def build_negatives(
@@ -11,7 +14,8 @@ def build_negatives(
     """Put all verdicts into the master table (contract Negatives).
 
     Args:
-        decided: what the rule said of every candidate, as from `apply_rule`.
+        decided: what the rule said of every candidate, as from `apply_rule`, and
+            `validator_score`.
         survivors: those that passed, in the order they are taken.
         validated: the validator's verdicts, or None where there is no validator: then the first
             `wanted` survivors are the negatives.
@@ -21,17 +25,20 @@ def build_negatives(
         query_id, position (nulls last), doc_id.
     """
     keys = ["query_id", "doc_id"]
+    promoted = pl.col("reason").str.starts_with(PROMOTED)
     excluded = decided.filter(pl.col("reason").is_not_null()).with_columns(
-        verdict=pl.lit("excluded"), validator_score=pl.lit(None, pl.Float32), order=pl.lit(None)
+        verdict=pl.when(promoted).then(pl.lit("promoted")).otherwise(pl.lit("excluded")),
+        order=pl.lit(None),
     )
     if validated is None:
         chosen = survivors.filter(pl.col("order") <= wanted).with_columns(
-            verdict=pl.lit("negative"), reason=pl.lit("passed the rule"),
-            validator_score=pl.lit(None, pl.Float32),
-        )  # fmt: skip
+            verdict=pl.lit("negative"), reason=pl.lit("passed the rule")
+        )
     else:
-        chosen = survivors.join(validated, on=keys, maintain_order="left")
-    columns = [*keys, "order", "score", "positive_score", "validator_score", "verdict", "reason"]
+        chosen = survivors.drop("validator_score").join(validated, on=keys, maintain_order="left")
+    columns = [
+        *keys, "order", "score", "positive_score", "risk", "validator_score", "verdict", "reason"
+    ]  # fmt: skip
     both = pl.concat([chosen.select(columns), excluded.select(columns)], how="vertical_relaxed")
     both = both.sort("query_id", "order", "doc_id", nulls_last=True)
     is_negative = pl.col("verdict") == "negative"
@@ -41,11 +48,25 @@ def build_negatives(
         pl.when(is_negative).then(position).alias("position"),
         "score",
         pl.col("positive_score").cast(pl.Float32),
-        pl.lit(None, pl.Float32).alias("risk"),
+        pl.col("risk").cast(pl.Float32),
         "validator_score",
         "verdict",
         "reason",
     ).sort("query_id", "position", "doc_id", nulls_last=True)
+
+
+def build_promoted(negatives: pl.DataFrame) -> pl.DataFrame:
+    """List what became a positive, with the weight it has in training (contract Promoted)."""
+    promoted = negatives.filter(verdict="promoted")
+    return promoted.select(
+        "query_id", "doc_id", "score", "risk", "validator_score",
+        _weight(pl.col("risk")).alias("weight"), "reason",
+    ).sort("query_id", "doc_id")  # fmt: skip
+
+
+def _weight(probability: pl.Expr) -> pl.Expr:
+    """Weight of what is right with this probability."""
+    return probability.clip(LOWEST_WEIGHT, 1.0).cast(pl.Float32)
 
 
 def build_triplets(
@@ -53,18 +74,30 @@ def build_triplets(
     positives: pl.DataFrame,
     queries: pl.DataFrame,
     documents: pl.DataFrame,
+    promoted: pl.DataFrame | None = None,
+    *,
+    weighted: bool = False,
 ) -> pl.DataFrame:
     """Write out every (query, positive, negative) with its texts (contract Triplets).
 
-    Ordered by query_id, positive_id, position.
+    Args:
+        promoted: further positives, as from `build_promoted`.
+        weighted: whether `weight` is the probability that the triplet is right; else it is 1.
+
+    Returns:
+        Rows ordered by query_id, positive_id, position.
     """
     kept = negatives.filter(verdict="negative").select(
         "query_id", pl.col("doc_id").alias("negative_id"), "position",
-        pl.col("score").alias("negative_score"),
+        pl.col("score").alias("negative_score"), pl.col("risk").alias("negative_risk"),
     )  # fmt: skip
-    pairs = positives.select(
-        "query_id", pl.col("doc_id").alias("positive_id"), pl.col("score").alias("positive_score")
+    known = positives.with_columns(weight=pl.lit(1.0, pl.Float32))
+    columns = ["query_id", "doc_id", "score", "weight"]
+    tables = [known] if promoted is None else [known, promoted]
+    pairs = pl.concat([table.select(columns) for table in tables]).rename(
+        {"doc_id": "positive_id", "score": "positive_score"}
     )
+    right = _weight(pl.col("weight") * (1 - pl.col("negative_risk"))) if weighted else pl.lit(1.0)
     rows = kept.join(pairs, on="query_id").sort("query_id", "positive_id", "position")
     for side, table, key in (
         ("anchor", queries, "query_id"),
@@ -78,7 +111,7 @@ def build_triplets(
     return rows.select(
         "query_id", "positive_id", "negative_id", "position", "anchor", "positive", "negative",
         "anchor_language", "positive_language", "negative_language", "positive_score",
-        "negative_score", pl.lit(1.0, pl.Float32).alias("weight"),
+        "negative_score", right.cast(pl.Float32).alias("weight"),
     )  # fmt: skip
 
 

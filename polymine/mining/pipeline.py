@@ -10,13 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from data_contracts.settings import EngineSettings, MiningSettings, TeacherSettings
+from data_contracts.risk import RiskModel
+from data_contracts.settings import (
+    EngineSettings,
+    MiningSettings,
+    TeacherSettings,
+    ValidationSettings,
+)
 from polymine.mining.bm25 import LexicalTeacher
 from polymine.mining.dense import DenseTeacher
 from polymine.mining.embedding import TextEncoder, encode_all
 from polymine.mining.evidence import gather_evidence, score_positives
 from polymine.mining.export import (
     build_negatives,
+    build_promoted,
     build_triplets,
     describe_searched,
     find_shortfalls,
@@ -25,14 +32,23 @@ from polymine.mining.ingestion import Ingested
 from polymine.mining.known import Ids, Known
 from polymine.mining.lexical import build_index
 from polymine.mining.ranking import NOTHING, rank, rank_below
+from polymine.mining.risk import assess
+from polymine.mining.risk_fit import draw_queries, fit
+from polymine.mining.risk_weights import load_prior
+from polymine.mining.second_look import look, plan_pairs, with_looks
 from polymine.mining.selection import (
     apply_rule,
     compare_with_ceilings,
     compute_ceilings,
     count_needed,
+    count_priced,
     count_searched,
+    find_choice,
     find_short,
+    limit_depth,
     order_survivors,
+    order_within_budget,
+    promote,
 )
 from polymine.mining.teachers import (
     ArrayVectors,
@@ -40,19 +56,23 @@ from polymine.mining.teachers import (
     Scores,
     Teacher,
 )
-from polymine.mining.validation import PairScorer, score_all, validate
+from polymine.mining.validation import PairScore, PairScorer, score_all, validate
 
 BATCH_TOKENS = EngineSettings().batch_tokens
 
 
 @dataclass(frozen=True)
 class Mined:
-    """The product and why it is so: tables by the contracts of the same names."""
+    """The product and why it is so: tables by the contracts of the same names.
+
+    `evidence` has the column `risk` in addition.
+    """
 
     triplets: pl.DataFrame
     negatives: pl.DataFrame
     shortfalls: pl.DataFrame
     evidence: pl.DataFrame
+    risk: RiskModel
 
 
 def mine(data: Ingested, settings: MiningSettings | None = None) -> Mined:
@@ -65,32 +85,96 @@ def mine(data: Ingested, settings: MiningSettings | None = None) -> Mined:
     known = Known.from_tables(data.closure, ids, data.labels)
     candidates = _candidate_rows(data.documents, settings.languages)
     teachers = [open_teacher(teacher, data, candidates) for teacher in settings.teachers]
-    evidence = _gather(teachers, known, ids, settings)
     positives = score_positives(teachers, known, ids).select(
         "query_id", "doc_id", score=f"score_{settings.deciding_teacher}"
     )
     ceilings = compute_ceilings(positives, settings.selection)
+    evidence = _gather(teachers, known, ids, settings)
+    model = fit_risk(evidence, data.queries, settings)
+    evidence = add_risk(evidence, data.queries, model, settings)
     deep = _deepen(evidence, ceilings, teachers, known, ids, settings)
+    deep = add_risk(deep, data.queries, model, settings)
     evidence = pl.concat([evidence, deep]).sort("query_id", "doc_id")
     decided = apply_rule(evidence, ceilings, settings.deciding_teacher, settings.selection)
+    by_risk = settings.selection.rule == "risk"
+    decide = _decide_by_risk if by_risk else _decide_by_rule
+    decided, survivors, verdicts = decide(decided, positives, data, settings)
+    negatives = build_negatives(decided, survivors, verdicts, settings.negatives)
+    promoted = build_promoted(negatives) if by_risk else None
+    triplets = build_triplets(
+        negatives, positives, data.queries, data.documents, promoted, weighted=by_risk
+    )
+    searched = describe_searched(settings)
+    shortfalls = find_shortfalls(
+        data.queries, positives, survivors, negatives, settings.negatives, searched
+    )
+    return Mined(triplets, negatives, shortfalls, evidence, model)
+
+
+def fit_risk(evidence: pl.DataFrame, queries: pl.DataFrame, settings: MiningSettings) -> RiskModel:
+    """Fit the risk to evidence, or take the shipped weights if the settings say so."""
+    models = tuple(teacher.model for teacher in settings.teachers if teacher.model)
+    prior = load_prior(settings.teacher_kinds, models)
+    if not settings.risk.fit:
+        return prior
+    drawn = draw_queries(queries["query_id"], settings.risk.fit_queries)
+    rows = evidence.filter(pl.col("query_id").is_in(drawn.implode())).sort("query_id", "doc_id")
+    return fit(rows, settings.teacher_kinds, languages_of(rows, queries), prior)
+
+
+def add_risk(
+    evidence: pl.DataFrame, queries: pl.DataFrame, model: RiskModel, settings: MiningSettings
+) -> pl.DataFrame:
+    """Put the `risk` to every row of evidence."""
+    languages = languages_of(evidence, queries)
+    risk = assess(model, evidence, settings.teacher_kinds, languages)
+    return evidence.with_columns(risk=pl.Series(risk.astype(np.float32)))
+
+
+def languages_of(evidence: pl.DataFrame, queries: pl.DataFrame) -> pl.Series:
+    """The query's language of each row of evidence."""
+    known = queries.select("query_id", "language")
+    rows = evidence.select("query_id").join(known, on="query_id", how="left", maintain_order="left")
+    return rows["language"]
+
+
+_Decided = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame | None]
+
+
+def _decide_by_rule(
+    decided: pl.DataFrame, positives: pl.DataFrame, data: Ingested, settings: MiningSettings
+) -> _Decided:
     survivors = order_survivors(decided, settings.selection, settings.seed).filter(
         pl.col("order") <= count_needed(settings)
     )
-    verdicts = _validate(survivors, positives, data, settings)
-    negatives = build_negatives(decided, survivors, verdicts, settings.negatives)
-    return Mined(
-        build_triplets(negatives, positives, data.queries, data.documents),
-        negatives,
-        find_shortfalls(
-            data.queries,
-            positives,
-            survivors,
-            negatives,
-            settings.negatives,
-            describe_searched(settings),
-        ),
-        evidence,
-    )
+    if settings.validation is None:
+        return decided, survivors, None
+    known = positives.join(survivors, on="query_id", how="semi")
+    score = _open_validator(data, settings.validation)
+    verdicts = validate(survivors, known, settings.negatives, settings.validation, score)
+    return decided, survivors, verdicts
+
+
+def _decide_by_risk(
+    decided: pl.DataFrame, positives: pl.DataFrame, data: Ingested, settings: MiningSettings
+) -> _Decided:
+    selection, count = settings.selection, count_priced(settings.selection, settings.negatives)
+    if settings.validation is not None:
+        choice = find_choice([decided], selection, count)
+        pairs = plan_pairs(
+            decided, choice, count, settings.validation.pairs_per_query,
+            selection.max_false_negative_rate, settings.risk.promote,
+        )  # fmt: skip
+        score = _open_validator(data, settings.validation)
+        looks = look(pairs, decided, positives, settings, score)
+        decided = with_looks(decided, looks)
+    relevant = data.labels.filter(pl.col("relevance") > 0)
+    decided = promote(decided, relevant, settings.risk.promote)
+    choice = find_choice([decided], selection, count)
+    ordered = order_within_budget(decided, choice, selection, settings.negatives, settings.seed)
+    taken = pl.col("order").is_not_null() & pl.col("reason").is_null()
+    reach = pl.col("order") <= count_needed(settings)
+    return ordered.drop("order"), ordered.filter(taken & reach).drop("reason"), None
 
 
 def open_teacher(
@@ -132,9 +216,13 @@ def _deepen(
     compared = compare_with_ceilings(
         evidence, ceilings, settings.deciding_teacher, settings.selection
     )
+    if settings.selection.rule == "risk":
+        compared, ceilings = limit_depth(
+            compared, evidence, ceilings, settings.deciding_teacher, settings.selection
+        )
     short = find_short(compared, ceilings, ids.queries, count_searched(settings))
     if not len(short):
-        return evidence.clear()
+        return evidence.drop("risk").clear()
     rows = ids.queries.search_sorted(short["query_id"]).to_numpy().astype(np.int64)
     part = known.of(rows)
     deciding = next(model for model in teachers if model.name == settings.deciding_teacher)
@@ -144,12 +232,8 @@ def _deepen(
     return found.join(evidence, on=["query_id", "doc_id"], how="anti")
 
 
-def _validate(
-    survivors: pl.DataFrame, positives: pl.DataFrame, data: Ingested, settings: MiningSettings
-) -> pl.DataFrame | None:
-    if settings.validation is None:
-        return None
-    scorer = PairScorer.load(settings.validation, _threads(), BATCH_TOKENS)
+def _open_validator(data: Ingested, settings: ValidationSettings) -> PairScore:
+    scorer = PairScorer.load(settings, _threads(), BATCH_TOKENS)
     queries = dict(zip(data.queries["query_id"], data.queries["text"], strict=True))
     documents = dict(zip(data.documents["doc_id"], data.documents["text"], strict=True))
 
@@ -157,8 +241,7 @@ def _validate(
         rows = zip(pairs["query_id"], pairs["doc_id"], strict=True)
         return score_all(scorer, [(queries[query], documents[doc]) for query, doc in rows])
 
-    known = positives.join(survivors, on="query_id", how="semi")
-    return validate(survivors, known, settings.negatives, settings.validation, score)
+    return score
 
 
 def _candidate_rows(documents: pl.DataFrame, languages: tuple[str, ...] | None) -> Rows | None:

@@ -20,6 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from data_contracts.risk import Linear, RiskModel, Source
+from polymine.mining.hashing import hash_texts, uniform
 from polymine.mining.risk import Array, Teachers, design, features_of, log_odds, sigmoid
 
 FEWEST_KNOWN = 10  # known positives from which they say anything of a data set
@@ -95,7 +96,8 @@ def fit(
     rows = Rows.read(evidence, teachers, languages)
     query_side, found = fit_query_side(rows, prior)
     same, learned = _fit_full(rows, prior)
-    sources, notes = [*found, *learned], []
+    sources = [*found, *learned]
+    notes: list[str] = []
     labelled = sum(source.pairs for source in learned if source.name == "labels")
     offsets: dict[str, float] = {}
     spread = prior.rate_spread
@@ -119,6 +121,16 @@ def fit(
             "rate_spread": round(spread, DECIMALS),
         }
     )
+
+
+def draw_queries(queries: pl.Series, count: int) -> pl.Series:
+    """Draw the queries to fit on: a lot per id, so that the rows' order and shards decide nothing.
+
+    Returns:
+        At most `count` ids, sorted.
+    """
+    lots = uniform(0, hash_texts(queries), np.zeros(len(queries), dtype=np.uint64))
+    return queries.gather(np.sort(np.argsort(lots, kind="stable")[:count])).sort()
 
 
 def fit_query_side(rows: Rows, prior: RiskModel) -> tuple[Linear, list[Source]]:
@@ -196,8 +208,12 @@ def find_shift(odds: Array, wanted: float) -> float:
     return round(low, DECIMALS)
 
 
-def solve(start: Linear, terms: Sequence[Objective]) -> Linear:
-    """Minimise the terms plus the distance from `start` in units of its spreads (MAP)."""
+def solve(start: Linear, terms: Sequence[Objective], monotone: int | None = None) -> Linear:
+    """Minimise the terms plus the distance from `start` in units of its spreads (MAP).
+
+    More of any evidence never lowers the risk: the first `monotone` weights (all, if None) are at
+    least 0.
+    """
     from scipy.optimize import minimize
 
     mean = np.array([start.intercept, *start.weights])
@@ -211,7 +227,13 @@ def solve(start: Linear, terms: Sequence[Objective]) -> Linear:
             value, gradient = value + more, gradient + slope
         return value, gradient
 
-    theta = minimize(objective, mean, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
+    rising = len(start.weights) if monotone is None else monotone
+    free = (None, None)
+    bounds = [free, *[(0.0, None)] * rising, *[free] * (len(start.weights) - rising)]
+    found = minimize(
+        objective, mean, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500}
+    )
+    theta = found.x
     sure = _spreads(objective, theta)
     return start.model_copy(
         update={
@@ -254,13 +276,13 @@ def positive_unlabelled(matrix: Array, known: Mask) -> Objective:
     return objective
 
 
-def labelled_pairs(matrix: Array, labels: Array) -> Objective:
-    """Likelihood of labels 0 and 1."""
+def labelled_pairs(matrix: Array, labels: Array, shares: Array | float = 1.0) -> Objective:
+    """Likelihood of labels 0 and 1, each counted `shares` times."""
 
     def objective(theta: Array) -> tuple[float, Array]:
         odds = theta[0] + np.einsum("ij,j->i", matrix, theta[1:])
-        value = float(np.sum(np.logaddexp(0.0, odds) - labels * odds))
-        slope = sigmoid(odds) - labels
+        value = float(np.sum(shares * (np.logaddexp(0.0, odds) - labels * odds)))
+        slope = shares * (sigmoid(odds) - labels)
         return value, np.array([np.sum(slope), *np.einsum("ij,i->j", matrix, slope)])
 
     return objective

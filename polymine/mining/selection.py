@@ -1,17 +1,21 @@
 """Which candidates may be negatives, and in which order they are taken.
 
-The five rules are NV-Retriever's (arXiv 2407.15831, section 3), all strict, with the ceiling of
-percent as `pos - |pos| (1 - percent)`, which keeps its sense for negative scores.
+The rule `risk` is in `budget`; what it shares with the others is here. The five others are
+NV-Retriever's (arXiv 2407.15831, section 3), all strict, with the ceiling of percent as
+`pos - |pos| (1 - percent)`, which keeps its sense for negative scores.
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
 
 from data_contracts.settings import MiningSettings, SelectionSettings
+from polymine.mining.budget import Choice, Pool, apply_choice, join, pool_of, search
 from polymine.mining.hashing import hash_texts, uniform
 
+PROMOTED = "promoted: "  # what the reason of a promoted candidate starts with
 VALIDATION_RESERVE = 4  # candidates per wanted negative that the validator may look at
 
 
@@ -30,6 +34,7 @@ def compute_ceilings(positives: pl.DataFrame, settings: SelectionSettings) -> pl
     )
     score = pl.col("positive_score").cast(pl.Float64)
     ceiling = {
+        "risk": pl.lit(math.inf),
         "naive": pl.lit(math.inf),
         "shifted": pl.lit(math.inf),
         "absolute": pl.lit(settings.absolute),
@@ -44,12 +49,15 @@ def compare_with_ceilings(
 ) -> pl.DataFrame:
     """Give every candidate that is closed or not below its ceiling the reason why it is refused.
 
+    Args:
+        evidence: with the `risk` of every candidate.
+
     Returns:
-        query_id, doc_id, score, positive_score, `reason` (null where there is none) and `place`,
+        query_id, doc_id, score, positive_score, risk, `reason` (null where there is none), `place`,
         the query's row in `ceilings`; in the order given. Queries without a ceiling are left out.
     """
     candidates = evidence.select(
-        "query_id", "doc_id", "closed", score=pl.col(f"score_{teacher}")
+        "query_id", "doc_id", "closed", "risk", score=pl.col(f"score_{teacher}")
     ).join(ceilings.with_row_index("place"), on="query_id", maintain_order="left")
     reason = (
         pl.when(pl.col("closed").is_not_null())
@@ -69,7 +77,8 @@ def apply_rule(
         ceilings: as from `compute_ceilings`, ordered by query_id.
 
     Returns:
-        query_id, doc_id, score, positive_score and `reason`, null for those that pass; ordered by
+        query_id, doc_id, score, positive_score, risk, validator_score (null so far) and `reason`,
+        null for those that pass; ordered by
         query, then score (best first), then doc_id. Queries without a ceiling are left out.
     """
     # Sorted by row number instead of query_id: the same order at a fraction of the cost.
@@ -83,7 +92,10 @@ def apply_rule(
         decided = decided.with_columns(
             reason=pl.when(passed & (nth <= settings.shift)).then(shifted).otherwise("reason")
         )
-    return decided.select("query_id", "doc_id", "score", "positive_score", "reason")
+    return decided.select(
+        "query_id", "doc_id", "score", "positive_score", "risk",
+        pl.lit(None, pl.Float32).alias("validator_score"), "reason",
+    )  # fmt: skip
 
 
 def order_survivors(decided: pl.DataFrame, settings: SelectionSettings, seed: int) -> pl.DataFrame:
@@ -93,7 +105,7 @@ def order_survivors(decided: pl.DataFrame, settings: SelectionSettings, seed: in
     the validator turns the drawn ones down. The draw depends on seed, query and document alone.
 
     Returns:
-        query_id, doc_id, score, positive_score, order (from 1 per query).
+        The columns of `decided` without `reason`, and order (from 1 per query).
     """
     passed = decided.filter(pl.col("reason").is_null()).drop("reason")
     nth = pl.int_range(pl.len()).over("query_id")
@@ -102,9 +114,100 @@ def order_survivors(decided: pl.DataFrame, settings: SelectionSettings, seed: in
         key = pl.when(pl.col("nth") < settings.pool).then(_draw(passed, settings, seed))
         passed = passed.with_columns(key=key.otherwise(math.inf)).sort("query_id", "key", "nth")
     order = pl.int_range(1, pl.len() + 1).over("query_id").cast(pl.UInt32)
-    return passed.with_columns(order=order).select(
-        "query_id", "doc_id", "score", "positive_score", "order"
+    return passed.with_columns(order=order).drop("nth", "key", strict=False)
+
+
+def order_within_budget(
+    decided: pl.DataFrame, choice: Choice, settings: SelectionSettings, negatives: int, seed: int
+) -> pl.DataFrame:
+    """Apply the rule `risk` to candidates that are not closed.
+
+    Sampling draws from the `pool` candidates the price chooses, so the budget holds on average.
+
+    Args:
+        decided: as from `apply_rule`.
+
+    Returns:
+        The same with `order`, null for what is refused (with its reason) or merely not needed.
+    """
+    ordered = apply_choice(decided, choice, count_priced(settings, negatives))
+    if settings.sampling == "top":
+        return ordered
+    passed = ordered.filter(pl.col("order").is_not_null() & pl.col("reason").is_null())
+    drawn = order_survivors(passed.drop("order").with_columns(reason=None), settings, seed)
+    orders = drawn.select("query_id", "doc_id", "order")
+    return ordered.drop("order").join(
+        orders, on=["query_id", "doc_id"], how="left", maintain_order="left"
     )
+
+
+def find_choice(decided: Iterable[pl.DataFrame], settings: SelectionSettings, count: int) -> Choice:
+    """Search the price at which the whole set stays within the budget.
+
+    Args:
+        decided: parts of the set, by queries, as from `apply_rule`.
+        count: candidates each query takes.
+    """
+    pool = pool_decided(decided, count)
+    return search(pool, count, settings.max_false_negative_rate, settings.max_risk)
+
+
+def pool_decided(decided: Iterable[pl.DataFrame], count: int) -> Pool:
+    """Put together the candidates of all parts that some price may choose."""
+    return join([pool_of(part.filter(pl.col("reason").is_null()), count) for part in decided])
+
+
+def limit_depth(
+    compared: pl.DataFrame,
+    evidence: pl.DataFrame,
+    ceilings: pl.DataFrame,
+    teacher: str,
+    settings: SelectionSettings,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Under the rule `risk`, look deeper for queries that have too few candidates of little risk.
+
+    Args:
+        compared: as from `compare_with_ceilings`.
+        evidence: the same rows in the same order, with `rank_*` of the deciding teacher.
+
+    Returns:
+        `compared` with a reason for what is riskier than the budget, and ceilings just below what
+        was ranked.
+    """
+    risky = pl.col("reason").is_null() & (pl.col("risk") > settings.max_false_negative_rate)
+    reason = pl.when(risky).then(pl.lit("risk")).otherwise("reason")
+    ranked = evidence.filter(pl.col(f"rank_{teacher}").is_not_null())
+    lowest = ranked.group_by("query_id").agg(lowest=pl.min(f"score_{teacher}").cast(pl.Float64))
+    limits = ceilings.join(lowest, on="query_id", how="left", maintain_order="left")
+    limits = limits.with_columns(ceiling=pl.coalesce("lowest", "ceiling")).drop("lowest")
+    return compared.with_columns(reason=reason), limits
+
+
+def count_priced(settings: SelectionSettings, negatives: int) -> int:
+    """Candidates per query that the budget has to hold for: all that sampling may draw."""
+    return negatives if settings.sampling == "top" else max(settings.pool, negatives)
+
+
+def promote(decided: pl.DataFrame, labels: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """Give what is relevant by risk and validator, or by a label, the reason of its promotion.
+
+    Args:
+        decided: query_id, doc_id, risk, reason and, with a validator, whether it `agrees`.
+        labels: query_id, doc_id of pairs that a labelled file calls relevant.
+    """
+    labelled = labels.select("query_id", "doc_id", labelled=pl.lit(value=True))
+    if "agrees" not in decided.columns:
+        decided = decided.with_columns(agrees=pl.lit(value=False))
+    table = decided.join(labelled, on=["query_id", "doc_id"], how="left", maintain_order="left")
+    free = pl.col("reason").is_null()
+    reason = (
+        pl.when(free & pl.col("labelled").fill_null(value=False))
+        .then(pl.lit(f"{PROMOTED}relevant by a label"))
+        .when(free & pl.col("agrees").fill_null(value=False) & (pl.col("risk") >= threshold))
+        .then(pl.lit(f"{PROMOTED}risk and validator agree"))
+        .otherwise("reason")
+    )
+    return table.with_columns(reason=reason).drop("labelled", "agrees")
 
 
 def _draw(passed: pl.DataFrame, settings: SelectionSettings, seed: int) -> pl.Series:
@@ -125,7 +228,7 @@ def count_needed(mining: MiningSettings) -> int:
     As many as sampling draws from, and a reserve for a validator, which turns some down.
     """
     needed = mining.negatives
-    if mining.validation is not None:
+    if mining.validation is not None and mining.selection.rule != "risk":
         needed *= VALIDATION_RESERVE
     if mining.selection.sampling != "top":
         needed = max(needed, mining.selection.pool)

@@ -55,7 +55,7 @@ class Teacher(Protocol):
         ...
 
     def standardise_among_queries(self, queries: Rows, documents: Rows) -> Standard | None:
-        """Give z-scores over the queries of the query's language, or None if there is no such scale.
+        """Give z-scores over the queries of the query's language; None without a common scale.
 
         NaN where there are too few queries.
         """

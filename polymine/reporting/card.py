@@ -11,7 +11,9 @@ from polymine.reporting.words import describe_rule
 
 ABOUT = {
     "triplets": "one row per query, known positive and hard negative, texts included",
-    "negatives": "every candidate that was decided on, by ids, with verdict and reason",
+    "negatives": "every candidate that was decided on, by ids, with verdict, risk and reason",
+    "promoted": "candidates that became positives, with the weight they have in training",
+    "risks": "how likely each candidate is to be relevant",
     "evidence": "every candidate with the rank and score of each teacher",
     "positives": "the known positives with the score of each teacher",
     "shortfalls": "queries with fewer negatives than wanted, and why",

@@ -42,6 +42,15 @@ VALIDATOR = {
 }
 
 
+RISK = {
+    "risk: too likely to be relevant for its hardness": "is too likely to be relevant, for how "
+    "hard it is",
+    "risk: higher than any negative may have": "is likelier to be relevant than a negative may be",
+    "promoted: risk and validator agree": "is very likely relevant, and the validator agrees",
+    "promoted: relevant by a label": "is relevant by a label",
+}
+
+
 def name_reason(reason: str) -> str:
     """Name a verdict's reason in a few words."""
     if reason.endswith("at or above the ceiling"):
@@ -61,7 +70,7 @@ def explain(reason: str, settings: SelectionSettings) -> str:
         return f"is among the query's {settings.shift} best candidates, which are passed over"
     if reason == "passed the rule":
         return "is similar enough to be hard and far enough from the known positive to be wrong"
-    return VALIDATOR.get(reason, reason)
+    return {**VALIDATOR, **RISK}.get(reason, reason)
 
 
 def _reach(settings: SelectionSettings) -> str:
@@ -76,6 +85,8 @@ def describe_rule(mining: MiningSettings) -> str:
     """Say in one sentence which candidates may become negatives."""
     settings, teacher = mining.selection, mining.deciding_teacher
     limit = {
+        "risk": "the hardest candidates whose expected share of false negatives is at most "
+        f"{format_share(settings.max_false_negative_rate)} of all",
         "naive": "every candidate that is not a known positive",
         "shifted": f"candidates after the query's {settings.shift} best",
         "absolute": f"candidates whose {teacher} score is below {settings.absolute:g}",

@@ -60,7 +60,7 @@ class _Groups:
     def _members(
         self, pairs: Pairs, asked: Rows, first: Rows, counts: Rows, hidden: Rows
     ) -> tuple[Rows, Rows, NDArray[np.float64]]:
-        known, positives = pairs.known.positives
+        positives = pairs.known.positives[1]
         base = np.repeat(np.arange(len(asked)), counts)
         best_of, best = _best(pairs, asked)
         # The centroid that hides a positive has its query's other members.

@@ -1,0 +1,82 @@
+"""Fits the risk to a data set and assesses every candidate: no model, no text, seconds."""
+
+from pathlib import Path
+
+import polars as pl
+
+from data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from data_contracts.risk import RiskModel
+from data_contracts.settings import MiningSettings
+from data_contracts.tables import Risks
+from polymine.mining.pipeline import add_risk
+from polymine.mining.pipeline import fit_risk as fit_to_evidence
+from polymine.mining.risk_fit import draw_queries
+from polymine.mining.risk_weights import shipped
+from tasks.stages import stage
+from tasks.store import Store, load, scan, shard_name, shard_paths, write_bytes
+
+VERSION = 1
+FILE = "risk.json"
+
+
+@stage("fit-risk")
+def fit_risk(
+    collection: CollectionRef, base: DatasetRef, mining: MiningSettings, root: str
+) -> DatasetRef:
+    """Fit the risk to what the data offer, starting from the shipped weights."""
+    version = fingerprint(
+        version=VERSION,
+        evidence=base.fingerprint,
+        shipped=shipped(),
+        teachers=[(teacher.name, teacher.kind, teacher.model) for teacher in mining.teachers],
+        fit=mining.risk.fit,
+        queries=mining.risk.fit_queries,
+    )
+    dataset = Store(root).dataset("risk_models", version)
+    if found := dataset.find():
+        return found
+    queries = load(collection.queries).select("query_id", "language")
+    drawn = draw_queries(queries["query_id"], mining.risk.fit_queries)
+    rows = scan(base).filter(pl.col("query_id").is_in(drawn.implode())).collect()
+    model = fit_to_evidence(rows, queries, mining)
+    write_bytes(dataset.folder / FILE, model.model_dump_json(indent=1).encode())
+    return dataset.commit({"evidence": base.fingerprint})
+
+
+@stage("assess")
+def assess(
+    collection: CollectionRef,
+    base: DatasetRef,
+    deep: DatasetRef,
+    model: DatasetRef,
+    mining: MiningSettings,
+    root: str,
+) -> DatasetRef:
+    """Estimate how likely each candidate is to be relevant."""
+    version = fingerprint(
+        version=VERSION,
+        evidence=[base.fingerprint, deep.fingerprint],
+        model=model.fingerprint,
+    )
+    dataset = Store(root).dataset("risks", version)
+    if found := dataset.find():
+        return found
+    queries = load(collection.queries).select("query_id", "language")
+    weights = load_model(model)
+    parts = zip(shard_paths(base), shard_paths(deep), strict=True)
+    for number, paths in enumerate(parts):
+        rows = [risks_of(pl.read_parquet(path), queries, weights, mining) for path in paths]
+        dataset.write(shard_name(number), pl.concat(rows), Risks)
+    return dataset.commit()
+
+
+def risks_of(
+    evidence: pl.DataFrame, queries: pl.DataFrame, model: RiskModel, mining: MiningSettings
+) -> pl.DataFrame:
+    """Assess rows of evidence (contract Risks), in their order."""
+    return add_risk(evidence, queries, model, mining).select("query_id", "doc_id", "risk")
+
+
+def load_model(reference: DatasetRef) -> RiskModel:
+    """Read a fitted model."""
+    return RiskModel.model_validate_json((Path(reference.path) / FILE).read_bytes())
