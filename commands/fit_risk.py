@@ -4,8 +4,9 @@ The command knows where files lie; the fit is in `polymine.training.risk_weights
 """
 
 import json
+import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_contracts.errors import InputError, SettingsError
 from data_contracts.risk import RiskModel
-from data_contracts.settings import TeacherSettings
+from data_contracts.settings import TeacherSettings, ValidationSettings
 from polymine.mining.evidence import gather_evidence
 from polymine.mining.ingestion import Ingested, ingest
 from polymine.mining.known import Ids, Known
-from polymine.mining.pipeline import open_teacher
+from polymine.mining.pipeline import BATCH_TOKENS, open_teacher
 from polymine.mining.ranking import rank
+from polymine.mining.risk import Array, Teachers
 from polymine.mining.risk_weights import FILE, Shipped
 from polymine.mining.teachers import Teacher
-from polymine.training.risk_weights import Judged, fit_weights, prove
+from polymine.mining.validation import PairScorer, score_all
+from polymine.training.risk_weights import (
+    Judged,
+    Scored,
+    fit_trust,
+    fit_weights,
+    plan_scoring,
+    prove,
+)
 
 
 class ForeignSettings(BaseModel):
@@ -48,14 +58,19 @@ class Recipe(BaseModel):
     collections: tuple[str, ...] = Field(min_length=2)
     foreign: tuple[ForeignSettings, ...] = ()
     teachers: tuple[TeacherSettings, ...] = Field(min_length=1)
+    validator: ValidationSettings | None = None
+    validator_queries: int = Field(100, ge=1, description="Queries per collection it looks at.")
+    validator_pairs: int = Field(12, ge=1, description="Candidates per query it looks at.")
 
 
 def fit_risk(config: Path, data: Path, out: Path) -> None:
     """Fit the weights for every kind of teachers, prove them, and write them as JSON."""
     recipe = read_recipe(config)
-    judged = {name: _draw_judged(data, name, recipe) for name in recipe.collections}
+    drawn = {name: _draw_judged(data, name, recipe) for name in recipe.collections}
+    judged = {name: [draw for draw, _ in draws] for name, draws in drawn.items()}
     foreign = [_draw_foreign(data, pool, recipe) for pool in recipe.foreign]
     teachers = [(teacher.name, teacher.kind) for teacher in recipe.teachers]
+    texts = {name: draws[0][1] for name, draws in drawn.items()}
     kinds = sorted({kind for _, kind in teachers})
     variants: list[RiskModel] = []
     without: dict[str, RiskModel] = {}
@@ -63,9 +78,13 @@ def fit_risk(config: Path, data: Path, out: Path) -> None:
         used = [teacher for teacher in teachers if teacher[1] in some]
         model = fit_weights(judged, foreign, used)
         left_out, proofs, spread = prove(judged, foreign, used)
-        variants.append(model.model_copy(update={"proofs": proofs, "rate_spread": spread}))
+        found = {"proofs": proofs, "rate_spread": spread}
+        trusts = _measure_trust(judged, texts, left_out, used, recipe)
+        variants.append(model.model_copy(update={**found, "validator": trusts[None]}))
         without |= {
-            f"{name}/{'+'.join(some)}": part.model_copy(update={"rate_spread": spread})
+            f"{name}/{'+'.join(some)}": part.model_copy(
+                update={"rate_spread": spread, "validator": trusts[name]}
+            )
             for name, part in left_out.items()
         }
         _show(variants[-1])
@@ -88,7 +107,48 @@ def read_recipe(config: Path) -> Recipe:
         raise SettingsError(f"{config}: " + "; ".join(lines)) from error
 
 
-def _draw_judged(data: Path, name: str, recipe: Recipe) -> list[Judged]:
+def _measure_trust(
+    judged: Mapping[str, Sequence[Judged]],
+    texts: Mapping[str, Ingested],
+    left_out: Mapping[str, RiskModel],
+    teachers: Teachers,
+    recipe: Recipe,
+) -> dict[str | None, float]:
+    """How much the embedded validator adds: over all collections, and without each."""
+    if recipe.validator is None:
+        return dict.fromkeys([None, *judged], 0.0)
+    scorer = PairScorer.load(recipe.validator, len(os.sched_getaffinity(0)), BATCH_TOKENS)
+    scored = {}
+    for name, draws in judged.items():
+        pairs = plan_scoring(
+            left_out[name], draws[0], teachers, recipe.validator_queries, recipe.validator_pairs
+        )
+        typer.echo(f"{name}: the validator scores {len(pairs)} pairs")
+        scored[name] = _score(scorer, texts[name], pairs)
+    trusts: dict[str | None, float] = {None: fit_trust(list(scored.values()))}
+    for name in scored:
+        trusts[name] = fit_trust([part for other, part in scored.items() if other != name])
+    return trusts
+
+
+def _score(scorer: PairScorer, clean: Ingested, pairs: pl.DataFrame) -> Scored:
+    queries, documents = (
+        dict(table.select(key, "text").rows())
+        for key, table in (("query_id", clean.queries), ("doc_id", clean.documents))
+    )
+
+    def logits(rows: pl.DataFrame) -> Array:
+        asked = rows.select("query_id", "doc_id").rows()
+        return score_all(scorer, [(queries[q], documents[d]) for q, d in asked]).astype(float)
+
+    positives = clean.judgments.join(pairs, on="query_id", how="semi")
+    return Scored(
+        pairs["risk"].to_numpy(), logits(pairs), pairs["truth"].to_numpy().astype(float),
+        logits(positives),
+    )  # fmt: skip
+
+
+def _draw_judged(data: Path, name: str, recipe: Recipe) -> list[tuple[Judged, Ingested]]:
     """Reveal one relevant document per query, as often as there are seeds."""
     typer.echo(f"{name}: {recipe.seeds} draws")
     documents, queries, judgments = _read(data, name)
@@ -100,7 +160,7 @@ def _draw_judged(data: Path, name: str, recipe: Recipe) -> list[Judged]:
         revealed = _reveal(several, seed, recipe.queries)
         clean = ingest(documents, queries, revealed)
         opened = opened or _open(clean, recipe)
-        draws.append(_gather(name, clean, truth, opened, recipe))
+        draws.append((_gather(name, clean, truth, opened, recipe), clean))
     return draws
 
 

@@ -54,6 +54,7 @@ def ingest(settings: DatasetSettings, root: str) -> CollectionRef:
         raw.documents,
         raw.queries,
         raw.judgments,
+        raw.labels,
         near_copy=settings.near_copy,
         on_invalid=settings.on_invalid,
         names=raw.names,

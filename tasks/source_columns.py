@@ -69,6 +69,14 @@ JUDGMENTS = Role(
 )
 
 
+LABELS = Role(
+    name="labels",
+    files=("labels",),
+    contract=Judgments,
+    columns=JUDGMENTS.columns,
+)
+
+
 def rename(frame: pl.DataFrame, role: Role) -> pl.DataFrame:
     """Give known columns the contract's names; the others stay, for errors to list them."""
     return rename_columns(frame, role.columns)

@@ -30,7 +30,7 @@ from data_contracts.settings import DatasetSettings, Source
 from data_contracts.tables import Rejected
 from polymine.mining.input_checks import input_error, rejected_rows
 from tasks.demo_data import demo_versions, docstring_tables
-from tasks.source_columns import CORPUS, JUDGMENTS, QUERIES, Role
+from tasks.source_columns import CORPUS, JUDGMENTS, LABELS, QUERIES, Role
 from tasks.source_files import SourceFile, digest, fetch, side_table
 from tasks.source_tables import Findings, join_pairs, read_role
 
@@ -47,16 +47,18 @@ class RawTables:
         documents: doc_id, text, title?, language, group_id?, and `source_file` for errors.
         queries: query_id, text, language, group_id?, likewise.
         judgments: query_id, doc_id, relevance, likewise.
+        labels: the same, or None where the settings name none.
         fingerprint: of everything that was read; equal to `fingerprint_sources(settings)`.
-        names: what errors call the three tables.
+        names: what errors call the four tables.
         rows_rejected: lines that could not even be read; empty unless in quarantine.
     """
 
     documents: pl.DataFrame
     queries: pl.DataFrame
     judgments: pl.DataFrame
+    labels: pl.DataFrame | None
     fingerprint: str
-    names: tuple[str, str, str]
+    names: tuple[str, ...]
     rows_rejected: dy.DataFrame[Rejected]
 
 
@@ -68,20 +70,25 @@ def read_sources(settings: DatasetSettings) -> RawTables:
     """
     if settings.corpus == DEMO:
         documents, queries, judgments = docstring_tables()
-        names = (DEMO, DEMO, DEMO)
+        names = (DEMO,) * 4
+        if settings.labels is not None:
+            raise InputError(f"dataset.labels: `{DEMO}` brings no ids to label")
         nothing = Rejected.create_empty()
         version = fingerprint_sources(settings)
-        return RawTables(documents, queries, judgments, version, names, nothing)
+        return RawTables(documents, queries, judgments, None, version, names, nothing)
     found = Findings()
     with _located(settings) as files:
         tables = [read_role(files[role.name], role, settings, found) for role in ROLES]
         tables = join_pairs(tables, files["pairs"], settings, found)
+        labels = read_role(files["labels"], LABELS, settings, found) if files["labels"] else None
         version = _fingerprint(settings, files)
         names = _names(files)
     broken = pl.concat(found.broken)
     if found.problems or (broken.height and settings.on_invalid == "fail"):
         raise input_error(found.problems, broken)
-    return RawTables(tables[0], tables[1], tables[2], version, names, rejected_rows(broken))
+    documents, queries, judgments = tables
+    rejected = rejected_rows(broken)
+    return RawTables(documents, queries, judgments, labels, version, names, rejected)
 
 
 def fingerprint_sources(settings: DatasetSettings) -> str:
@@ -98,11 +105,11 @@ def fingerprint_sources(settings: DatasetSettings) -> str:
 
 @contextmanager
 def _located(settings: DatasetSettings) -> Iterator[dict[str, list[SourceFile]]]:
-    """Files of each role (`corpus`, `queries`, `judgments`) and of `pairs`, on this machine."""
+    """Files of each role (`corpus`, `queries`, `judgments`, `pairs`, `labels`), on this machine."""
     together = settings.pairs is None and settings.queries is None
     with ExitStack() as stack:
         listed: dict[str, list[SourceFile]] = {}
-        files: dict[str, list[SourceFile]] = {"pairs": []}
+        files: dict[str, list[SourceFile]] = {}
         for role in ROLES:
             named = settings.corpus if together else getattr(settings, role.name)
             files[role.name] = []
@@ -110,8 +117,10 @@ def _located(settings: DatasetSettings) -> Iterator[dict[str, list[SourceFile]]]
                 if source not in listed:
                     listed[source] = stack.enter_context(fetch(source))
                 files[role.name] += _for_role(listed[source], source, role, together)
-        for source in _sources(settings.pairs):
-            files["pairs"] += stack.enter_context(fetch(source))
+        for name, sources in (("pairs", settings.pairs), ("labels", settings.labels)):
+            files[name] = []
+            for source in _sources(sources):
+                files[name] += stack.enter_context(fetch(source))
         yield files
 
 
@@ -151,12 +160,13 @@ def _fingerprint(settings: DatasetSettings, files: dict[str, list[SourceFile]]) 
     )
 
 
-def _names(files: dict[str, list[SourceFile]]) -> tuple[str, str, str]:
+def _names(files: dict[str, list[SourceFile]]) -> tuple[str, ...]:
     corpus, queries, judgments = (
         [file.name for file in files[role.name]] + [file.name for file in files["pairs"]]
         for role in ROLES
     )
-    return _summary(corpus), _summary(queries), _summary(judgments)
+    labels = [file.name for file in files["labels"]]
+    return _summary(corpus), _summary(queries), _summary(judgments), _summary(labels)
 
 
 def _summary(names: Sequence[str]) -> str:

@@ -38,7 +38,7 @@ class Ingested:
         documents: no two of them copies.
         queries: with or without a known positive.
         judgments: re-pointed to the documents that stand for merged copies.
-        labels: pairs judged not relevant.
+        labels: pairs judged not relevant, and what the labels say of further pairs.
         closure: what may not be a negative of which query, and why.
         copies: `doc_id` of every merged document and the `kept_id` that stands for it.
         rejected: rows that broke a rule.
@@ -57,6 +57,7 @@ def ingest(
     documents: pl.DataFrame,
     queries: pl.DataFrame,
     judgments: pl.DataFrame,
+    labels: pl.DataFrame | None = None,
     *,
     near_copy: float = 0.8,
     on_invalid: OnInvalid = "fail",
@@ -68,7 +69,9 @@ def ingest(
     near-copies. `names` are what errors call the three tables. Raises InputError for bad input
     (see `check_tables`). The order of the rows never changes the result.
     """
-    checked = check_tables(documents, queries, judgments, on_invalid=on_invalid, names=names)
+    checked = check_tables(
+        documents, queries, judgments, labels, on_invalid=on_invalid, names=names
+    )
     asked = _normalised(checked.queries).sort("query_id")
     corpus, judged, copies = merge_copies(_normalised(checked.documents), checked.judgments)
     near = near_copies(corpus, near_copy)
@@ -76,16 +79,26 @@ def ingest(
         documents=Documents.validate(corpus),
         queries=Queries.validate(asked),
         judgments=Judgments.validate(judged),
-        labels=Labels.validate(_labels(judged), cast=True),
+        labels=Labels.validate(_labels(judged, checked.labels, copies), cast=True),
         closure=Closure.validate(close_positives(corpus, asked, judged, near)),
         copies=Copies.validate(copies),
         rejected=checked.rejected,
     )
 
 
-def _labels(judged: pl.DataFrame) -> pl.DataFrame:
-    refuted = judged.filter(pl.col("relevance") == 0)
-    return refuted.with_columns(source=pl.lit("judgments")).select(Labels.column_names())
+def _labels(judged: pl.DataFrame, labels: pl.DataFrame, copies: pl.DataFrame) -> pl.DataFrame:
+    """Judgments of 0 and labels, by the documents that stand for copies; a judgment wins."""
+    refuted = judged.filter(pl.col("relevance") == 0).with_columns(source=pl.lit("judgments"))
+    kept = dict(copies.rows())
+    further = (
+        labels.with_columns(pl.col("doc_id").replace(kept))
+        .group_by("query_id", "doc_id")
+        .agg(pl.col("relevance").max())
+        .join(judged, on=["query_id", "doc_id"], how="anti")
+        .with_columns(source=pl.lit("labels"))
+    )
+    columns = Labels.column_names()
+    return pl.concat([refuted.select(columns), further.select(columns)]).sort("query_id", "doc_id")
 
 
 def normalise(text: str) -> str:

@@ -21,7 +21,7 @@ from data_contracts.errors import InputError
 from data_contracts.tables import Documents, Judgments, Queries, Rejected
 
 OnInvalid = Literal["fail", "quarantine"]
-NAMES = ("corpus.parquet", "queries.parquet", "qrels.parquet")
+NAMES = ("corpus.parquet", "queries.parquet", "qrels.parquet", "labels.parquet")
 SOURCE_COLUMN = "source_file"  # optional, beside the contract's: the file a row came from
 BROKEN = pl.Schema([("source", pl.String()), ("rules", pl.List(pl.String)), ("row", pl.String())])
 EXAMPLES = 3  # rows shown for a broken rule
@@ -77,6 +77,7 @@ class Checked:
     documents: dy.DataFrame[Documents]
     queries: dy.DataFrame[Queries]
     judgments: dy.DataFrame[Judgments]
+    labels: dy.DataFrame[Judgments]
     rejected: dy.DataFrame[Rejected]
 
 
@@ -116,11 +117,12 @@ def check_tables(
     documents: pl.DataFrame,
     queries: pl.DataFrame,
     judgments: pl.DataFrame,
+    labels: pl.DataFrame | None = None,
     *,
     on_invalid: OnInvalid,
     names: Sequence[str] = NAMES,
 ) -> Checked:
-    """Split three raw tables into rows that obey the contracts and rows that do not.
+    """Split raw tables into rows that obey the contracts and rows that do not.
 
     Ids may be strings or integers, relevance any kind of number; `title` and `group_id` may be
     missing; other columns are left out. A judgment is rejected with the document or query it
@@ -132,17 +134,20 @@ def check_tables(
     examples: for any broken rule if `on_invalid` is "fail", and always for missing columns, wrong
     types, a table without rows, and data without a single positive.
     """
-    given = dict(zip(_ROWS, zip((documents, queries, judgments), names, strict=True), strict=True))
+    given = list(zip(_ROWS, (documents, queries, judgments), names, strict=False))
+    if labels is not None:
+        given.append((Judgments, labels, names[3]))
     problems = [
         problem
-        for contract, (frame, name) in given.items()
+        for contract, frame, name in given
         for problem in shape_problems(frame, contract, name)
     ]
     if problems:
         raise input_error(problems, _empty_broken())
-    tables = [_Table(frame, contract, name) for contract, (frame, name) in given.items()]
-    _mark_pointers(tables[2], tables[0], "doc_id", on_invalid)
-    _mark_pointers(tables[2], tables[1], "query_id", on_invalid)
+    tables = [_Table(frame, contract, name) for contract, frame, name in given]
+    for pointing in tables[2:]:
+        _mark_pointers(pointing, tables[0], "doc_id", on_invalid)
+        _mark_pointers(pointing, tables[1], "query_id", on_invalid)
     broken = pl.concat([table.broken() for table in tables])
     problems = _empty_tables(tables)
     if problems or (on_invalid == "fail" and broken.height):
@@ -152,6 +157,7 @@ def check_tables(
         documents=Documents.validate(kept[0]),
         queries=Queries.validate(kept[1]),
         judgments=Judgments.validate(kept[2]),
+        labels=Judgments.validate(kept[3]) if labels is not None else Judgments.create_empty(),
         rejected=rejected_rows(broken),
     )
 

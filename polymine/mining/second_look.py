@@ -37,7 +37,8 @@ def plan_pairs(
     """Choose what the validator is to look at, for each query.
 
     Nearest the decision comes first: the candidates whose worth (score - price x risk) is closest
-    to that of the last one taken. A quarter of the pairs, rounded up, is for the likeliest to be relevant.
+    to that of the last one taken. A quarter of the pairs, rounded up, is for the likeliest to be
+    relevant.
 
     Args:
         candidates: query_id, doc_id, score, risk, `reason` (not null for closed ones).

@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from data_contracts.risk import Bin, Linear, Pair, Proof, RiskModel, Source
-from polymine.mining.budget import CURVE, Choice, Pool, choose, expected_rate
+from polymine.mining.budget import CURVE, Choice, Pool, choose, expected_rate, pool_of
+from polymine.mining.budget import search as find_price
 from polymine.mining.risk import (
     FEATURES,
     QUERY_SIDE,
@@ -25,7 +26,8 @@ from polymine.mining.risk import (
     features_of,
     kinds_of,
 )
-from polymine.mining.risk_fit import fit, labelled_pairs, solve
+from polymine.mining.risk_fit import draw_queries, fit, labelled_pairs, solve
+from polymine.mining.second_look import learn_worth, plan_pairs
 
 PAIRS_PER_COLLECTION = 10_000.0  # how many pairs each collection counts as, whatever it has
 SMALLEST_SPREAD = 0.02  # of a weight: a handful of collections cannot show that it is always alike
@@ -156,6 +158,57 @@ def prove(
             expected, true = rates.mean(axis=0)
             misses.append(np.log(max(expected, 1e-3) / max(true, 1e-3)))
     return without, tuple(proofs), round(float(np.sqrt(np.mean(np.square(misses)))), 4)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a validator said of some candidates of one collection: shape (n,) each.
+
+    `risks` are those before it was asked; `positives` its logits of the known positives.
+    """
+
+    risks: Array
+    logits: Array
+    truth: Array
+    positives: Array
+
+
+def fit_trust(scored: Sequence[Scored]) -> float:
+    """Fit how much of a validator's log-odds counts beside the other evidence: at least 0."""
+    blocks, truth, shares = [], [], []
+    for at, part in enumerate(scored):
+        worth = learn_worth(part.positives, part.logits, part.risks)
+        before = np.clip(part.risks, 1e-6, 1 - 1e-6)
+        own = np.zeros((len(part.risks), len(scored)))
+        own[:, at] = 1
+        says = worth.intercept + worth.slope * part.logits
+        blocks.append(np.column_stack([says, np.log(before / (1 - before)), own]))
+        truth.append(part.truth)
+        shares.append(np.full(len(part.risks), PAIRS_PER_COLLECTION / len(part.risks)))
+    names = ("validator", "others", *(str(at) for at in range(len(scored))))
+    start = Linear(
+        features=names,
+        centres=(0.0,) * len(names),
+        weights=(0.0, 1.0, *[0.0] * len(scored)),
+        spreads=(10.0, 1e-3, *[10.0] * len(scored)),  # the other evidence counts as it is
+        intercept=0.0,
+        intercept_spread=1e-3,
+    )
+    term = labelled_pairs(np.vstack(blocks), np.concatenate(truth), np.concatenate(shares))
+    return round(solve(start, [term], monotone=1).weights[0], 4)
+
+
+def plan_scoring(
+    prior: RiskModel, draw: Judged, teachers: Teachers, queries: int, pairs: int
+) -> pl.DataFrame:
+    """Choose candidates as mining would: query_id, doc_id, truth, risk."""
+    rows = _assess(prior, draw, teachers).with_columns(reason=pl.lit(None, pl.String))
+    some = draw_queries(rows["query_id"].unique(), queries)
+    rows = rows.filter(pl.col("query_id").is_in(some.implode()))
+    choice = find_price(pool_of(rows, NEGATIVES), NEGATIVES, RATES[0], 1.0)
+    chosen = plan_pairs(rows, choice, NEGATIVES, pairs, RATES[0], 0.9)
+    columns = ["query_id", "doc_id", "truth", "risk"]
+    return chosen.join(rows.select(columns), on=["query_id", "doc_id"], how="left")
 
 
 def _assess(prior: RiskModel, draw: Judged, teachers: Teachers) -> pl.DataFrame:
