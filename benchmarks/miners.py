@@ -90,17 +90,25 @@ class Rule:
 class SumOfThree:
     """The hardest candidates whose three z-scores add up to less than a ceiling.
 
-    Query to candidate, known positive to candidate, BM25; unweighted, nothing fitted.
+    Query to candidate, known positive to candidate, BM25; unweighted, nothing fitted. A query with
+    too few candidates below the ceiling is filled up with its lowest sums.
     """
 
     name: str = "sum of three z"
     values: Sequence[Value] = SUMS
 
     def choose(self, case: Case, value: Value, wanted: int) -> pl.DataFrame:
-        """Take the candidates with the highest cosine below the ceiling."""
+        """Take the candidates with the highest cosine below the ceiling, then the safest."""
         total = pl.col(f"z_{DENSE.name}") + pl.col(f"z_{LEXICAL.name}") + case.positive_z
-        below = case.evidence.filter(pl.col("closed").is_null(), total < value)
-        return take_hardest(below.select("query_id", "doc_id", score=f"score_{DENSE.name}"), wanted)
+        score = pl.col(f"score_{DENSE.name}")
+        open_ones = (
+            case.evidence.select("query_id", "doc_id", "closed", score=score, total=total)
+            .filter(pl.col("closed").is_null())
+            .with_columns(above=pl.col("total") >= value)
+            .with_columns(order=pl.when("above").then("total").otherwise(-pl.col("score")))
+            .sort("query_id", "above", "order", "doc_id")
+        )
+        return take_first(open_ones, wanted).select("query_id", "doc_id", "score")
 
 
 @dataclass(frozen=True)
@@ -211,7 +219,6 @@ def deepen(
     return pl.concat([evidence, deep.join(evidence, on=["query_id", "doc_id"], how="anti")])
 
 
-def take_hardest(candidates: pl.DataFrame, wanted: int) -> pl.DataFrame:
-    """Keep each query's `wanted` candidates of the highest score; ties go to the lower doc_id."""
-    ordered = candidates.sort("query_id", "score", "doc_id", descending=[False, True, False])
+def take_first(ordered: pl.DataFrame, wanted: int) -> pl.DataFrame:
+    """Keep the first `wanted` rows of each query."""
     return ordered.filter(pl.int_range(pl.len()).over("query_id") < wanted)
