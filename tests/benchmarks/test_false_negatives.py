@@ -1,38 +1,66 @@
-"""The whole comparison on the smallest judged collection."""
+"""The whole command on the smallest judged collection."""
+
+import json
 
 import pytest
 
-from benchmarks.cases import Encoder
-from benchmarks.curves import draw
-from benchmarks.false_negatives import DATA, Plan, describe, measure
-from benchmarks.trade_off_tables import mean_ratio, show
+from benchmarks import false_negatives
+from benchmarks.false_negatives import DATA, main
+from benchmarks.trade_off_tables import mean_ratio
 
-ADI = DATA / "adi"
-PLAN = Plan(seeds=2, queries=12)
+pytestmark = pytest.mark.skipif(
+    not (DATA / "adi").exists(), reason="the public test data are not here"
+)
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    cache = tmp_path_factory.mktemp("vectors")
-    found = {"adi": measure(ADI, PLAN, Encoder(cache))}
-    return {"settings": describe(PLAN), "collections": found}
+def ran(tmp_path_factory):
+    """The quick path over two seeds: the folder it wrote to."""
+    folder = tmp_path_factory.mktemp("results")
+
+    def save(name, result):
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(result))
+        return path
+
+    arguments = ["--data", str(DATA), "adi", "--quick", "--seeds", "2", "--queries", "12"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(false_negatives, "save", save)
+        patch.setattr("sys.argv", ["false_negatives", *arguments])
+        main()
+    return folder
 
 
-@pytest.mark.skipif(not ADI.exists(), reason="the public test data are not here")
-def test_every_method_is_measured_and_shown(results, tmp_path):
+@pytest.fixture(scope="module")
+def results(ran):
+    return json.loads((ran / "false_negatives_quick.json").read_text())
+
+
+def test_the_settings_say_what_was_swept(results):
+    assert results["settings"]["seeds"] == [0, 1]
+    assert 0.95 in results["settings"]["values"]["percent"]
+    assert results["machine"]["cores"] >= 1
+
+
+def test_every_method_is_measured(results):
     found = results["collections"]["adi"]
     assert found["queries"] == 12
-    curves, reference = found["curves"], found["at_reference"]["percent"]
-    assert reference["seeds"] == 2
-    assert reference["ratio"] == pytest.approx(1)
-    assert all(0 <= point.get("false_negatives", 0) <= 1 for at in curves.values() for point in at)
-    naive = curves["naive"][0]
+    assert found["curves"].keys() == results["settings"]["values"].keys()
+    points = [point for curve in found["curves"].values() for point in curve]
+    assert all(0 <= point.get("false_negatives", 0) <= 1 for point in points)
+    naive = found["curves"]["naive"][0]
     assert naive["yield"] == 1
-    assert naive["hardness"] >= max(
-        point["hardness"] for at in curves.values() for point in at if point["yield"] == 1
-    )
-    assert mean_ratio(results["collections"], "percent", ["adi"]) == pytest.approx(1)
-    assert mean_ratio(results["collections"], "percent", ["adi", "med"]) is None
-    text = show(results, ["adi"])
-    assert all(method in text for method in curves)
-    assert draw(results, tmp_path / "curves.png").stat().st_size > 10_000
+    full = [point["hardness"] for point in points if point["yield"] == 1]
+    assert naive["hardness"] == pytest.approx(max(full))
+
+
+def test_the_reference_is_compared_with_itself(results):
+    collections = results["collections"]
+    reference = collections["adi"]["at_reference"]["percent"]
+    assert (reference["seeds"], reference["ratio"]) == (2, pytest.approx(1))
+    assert mean_ratio(collections, "percent", ["adi"]) == pytest.approx(1)
+    assert mean_ratio(collections, "percent", ["adi", "med"]) is None
+
+
+def test_a_picture_is_drawn(ran):
+    assert (ran / "false_negatives_quick.png").stat().st_size > 10_000
