@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.cases import DENSE, LEXICAL, Encoder, Prepared, open_case, prepare
 from benchmarks.curves import draw
 from benchmarks.judged import load, reveal
-from benchmarks.miners import METHODS, REFERENCE, REFERENCE_VALUE, Method
+from benchmarks.miners import CANDIDATE, METHODS, REFERENCE, REFERENCE_VALUE, Method
 from benchmarks.processes import machine, save
 from benchmarks.trade_off import (
     FULL_YIELD,
@@ -90,8 +90,8 @@ def measure(folder: Path, plan: Plan, encoder: Encoder) -> dict[str, Any]:
     reference = [_point_at(points, REFERENCE_VALUE) for points in curves[REFERENCE.name]]
     sampled = reveal(collection, 0, plan.queries)
     means = {name: _mean_curve(seeds) for name, seeds in curves.items()}
-    *others, last = means
-    return {
+    others = {name: points for name, points in means.items() if name != CANDIDATE}
+    measured = {
         "documents": collection.documents.height,
         "queries": sampled.queries.height,
         "hidden_per_query": sampled.hidden.height / sampled.queries.height,
@@ -99,9 +99,10 @@ def measure(folder: Path, plan: Plan, encoder: Encoder) -> dict[str, Any]:
         "seconds": round(time.monotonic() - began, 1),
         "reference": summarise(reference),
         "at_reference": {name: compare(seeds, reference) for name, seeds in curves.items()},
-        "cleaner_than_last": find_cleaner(means[last], {name: means[name] for name in others}),
+        "cleaner_than_candidate": find_cleaner(means[CANDIDATE], others),
         "curves": means,
     }
+    return {name: _rounded(value) for name, value in measured.items()}
 
 
 def run_seed(
@@ -131,6 +132,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "depth": plan.depth,
         "teachers": [teacher.model_dump() for teacher in (DENSE, LEXICAL)],
         "reference": f"{REFERENCE.name} {REFERENCE_VALUE}",
+        "candidate": CANDIDATE,
         "full_yield": FULL_YIELD,
         "lsa_dimensions": LSA_DIMENSIONS,
         "loss_temperature": TEMPERATURE,
@@ -146,13 +148,18 @@ def _point_at(points: Sequence[Point], value: float) -> Point:
 def _mean_curve(seeds: Sequence[Sequence[Point]]) -> list[Point]:
     """Mean over seeds at every value of the sweep."""
     return [
-        {"value": points[0]["value"], **_rounded(summarise(points)["mean"])}
+        {"value": points[0]["value"], **summarise(points)["mean"]}
         for points in zip(*seeds, strict=True)
     ]
 
 
-def _rounded(numbers: dict[str, float]) -> Point:
-    return {name: round(number, 5) for name, number in numbers.items()}
+def _rounded(value: Any) -> Any:
+    """Cut every number in a result to five digits: more is noise, and a file nobody can read."""
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, dict):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _parse() -> argparse.Namespace:

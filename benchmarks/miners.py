@@ -33,11 +33,13 @@ def steps(first: float, last: float, step: float) -> tuple[Value, ...]:
     return tuple(np.round(np.arange(first, last + step / 2, step), 6).tolist())
 
 
-SHIFTS: tuple[Value, ...] = (0, 1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 80)
+SHIFTS: tuple[Value, ...] = (
+    0, 1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 80, 120, 160, 240, 320, 480,
+)  # fmt: skip
 ABSOLUTES = steps(0.15, 0.9, 0.025)
 MARGINS = (*steps(0, 0.2, 0.0125), 0.25, 0.3, 0.35, 0.4)
 PERCENTS = (*steps(0.4, 0.75, 0.05), *steps(0.8, 1.1, 0.025))
-SUMS = (*steps(0, 10, 0.25), *steps(10.5, 24, 0.5))
+SUMS = (*steps(0, 10, 0.25), *steps(10.5, 24, 0.5), *steps(26, 60, 2))
 # What the peer calls a relative margin m is percent 1 - m; None is its default, no margin.
 PEER_MARGINS = (None, *steps(0, 0.2, 0.025), *steps(0.25, 0.6, 0.05))
 
@@ -184,6 +186,7 @@ class ReadyVectors:
 
 REFERENCE = Rule("percent", "percent", PERCENTS)
 REFERENCE_VALUE = 0.95  # NV-Retriever's choice: everything is compared at its hardness
+CANDIDATE = "sum of three z"  # whose curve no other should lie below
 METHODS: tuple[Method, ...] = (
     Rule("naive", None, (None,)),
     Rule("shifted", "shift", SHIFTS),

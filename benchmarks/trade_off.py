@@ -5,7 +5,7 @@ yield: a method's curve is read where it is as hard as the reference. Nothing is
 curve that does not get there says how far it gets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,7 +174,7 @@ def compare(curves: Sequence[Sequence[Point]], reference: Sequence[Point]) -> di
 
 
 def find_cleaner(
-    curve: Sequence[Point], others: dict[str, Sequence[Point]]
+    curve: Sequence[Point], others: Mapping[str, Sequence[Point]]
 ) -> dict[str, dict[str, Any]]:
     """Find where another method is cleaner than `curve` at equal hardness, both with full yield.
 

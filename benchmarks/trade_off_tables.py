@@ -36,10 +36,9 @@ def show(results: dict[str, Any], goal: Sequence[str]) -> str:
         rows = _at_reference(collections, measure)
         if len(rows) > 1:
             parts.append((title, rows))
-    last = _methods(collections)[-1]
-    parts.append(
-        (f"Points cleaner than {last} at equal hardness, largest gap", _cleaner(collections))
-    )
+    candidate = results["settings"]["candidate"]
+    title = f"Points cleaner than {candidate} at equal hardness, largest gap"
+    parts.append((title, _cleaner(collections)))
     return "\n\n".join(f"{title}\n\n{table(rows)}" for title, rows in parts)
 
 
@@ -114,10 +113,11 @@ def _at_reference(collections: dict[str, Any], measure: str) -> list[list[str]]:
 
 def _cleaner(collections: dict[str, Any]) -> list[list[str]]:
     def cell(found: dict[str, Any], method: str) -> str:
-        other = found["cleaner_than_last"][method]
+        other = found["cleaner_than_candidate"][method]
         return f"{other['cleaner']} of {other['compared']}, {_number(other['gap'])}"
 
-    return _rows(collections, _methods(collections)[:-1], cell)
+    others = next(iter(collections.values()))["cleaner_than_candidate"]
+    return _rows(collections, list(others), cell)
 
 
 def _rows(
