@@ -221,6 +221,9 @@ class RiskSettings(_Settings):
     validator_labels: bool = Field(
         False, description="Let the validator label a sample of candidates to fit on."
     )
+    validator_sample: int = Field(
+        600, ge=1, description="Candidates in that sample, as many from every stratum of risk."
+    )
     validator_trust: float | None = Field(
         None, ge=0, le=2,
         description="How much of the validator's evidence counts beside the rest; if not set, what "

@@ -56,7 +56,7 @@ def run_stages(
     ]
     positives = score_positives(collection, mining, inputs, engine, root)
     base = evidence(collection, rankings, mining, inputs, engine, root)
-    model = fit_risk(collection, base, mining, root)
+    model = fit_risk(collection, base, positives, mining, engine, root)
     deep = deepen(collection, base, positives, model, mining, inputs, engine, root)
     risks = assess(collection, base, deep, model, mining, root)
     known = (collection, base, deep, positives, risks)

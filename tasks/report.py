@@ -27,8 +27,8 @@ from polymine.reporting.summary import Summary, summarise
 from polymine.reporting.tables import Tables
 from tasks.artifacts import publish_artifacts
 from tasks.export import Sources, publish, without_passwords
+from tasks.score_book import load_scores, score_family
 from tasks.store import Store, info_of, load, read_manifest, scan, shard_paths
-from tasks.validation import load_scores, score_family
 
 LIBRARIES = (
     "polymine", "torch", "sentence-transformers", "transformers", "faiss-cpu", "bm25s",

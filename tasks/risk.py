@@ -6,12 +6,14 @@ import polars as pl
 
 from data_contracts.references import CollectionRef, DatasetRef, fingerprint
 from data_contracts.risk import RiskModel
-from data_contracts.settings import MiningSettings
+from data_contracts.settings import EngineSettings, MiningSettings
 from data_contracts.tables import Risks
 from polymine.mining.pipeline import add_risk
 from polymine.mining.pipeline import fit_risk as fit_to_evidence
 from polymine.mining.risk_fit import draw_queries
 from polymine.mining.risk_weights import shipped
+from polymine.mining.validation import PairScore
+from tasks.score_book import ScoreBook, score_family
 from tasks.stages import stage
 from tasks.store import Store, load, scan, shard_name, shard_paths, write_bytes
 
@@ -21,7 +23,12 @@ FILE = "risk.json"
 
 @stage("fit-risk")
 def fit_risk(
-    collection: CollectionRef, base: DatasetRef, mining: MiningSettings, root: str
+    collection: CollectionRef,
+    base: DatasetRef,
+    positives: DatasetRef,
+    mining: MiningSettings,
+    engine: EngineSettings,
+    root: str,
 ) -> DatasetRef:
     """Fit the risk to what the data offer, starting from the shipped weights."""
     version = fingerprint(
@@ -31,6 +38,7 @@ def fit_risk(
         teachers=[(teacher.name, teacher.kind, teacher.model) for teacher in mining.teachers],
         fit=mining.risk.fit,
         queries=mining.risk.fit_queries,
+        validator=_labelling(mining),
     )
     dataset = Store(root).dataset("risk_models", version)
     if found := dataset.find():
@@ -38,9 +46,28 @@ def fit_risk(
     queries = load(collection.queries).select("query_id", "language")
     drawn = draw_queries(queries["query_id"], mining.risk.fit_queries)
     rows = scan(base).filter(pl.col("query_id").is_in(drawn.implode())).collect()
-    model = fit_to_evidence(rows, queries, mining)
+    known = load(positives).select("query_id", "doc_id")
+
+    def open_validator() -> PairScore:
+        assert mining.validation is not None
+        family = score_family(mining.validation)
+        return ScoreBook(Store(root), family, collection, mining.validation, engine).score
+
+    model = fit_to_evidence(rows, queries, known, mining, open_validator)
     write_bytes(dataset.folder / FILE, model.model_dump_json(indent=1).encode())
     return dataset.commit({"evidence": base.fingerprint})
+
+
+def _labelling(mining: MiningSettings) -> dict[str, object] | None:
+    """What the validator's labels depend on, if it is to give any."""
+    settings = mining.validation
+    if settings is None or not mining.risk.validator_labels:
+        return None
+    return {
+        "scores": score_family(settings),
+        "limits": [settings.margin, settings.grey_zone],
+        "sample": mining.risk.validator_sample,
+    }
 
 
 @stage("assess")

@@ -4,7 +4,7 @@ The flow adds a store, shards and progress; it computes nothing this does not.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,6 @@ from data_contracts.settings import (
     EngineSettings,
     MiningSettings,
     TeacherSettings,
-    ValidationSettings,
 )
 from polymine.mining.bm25 import LexicalTeacher
 from polymine.mining.dense import DenseTeacher
@@ -35,7 +34,7 @@ from polymine.mining.ranking import NOTHING, rank, rank_below
 from polymine.mining.risk import assess
 from polymine.mining.risk_fit import draw_queries, fit
 from polymine.mining.risk_weights import load_prior
-from polymine.mining.second_look import look, plan_pairs, with_looks
+from polymine.mining.second_look import draw_sample, label_sample, look, plan_pairs, with_looks
 from polymine.mining.selection import (
     apply_rule,
     compare_with_ceilings,
@@ -90,7 +89,9 @@ def mine(data: Ingested, settings: MiningSettings | None = None) -> Mined:
     )
     ceilings = compute_ceilings(positives, settings.selection)
     evidence = _gather(teachers, known, ids, settings)
-    model = fit_risk(evidence, data.queries, settings)
+    model = fit_risk(
+        evidence, data.queries, positives, settings, lambda: open_validator(data, settings)
+    )
     evidence = add_risk(evidence, data.queries, model, settings)
     deep = _deepen(evidence, ceilings, teachers, known, ids, settings)
     deep = add_risk(deep, data.queries, model, settings)
@@ -111,15 +112,36 @@ def mine(data: Ingested, settings: MiningSettings | None = None) -> Mined:
     return Mined(triplets, negatives, shortfalls, evidence, model)
 
 
-def fit_risk(evidence: pl.DataFrame, queries: pl.DataFrame, settings: MiningSettings) -> RiskModel:
-    """Fit the risk to evidence, or take the shipped weights if the settings say so."""
+def fit_risk(
+    evidence: pl.DataFrame,
+    queries: pl.DataFrame,
+    positives: pl.DataFrame,
+    settings: MiningSettings,
+    open_scores: Callable[[], PairScore],
+) -> RiskModel:
+    """Fit the risk to evidence, or take the shipped weights if the settings say so.
+
+    Args:
+        positives: query_id, doc_id of the known positives.
+        open_scores: loads the validator; called only if it is to label a sample.
+    """
     models = tuple(teacher.model for teacher in settings.teachers if teacher.model)
     prior = load_prior(settings.teacher_kinds, models)
     if not settings.risk.fit:
         return prior
     drawn = draw_queries(queries["query_id"], settings.risk.fit_queries)
     rows = evidence.filter(pl.col("query_id").is_in(drawn.implode())).sort("query_id", "doc_id")
-    return fit(rows, settings.teacher_kinds, languages_of(rows, queries), prior)
+    languages = languages_of(rows, queries)
+    model = fit(rows, settings.teacher_kinds, languages, prior)
+    if settings.validation is None or not settings.risk.validator_labels:
+        return model
+    open_ = add_risk(rows, queries, model, settings).filter(pl.col("closed").is_null())
+    sample = draw_sample(open_, settings.risk.validator_sample)
+    labels = label_sample(sample, positives, settings.validation, open_scores())
+    keys = ["query_id", "doc_id"]
+    rows = rows.join(labels, on=keys, how="left", suffix="_said", maintain_order="left")
+    rows = rows.with_columns(label=pl.coalesce("label", "label_said")).drop("label_said")
+    return fit(rows, settings.teacher_kinds, languages, prior)
 
 
 def add_risk(
@@ -150,7 +172,7 @@ def _decide_by_rule(
     if settings.validation is None:
         return decided, survivors, None
     known = positives.join(survivors, on="query_id", how="semi")
-    score = _open_validator(data, settings.validation)
+    score = open_validator(data, settings)
     verdicts = validate(survivors, known, settings.negatives, settings.validation, score)
     return decided, survivors, verdicts
 
@@ -165,7 +187,7 @@ def _decide_by_risk(
             decided, choice, count, settings.validation.pairs_per_query,
             selection.max_false_negative_rate, settings.risk.promote,
         )  # fmt: skip
-        score = _open_validator(data, settings.validation)
+        score = open_validator(data, settings)
         looks = look(pairs, decided, positives, settings, score)
         decided = with_looks(decided, looks)
     relevant = data.labels.filter(pl.col("relevance") > 0)
@@ -232,8 +254,10 @@ def _deepen(
     return found.join(evidence, on=["query_id", "doc_id"], how="anti")
 
 
-def _open_validator(data: Ingested, settings: ValidationSettings) -> PairScore:
-    scorer = PairScorer.load(settings, _threads(), BATCH_TOKENS)
+def open_validator(data: Ingested, settings: MiningSettings) -> PairScore:
+    """Load the validator, to score pairs of a data set in memory."""
+    assert settings.validation is not None
+    scorer = PairScorer.load(settings.validation, _threads(), BATCH_TOKENS)
     queries = dict(zip(data.queries["query_id"], data.queries["text"], strict=True))
     documents = dict(zip(data.documents["doc_id"], data.documents["text"], strict=True))
 
