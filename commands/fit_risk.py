@@ -74,12 +74,14 @@ def fit_risk(config: Path, data: Path, out: Path) -> None:
     kinds = sorted({kind for _, kind in teachers})
     variants: list[RiskModel] = []
     without: dict[str, RiskModel] = {}
+    trusts: dict[str | None, float] = {}
     for some in ([*kinds], *([kind] for kind in kinds if len(kinds) > 1)):
         used = [teacher for teacher in teachers if teacher[1] in some]
         model = fit_weights(judged, foreign, used)
         left_out, proofs, spread = prove(judged, foreign, used)
         found = {"proofs": proofs, "rate_spread": spread}
-        trusts = _measure_trust(judged, texts, left_out, used, recipe)
+        if not trusts:  # of all kinds of teachers together, which come first
+            trusts = _measure_trust(judged, texts, left_out, used, recipe)
         variants.append(model.model_copy(update={**found, "validator": trusts[None]}))
         without |= {
             f"{name}/{'+'.join(some)}": part.model_copy(

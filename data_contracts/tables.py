@@ -265,7 +265,8 @@ def evidence_schema(teachers: tuple[str, ...], dense: tuple[str, ...] = ()) -> t
     mean of the documents of the candidate's language, in deviations; `positive_z_*`, the same with
     a known positive in the query's place, highest of all positives. Per `dense` teacher:
     `document_z_*`, how the query stands among the queries of its language for this document;
-    `feedback_z_*`, the z-score of the centroid of query, positives and best candidates.
+    `gap_z_*`, how far `z_*` lies above that of the lowest known positive; `feedback_z_*`, the
+    z-score of the centroid of query, positives and best candidates.
 
     `rank` is the best rank any teacher gave and null for a candidate found below a ceiling;
     `agreement` counts the teachers that ranked it. `positive_score` is the lowest of the first
@@ -293,6 +294,7 @@ def evidence_schema(teachers: tuple[str, ...], dense: tuple[str, ...] = ()) -> t
         "positive_score": _real(nullable=True),
     }
     columns |= {f"positive_z_{teacher}": _real(nullable=True) for teacher in teachers}
+    columns |= {f"gap_z_{teacher}": _real(nullable=True) for teacher in dense}
     columns |= {
         "same_language": dy.Bool(nullable=False),
         "length_ratio": _real(),

@@ -21,6 +21,7 @@ FEATURES = {
     "query": ("z_", "dense"),
     "document": ("document_z_", "dense"),
     "positive": ("positive_z_", "dense"),
+    "gap": ("gap_z_", "dense"),
     "feedback": ("feedback_z_", "dense"),
     "words": ("z_", "lexical"),
     "positive_words": ("positive_z_", "lexical"),

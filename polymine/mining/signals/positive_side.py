@@ -15,11 +15,12 @@ COMPARED = 1 << 20  # candidates times positives compared at a time: 60 MB of wo
 
 
 def find(pairs: Pairs) -> dict[str, Column]:
-    """Find `positive_similarity`, `positive_z_*` and `positive_score`.
+    """Find `positive_similarity`, `positive_z_*`, `gap_z_*` and `positive_score`.
 
-    The highest over the known positives (similarity: of the first dense teacher), and the lowest
-    of the first teacher's scores of them. Null for a query without a positive, and similarity and
-    z-score also for the only positive of a query.
+    The highest over the known positives (similarity: of the first dense teacher), how far a dense
+    teacher's z-score lies above that of the lowest positive, and the lowest of the first teacher's
+    scores of them. Null for a query without a positive, and all but the last also for the only
+    positive of a query.
     """
     compared = {teacher.name: _compare(teacher, pairs) for teacher in pairs.teachers}
     similarity = next(
@@ -30,7 +31,33 @@ def find(pairs: Pairs) -> dict[str, Column]:
         "positive_similarity": pl.Series(similarity).fill_nan(None),
         "positive_score": pl.Series(_lowest(pairs)).fill_nan(None),
         **{f"positive_z_{name}": rounded(z) for name, (_, z) in compared.items()},
+        **{
+            f"gap_z_{teacher.name}": rounded(_gap(teacher, pairs))
+            for teacher in pairs.teachers
+            if teacher.symmetric
+        },
     }
+
+
+def _gap(teacher: Teacher, pairs: Pairs) -> NDArray[np.float64]:
+    """Distance of each z-score from the lowest one of the query's (other) known positives."""
+    queries, documents = pairs.known.positives
+    gap = np.full(len(pairs.queries), np.nan)
+    if not len(queries):
+        return gap
+    z = teacher.standardise(queries, documents, teacher.score(queries, documents))
+    order = np.lexsort((z, queries))
+    queries, documents, z = queries[order], documents[order], z[order]
+    asked, first = np.unique(queries, return_index=True)
+    second = np.minimum(first + 1, len(z) - 1)
+    place = np.minimum(np.searchsorted(asked, pairs.queries), len(asked) - 1)
+    lowest, next_lowest = first[place], second[place]
+    itself = documents[lowest] == pairs.documents
+    reference = np.where(itself, z[next_lowest], z[lowest])
+    reference[asked[place] != pairs.queries] = np.nan
+    reference[itself & (queries[next_lowest] != pairs.queries)] = np.nan
+    reference[itself & (next_lowest == lowest)] = np.nan
+    return pairs.array(f"z_{teacher.name}") - reference
 
 
 def _lowest(pairs: Pairs) -> NDArray[np.float32]:
