@@ -92,6 +92,8 @@ def assess(
     weights = load_model(model)
     parts = zip(shard_paths(base), shard_paths(deep), strict=True)
     for number, paths in enumerate(parts):
+        if dataset.has(shard_name(number)):
+            continue
         rows = [risks_of(pl.read_parquet(path), queries, weights, mining) for path in paths]
         dataset.write(shard_name(number), pl.concat(rows), Risks)
     return dataset.commit()

@@ -20,14 +20,19 @@ from data_contracts.settings import (
     EngineSettings,
     MiningSettings,
     OutputSettings,
+    SelectionSettings,
 )
 from polymine.mining.ingestion import ingest
-from polymine.mining.pipeline import mine
+from polymine.mining.pipeline import Mined, mine
 
-MINING = MiningSettings(
-    teachers=(MINILM, BM25), negatives=3, depth=6,
+PERCENT = MiningSettings(
+    teachers=(MINILM, BM25), negatives=3, depth=6, selection=SelectionSettings(rule="percent"),
     validation=VALIDATOR.model_copy(update={"margin": 1.0}),
 )  # fmt: skip
+# A budget that half of what is ranked exceeds, and a validator that is asked about the rest.
+RISK = PERCENT.model_copy(
+    update={"selection": SelectionSettings(rule="risk", max_false_negative_rate=0.05)}
+)
 SMALL = {"threads": 2, "shard_queries": 8, "shard_texts": 16}
 TABLES = ("triplets", "negatives", "shortfalls")
 
@@ -37,19 +42,23 @@ KILLS = {
     "index": ("/index/", 1),
     "rank": ("/rankings/", 3),
     "evidence": ("/evidence/", 4),
+    "fit-risk": ("/risk_models/", 1),
     "deepen": ("/evidence/", 8),
+    "assess": ("/risks/", 3),
     "validate": ("/pair_scores/", 6),
     "export": ("/exports/", 2),
     "publish": ("/out", 1),
 }
 
 
-def run_stages(dataset: dict, root: str, engine: dict, kill: tuple[str, int] | None) -> None:
+def run_stages(
+    dataset: dict, root: str, engine: dict, kill: tuple[str, int] | None, mining: MiningSettings
+) -> None:
     """Run the mining flow's body into `root` (in a process of its own)."""
     from flows import mining as flow
-    from tasks import validation
+    from tasks import score_book
 
-    validation.SHARD_PAIRS = 16
+    score_book.SHARD_PAIRS = 16
     for name, stage in list(vars(flow).items()):
         if name != "mine" and callable(stage) and hasattr(stage, "fn"):
             setattr(flow, name, stage.fn)
@@ -57,7 +66,7 @@ def run_stages(dataset: dict, root: str, engine: dict, kill: tuple[str, int] | N
         die_at(*kill)
     settings = EngineSettings(store=f"{root}/store", **engine)
     output = OutputSettings(path=f"{root}/out", views=("triplet", "n-tuple"))
-    made = flow.mine.fn(DatasetSettings(**dataset), output, MINING, settings)
+    made = flow.mine.fn(DatasetSettings(**dataset), output, mining, settings)
     Path(root, "reused.json").write_text(json.dumps(made["reused"]))
 
 
@@ -93,8 +102,13 @@ def fork():
 def run(fork, animals):
     """Runs the stages to their end and returns the exit code."""
 
-    def once(root: Path, engine: dict = SMALL, kill: tuple[str, int] | None = None) -> int | None:
-        process = fork(run_stages, animals, str(root), engine, kill)
+    def once(
+        root: Path,
+        engine: dict = SMALL,
+        kill: tuple[str, int] | None = None,
+        mining: MiningSettings = PERCENT,
+    ) -> int | None:
+        process = fork(run_stages, animals, str(root), engine, kill, mining)
         process.join(120)
         return process.exitcode
 
@@ -116,18 +130,43 @@ def undisturbed(run, tmp_path_factory) -> Path:
     return root
 
 
-def test_flow_gives_what_mining_in_memory_gives(undisturbed, animals):
+@pytest.fixture(scope="module")
+def by_risk(run, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("risk")
+    assert run(root, mining=RISK) == 0
+    return root
+
+
+def mine_in_memory(animals: dict[str, str], mining: MiningSettings) -> Mined:
     corpus, queries, judgments = (pl.read_parquet(path) for path in animals.values())
-    mined = mine(ingest(corpus, queries, judgments), MINING)
+    return mine(ingest(corpus, queries, judgments), mining)
+
+
+def assert_same(root: Path, mined: Mined) -> None:
     for name in TABLES:
-        table = pl.read_parquet(undisturbed / "out" / name / "*.parquet")
+        table = pl.read_parquet(root / "out" / name / "*.parquet")
         expected = getattr(mined, name)
         assert table.equals(expected.cast(dict(table.schema))), name
-    evidence = pl.concat(map(pl.read_parquet, (undisturbed / "out" / "evidence").iterdir()))
+    evidence = pl.concat(map(pl.read_parquet, (root / "out" / "evidence").iterdir()))
     expected = mined.evidence.select(evidence.columns)
     assert evidence.sort("query_id", "doc_id").equals(expected.cast(dict(evidence.schema)))
+
+
+def test_flow_gives_what_mining_in_memory_gives(undisturbed, animals):
+    mined = mine_in_memory(animals, PERCENT)
+    assert_same(undisturbed, mined)
     assert len(mined.shortfalls) < 36
-    assert "promoted" in mined.negatives["verdict"]
+    assert "promoted" in set(mined.negatives["verdict"])
+
+
+def test_flow_gives_what_mining_in_memory_gives_by_risk(by_risk, animals):
+    mined = mine_in_memory(animals, RISK)
+    assert_same(by_risk, mined)
+    assert 50 < len(mined.triplets)
+    assert mined.negatives["validator_score"].is_not_null().sum() > 20
+    weights = mined.triplets["weight"]
+    assert weights.n_unique() > 10
+    assert weights.is_between(0.05, 1).all()
 
 
 def shards(root: Path) -> dict[Path, tuple[int, int]]:
@@ -160,7 +199,8 @@ def test_killed_run_goes_on_where_it_was(stage, run, undisturbed, tmp_path):
     reused = json.loads((tmp_path / "reused.json").read_text())
     order = [
         "ingest", "embed minilm documents", "embed minilm queries", "index bm25", "rank minilm",
-        "rank bm25", "positives", "evidence", "deepen", "select", "validate", "export",
+        "rank bm25", "positives", "evidence", "fit risk", "deepen", "assess", "select", "validate",
+        "export",
     ]  # fmt: skip
     done = order.index(INTERRUPTED[stage]) if stage in INTERRUPTED else len(order)
     assert reused == order[:done]
@@ -171,7 +211,9 @@ INTERRUPTED = {
     "index": "index bm25",
     "rank": "rank minilm",
     "evidence": "evidence",
+    "fit-risk": "fit risk",
     "deepen": "deepen",
+    "assess": "assess",
     "validate": "validate",
     "export": "export",
 }
@@ -184,7 +226,7 @@ def test_several_kills_on_the_way_change_nothing(run, undisturbed, tmp_path):
     assert tables(tmp_path) == tables(undisturbed)
 
 
-@pytest.mark.parametrize(
+CUTS = pytest.mark.parametrize(
     "engine",
     [
         {"threads": 1, "shard_queries": 36, "shard_texts": 4096},
@@ -193,9 +235,28 @@ def test_several_kills_on_the_way_change_nothing(run, undisturbed, tmp_path):
     ],
     ids=["one thread, whole", "three threads, small pieces"],
 )  # fmt: skip
+
+
+@CUTS
 def test_same_bytes_however_the_work_is_cut(engine, run, undisturbed, tmp_path):
     assert run(tmp_path, engine) == 0
     assert tables(tmp_path) == tables(undisturbed)
+
+
+@CUTS
+def test_same_bytes_by_risk_however_the_work_is_cut(engine, run, by_risk, tmp_path):
+    assert run(tmp_path, engine, mining=RISK) == 0
+    assert tables(tmp_path) == tables(by_risk)
+
+
+@pytest.mark.parametrize(("part", "number"), [("/decisions/", 7), ("/looks/", 1), ("/risks/", 2)])
+def test_killed_run_by_risk_goes_on_where_it_was(part, number, run, by_risk, tmp_path):
+    assert run(tmp_path, kill=(part, number), mining=RISK) == -signal.SIGKILL
+    before = shards(tmp_path)
+    assert run(tmp_path, mining=RISK) == 0
+    after = shards(tmp_path)
+    assert [path for path in before if after[path] != before[path]] == []
+    assert tables(tmp_path) == tables(by_risk)
 
 
 def test_killed_run_may_go_on_with_another_cut(run, undisturbed, tmp_path):
@@ -211,7 +272,7 @@ def test_two_runs_on_one_store_at_once(fork, undisturbed, animals, tmp_path):
     for root in roots:
         root.mkdir()
         (root / "store").symlink_to(tmp_path / "store")
-    runs = [fork(run_stages, animals, str(root), SMALL, None) for root in roots]
+    runs = [fork(run_stages, animals, str(root), SMALL, None, PERCENT) for root in roots]
     for process in runs:
         process.join(120)
     assert [process.exitcode for process in runs] == [0, 0]

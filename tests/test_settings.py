@@ -17,6 +17,7 @@ from data_contracts.settings import (
     EngineSettings,
     MiningSettings,
     OutputSettings,
+    RiskSettings,
     RunSettings,
     SelectionSettings,
     TeacherSettings,
@@ -61,7 +62,8 @@ path = "runs/one"
 views = ["triplet", "n-tuple"]
 """
 LEAST = {"dataset": {"pairs": "pairs.csv"}, "output": {"path": "out"}}
-MINING_FILES = [path for path in (ROOT / "configs").glob("*.toml") if path.stem != "validator"]
+RECIPES = ("validator", "risk")  # of what ships, not of runs
+MINING_FILES = [path for path in (ROOT / "configs").glob("*.toml") if path.stem not in RECIPES]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,9 @@ def test_what_is_left_out_has_the_defaults_of_the_demo():
     settings = check_settings(LEAST, "run.toml")
     assert [teacher.name for teacher in settings.mining.teachers] == ["minilm", "bm25"]
     assert (settings.mining.depth, settings.mining.negatives, settings.mining.seed) == (100, 7, 0)
-    assert (settings.mining.selection.rule, settings.mining.selection.percent) == ("percent", 0.95)
+    assert (settings.mining.selection.rule, settings.mining.selection.percent) == ("risk", 0.95)
+    assert settings.mining.selection.max_false_negative_rate == 0.02
+    assert settings.mining.risk == RiskSettings()
     assert settings.mining.validation is None
     assert settings.engine == EngineSettings()
 
@@ -129,7 +133,7 @@ def test_shipped_files_can_be_read(path):
         ({"mining": {"negatives": 0}}, "mining.negatives: Input should be greater than or equal"),
         ({"mining": {"seed": 2**64}}, "mining.seed: Input should be less than or equal to"),
         ({"mining": {"selection": {"percent": float("nan")}}}, "percent: Input should be a finite"),
-        ({"mining": {"selection": {"rule": "best"}}}, "rule: Input should be 'naive', 'shifted'"),
+        ({"mining": {"selection": {"rule": "best"}}}, "rule: Input should be 'risk', 'naive', "),
         ({"mining": {"teachers": []}}, "mining.teachers: Tuple should have at least 1 item"),
         ({"mining": {"teachers": [{"name": "a"}]}}, "dense teacher `a` needs a `model`"),
         (
@@ -145,6 +149,10 @@ def test_shipped_files_can_be_read(path):
             {"mining": {"selection": {"teacher": "minilmm"}}},
             "selection.teacher `minilmm` is none of minilm, bm25",
         ),
+        ({"mining": {"selection": {"max_false_negative_rate": 0}}}, "should be greater than 0"),
+        ({"mining": {"selection": {"max_false_negative_rate": 1}}}, "should be less than 1"),
+        ({"mining": {"risk": {"promote": 0.5}}}, "mining.risk.promote: Input should be greater"),
+        ({"mining": {"risk": {"fits": True}}}, "mining.risk.fits: unknown key; did you mean `fit`"),
         ({"output": {"path": ""}}, "output.path: String should have at least 1 character"),
         ({"output": {"views": "triplet"}}, "output.views"),
         ({"output": {"formats": ["nemmo"]}}, "output.formats.0: Input should be 'flagembedding', "),
@@ -293,8 +301,8 @@ class TestLanguages:
 @pytest.mark.parametrize(
     "model",
     [
-        DatasetSettings, TeacherSettings, SelectionSettings, ValidationSettings, MiningSettings,
-        OutputSettings, EngineSettings,
+        DatasetSettings, TeacherSettings, SelectionSettings, RiskSettings, ValidationSettings,
+        MiningSettings, OutputSettings, EngineSettings,
     ],
 )  # fmt: skip
 def test_every_field_of_the_form_says_what_it_is(model):

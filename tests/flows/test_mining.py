@@ -34,14 +34,14 @@ from flows.mining import mine
 pytestmark = pytest.mark.flow
 
 MINING = MiningSettings(
-    teachers=(MINILM, BM25), negatives=3, depth=10,
+    teachers=(MINILM, BM25), negatives=3, depth=10, selection=SelectionSettings(rule="percent"),
     validation=VALIDATOR.model_copy(update={"margin": 1.0}),
 )  # fmt: skip
 RANKED = {
     "ingest", "embed-minilm-documents", "embed-minilm-queries", "index-bm25", "rank-minilm",
-    "rank-bm25", "score-positives", "evidence",
+    "rank-bm25", "score-positives", "evidence", "fit-risk",
 }  # fmt: skip
-DECIDED = {"deepen", "select", "validate", "export"}
+DECIDED = {"deepen", "assess", "select", "validate", "export"}
 
 
 @pytest.fixture(scope="session")
@@ -125,12 +125,48 @@ def test_second_run_reuses_every_stage_and_says_so(first, second):
     assert contents(second.place, "labeled-list") == contents(first.place, "labeled-list")
 
 
-def test_another_rule_reuses_all_up_to_the_evidence(second, folder, animals):
+def test_another_rule_reuses_all_up_to_the_risk_model(second, folder, animals):
     output = OutputSettings(path=str(folder / "other"))
     run = start(folder / "store", animals, other_rule(), output)
     assert {name for name, state in run.states.items() if state == "Reused"} == RANKED
     assert {run.states[name] for name in DECIDED} == {"Completed"}
     assert contents(run.place, "triplets") != contents(second.place, "triplets")
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_rule_risk_from_data_to_triplets(second, folder, animals, validated):
+    mining = by_risk(0.05) if validated else by_risk(0.05, validation=None)
+    output = OutputSettings(path=str(folder / f"risk-{validated}"))
+    run = start(folder / "store", animals, mining, output)
+    # The validator's look lies between two selections.
+    looked = {"validate"} if validated else set()
+    assert run.states.keys() >= RANKED | {"deepen", "assess", "select", "export"} | looked
+    assert ("validate" in run.states) == validated
+    assert {name for name, state in run.states.items() if state == "Reused"} >= RANKED
+    master = pl.read_parquet(run.place / "negatives" / "*.parquet")
+    kept = master.filter(verdict="negative")
+    assert len(kept) > 30
+    assert kept["risk"].mean() <= 0.05 * (1 + 1e-6)
+    assert (master["validator_score"].is_not_null().any()) == validated
+    triplets = pl.read_parquet(run.place / "triplets" / "*.parquet")
+    risk = dict(kept.select(pl.concat_str("query_id", "doc_id", separator="|"), "risk").rows())
+    for row in triplets.sample(20, seed=1).iter_rows(named=True):
+        right = 1 - risk[f"{row['query_id']}|{row['negative_id']}"]
+        assert row["weight"] == pytest.approx(right, abs=1e-6)
+
+
+def test_another_budget_reuses_all_up_to_the_risk_model(second, folder, animals):
+    start(folder / "store", animals, by_risk(0.05), OutputSettings(path=str(folder / "budget")))
+    place = OutputSettings(path=str(folder / "narrow"))
+    run = start(folder / "store", animals, by_risk(0.005), place)
+    assert {name for name, state in run.states.items() if state == "Reused"} >= RANKED
+    assert run.states["select"] == run.states["export"] == "Completed"
+    assert contents(run.place, "triplets") != contents(folder / "budget", "triplets")
+
+
+def by_risk(budget: float, **changes) -> MiningSettings:
+    rule = SelectionSettings(rule="risk", max_false_negative_rate=budget)
+    return MINING.model_copy(update={"selection": rule, **changes})
 
 
 def contents(place: Path, table: str) -> list[bytes]:
@@ -142,7 +178,7 @@ def contents(place: Path, table: str) -> list[bytes]:
 def test_outputs_obey_their_contracts(first):
     contracts: dict[str, type[dy.Schema]] = {
         "triplets": Triplets, "negatives": Negatives, "shortfalls": Shortfalls,
-        "evidence": evidence_schema(("minilm", "bm25")),
+        "evidence": evidence_schema(("minilm", "bm25"), ("minilm",)),
     }  # fmt: skip
     for name, contract in contracts.items():
         contract.validate(pl.read_parquet(first.place / name / "*.parquet"), cast=True)

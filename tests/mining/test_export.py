@@ -36,7 +36,14 @@ def decided(*rows):
         "query_id": pl.String, "doc_id": pl.String, "score": pl.Float32,
         "positive_score": pl.Float32, "reason": pl.String,
     }  # fmt: skip
-    return pl.DataFrame(rows, types, orient="row")
+    return unrisked(pl.DataFrame(rows, types, orient="row"))
+
+
+def unrisked(frame):
+    """Nobody assessed the risk and no validator looked, as under the rules with a ceiling."""
+    return frame.with_columns(
+        risk=pl.lit(None, pl.Float32), validator_score=pl.lit(None, pl.Float32)
+    )
 
 
 DECIDED = decided(
@@ -50,12 +57,14 @@ DECIDED = decided(
     ("r", "a", 0.125, 0.25, None),
 )
 # q is taken in the order d, c, b: a draw, not by score
-SURVIVORS = pl.DataFrame(
-    [("q", "d", 0.25, 0.5, 1), ("q", "c", 0.375, 0.5, 2), ("q", "b", 0.125, 0.5, 3),
-     ("r", "a", 0.125, 0.25, 1)],
-    {"query_id": pl.String, "doc_id": pl.String, "score": pl.Float32,
-     "positive_score": pl.Float32, "order": pl.UInt32},
-    orient="row",
+SURVIVORS = unrisked(
+    pl.DataFrame(
+        [("q", "d", 0.25, 0.5, 1), ("q", "c", 0.375, 0.5, 2), ("q", "b", 0.125, 0.5, 3),
+         ("r", "a", 0.125, 0.25, 1)],
+        {"query_id": pl.String, "doc_id": pl.String, "score": pl.Float32,
+         "positive_score": pl.Float32, "order": pl.UInt32},
+        orient="row",
+    )
 )  # fmt: skip
 
 
@@ -237,7 +246,8 @@ def decisions(draw):
         sampling=draw(st.sampled_from(["top", "random"])),
     )
     logits = {(row[0], row[1]): draw(eighths(-40, 40)) for row in [*rows, *known]}
-    return pl.DataFrame(rows, types, orient="row"), known, settings, logits, draw(st.booleans())
+    gathered = unrisked(pl.DataFrame(rows, types, orient="row"))
+    return gathered, known, settings, logits, draw(st.booleans())
 
 
 @given(decisions(), st.integers(1, 4))

@@ -17,11 +17,12 @@ from data_contracts.settings import (
 from tasks.evidence import deepen, evidence, score_positives
 from tasks.ingestion import ingest
 from tasks.ranking import rank
+from tasks.risk import fit_risk
 from tasks.store import load
 from tasks.teachers import index
 
 SHALLOW = MiningSettings(
-    teachers=(BM25,), depth=2, negatives=5, selection=SelectionSettings(percent=0.5)
+    teachers=(BM25,), depth=2, negatives=5, selection=SelectionSettings(rule="percent", percent=0.5)
 )
 
 
@@ -32,6 +33,7 @@ class Searched:
     collection: CollectionRef
     base: DatasetRef
     positives: DatasetRef
+    model: DatasetRef
     inputs: dict[str, DatasetRef]
     engine: EngineSettings
     root: str
@@ -40,8 +42,9 @@ class Searched:
         rule = SHALLOW.selection.model_copy(update=selection)
         mining = SHALLOW.model_copy(update={"selection": rule})
         return deepen.fn(
-            self.collection, self.base, self.positives, mining, self.inputs, self.engine, self.root
-        )
+            self.collection, self.base, self.positives, self.model, mining, self.inputs,
+            self.engine, self.root,
+        )  # fmt: skip
 
 
 def search(animals: dict[str, str], root: Path, shard_queries: int) -> Searched:
@@ -52,7 +55,8 @@ def search(animals: dict[str, str], root: Path, shard_queries: int) -> Searched:
     ranking = rank.fn(BM25, collection, *common)
     positives = score_positives.fn(collection, *common)
     base = evidence.fn(collection, [ranking], *common)
-    return Searched(collection, base, positives, inputs, engine, str(root))
+    model = fit_risk.fn(collection, base, positives, SHALLOW, engine, str(root))
+    return Searched(collection, base, positives, model, inputs, engine, str(root))
 
 
 @pytest.fixture(scope="module")
