@@ -1,4 +1,4 @@
-"""False negatives against hardness: the library's rules and a peer on judged collections.
+"""False negatives against hardness: risk, the other rules and a peer on judged collections.
 
 `python -m benchmarks.false_negatives` reveals one positive of every query that has several, lets
 each method choose negatives, and counts how many of them are among the positives it was not
@@ -19,7 +19,14 @@ from typing import Any
 from benchmarks.cases import DENSE, LEXICAL, Encoder, Prepared, open_case, prepare
 from benchmarks.curves import draw
 from benchmarks.judged import load, reveal
-from benchmarks.miners import CANDIDATE, METHODS, REFERENCE, REFERENCE_VALUE, Method
+from benchmarks.miners import (
+    CANDIDATE,
+    METHODS,
+    REFERENCE,
+    REFERENCE_VALUE,
+    Method,
+    RiskWithValidator,
+)
 from benchmarks.processes import machine, save
 from benchmarks.trade_off import (
     FULL_YIELD,
@@ -49,6 +56,7 @@ class Plan:
     negatives: int = 7
     depth: int = 100
     methods: Sequence[Method] = METHODS
+    validator: bool = False
 
 
 QUICK = Plan(seeds=1, queries=40)
@@ -65,6 +73,7 @@ def main() -> None:
         queries=options.queries or plan.queries,
         negatives=options.negatives,
         depth=options.depth,
+        validator=options.validator,
     )
     name = options.name or ("false_negatives_quick" if options.quick else "false_negatives")
     results: dict[str, Any] = {"machine": machine(), "settings": describe(plan), "collections": {}}
@@ -81,6 +90,8 @@ def main() -> None:
 def measure(folder: Path, plan: Plan, encoder: Encoder) -> dict[str, Any]:
     """Measure all methods on one collection: curves, and what they are at the reference."""
     began = time.monotonic()
+    if folder.name in GOAL or plan.validator:
+        plan = replace(plan, methods=(*plan.methods, RiskWithValidator()))
     collection = load(folder)
     prepared = prepare(collection, encoder)
     texts = collection.queries["text"].to_list(), collection.documents["text"].to_list()
@@ -172,6 +183,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--negatives", type=int, default=7)
     parser.add_argument("--depth", type=int, default=100, help="candidates per query and teacher")
     parser.add_argument("--quick", action="store_true", help="two collections, 1 seed, 40 queries")
+    parser.add_argument(
+        "--validator", action="store_true",
+        help="risk with the validator everywhere, not only where judgments are complete",
+    )  # fmt: skip
     parser.add_argument("--cache", type=Path, help="folder that keeps vectors between calls")
     parser.add_argument("--name", help="of the files in benchmarks/results")
     return parser.parse_args()

@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks.processes import table
 
+EXPECTED = (0.01, 0.02, 0.05, 0.1)  # rates of false negatives at which the risk is checked
 USUAL = {
     "naive": None,
     "shifted": 10,
@@ -36,6 +37,9 @@ def show(results: dict[str, Any], goal: Sequence[str]) -> str:
         rows = _at_reference(collections, measure)
         if len(rows) > 1:
             parts.append((title, rows))
+    parts.append(
+        ("Risk: true rate of false negatives where it expects ...", _calibration(collections))
+    )
     candidate = results["settings"]["candidate"]
     title = f"Points cleaner than {candidate} at equal hardness, largest gap"
     parts.append((title, _cleaner(collections)))
@@ -45,7 +49,7 @@ def show(results: dict[str, Any], goal: Sequence[str]) -> str:
 def mean_ratio(collections: dict[str, Any], method: str, goal: Sequence[str]) -> float | None:
     """Mean ratio of a method's false negatives to the reference's; None if one is missing."""
     ratios = [
-        collections[name]["at_reference"][method].get("ratio")
+        collections[name]["at_reference"].get(method, {}).get("ratio")
         for name in goal
         if name in collections
     ]
@@ -87,7 +91,9 @@ def _clean(results: dict[str, Any], goal: Sequence[str]) -> list[list[str]]:
     collections, seeds = results["collections"], len(results["settings"]["seeds"])
 
     def cell(found: dict[str, Any], method: str) -> str:
-        at = found["at_reference"][method]
+        at = found["at_reference"].get(method)
+        if at is None:
+            return "not measured"
         if not at["seeds"]:
             return _reached(at["reached"])
         rate = _number(at["mean"]["false_negatives"])
@@ -103,7 +109,7 @@ def _clean(results: dict[str, Any], goal: Sequence[str]) -> list[list[str]]:
 
 def _at_reference(collections: dict[str, Any], measure: str) -> list[list[str]]:
     def cell(found: dict[str, Any], method: str) -> str:
-        return _number(found["at_reference"][method].get("mean", {}).get(measure))
+        return _number(found["at_reference"].get(method, {}).get("mean", {}).get(measure))
 
     with_it = {
         name: found for name, found in collections.items() if measure in found["reference"]["mean"]
@@ -111,13 +117,38 @@ def _at_reference(collections: dict[str, Any], measure: str) -> list[list[str]]:
     return _rows(with_it, _methods(collections), cell)
 
 
+def _calibration(collections: dict[str, Any]) -> list[list[str]]:
+    """True rates where the risk's curve expects the rates of EXPECTED, and how many times less."""
+    rows = [["collection", *(f"{rate:g}" for rate in EXPECTED)]]
+    for name, found in collections.items():
+        points = [point for point in found["curves"]["risk"] if point.get("expected") is not None]
+        cells = []
+        for rate in EXPECTED:
+            true = _true_rate(points, rate)
+            times = "" if not true else f" x{_number(rate / true)}"
+            cells.append(_number(true) + times)
+        rows.append([name, *cells])
+    return rows
+
+
+def _true_rate(points: Sequence[dict[str, Any]], expected: float) -> float | None:
+    ordered = sorted(points, key=lambda point: point["expected"])
+    known = [point["expected"] for point in ordered]
+    if not known or not known[0] <= expected <= known[-1]:
+        return None
+    return float(np.interp(expected, known, [point["false_negatives"] for point in ordered]))
+
+
 def _cleaner(collections: dict[str, Any]) -> list[list[str]]:
     def cell(found: dict[str, Any], method: str) -> str:
-        other = found["cleaner_than_candidate"][method]
+        other = found["cleaner_than_candidate"].get(method)
+        if other is None:
+            return "not measured"
         return f"{other['cleaner']} of {other['compared']}, {_number(other['gap'])}"
 
-    others = next(iter(collections.values()))["cleaner_than_candidate"]
-    return _rows(collections, list(others), cell)
+    compared = {name for found in collections.values() for name in found["cleaner_than_candidate"]}
+    others = [name for name in _methods(collections) if name in compared]
+    return _rows(collections, others, cell)
 
 
 def _rows(
@@ -133,7 +164,7 @@ def _rows(
 
 
 def _methods(collections: dict[str, Any]) -> list[str]:
-    return list(next(iter(collections.values()))["curves"])
+    return list({name: None for found in collections.values() for name in found["curves"]})
 
 
 def _reached(reached: list[float] | None) -> str:

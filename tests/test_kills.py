@@ -162,7 +162,7 @@ def test_flow_gives_what_mining_in_memory_gives(undisturbed, animals):
 def test_flow_gives_what_mining_in_memory_gives_by_risk(by_risk, animals):
     mined = mine_in_memory(animals, RISK)
     assert_same(by_risk, mined)
-    assert 50 < len(mined.triplets)
+    assert len(mined.triplets) > 50
     assert mined.negatives["validator_score"].is_not_null().sum() > 20
     weights = mined.triplets["weight"]
     assert weights.n_unique() > 10

@@ -17,8 +17,9 @@ from benchmarks.trade_off import (
     read_at,
     summarise,
 )
-from polymine.mining.evidence import Ids, Known
-from polymine.mining.teachers import ArrayVectors, DenseTeacher
+from polymine.mining.dense import DenseTeacher
+from polymine.mining.known import Ids, Known
+from polymine.mining.teachers import ArrayVectors
 
 PAIRS = {"query_id": pl.String, "doc_id": pl.String}
 
@@ -37,15 +38,17 @@ def referee(wanted=4):
     queries = np.array([[1, 0]], np.float32)
     dense = DenseTeacher("minilm", ArrayVectors(queries), ArrayVectors(documents))
     positive = (np.array([0]), np.array([0]))
+    asked = pl.DataFrame({"query_id": ["q"], "language": ["en"]})
+    held = pl.DataFrame({"doc_id": list("abcde"), "language": "en", "text": "some words"})
     case = Case(
         name="small",
-        queries=pl.DataFrame({"query_id": ["q"]}),
-        documents=pl.DataFrame({"doc_id": list("abcde")}),
+        queries=asked,
+        documents=held,
         query_vectors=queries,
         document_vectors=documents,
         teachers=(dense,),
         known=Known(positive, positive, pl.Series(["positive"])),
-        ids=Ids(pl.Series(["q"]), pl.Series(list("abcde"))),
+        ids=Ids.from_tables(asked, held),
         evidence=pl.DataFrame(),
         positives=pl.DataFrame(),
     )
@@ -55,7 +58,8 @@ def referee(wanted=4):
 
 
 def test_what_was_chosen_is_measured():
-    measured = referee().measure(pairs(("q", "b"), ("q", "c"), ("q", "d")))
+    chosen = pairs(("q", "b"), ("q", "c"), ("q", "d"))
+    measured = referee().measure(chosen.with_columns(risk=pl.Series([0.5, 0.2, 0.05])))
     negatives = np.exp(np.array([0.8 - 1, 0.6 - 1, 0 - 1]) / TEMPERATURE)
     assert measured == pytest.approx(
         {
@@ -67,6 +71,7 @@ def test_what_was_chosen_is_measured():
             "loss": np.log(1 + negatives.sum()),
             "instructive_kept": 1.0,
             "instructive_share": 1 / 3,
+        "expected": 0.25,
         },
         rel=1e-5,
     )

@@ -1,6 +1,6 @@
 """The budget, against every possible choice on tiny sets."""
 
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import polars as pl
@@ -155,7 +155,7 @@ def test_dearer_risk_never_costs_less_hardness_nor_more_false_negatives(queries,
     curve = trade_off(whole(queries), count, 1.0)
     assert len(curve) == budget.CURVE
     assert curve[0].price == 0
-    for cheap, dear in zip(curve[:-1], curve[1:], strict=True):
+    for cheap, dear in pairwise(curve):
         assert dear.price > cheap.price
         assert dear.hardness <= cheap.hardness + 1e-9
         assert dear.expected <= cheap.expected + 1e-9

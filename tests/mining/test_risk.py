@@ -1,5 +1,6 @@
 """The risk of a candidate, with weights and evidence small enough to work out by hand."""
 
+import itertools
 import math
 
 import numpy as np
@@ -126,7 +127,7 @@ def test_bits_do_not_depend_on_the_company(seed, cuts):
     edges = [0, *sorted(cuts), 40]
     parts = [
         assess(WEIGHTS, frame[start:stop], TEACHERS, languages[start:stop])
-        for start, stop in zip(edges[:-1], edges[1:], strict=True)
+        for start, stop in itertools.pairwise(edges)
     ]
     assert np.concatenate(parts).tobytes() == whole.tobytes()
     assert ((whole >= 0) & (whole <= 1)).all()
