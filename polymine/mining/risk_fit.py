@@ -111,6 +111,11 @@ def fit(
             f"fewer than {FEWEST_KNOWN} known positives are among the candidates: how many "
             "relevant ones nobody has marked is taken from the shipped weights"
         )
+    if abroad := int(np.sum(~rows.same & ~rows.known)):
+        notes.append(
+            f"{abroad:,} of the candidates it was fitted to are in another language than their "
+            "query; these are assessed with weights as shipped, fitted on English and Italian"
+        )
     return prior.model_copy(
         update={
             "full": {**prior.full, "same": same},

@@ -71,7 +71,7 @@ def test_what_was_chosen_is_measured():
             "loss": np.log(1 + negatives.sum()),
             "instructive_kept": 1.0,
             "instructive_share": 1 / 3,
-        "expected": 0.25,
+            "expected": 0.25,
         },
         rel=1e-5,
     )
