@@ -74,6 +74,22 @@ def export(
     typer.echo(write(run, form, to))
 
 
+@app.command("inspect")
+def inspect_query(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    query_id: Annotated[str, typer.Argument(metavar="QUERY_ID", help="One of its queries.")],
+    limit: Annotated[
+        int, typer.Option(min=0, help="Candidates shown of each kind; 0 for all.")
+    ] = 10,
+    full: Annotated[bool, typer.Option("--full", help="Print texts in full.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, texts in full.")] = False,
+) -> None:
+    """Show a query's positives, negatives, promoted and excluded candidates, and why."""
+    from commands.inspect import inspect
+
+    inspect(run, query_id, limit=limit or None, full=full, as_json=as_json)
+
+
 @app.command()
 def serve(overrides: Overrides = None) -> None:
     """Offer the flow in the Prefect UI, with a form for its settings, until Ctrl-C."""

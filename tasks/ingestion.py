@@ -20,7 +20,7 @@ from data_contracts.tables import (
 from polymine.mining.ingestion import ingest as ingest_tables
 from tasks.sources import fingerprint_sources, read_sources
 from tasks.stages import stage
-from tasks.store import Dataset, Store, read_manifest
+from tasks.store import Store, read_manifest
 
 VERSION = 3
 SCHEMAS = {
@@ -44,7 +44,7 @@ def ingest(settings: DatasetSettings, root: str) -> CollectionRef:
         near_copy=settings.near_copy,
         on_invalid=settings.on_invalid,
     )
-    places = {name: _place(root, name, version) for name in SCHEMAS}
+    places = {name: Store(root).ingested(name, version) for name in SCHEMAS}
     found = {name: place.find() for name, place in places.items()}
     whole = {name: reference for name, reference in found.items() if reference}
     if len(whole) == len(SCHEMAS):
@@ -92,7 +92,3 @@ def _by_content(table: DatasetRef) -> DatasetRef:
     manifest = read_manifest(Path(table.path))
     checksums = [shard.checksum for shard in manifest.shards] if manifest else [table.fingerprint]
     return replace(table, fingerprint=fingerprint(table=table.contract, content=checksums))
-
-
-def _place(root: str, name: str, version: str) -> Dataset:
-    return Store(root).dataset(name, fingerprint(table=name, ingest=version))

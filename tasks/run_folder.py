@@ -45,7 +45,7 @@ def export_run(folder: Path, shape: View | Format, target: Path) -> int:
     the number of negatives from the run. Raises StoreError when `folder` holds no run, a damaged
     one or one without triplets, and when `target` exists or lies inside it.
     """
-    manifest = _open_run(folder)
+    manifest = open_run(folder)
     triplets = _check_triplets(folder, manifest)
     _check_target(folder, target)
     with staged(target) as beside:
@@ -59,7 +59,8 @@ def export_run(folder: Path, shape: View | Format, target: Path) -> int:
     return records
 
 
-def _open_run(folder: Path) -> Manifest:
+def open_run(folder: Path) -> Manifest:
+    """Read the manifest of a finished run's folder; raise StoreError where there is none."""
     if not folder.is_dir():
         raise StoreError(f"{folder}: there is no such folder; name one that a run has written")
     manifest = read_manifest(folder)

@@ -23,7 +23,7 @@ import xxhash
 from pydantic import ValidationError
 
 from data_contracts.errors import InputError, StoreError
-from data_contracts.references import DatasetRef, Manifest, Shard
+from data_contracts.references import DatasetRef, Manifest, Shard, fingerprint
 from tasks.home import home
 
 logger = logging.getLogger("polymine.store")
@@ -107,6 +107,10 @@ class Store:
     def dataset(self, contract: str, fingerprint: str, *, within: str = "") -> Dataset:
         """Name the dataset with this fingerprint, whether it exists or not."""
         return Dataset(self.root / contract / within / fingerprint, contract, fingerprint)
+
+    def ingested(self, table: str, collection: str) -> Dataset:
+        """Name one table of the collection that was ingested under this fingerprint."""
+        return self.dataset(table, fingerprint(table=table, ingest=collection))
 
     def finished(self, contract: str, within: str) -> list[DatasetRef]:
         """List the finished datasets of a family, oldest name first."""
