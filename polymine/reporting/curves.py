@@ -60,7 +60,7 @@ class Axis:
 def draw_trade_off(curve: Sequence[Point], chosen: Point, budget: float) -> Markup:
     """Draw hardness over expected false negatives, with the budget and what was taken."""
     title = "Hardness against expected false negatives"
-    x = _rates([*(point.expected for point in curve), chosen.expected, budget])
+    x = _rates([point.expected for point in curve], (chosen.expected, budget))
     shown = [point for point in curve if point.expected >= x.low]
     y = _span([*(point.hardness for point in shown), chosen.hardness])
     label = f"taken: {format_rate(chosen.expected)}, {format_score(chosen.hardness)}"
@@ -72,14 +72,18 @@ def draw_trade_off(curve: Sequence[Point], chosen: Point, budget: float) -> Mark
         for p in shown
     ]  # fmt: skip
     late = at["x"] > WIDTH - 180  # a rising curve leaves room above to the left, below to the right
+    low = at["y"] > y.start - 24  # no room below
     plot = {
         **_field(x, y),
         "title": "", "x_name": "expected false negatives", "y_name": "hardness",
         "lines": [_line([(mark["x"], mark["y"]) for mark in marks], "excluded")],
-        "rules": [{"x": x.place(budget), "label": f"budget {format_rate(budget)}"}],
+        "rules": [
+            {"x": x.place(budget), "text": max(x.place(budget), LEFT + 70),
+             "label": f"budget {format_rate(budget)}"}
+        ],
         "dots": [*marks, {**at, "r": 5.5, "kind": "negative", "hollow": False, "label": label}],
         "texts": [
-            {"x": at["x"] + (-9 if late else 9), "y": at["y"] + (-9 if late else 18),
+            {"x": at["x"] + (-9 if late else 9), "y": at["y"] + (-9 if late or low else 18),
              "anchor": "end" if late else "start", "kind": "negative", "label": label}
         ],
     }  # fmt: skip
@@ -175,9 +179,11 @@ def _unnamed(y: Axis) -> list[dict[str, Any]]:
     return [{"at": y.place(value), "label": ""} for value in y.ticks(4)]
 
 
-def _rates(values: Sequence[float]) -> Axis:
-    high = max(values)
-    low = max(high / SPAN, min(value for value in values if value > 0))
+def _rates(curve: Sequence[float], shown: Sequence[float]) -> Axis:
+    """An axis for rates: as much of the curve as can be told apart, and all of `shown`."""
+    high = max(*curve, *shown)
+    least = min((rate for rate in curve if rate > 0), default=high)
+    low = min(max(high / SPAN, least), *(rate for rate in shown if rate > 0), high)
     high = max(high, low * 2)
     return Axis(low / 1.15, min(high * 1.15, 1.0), LEFT, WIDTH - RIGHT, log=True)
 

@@ -103,7 +103,10 @@ def describe_budget(data: RiskData) -> str:
 def describe_looks(looked: Looked) -> str:
     """Say how many pairs the validator read and what that changed."""
     promoted = f"{count_of(looked.promoted, 'candidate was', 'candidates were')} promoted"
-    scored = f"The validator read {count_of(looked.pairs, 'pair')}, nearest the decision first."
+    scored = (
+        f"The validator read {count_of(looked.pairs, 'pair')}, nearest the decision first, and the "
+        "known positives to compare them with."
+    )
     if not looked.trust:
         return (
             f"{scored} Its score changes no risk, {WHY_NOT[looked.origin]}. Only its agreement "
