@@ -1,6 +1,6 @@
-"""Shows a report in the Prefect UI: a summary, two tables and the charts, as artifacts.
+"""Shows a report in the Prefect UI: a summary, the risk, two tables and charts, as artifacts.
 
-Four requests over one client, at once: each `create_..._artifact` would open a client of its own.
+Five requests over one client, at once: each `create_..._artifact` would open a client of its own.
 """
 
 import html
@@ -16,7 +16,16 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.context import FlowRunContext, TaskRunContext
 
 from polymine.reporting.charts import as_image
-from polymine.reporting.page import Figure, ReportData
+from polymine.reporting.page import Figure, ReportData, draw_risk
+from polymine.reporting.risk import offer_budgets
+from polymine.reporting.risk_words import (
+    describe_budget,
+    describe_expected,
+    describe_fit,
+    describe_looks,
+    describe_sureness,
+)
+from polymine.reporting.words import format_rate, format_score
 
 LONGEST = 1500  # characters of a text in the summary
 CHARTS = 2  # in the UI; the page has them all
@@ -68,6 +77,7 @@ def make_artifacts(
     charts = [f for f in figures if len(as_image(f.chart)) < LARGEST][:CHARTS]
     return [
         _markdown("mine-summary", write_summary(report, place), report.headline),
+        _markdown("mine-risk", write_risk(report), "Expected false negatives, and other budgets"),
         _markdown("mine-charts", write_charts(charts), "Scores of what was kept and refused"),
         *(
             {
@@ -95,6 +105,25 @@ def write_summary(report: ReportData, place: str) -> str:
     ):
         lines.append(f"- `{place}/{name}`: {about}")
     return "\n".join(lines)
+
+
+def write_risk(report: ReportData) -> str:
+    """Write what is expected and draw what there was to choose."""
+    risk = report.risk
+    lines = [" ".join(filter(None, (describe_expected(risk), describe_budget(risk))))]
+    if risk.looked:
+        lines.append(describe_looks(risk.looked))
+    if offers := offer_budgets(risk):
+        rows = [
+            f"| {format_rate(offer.budget)}{' (this run)' if offer.taken else ''} | "
+            f"{format_score(offer.hardness)} | `{offer.override}` |"
+            for offer in offers
+        ]
+        lines.append("\n".join(["| budget | hardness | setting |", "|--|--|--|", *rows]))
+    charts = [figure for figure in draw_risk(risk) if len(as_image(figure.chart)) < LARGEST]
+    lines += [write_charts(charts)] if charts else []
+    lines += [" ".join([*describe_fit(risk), describe_sureness(risk.model)])]
+    return "\n\n".join([*lines, *(_plain(note) for note in risk.model.notes)])
 
 
 def write_charts(figures: Sequence[Figure]) -> str:

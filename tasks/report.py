@@ -23,10 +23,12 @@ from polymine.mining.hashing import hash_texts
 from polymine.reporting.card import render_card
 from polymine.reporting.funnel import Step, Totals, build_funnel
 from polymine.reporting.page import ReportData, Timing, draw_figures, render_page
+from polymine.reporting.risk_words import note_expected
 from polymine.reporting.summary import Summary, summarise
 from polymine.reporting.tables import Tables
 from tasks.artifacts import publish_artifacts
 from tasks.export import Sources, publish, without_passwords
+from tasks.report_risk import describe_risk, read_risk
 from tasks.score_book import load_scores, score_family
 from tasks.store import Store, info_of, load, read_manifest, scan, shard_paths
 
@@ -89,10 +91,14 @@ def compose(
     """Gather what the page, the card, the manifest and the artifacts show."""
     named = name_stages(sources, exported, stages)
     summary = summarise(open_tables(sources, exported, mining, settings["engine"]["store"]), mining)
+    risk = read_risk(
+        sources, scan_part(exported, "negatives"), summary.kept, mining, settings["engine"]["store"]
+    )
     return ReportData(
         name=name,
         summary=summary,
-        funnel=count_funnel(sources, exported, summary, mining),
+        risk=risk,
+        funnel=count_funnel(sources, exported, summary, mining, note_expected(risk)),
         example=choose_example(exported),
         mining=mining,
         timings=[Timing(n, r.seconds, r.rows, r.reused) for n, r in named.items()],
@@ -111,6 +117,7 @@ def describe(made: ReportData) -> dict[str, Any]:
         "funnel": [
             {"step": step.step, "count": step.count, "note": step.note} for step in made.funnel
         ],
+        "risk": describe_risk(made.risk),
         "warnings": [note.text for note in made.notes if note.level == "warning"],
         "fingerprints": dict(made.fingerprints),
         "timings": [
@@ -183,7 +190,11 @@ def name_stages(
 
 
 def count_funnel(
-    sources: Sources, exported: DatasetRef, summary: Summary, mining: MiningSettings
+    sources: Sources,
+    exported: DatasetRef,
+    summary: Summary,
+    mining: MiningSettings,
+    expected: str,
 ) -> tuple[Step, ...]:
     """Count what went in, what was refused for which reason, and what came out."""
     info, tables = info_of(exported), sources.collection
@@ -203,6 +214,7 @@ def count_funnel(
         validated_now=scored_now,
         triplets=int(info["triplets"]),
         shortfalls=int(info["shortfalls"]),
+        expected=expected,
     )
     return build_funnel(totals, mining)
 

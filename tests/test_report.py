@@ -22,6 +22,7 @@ from tasks.export import Sources, export
 from tasks.ingestion import ingest
 from tasks.ranking import rank
 from tasks.report import compose, report, versions
+from tasks.risk import assess, fit_risk
 from tasks.run_folder import FORMATS, export_run
 from tasks.selection import select
 from tasks.store import checksum
@@ -78,9 +79,12 @@ def mine(folder: Path, selection: SelectionSettings) -> dict[str, Any]:
     ranked = [rank.fn(t, collection, mining, inputs, engine, root) for t in mining.teachers]
     positives = score_positives.fn(collection, mining, inputs, engine, root)
     base = evidence.fn(collection, ranked, mining, inputs, engine, root)
-    deep = deepen.fn(collection, base, positives, mining, inputs, engine, root)
-    decisions = select.fn(base, deep, positives, mining, root)
-    sources = Sources(collection, base, deep, positives, decisions, None)
+    model = fit_risk.fn(collection, base, mining, root)
+    deep = deepen.fn(collection, base, positives, model, mining, inputs, engine, root)
+    risks = assess.fn(collection, base, deep, model, mining, root)
+    known = (collection, base, deep, positives, risks)
+    decisions = select.fn(*known, mining, root)
+    sources = Sources(*known, model, decisions, None, None)
     exported = export.fn(sources, mining, output, root)
     stages = {**inputs, "bm25/rank": ranked[0], "flat/rank": ranked[1]}
     shown = report.fn(sources, exported, stages, dataset, mining, output, engine)
@@ -143,6 +147,19 @@ def test_the_manifest_holds_what_repeats_the_run(mined: dict[str, Any]) -> None:
     assert info["funnel"] == mined["funnel"]
 
 
+def test_the_expected_rate_is_the_mean_risk_of_what_was_kept(mined: dict[str, Any]) -> None:
+    kept = pl.read_parquet(mined["folder"] / "negatives").filter(verdict="negative")
+    told = json.loads((mined["folder"] / "manifest.json").read_text())["info"]["risk"]
+    assert told["expected_rate"] == pytest.approx(kept["risk"].cast(pl.Float64).mean())
+    assert told["hardness"] == pytest.approx(kept["score"].cast(pl.Float64).mean())
+    assert told["yield"] == len(kept) / (16 * 3)
+    assert told["interval"][0] < told["expected_rate"] < told["interval"][1]
+    assert told["expected_rate"] <= told["budget"] == 0.02
+    assert len(told["curve"]) > 1
+    assert told["fitted_on"]["known positives"] > 0
+    assert "What each budget buys" in Path(mined["report"]).read_text()
+
+
 @pytest.mark.parametrize("run", ["mined", "empty"])
 def test_datasets_opens_the_output_folder(
     run: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -193,10 +210,10 @@ def test_artifacts_are_small_and_show_texts_as_text(
     made = request.getfixturevalue(run)["made"]
     artifacts = make_artifacts(made, draw_figures(made.summary, made.mining), "/out")
     assert [a["key"] for a in artifacts] == [
-        "mine-summary", "mine-charts", "mine-funnel", "mine-shortfalls",
+        "mine-summary", "mine-risk", "mine-charts", "mine-funnel", "mine-shortfalls",
     ]  # fmt: skip
     assert all(len(artifact["data"]) < 2 * LARGEST for artifact in artifacts)
     assert WEIRD not in artifacts[0]["data"]
-    for artifact in artifacts[2:]:
+    for artifact in artifacts[3:]:
         rows = json.loads(artifact["data"])
         assert all(row.keys() == rows[0].keys() for row in rows)

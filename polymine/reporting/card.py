@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment, FileSystemLoader
 
-from data_contracts.settings import Format
+from data_contracts.settings import Format, MiningSettings
 from polymine.reporting.charts import templates
 from polymine.reporting.page import ReportData, flatten
+from polymine.reporting.risk_words import describe_expected
 from polymine.reporting.words import describe_rule
 
 ABOUT = {
     "triplets": "one row per query, known positive and hard negative, texts included",
     "negatives": "every candidate that was decided on, by ids, with verdict, risk and reason",
-    "promoted": "candidates that became positives, with the weight they have in training",
-    "risks": "how likely each candidate is to be relevant",
+    "promoted": "candidates that became further positives, with their weight in training",
+    "risks": "how likely each candidate is to be relevant, from the evidence alone",
     "evidence": "every candidate with the rank and score of each teacher",
     "positives": "the known positives with the score of each teacher",
     "shortfalls": "queries with fewer negatives than wanted, and why",
@@ -32,13 +33,6 @@ def render_card(report: ReportData, rows: Mapping[str, int], formats: Sequence[F
             first is what `load_dataset` opens without a name; empty tables it cannot open at all.
         formats: what the output holds for other trainers.
     """
-    validation = report.mining.validation
-    validator = (
-        ""
-        if validation is None
-        else f" A second model, `{validation.model}`, read every one of them with its query and "
-        "turned down those it found as relevant as the known positive, or nearly."
-    )
     # Not [dataset] and [engine]: paths of one machine, which the manifest has for who needs them.
     settings = flatten({"mining": report.settings["mining"]})
     configs = [{"name": n, "rows": count, "about": ABOUT[n]} for n, count in rows.items()]
@@ -50,11 +44,28 @@ def render_card(report: ReportData, rows: Mapping[str, int], formats: Sequence[F
         opened=[config for config in configs if config["rows"]],
         languages=_languages(report),
         rule=describe_rule(report.mining),
-        validator=validator,
+        validator=_describe_validator(report.mining),
+        expected=describe_expected(report.risk),
+        by_risk=report.mining.selection.rule == "risk",
         formats=[f"`{form}/`" for form in formats],
         teacher=report.mining.deciding_teacher,
         funnel=report.funnel,
         settings=settings,
+    )
+
+
+def _describe_validator(mining: MiningSettings) -> str:
+    if mining.validation is None:
+        return ""
+    model = f" A second model, `{mining.validation.model}`,"
+    if mining.selection.rule == "risk":
+        return (
+            f"{model} read the pairs nearest the decision; without its agreement, or a label, no "
+            "passage became a further positive."
+        )
+    return (
+        f"{model} read every one of them with its query and turned down those it found as relevant "
+        "as the known positive, or nearly."
     )
 
 

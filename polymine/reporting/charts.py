@@ -8,7 +8,7 @@ also take their colours from the page, light or dark.
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ WIDTH, SIDE = 380, 14
 ROW, TALL = 62, 40  # pixels of a histogram with its label, and of its highest bar
 AXIS = 22
 COLUMNS = 96
+Label = Callable[[float], str]  # how a value of an axis is written
 
 
 @cache
@@ -39,6 +40,7 @@ def templates() -> Environment:
     environment.filters |= {
         "count": words.format_count,
         "share": words.format_share,
+        "rate": words.format_rate,
         "score": words.format_score,
         "seconds": words.format_seconds,
         "language": words.name_language,
@@ -52,20 +54,27 @@ def _macros() -> Any:
 
 
 def draw_histogram(
-    histogram: Histogram, title: str, marks: Sequence[tuple[float, str]] = ()
+    histogram: Histogram,
+    title: str,
+    marks: Sequence[tuple[float, str]] = (),
+    label: Label | None = None,
 ) -> Markup:
     """Draw groups one below the other over one axis, each scaled to its own highest bar.
 
     Args:
         marks: (value, label) of dashed lines across all groups.
+        label: writes the values, where they are not to be shown as they are.
     """
     grid = histogram.grid
     base = ROW * len(histogram.groups)
     chart = {
         "width": WIDTH, "height": base + AXIS, "left": SIDE, "right": WIDTH - SIDE,
         "base": base, "tall": TALL, "title": title,
-        "rows": [_row(group, grid, at) for at, group in enumerate(histogram.groups)],
-        "ticks": [{"x": _x(value, grid), "label": f"{value:g}"} for value in _ticks(grid)],
+        "rows": [_row(group, grid, at, label) for at, group in enumerate(histogram.groups)],
+        "ticks": [
+            {"x": _x(value, grid), "label": label(value) if label else f"{value:g}"}
+            for value in _ticks(grid, whole=label is not None)
+        ],
         "marks": [
             {"x": _x(value, grid), "label": label}
             for value, label in marks
@@ -105,8 +114,9 @@ def as_image(svg: Markup) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(str(svg).encode()).decode()
 
 
-def _row(group: Group, grid: Grid, at: int) -> dict[str, Any]:
+def _row(group: Group, grid: Grid, at: int, label: Label | None) -> dict[str, Any]:
     base, highest = ROW * at + 16 + TALL, max(group.counts) or 1
+    edge = label or "{:.4g}".format
     width = (WIDTH - 2 * SIDE) / grid.bins
     bars = [
         {
@@ -114,14 +124,14 @@ def _row(group: Group, grid: Grid, at: int) -> dict[str, Any]:
             "y": round(base - TALL * count / highest, 1),
             "width": round(max(width - 0.8, 0.5), 1),
             "height": round(TALL * count / highest, 1),
-            "label": f"{grid.edge(index):.4g} to {grid.edge(index + 1):.4g}: {count:,}",
+            "label": f"{edge(grid.edge(index))} to {edge(grid.edge(index + 1))}: {count:,}",
         }
         for index, count in enumerate(group.counts)
         if count
     ]
     about = f"{group.total:,}"
     if group.median is not None:
-        about += f" · median {words.format_score(group.median)}"
+        about += f" · median {(label or words.format_score)(group.median)}"
     return {
         "top": ROW * at, "base": base, "kind": group.kind, "label": group.label,
         "about": about, "bars": bars,
@@ -134,12 +144,14 @@ def _x(value: float, grid: Grid) -> float:
     return round(SIDE + share * (WIDTH - 2 * SIDE), 1)
 
 
-def _ticks(grid: Grid) -> list[float]:
-    """Choose round numbers for the axis, every few bins."""
+def _ticks(grid: Grid, *, whole: bool = False) -> list[float]:
+    """Choose round numbers for the axis, every few bins; `whole`: whole ones, if there are two."""
     every = max(1, math.ceil(grid.bins / 6))
     spacing = grid.step * every
     power = 10.0 ** math.floor(math.log10(spacing))
     spacing = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= spacing)
+    if whole and math.floor(grid.stop) - math.ceil(grid.start) > 0:
+        spacing = max(spacing, 1.0)
     first = math.ceil(grid.start / spacing - 1e-9)
     last = math.floor(grid.stop / spacing + 1e-9)
     return [round(index * spacing, 10) for index in range(first, last + 1)]

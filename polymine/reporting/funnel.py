@@ -26,7 +26,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Totals:
-    """Counts that a funnel is made of; `reasons` are (verdict, reason, count)."""
+    """Counts that a funnel is made of.
+
+    `reasons` are (verdict, reason, count); `expected` says how many of the kept may be relevant.
+    """
 
     documents: int
     copies: int
@@ -40,6 +43,7 @@ class Totals:
     validated_now: int
     triplets: int
     shortfalls: int
+    expected: str = ""
 
 
 def build_funnel(totals: Totals, mining: MiningSettings) -> tuple[Step, ...]:
@@ -56,7 +60,7 @@ def build_funnel(totals: Totals, mining: MiningSettings) -> tuple[Step, ...]:
         Step("queries", totals.queries, "", "input"),
         Step(
             "candidates", totals.candidates,
-            f"{totals.deep:,} from below the ceiling", "candidates", 1.0,
+            f"{totals.deep:,} from further down", "candidates", 1.0,
             "all pairs of query and passage that were looked at" + deeper,
         ),
         *_parts(totals, mining),
@@ -86,4 +90,4 @@ def _parts(totals: Totals, mining: MiningSettings) -> list[Step]:
         note = "passed, but their query had its negatives already"
         parts.append(Step("not needed", unused, note, "unused", unused / whole))
     about = explain("passed the rule", mining.selection)
-    return [*parts, Step("kept", kept, "", "negative", kept / whole, about)]
+    return [*parts, Step("kept", kept, totals.expected, "negative", kept / whole, about)]

@@ -9,7 +9,7 @@ from polymine.reporting.tables import Tables
 
 @dataclass(frozen=True)
 class LanguageRow:
-    """One query language."""
+    """One query language; `rate` is the expected share of false negatives among its negatives."""
 
     language: str
     queries: int
@@ -17,6 +17,7 @@ class LanguageRow:
     short: int
     positive_score: float | None
     negative_score: float | None
+    rate: float | None
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ def plan_languages(tables: Tables) -> dict[str, pl.LazyFrame]:
         .group_by("query_language")
         .len("rows"),
         "kept_pairs": per_pair(tables.kept),
+        "kept_risks": tables.kept.join(asked, on="query_id")
+        .group_by("query_language")
+        .agg(pl.col("risk").cast(pl.Float64).mean()),
         "known_pairs": per_pair(tables.known),
     }
 
@@ -61,6 +65,7 @@ def finish_languages(
     short = dict(found["short"].rows())
     known = _by_language(found["known_pairs"])
     kept = _by_language(found["kept_pairs"])
+    rates = dict(found["kept_risks"].rows())
     order = sorted(found["asked"].rows(), key=lambda row: (-row[1], row[0]))
     languages = tuple(
         LanguageRow(
@@ -70,6 +75,7 @@ def finish_languages(
             short=short.get(language, 0),
             positive_score=_mean(*known.get(language, (0, 0.0))),
             negative_score=_mean(*kept.get(language, (0, 0.0))),
+            rate=rates.get(language),
         )
         for language, count in order
     )

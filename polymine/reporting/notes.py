@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data_contracts.settings import MiningSettings
+from polymine.mining.selection import PROMOTED
 from polymine.reporting.funnel import Step
 from polymine.reporting.summary import Summary
 from polymine.reporting.words import count_of, format_share
@@ -38,7 +39,7 @@ def find_notes(summary: Summary, funnel: tuple[Step, ...], mining: MiningSetting
         *_short(summary),
         *_unanswered(summary),
         *_suspects(summary),
-        *_promoted(funnel),
+        *_promoted(funnel, mining),
         *_rejected(summary),
         *_closed(summary, mining),
     ]
@@ -91,7 +92,9 @@ def _suspects(summary: Summary) -> list[Note]:
     return [Note("warning" if share > MANY_SUSPECT else "remark", text)]
 
 
-def _promoted(funnel: tuple[Step, ...]) -> list[Note]:
+def _promoted(funnel: tuple[Step, ...], mining: MiningSettings) -> list[Note]:
+    if mining.selection.rule == "risk":
+        return _further_positives(funnel)
     promoted = sum(step.count for step in funnel if step.kind == "promoted")
     looked = sum(step.count for step in funnel if step.step == "pairs validated")
     if not promoted:
@@ -104,6 +107,20 @@ def _promoted(funnel: tuple[Step, ...]) -> list[Note]:
         "your judgments."
     )
     return [Note("warning" if share > MANY_PROMOTED else "remark", text)]
+
+
+def _further_positives(funnel: tuple[Step, ...]) -> list[Note]:
+    promoted = [step for step in funnel if step.kind == "promoted"]
+    if not promoted:
+        return []
+    passages = count_of(sum(step.count for step in promoted), "unmarked passage")
+    why = " and ".join(f"{step.count:,} {step.note.removeprefix(PROMOTED)}" for step in promoted)
+    text = (
+        f"{passages} became further positives ({why}). They stand in promoted/, and in triplets of "
+        "their own whose weight is the probability that they are right; they may be worth adding "
+        "to your judgments."
+    )
+    return [Note("remark", text)]
 
 
 def _rejected(summary: Summary) -> list[Note]:

@@ -1,6 +1,7 @@
 """Renders a report: one HTML page that stands on its own."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +9,14 @@ from typing import Any
 from markupsafe import Markup
 
 from data_contracts.settings import MiningSettings
+from polymine.reporting import risk, risk_words
 from polymine.reporting.charts import draw_columns, draw_histogram, templates
+from polymine.reporting.curves import WITHIN, draw_reliability, draw_trade_off
 from polymine.reporting.funnel import Step
 from polymine.reporting.notes import Note, find_notes, write_headline
+from polymine.reporting.risk import RiskData
 from polymine.reporting.summary import Summary
-from polymine.reporting.words import describe_rule, explain, name_reason
+from polymine.reporting.words import describe_rule, explain, format_rate, name_reason
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class ReportData:
 
     name: str
     summary: Summary
+    risk: RiskData
     funnel: tuple[Step, ...]
     example: Mapping[str, Any]
     mining: MiningSettings
@@ -82,6 +87,10 @@ def render_page(report: ReportData) -> str:
             mining=report.mining,
             notes=report.notes,
             figures=draw_figures(report.summary, report.mining),
+            risk=report.risk,
+            risk_figures=draw_risk(report.risk),
+            numbers=risk,
+            words=risk_words,
             rule=describe_rule(report.mining),
             settings=flatten(report.settings),
             name_reason=name_reason,
@@ -92,7 +101,7 @@ def render_page(report: ReportData) -> str:
 
 def draw_figures(summary: Summary, mining: MiningSettings) -> list[Figure]:
     """Draw the charts for which there is something to show."""
-    makers = (_scores, _margins, _logits, _ranks)
+    makers = (_scores, _margins, _risks, _logits, _ranks)
     return [figure for make in makers if (figure := make(summary, mining))]
 
 
@@ -119,10 +128,53 @@ def _margins(summary: Summary, mining: MiningSettings) -> Figure | None:
     return Figure(title, about, draw_histogram(summary.histograms["margins"], title, marks))
 
 
+def draw_risk(data: RiskData) -> list[Figure]:
+    """Draw what a budget is picked from, and how far the risks are to be trusted."""
+    figures = []
+    if data.chosen and data.budget and len(data.curve) > 1:
+        title = "What each budget buys"
+        about = (
+            "Each grey point is a whole training set: how hard its negatives are (mean score of "
+            "the deciding teacher) and how many of them are expected to be relevant after all. "
+            "Right is harder and dirtier, left cleaner and easier; the budget picks the point."
+        )
+        chart = draw_trade_off(data.curve, data.chosen, data.budget)
+        figures.append(Figure(title, about, chart))
+    if data.model.proofs:
+        title = "Reliability of the risk"
+        about = (
+            "Candidates of judged collections, grouped by expected risk (across), against the "
+            "share of them that is relevant (up). Each collection was left out of the fit that it "
+            "is shown with; none of this is your data. On the diagonal the risk is right; dotted: "
+            f"wrong by a factor of {WITHIN:g}; hollow: too few candidates to tell."
+        )
+        figures.append(Figure(title, about, draw_reliability(data.model.proofs)))
+    return figures
+
+
+def _risks(summary: Summary, mining: MiningSettings) -> Figure | None:
+    if "risks" not in summary.histograms:
+        return None
+    title = "Risk of kept and refused"
+    about = (
+        "The probability that a candidate is relevant after all, from all the evidence on it. The "
+        "axis is logarithmic; known positives are left out."
+    )
+    marks = [(math.log10(mining.selection.max_false_negative_rate), "the budget")]
+    if mining.selection.rule != "risk":
+        marks = []
+    chart = draw_histogram(
+        summary.histograms["risks"], title, marks, lambda value: format_rate(10**value)
+    )
+    return Figure(title, about, chart)
+
+
 def _logits(summary: Summary, mining: MiningSettings) -> Figure | None:
     if "logits" not in summary.histograms or mining.validation is None:
         return None
     title = "The validator's opinion"
+    if mining.selection.rule == "risk":
+        return _further_evidence(summary, title)
     upper = 0.0 - mining.validation.margin  # not minus 0
     lower = upper - mining.validation.grey_zone
     about = (
@@ -132,6 +184,16 @@ def _logits(summary: Summary, mining: MiningSettings) -> Figure | None:
         "above it counts as an unmarked answer (dashed lines)."
     )
     marks = [(lower, "negatives lie below"), (upper, "promoted lie above")]
+    return Figure(title, about, draw_histogram(summary.histograms["logits"], title, marks))
+
+
+def _further_evidence(summary: Summary, title: str) -> Figure:
+    about = (
+        "The validator is a slower model that reads query and passage together. This is its raw "
+        "score (logit) of the candidates it was asked about, minus the lowest of the query's known "
+        "positives. It excludes nothing by itself; what it promotes has to reach the highest."
+    )
+    marks = [(0.0, "as the lowest known positive")]
     return Figure(title, about, draw_histogram(summary.histograms["logits"], title, marks))
 
 

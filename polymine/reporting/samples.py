@@ -1,10 +1,13 @@
 """Draws the examples the page shows: a fixed, random-looking few, and only their texts."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
+
+from data_contracts.settings import MiningSettings
+from polymine.mining.risk import Teachers, columns_of, features_of
 
 SHOWN = 5  # examples per kind: enough to see a pattern, few enough to be read
 SPARE = 8  # drawn per shown one, so that they can come from different queries
@@ -15,7 +18,8 @@ LONGEST = 20_000  # characters of a text that go into the page at all
 class Sample:
     """One candidate beside its query and its known positive of the lowest score.
 
-    `positive_logit` is the validator's lowest logit of the query's known positives.
+    `positive_logit` is the validator's lowest logit of the query's known positives. `evidence`
+    holds the z-scores the risk is made of, by name.
     """
 
     query_id: str
@@ -31,6 +35,8 @@ class Sample:
     candidate_language: str
     score: float
     validator_score: float | None
+    risk: float | None
+    evidence: tuple[tuple[str, float], ...]
     reason: str
 
 
@@ -73,6 +79,43 @@ KINDS = (
 )  # fmt: skip
 
 
+BY_RISK = {
+    "rule": "Too likely to be relevant, at all or for how hard they are.",
+    "promoted": "Very likely relevant, and the validator or a label agrees: right answers that "
+    "were not marked. Each is a further positive of its query, in triplets of its own.",
+}
+
+
+def name_kinds(mining: MiningSettings) -> tuple[SampleKind, ...]:
+    """The kinds, with what they mean under the rule of the run."""
+    if mining.selection.rule != "risk":
+        return KINDS
+    return tuple(replace(kind, about=BY_RISK.get(kind.name, kind.about)) for kind in KINDS)
+
+
+def plan_evidence(
+    evidence: pl.LazyFrame, drawn: Mapping[str, pl.DataFrame], teachers: Teachers
+) -> pl.LazyFrame:
+    """Plan to read the z-scores of the drawn rows."""
+    keys = ["query_id", "doc_id"]
+    rows = pl.concat([frame.select(keys) for frame in drawn.values()]).unique()
+    columns = [name for names in columns_of(teachers).values() for name in names]
+    return evidence.select(*keys, *columns).join(rows.lazy(), on=keys, how="semi")
+
+
+def read_evidence(
+    rows: pl.DataFrame, teachers: Teachers
+) -> dict[tuple[str, str], tuple[tuple[str, float], ...]]:
+    """Sum the z-scores up as the risk does, by query_id and doc_id; missing ones are left out."""
+    features = features_of(rows, teachers)
+    names = [name.replace("_", " ") for name in features]
+    values = zip(*(column.tolist() for column in features.values()), strict=True)
+    return {
+        key: tuple((name, z) for name, z in zip(names, found, strict=True) if z == z)
+        for key, found in zip(rows.select("query_id", "doc_id").rows(), values, strict=True)
+    }
+
+
 def draw_samples(negatives: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
     """Plan the draw: per kind a few rows of the master table, the same in every run.
 
@@ -104,14 +147,17 @@ def write_out(
     drawn: dict[str, pl.DataFrame],
     positives: pl.DataFrame,
     logits: dict[str, float],
+    evidence: Mapping[tuple[str, str], tuple[tuple[str, float], ...]],
     queries: pl.DataFrame,
     documents: pl.DataFrame,
+    kinds: Sequence[SampleKind] = KINDS,
 ) -> tuple[tuple[SampleKind, tuple[Sample, ...]], ...]:
     """Put texts to drawn rows.
 
     Args:
         positives: query_id, doc_id, score of at least the queries drawn.
         logits: the validator's lowest logit of a known positive, by query_id.
+        evidence: as from `read_evidence`.
         queries, documents: id, text and language of at least the rows drawn.
     """
     known = dict(
@@ -125,9 +171,12 @@ def write_out(
     return tuple(
         (
             kind,
-            tuple(_write(row, known, logits, asked, texts) for row in drawn[kind.name].to_dicts()),
+            tuple(
+                _write(row, known, logits, evidence, asked, texts)
+                for row in drawn[kind.name].to_dicts()
+            ),
         )
-        for kind in KINDS
+        for kind in kinds
         if len(drawn.get(kind.name, ()))
     )
 
@@ -136,6 +185,7 @@ def _write(
     row: dict[str, Any],
     known: dict[str, list[dict[str, Any]]],
     logits: dict[str, float],
+    evidence: Mapping[tuple[str, str], tuple[tuple[str, float], ...]],
     queries: dict[str, tuple[str, str]],
     documents: dict[str, tuple[str, str]],
 ) -> Sample:
@@ -155,6 +205,8 @@ def _write(
         candidate_language=documents[doc][1],
         score=row["score"],
         validator_score=row["validator_score"],
+        risk=row["risk"],
+        evidence=evidence.get((query, doc), ()),
         reason=row["reason"],
     )
 

@@ -17,7 +17,18 @@ from polymine.reporting.languages import (
     finish_languages,
     plan_languages,
 )
-from polymine.reporting.samples import Sample, SampleKind, cut, draw_samples, ids_of, write_out
+from polymine.reporting.risk import Kept, finish_kept, plan_kept
+from polymine.reporting.samples import (
+    Sample,
+    SampleKind,
+    cut,
+    draw_samples,
+    ids_of,
+    name_kinds,
+    plan_evidence,
+    read_evidence,
+    write_out,
+)
 from polymine.reporting.tables import Tables
 from polymine.reporting.teachers import (
     Agreement,
@@ -29,20 +40,18 @@ from polymine.reporting.teachers import (
 
 EXAMPLES = 3  # queries shown per reason of being short
 SUSPECTS = 5  # doubtful known pairs shown
+LOWEST_RISK = 1e-4  # lower ones are counted as this one: their logarithm is without end
 
+_JUDGED = (
+    ("negative", "kept negatives", "negative"),
+    ("excluded", "excluded candidates", "excluded"),
+    ("promoted", "promoted to positive", "promoted"),
+)
 GROUPS = {
-    "scores": (
-        ("positive", "known positives", "positive"),
-        ("negative", "kept negatives", "negative"),
-        ("excluded", "excluded candidates", "excluded"),
-        ("promoted", "promoted candidates", "promoted"),
-    ),
+    "scores": (("positive", "known positives", "positive"), *_JUDGED),
     "margins": (("margin", "triplets", "negative"),),
-    "logits": (
-        ("negative", "kept negatives", "negative"),
-        ("excluded", "excluded in the grey zone", "excluded"),
-        ("promoted", "promoted to positive", "promoted"),
-    ),
+    "logits": _JUDGED,
+    "risks": _JUDGED,
 }
 
 
@@ -67,11 +76,17 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Summary:
-    """The numbers and texts of a report."""
+    """The numbers and texts of a report.
+
+    The histogram `risks` is of their decimal logarithm. `weights` are the lowest, mean and highest
+    weight of a triplet; None without any.
+    """
 
     queries: int
     triplets: int
     negatives: int
+    kept: Kept
+    weights: tuple[float, float, float] | None
     short: int
     pairs: int
     unanswered: int
@@ -100,7 +115,8 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
             **draw_samples(tables.negatives),
             **{f"{name} described": describe(rows) for name, rows in values.items()},
             **_plan_doubts(tables),
-            "triplets": tables.triplets.select(pl.len()),
+            "triplets": _plan_weights(tables),
+            "kept means": plan_kept(tables),
             "closure": tables.closure.group_by(pl.col("reason").cast(pl.String)).len("rows"),
             "rejected": tables.rejected.group_by("source", "rule").len("rows"),
         }
@@ -115,6 +131,7 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
                 if (grid := grids[name])
             },
             **_plan_texts(tables, drawn, first["suspects"], first["cause examples"]),
+            "drawn evidence": plan_evidence(tables.evidence, drawn, mining.teacher_kinds),
         }
     )
     histograms = {
@@ -122,7 +139,7 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
         for name, grid in grids.items()
         if grid
     }
-    return _finish(first, second, drawn, histograms, tables)
+    return _finish(first, second, drawn, histograms, tables, mining)
 
 
 def _collect(plans: dict[str, pl.LazyFrame]) -> dict[str, pl.DataFrame]:
@@ -138,7 +155,10 @@ def _values(tables: Tables) -> dict[str, pl.LazyFrame]:
     others = tables.negatives.filter(pl.col("reason") != "known positive: positive")
     judged = others.select(group=verdict, value="score")
     margin = pl.col("positive_score") - pl.col("negative_score")
+    likely = pl.col("risk").cast(pl.Float64).clip(lower_bound=LOWEST_RISK).log10()
+    assessed = others.filter(pl.col("risk").is_not_null()).select(group=verdict, value=likely)
     values = {
+        "risks": assessed,
         "scores": pl.concat([known, judged]),
         "margins": tables.triplets.select(group=pl.lit("margin"), value=margin),
     }
@@ -149,6 +169,13 @@ def _values(tables: Tables) -> dict[str, pl.LazyFrame]:
         )
         values["logits"] = relative
     return values
+
+
+def _plan_weights(tables: Tables) -> pl.LazyFrame:
+    weight = pl.col("weight").cast(pl.Float64)
+    return tables.triplets.select(
+        pl.len(), lowest=weight.min(), mean=weight.mean(), highest=weight.max()
+    )
 
 
 def _plan_doubts(tables: Tables) -> dict[str, pl.LazyFrame]:
@@ -204,14 +231,20 @@ def _finish(
     drawn: dict[str, pl.DataFrame],
     histograms: dict[str, Histogram],
     tables: Tables,
+    mining: MiningSettings,
 ) -> Summary:
     languages, pairs = finish_languages(first)
     ranks, found, agreement = finish_teachers(first, tuple(tables.teachers))
     logits = {} if tables.logits is None else dict(tables.logits.rows())
     queries, documents = second["texts of queries"], second["texts of documents"]
+    evidence = read_evidence(second["drawn evidence"], mining.teacher_kinds)
+    triplets, *weights = first["triplets"].row(0)
+    asked = sum(row.queries for row in languages)
     return Summary(
-        queries=sum(row.queries for row in languages),
-        triplets=first["triplets"].item(),
+        queries=asked,
+        triplets=triplets,
+        kept=finish_kept(first["kept means"], asked * mining.negatives),
+        weights=(weights[0], weights[1], weights[2]) if triplets else None,
         negatives=sum(row.negatives for row in languages),
         short=sum(row.short for row in languages),
         pairs=first["pairs"].item(),
@@ -223,7 +256,9 @@ def _finish(
         agreement=agreement,
         languages=languages,
         language_pairs=pairs,
-        samples=write_out(drawn, second["known"], logits, queries, documents),
+        samples=write_out(
+            drawn, second["known"], logits, evidence, queries, documents, name_kinds(mining)
+        ),
         shortfalls=_shortfalls(first, queries),
         suspects=_suspects(first["suspects"], queries, documents),
         suspect_count=first["suspect count"].item(),

@@ -34,9 +34,9 @@ class Tables:
 
     @property
     def kept(self) -> pl.LazyFrame:
-        """The negatives among the candidates, as query_id, doc_id, score."""
+        """The negatives among the candidates, as query_id, doc_id, score, risk."""
         chosen = self.negatives.filter(pl.col("verdict").cast(pl.String) == "negative")
-        return chosen.select("query_id", "doc_id", "score")
+        return chosen.select("query_id", "doc_id", "score", "risk")
 
     @property
     def known(self) -> pl.LazyFrame:

@@ -30,6 +30,10 @@ NAMES = {
     "known positive: judged_query_group": "known positive of the same question",
     "validator: in the grey zone": "validator unsure",
     "validator: as relevant as the known positive": "promoted: an unmarked answer",
+    "risk: too likely to be relevant for its hardness": "too risky for its hardness",
+    "risk: higher than any negative may have": "too likely to be relevant",
+    "promoted: risk and validator agree": "promoted: risk and validator agree",
+    "promoted: relevant by a label": "promoted: relevant by a label",
 }
 
 VALIDATOR = {
@@ -46,8 +50,10 @@ RISK = {
     "risk: too likely to be relevant for its hardness": "is too likely to be relevant, for how "
     "hard it is",
     "risk: higher than any negative may have": "is likelier to be relevant than a negative may be",
-    "promoted: risk and validator agree": "is very likely relevant, and the validator agrees",
-    "promoted: relevant by a label": "is relevant by a label",
+    "promoted: risk and validator agree": "is very likely relevant, and the validator agrees: it "
+    "is a further positive of its query",
+    "promoted: relevant by a label": "is relevant by a label: it is a further positive of its "
+    "query",
 }
 
 
@@ -68,6 +74,8 @@ def explain(reason: str, settings: SelectionSettings) -> str:
         return f"scores {_reach(settings)}, so it may be a right answer nobody marked"
     if reason.startswith("shifted: "):
         return f"is among the query's {settings.shift} best candidates, which are passed over"
+    if reason == "passed the rule" and settings.rule == "risk":
+        return "is among the hardest that the budget of expected false negatives pays for"
     if reason == "passed the rule":
         return "is similar enough to be hard and far enough from the known positive to be wrong"
     return {**VALIDATOR, **RISK}.get(reason, reason)
@@ -86,7 +94,7 @@ def describe_rule(mining: MiningSettings) -> str:
     settings, teacher = mining.selection, mining.deciding_teacher
     limit = {
         "risk": "the hardest candidates whose expected share of false negatives is at most "
-        f"{format_share(settings.max_false_negative_rate)} of all",
+        f"{format_rate(settings.max_false_negative_rate)} of all",
         "naive": "every candidate that is not a known positive",
         "shifted": f"candidates after the query's {settings.shift} best",
         "absolute": f"candidates whose {teacher} score is below {settings.absolute:g}",
@@ -123,6 +131,12 @@ def format_share(value: float) -> str:
     return (
         f"{value:.0%}".replace("%", " %") if value >= 0.1 or value == 0 else f"{value * 100:.1f} %"
     )
+
+
+def format_rate(value: float) -> str:
+    """Write a rate as percent with two digits, however small it is."""
+    percent = value * 100
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"
 
 
 def format_score(value: float | None) -> str:

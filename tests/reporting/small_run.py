@@ -1,11 +1,13 @@
 """A run small enough to be counted by hand, as the tables a report is made from."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
-from data_contracts.settings import MiningSettings, TeacherSettings
+from data_contracts.risk import Bin, Linear, Proof, RiskModel, Source
+from data_contracts.settings import MiningSettings, SelectionSettings, TeacherSettings
 from data_contracts.tables import Negatives, Shortfalls, evidence_schema, positives_schema
 from polymine.reporting.tables import Tables
 
@@ -15,6 +17,7 @@ MINING = MiningSettings(
         TeacherSettings(name="two", kind="lexical"),
     ),
     negatives=2,
+    selection=SelectionSettings(rule="percent"),
 )
 SCRIPT = '<script>alert(1)</script> & "quoted" [link](javascript:x)'
 
@@ -28,6 +31,7 @@ ROWS = [
     ("q2", "d5", 0.79, "excluded", "known positive: near_copy", None, 2, None),
     ("q2", "d6", 0.85, "excluded", "percent: at or above the ceiling", None, 12, 1),
 ]
+RISKS = {"d1": 0.01, "d2": 0.02, "d3": 0.06, "d4": 0.3, "d5": 0.5, "d6": 0.0}  # by document
 POSITIVES = [("q1", "d1", 0.9), ("q2", "d4", 0.8)]
 QUERIES = [("q1", "first question", "en"), ("q2", SCRIPT, "fr"), ("q3", "no answer", "en")]
 DOCUMENTS = [(f"d{n}", f"passage {n} {SCRIPT}", "en" if n < 4 else "fr") for n in range(1, 7)]
@@ -35,6 +39,22 @@ SHORTFALLS = [
     ("q2", 2, 1, "only 1 documents of the corpus pass the rule"),
     ("q3", 2, 0, "no known positive"),
 ]
+
+
+def make_model(**changed: Any) -> RiskModel:
+    """A model whose one weight doubles the odds per deviation; `changed` replaces some fields."""
+    linear = Linear(
+        features=("words", "positive_words"), centres=(0.0, 0.0), weights=(math.log(2), 0.0),
+        spreads=(0.1, 0.2), intercept=math.log(1 / 99), intercept_spread=1.0,
+    )  # fmt: skip
+    bins = (Bin(expected=0.01, true=0.02, count=400), Bin(expected=0.5, true=0.0, count=10))
+    fields: dict[str, Any] = {
+        "kinds": ("lexical",), "full": {"same": linear, "foreign": linear}, "query_side": linear,
+        "validator": 0.0, "rate_spread": math.log(2) / 1.96,
+        "sources": (Source(name="known positives", pairs=12),),
+        "proofs": (Proof(collection="cranfield", expected=4.5, true=5.8, bins=bins),),
+    }  # fmt: skip
+    return RiskModel(**{**fields, **changed})
 
 
 def make_tables(rows: list[tuple[Any, ...]] = ROWS, **changed: Any) -> Tables:
@@ -80,9 +100,9 @@ def _evidence(rows: list[tuple[Any, ...]], positive: dict[str, float]) -> pl.Laz
     table = [
         {
             "query_id": query, "doc_id": doc, "rank": min(r for r in (one, two) if r),
-            "score_one": score, "z_one": 0.0, "rank_one": one, "score_two": score, "z_two": 0.0,
-            "rank_two": two, "positive_score": positive[query], "same_group": False,
-            "near_copy": False, "equals_query": False,
+            "score_one": score, "z_one": score * 10, "rank_one": one, "score_two": score,
+            "z_two": 0.0, "rank_two": two, "positive_score": positive[query], "positive_z_one": 1.0,
+            "positive_z_two": None, "same_group": False, "near_copy": False, "equals_query": False,
         }
         for query, doc, score, _, _, _, one, two in rows
     ]  # fmt: skip
@@ -95,6 +115,7 @@ def _negatives(rows: list[tuple[Any, ...]], positive: dict[str, float]) -> pl.La
         {
             "query_id": query, "doc_id": doc, "position": position, "score": score,
             "positive_score": positive[query], "verdict": verdict, "reason": reason,
+            "risk": RISKS[doc],
         }
         for query, doc, score, verdict, reason, position, _, _ in rows
     ]  # fmt: skip
@@ -102,6 +123,6 @@ def _negatives(rows: list[tuple[Any, ...]], positive: dict[str, float]) -> pl.La
 
 
 def _triplets(rows: list[tuple[Any, ...]], positive: dict[str, float]) -> pl.LazyFrame:
-    kept = [(positive[row[0]], row[2]) for row in rows if row[3] == "negative"]
-    scores = {"positive_score": pl.Float32, "negative_score": pl.Float32}
+    kept = [(positive[row[0]], row[2], 1 - RISKS[row[1]]) for row in rows if row[3] == "negative"]
+    scores = dict.fromkeys(("positive_score", "negative_score", "weight"), pl.Float32)
     return pl.DataFrame(kept, schema=scores, orient="row").lazy()

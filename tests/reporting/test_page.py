@@ -6,12 +6,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from small_run import MINING, SCRIPT, make_tables
+from small_run import MINING, SCRIPT, make_model, make_tables
 
 from data_contracts.settings import MiningSettings
 from polymine.reporting.card import render_card
 from polymine.reporting.funnel import Totals, build_funnel
 from polymine.reporting.page import ReportData, Timing, draw_figures, render_page
+from polymine.reporting.risk import RiskData
 from polymine.reporting.summary import summarise
 from polymine.reporting.tables import Tables
 
@@ -47,7 +48,7 @@ class Outline(HTMLParser):
 
 def make_report(tables: Tables | None = None, **changed: Any) -> ReportData:
     tables = tables or make_tables()
-    summary = summarise(tables, MINING)
+    summary = summarise(tables, changed.get("mining", MINING))
     reasons = tables.negatives.group_by("verdict", "reason").len().collect().rows()
     totals = Totals(
         documents=6, copies=0, rejected=2, queries=3, candidates=12, deep=1,
@@ -57,10 +58,12 @@ def make_report(tables: Tables | None = None, **changed: Any) -> ReportData:
     example = {
         "query_id": "q2", "positive_id": "d4", "negative_id": "d1", "anchor": SCRIPT,
         "positive": "yes", "negative": SCRIPT, "anchor_language": "fr", "positive_language": "fr",
-        "negative_language": "en", "positive_score": 0.8, "negative_score": 0.3,
+        "negative_language": "en", "positive_score": 0.8, "negative_score": 0.3, "weight": 0.99,
     }  # fmt: skip
     fields: dict[str, Any] = {
-        "name": "run", "summary": summary, "funnel": build_funnel(totals, MINING),
+        "name": "run", "summary": summary,
+        "risk": RiskData(make_model(), summary.kept, fitted=True),
+        "funnel": build_funnel(totals, changed.get("mining", MINING)),
         "example": example, "mining": MINING, "timings": [Timing("ingest", 2.0, 100, False)],
         "settings": {"mining": MINING.model_dump(mode="json")},
         "fingerprints": {"ingest": "abc"}, "versions": {"polars": "2.1"},

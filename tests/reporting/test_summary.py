@@ -1,5 +1,6 @@
 """The numbers of a report are those that plain Python counts in the same rows."""
 
+import math
 from statistics import mean, median
 
 import polars as pl
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from small_run import MINING, POSITIVES, ROWS, make_tables
 
 from polymine.reporting.histograms import assemble, count_bins, describe, grid_of, make_grid
-from polymine.reporting.summary import summarise
+from polymine.reporting.summary import LOWEST_RISK, summarise
 
 KEPT = [row for row in ROWS if row[3] == "negative"]
 numbers = st.floats(-1e6, 1e6, width=32)
@@ -67,6 +68,28 @@ def test_samples_name_what_they_show() -> None:
     assert (closed.query_id, closed.candidate_id, closed.positive_id) == ("q2", "d5", "d4")
     assert closed.positive_score == pytest.approx(0.8)
     assert summarise(make_tables(), MINING).samples == found.samples
+
+
+def test_risks_of_what_was_kept_and_the_weights_of_triplets() -> None:
+    found = summarise(make_tables(), MINING)
+    assert found.kept.rate == pytest.approx(mean([0.02, 0.06, 0.01]))
+    assert found.kept.hardness == pytest.approx(mean([0.5, 0.4, 0.3]))
+    assert found.kept.found == 3 / (3 * MINING.negatives)
+    assert found.weights == pytest.approx((0.94, mean([0.98, 0.94, 0.99]), 0.99))
+    english, french = found.languages
+    assert (english.rate, french.rate) == pytest.approx((0.04, 0.01))
+    groups = {group.kind: group for group in found.histograms["risks"].groups}
+    assert groups["negative"].median == pytest.approx(math.log10(0.02))
+    assert groups["excluded"].total == 3  # the known positive is not among them
+    assert found.histograms["risks"].grid.start <= math.log10(LOWEST_RISK) + 1e-9  # a risk of 0
+
+
+def test_samples_show_the_evidence_the_risk_is_made_of() -> None:
+    (closed,) = next(rows for kind, rows in summarise(make_tables(), MINING).samples
+                     if kind.name == "closed")  # fmt: skip
+    assert closed.risk == pytest.approx(0.5)
+    # the mean of z_one = 10 x 0.79 and z_two = 0; positive_z_two is missing
+    assert dict(closed.evidence) == pytest.approx({"words": 3.95, "positive words": 1.0})
 
 
 def test_a_weak_known_pair_is_suspect() -> None:
