@@ -116,13 +116,13 @@ def test_bits_do_not_depend_on_the_company(seed, cuts):
     names = [name for group in columns_of(TEACHERS).values() for name in group]
     values = {name: numbers.normal(1, 3, 40).astype(np.float32) for name in names}
     frame = pl.DataFrame(values).with_columns(
-        pl.when(pl.Series(numbers.random(40) < 0.9)).then(pl.all()),
+        pl.when(pl.Series(numbers.random(40) < 0.9)).then(pl.all()).name.keep()
     )
     frame = frame.with_columns(
         same_language=pl.Series(numbers.random(40) < 0.5),
-        label=pl.Series(numbers.choice([None, 0, 1], 40), dtype=pl.Int8),
+        label=pl.Series(numbers.integers(-1, 2, 40), dtype=pl.Int8).replace(-1, None),
     )
-    languages = pl.Series(numbers.choice(["de", "en"], 40))
+    languages = pl.Series(numbers.choice(["de", "en"], 40).tolist())
     whole = assess(WEIGHTS, frame, TEACHERS, languages)
     edges = [0, *sorted(cuts), 40]
     parts = [
