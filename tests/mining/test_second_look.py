@@ -183,9 +183,10 @@ class TestLook:
         def trust(model, **values):
             return trust_in(
                 MiningSettings(
-                    teachers=(MINILM,), validation=ValidationSettings(model=model),
+                    teachers=(MINILM,),
+                    validation=ValidationSettings(model=model),
                     risk=RiskSettings(**values),
-                )  # fmt: skip
+                )
             )
 
         assert trust("embedded:validator", validator_trust=1.5) == 1.5
