@@ -79,7 +79,7 @@ def mine(folder: Path, selection: SelectionSettings) -> dict[str, Any]:
     ranked = [rank.fn(t, collection, mining, inputs, engine, root) for t in mining.teachers]
     positives = score_positives.fn(collection, mining, inputs, engine, root)
     base = evidence.fn(collection, ranked, mining, inputs, engine, root)
-    model = fit_risk.fn(collection, base, mining, root)
+    model = fit_risk.fn(collection, base, positives, mining, engine, root)
     deep = deepen.fn(collection, base, positives, model, mining, inputs, engine, root)
     risks = assess.fn(collection, base, deep, model, mining, root)
     known = (collection, base, deep, positives, risks)

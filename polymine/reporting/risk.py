@@ -25,6 +25,7 @@ ABOUT = {
     "query": "how the candidate stands for this query among all passages, by dense teachers",
     "document": "how this query stands for the candidate among all queries, by dense teachers",
     "positive": "how near the candidate is to a known positive, among all passages",
+    "gap": "how far the candidate stands above the lowest known positive, by dense teachers",
     "feedback": "how near it is to the middle of query, known positives and the five likeliest",
     "words": "words in common with the query (BM25), among all passages",
     "positive_words": "words in common with a known positive (BM25), among all passages",
@@ -80,6 +81,7 @@ class RiskData:
 
     Args:
         fitted: whether the settings asked for a fit to the data at hand.
+        asked_validator: whether the validator labelled a sample for it.
         budget, choice, chosen, curve: under the rule `risk` only.
         looked: with a validator under the rule `risk` only.
     """
@@ -87,6 +89,7 @@ class RiskData:
     model: RiskModel
     kept: Kept
     fitted: bool
+    asked_validator: bool = False
     budget: float | None = None
     choice: Choice | None = None
     chosen: Point | None = None

@@ -43,7 +43,8 @@ def describe_fit(data: RiskData) -> list[str]:
             f"How many relevant passages nobody has marked was learned from where "
             f"{count_of(known, 'known positive')} lie among the candidates."
         )
-    parts = [count_of(labels, "labelled pair")] if labels else []
+    whose = " (the validator's among them)" if data.asked_validator else ""
+    parts = [count_of(labels, "labelled pair") + whose] if labels else []
     if hidden:
         parts.append(f"{count_of(hidden, 'known positive')} that were hidden in turn and found")
     parts += [f"{count_of(pairs, 'pair')} of {name}" for name, pairs in counts.items()]
@@ -113,7 +114,7 @@ def describe_looks(looked: Looked) -> str:
             f"counts, without which (or a label) no candidate becomes a positive: {promoted}."
         )
     return (
-        f"{scored} Its score counts {looked.trust:g} times beside the other evidence, "
+        f"{scored} Its score counts {looked.trust:.2g} times beside the other evidence, "
         f"{WHY_SO[looked.origin]}, and moved their risk by {format_rate(looked.moved)} on average: "
         f"{count_of(looked.dropped, 'negative')} of before "
         f"{'was' if looked.dropped == 1 else 'were'} dropped, {looked.taken:,} were taken instead "

@@ -10,8 +10,10 @@ from test_page import make_report, read
 from data_contracts.risk import Source
 from data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.mining.budget import Choice, Point
+from polymine.mining.risk import FEATURES
 from polymine.reporting.card import render_card
 from polymine.reporting.risk import (
+    ABOUT,
     Kept,
     Looked,
     RiskData,
@@ -90,6 +92,7 @@ def test_weights_are_odds_per_deviation() -> None:
     assert (words.feature, words.spread) == ("words", 0.1)
     assert words.factor == pytest.approx(2.0)
     assert positive.factor == 1.0
+    assert set(ABOUT) == set(FEATURES)  # every kind of evidence is explained
     assert typical_risk(make_model()) == pytest.approx(0.01)  # odds of 1 to 99
 
 
