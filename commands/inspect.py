@@ -49,6 +49,7 @@ FEATURES = {
     "query": "how far its score for the query lies above other documents' (z)",
     "document": "how far the query lies above other queries for it (document z)",
     "positive": "how close it is to a known positive (positive z)",
+    "gap": "how far its score lies above the lowest known positive's (gap z)",
     "feedback": "how close it is to query, positives and best candidates together (feedback z)",
     "words": "how many words it shares with the query (z of a lexical teacher)",
     "positive_words": "how many words it shares with a known positive (its positive z)",

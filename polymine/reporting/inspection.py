@@ -19,7 +19,7 @@ from polymine.mining.risk import Teachers, design, features_of, sigmoid
 Role = Literal["positive", "negative", "promoted", "excluded"]
 ROLES: tuple[Role, ...] = ("positive", "negative", "promoted", "excluded")
 KNOWN = "known positive"
-OPINIONS = ("score", "rank", "z", "positive_z", "document_z", "feedback_z")  # columns per teacher
+OPINIONS = ("score", "rank", "z", "positive_z", "gap_z", "document_z", "feedback_z")  # columns per teacher
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Opinion:
     rank: int | None
     z: float | None
     positive_z: float | None
+    gap_z: float | None
     document_z: float | None
     feedback_z: float | None
 
