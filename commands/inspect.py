@@ -49,7 +49,7 @@ FEATURES = {
     "query": "how far its score for the query lies above other documents' (z)",
     "document": "how far the query lies above other queries for it (document z)",
     "positive": "how close it is to a known positive (positive z)",
-    "gap": "how far its score lies above the lowest known positive's (gap z)",
+    "gap": "how far its score lies above that of the lowest known positive (gap z)",
     "feedback": "how close it is to query, positives and best candidates together (feedback z)",
     "words": "how many words it shares with the query (z of a lexical teacher)",
     "positive_words": "how many words it shares with a known positive (its positive z)",
@@ -175,8 +175,7 @@ def _opinions(found: Candidate) -> Table:
     for name in OPINIONS:
         table.add_column(name.replace("_", " "), justify="right")
     for opinion in found.opinions:
-        values = [getattr(opinion, name) for name in OPINIONS]
-        table.add_row(Text(opinion.teacher), *map(_figure, values))
+        table.add_row(Text(opinion.teacher), *map(_figure, opinion.evidence.values()))
     return table
 
 

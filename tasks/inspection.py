@@ -19,6 +19,7 @@ from data_contracts.risk import RiskModel
 from data_contracts.settings import MiningSettings
 from data_contracts.tables import Negatives, Promoted, Shortfalls, positives_schema
 from polymine.mining.budget import Choice
+from polymine.mining.risk import columns_of
 from polymine.reporting.inspection import QueryTables
 from tasks.run_folder import open_run
 from tasks.store import Dataset, Store, read_manifest
@@ -92,6 +93,10 @@ class _Run:
         risks = self.rows("risks", query_id, pl.DataFrame())
         if not len(evidence.columns) or not len(risks.columns):
             raise self._foreign("its evidence")
+        # A run made before some kind of evidence was thought of has no column for it.
+        kinds = columns_of(self.mining.teacher_kinds).values()
+        lacking = {name for names in kinds for name in names} - set(evidence.columns)
+        evidence = evidence.with_columns(pl.lit(None, pl.Float32).alias(n) for n in lacking)
         return evidence.join(risks, on=["query_id", "doc_id"], how="left", maintain_order="left")
 
     def model(self) -> RiskModel:

@@ -14,12 +14,13 @@ import polars as pl
 from data_contracts.risk import PAIRS, Pair, RiskModel, Source
 from data_contracts.settings import MiningSettings
 from polymine.mining.budget import Choice
-from polymine.mining.risk import Teachers, design, features_of, sigmoid
+from polymine.mining.risk import FEATURES, Teachers, design, features_of, sigmoid
 
 Role = Literal["positive", "negative", "promoted", "excluded"]
 ROLES: tuple[Role, ...] = ("positive", "negative", "promoted", "excluded")
 KNOWN = "known positive"
-OPINIONS = ("score", "rank", "z", "positive_z", "gap_z", "document_z", "feedback_z")  # columns per teacher
+# What the evidence has per teacher: besides score and rank all that the risk is made of.
+OPINIONS = tuple(dict.fromkeys(["score", "rank", *(p.rstrip("_") for p, _ in FEATURES.values())]))
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,10 @@ class QueryTables:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What a teacher says of a candidate; None for what it does not know."""
+    """What a teacher says of a candidate, by the names in OPINIONS; None for what it has not."""
 
     teacher: str
-    score: float | None
-    rank: int | None
-    z: float | None
-    positive_z: float | None
-    gap_z: float | None
-    document_z: float | None
-    feedback_z: float | None
+    evidence: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -314,8 +309,7 @@ def _risk(row: Mapping[str, Any], known: Mapping[str, Any], why: Sequence[Contri
 
 
 def _opinion(teacher: str, known: Mapping[str, Any]) -> Opinion:
-    values = {name: known.get(f"{name}_{teacher}") for name in OPINIONS}
-    return Opinion(teacher, **{name: _number(value) for name, value in values.items()})
+    return Opinion(teacher, {name: _number(known.get(f"{name}_{teacher}")) for name in OPINIONS})
 
 
 def _number(value: Any) -> Any:
