@@ -7,8 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.settings import SelectionSettings, ValidationSettings
-from data_contracts.tables import Negatives, Shortfalls, Triplets
-from polymine.mining.export import build_negatives, build_triplets, build_view, find_shortfalls
+from data_contracts.tables import Negatives, Promoted, Shortfalls, Triplets
+from polymine.mining.export import (
+    LOWEST_WEIGHT,
+    build_negatives,
+    build_promoted,
+    build_triplets,
+    build_view,
+    find_shortfalls,
+)
 from polymine.mining.selection import apply_rule, compute_ceilings, order_survivors
 from polymine.mining.validation import validate
 from tasks.store import write_frame
@@ -150,6 +157,60 @@ class TestTriplets:
         assert opened.column_names == triplets().columns
         assert opened[3] == triplets().row(3, named=True)
         assert len(opened) == 5
+
+
+class TestRisk:
+    """With risks: e was promoted, b is the riskier negative."""
+
+    RISKS = {"a": 0.9, "p": 0.9, "c": 0.25, "d": 0.125, "b": 0.0, "e": 0.95}
+
+    def assessed(self, frame):
+        risk = pl.col("doc_id").replace_strict(self.RISKS, return_dtype=pl.Float32)
+        return frame.with_columns(risk=risk)
+
+    def master(self):
+        reason = "promoted: risk and validator agree"
+        promoted = decided(("q", "e", 0.4375, 0.5, reason)).with_columns(
+            validator_score=pl.lit(3.0, pl.Float32)
+        )
+        everything = self.assessed(pl.concat([DECIDED.filter(query_id="q"), promoted]))
+        survivors = self.assessed(SURVIVORS.filter(query_id="q"))
+        return build_negatives(everything, survivors, None, WANTED)
+
+    def product(self, **values):
+        documents = pl.concat([DOCUMENTS, DOCUMENTS.head(1).with_columns(doc_id=pl.lit("e"))])
+        return build_triplets(
+            self.master(), POSITIVES, QUERIES, documents, build_promoted(self.master()), **values
+        )
+
+    def test_promoted_candidates_have_a_verdict_and_a_table(self):
+        assert self.master().filter(verdict="promoted")["doc_id"].to_list() == ["e"]
+        table = build_promoted(self.master())
+        Promoted.validate(table, cast=True)
+        row = table.row(0, named=True)
+        assert (row["doc_id"], row["score"], row["validator_score"]) == ("e", 0.4375, 3.0)
+        assert row["weight"] == row["risk"] == pytest.approx(0.95)
+
+    def test_a_promoted_candidate_stands_as_a_positive_and_never_as_a_negative(self):
+        product = self.product(weighted=True)
+        Triplets.validate(product, cast=True)
+        assert product.select("positive_id", "negative_id").rows() == [
+            ("a", "d"), ("a", "c"), ("e", "d"), ("e", "c"), ("p", "d"), ("p", "c"),
+        ]  # fmt: skip
+        assert product.filter(positive_id="e")["positive_score"].unique().to_list() == [0.4375]
+
+    def test_weight_is_the_probability_that_both_sides_are_right(self):
+        weights = {row[1:3]: row[-1] for row in self.product(weighted=True).rows()}
+        # d is wrong with 1/8, c with 1/4; e is relevant with .95
+        assert weights["a", "d"] == 0.875
+        assert weights["p", "c"] == 0.75
+        assert weights["e", "d"] == pytest.approx(0.95 * 0.875)
+        assert set(self.product()["weight"]) == {1.0}
+
+    def test_the_lowest_weight_is_not_nought(self):
+        certain = self.master().with_columns(risk=pl.lit(1.0, pl.Float32))
+        product = build_triplets(certain, POSITIVES, QUERIES, DOCUMENTS, weighted=True)
+        assert product["weight"].to_list() == pytest.approx([LOWEST_WEIGHT] * len(product))
 
 
 class TestViews:

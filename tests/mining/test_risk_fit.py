@@ -135,6 +135,7 @@ def simulate(intercept, queries=300, candidates=60, seed=0, language="en", spoke
             "document_z_t": values["document"].ravel(),
             "feedback_z_t": values["feedback"].ravel(),
             "positive_z_t": np.zeros(queries * candidates),
+            "gap_z_t": np.zeros(queries * candidates),
             "truth": truth.ravel(),
             "language": [language] * queries * candidates,
         }
@@ -157,9 +158,9 @@ def judge(model, rows):
     return risk.sum() / queries, open_["truth"].sum() / queries
 
 
-def miss(intercept, guess, seed):
+def miss(intercept, guess, seed, queries=300):
     """ln(expected / true number of relevant ones that nobody has marked), and the model."""
-    rows = simulate(intercept, seed=seed)
+    rows = simulate(intercept, queries, seed=seed)
     model = fit(rows, TEACHERS, rows["language"], prior(guess))
     assert model.sources[0].name == "known positives"
     assert model.sources[0].pairs == int((rows["closed"] == "positive").sum())
@@ -172,7 +173,7 @@ def miss(intercept, guess, seed):
 @pytest.mark.parametrize("wrong", [-1.0, 1.0])
 def test_how_many_nobody_has_marked_is_found(intercept, wrong):
     """On average over simulations, from a prior that expects far fewer, or far more."""
-    misses = [miss(intercept, intercept + wrong, seed)[0] for seed in range(6)]
+    misses = [miss(intercept, intercept + wrong, seed, 900)[0] for seed in range(8)]
     assert abs(np.mean(misses)) < np.log(1.3), np.exp(misses)
 
 

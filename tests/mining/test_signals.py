@@ -121,6 +121,17 @@ def test_from_the_nearest_positive_that_is_not_the_candidate_itself(world):
     np.testing.assert_allclose(world.column("positive_similarity"), nearest, atol=1e-6)
 
 
+def test_the_gap_is_to_the_lowest_other_positive(world):
+    z = np.stack([world.standardise(query) for query in world.queries])
+    expected = np.full((QUERIES, DOCUMENTS), np.nan)
+    for query, positives in world.positives.items():
+        for doc in range(DOCUMENTS):
+            others = [positive for positive in positives if positive != doc]
+            if others:
+                expected[query, doc] = z[query, doc] - z[query, others].min()
+    np.testing.assert_allclose(world.column("gap_z_t"), expected, atol=2 * ROUNDED)
+
+
 def test_feedback_is_the_query_its_positives_and_five_best(world):
     total = world.column("z_t") + np.nan_to_num(world.column("positive_z_t"))
     for query, positives in world.positives.items():
