@@ -181,16 +181,17 @@ def _decide_by_risk(
     decided: pl.DataFrame, positives: pl.DataFrame, data: Ingested, settings: MiningSettings
 ) -> _Decided:
     selection, count = settings.selection, count_priced(settings.selection, settings.negatives)
+    relevant = data.labels.filter(pl.col("relevance") > 0)
     if settings.validation is not None:
-        choice = find_choice([decided], selection, count)
+        unasked = promote(decided, relevant, settings.risk.promote)
+        choice = find_choice([unasked], selection, count)
         pairs = plan_pairs(
-            decided, choice, count, settings.validation.pairs_per_query,
+            unasked, choice, count, settings.validation.pairs_per_query,
             selection.max_false_negative_rate, settings.risk.promote,
         )  # fmt: skip
         score = open_validator(data, settings)
         looks = look(pairs, decided, positives, settings, score)
         decided = with_looks(decided, looks)
-    relevant = data.labels.filter(pl.col("relevance") > 0)
     decided = promote(decided, relevant, settings.risk.promote)
     choice = find_choice([decided], selection, count)
     ordered = order_within_budget(decided, choice, selection, settings.negatives, settings.seed)
