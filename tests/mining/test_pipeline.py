@@ -164,6 +164,52 @@ def test_bm25_alone_takes_only_documents_that_share_a_word():
     ]  # fmt: skip
 
 
+BY_RISK = SelectionSettings(rule="risk", max_false_negative_rate=0.03)
+
+
+def test_risk_keeps_the_budget_and_weighs_what_it_keeps(data):
+    found = mine(data, settings(MINILM, BM25, selection=BY_RISK))
+    taken = found.negatives.filter(verdict="negative")
+    assert len(taken) > 60
+    assert taken["risk"].mean() <= 0.03 * (1 + 1e-6)
+    assert not set(kept(found)) & set(data.closure.select("query_id", "doc_id").rows())
+    Negatives.validate(found.negatives, cast=True)
+    Triplets.validate(found.triplets, cast=True)
+    assert found.triplets["weight"].n_unique() > 10
+    narrow = BY_RISK.model_copy(update={"max_false_negative_rate": 0.001})
+    safer = mine(data, settings(MINILM, BM25, selection=narrow)).negatives
+    safer = safer.filter(verdict="negative")
+    assert safer["risk"].mean() <= 0.001 * (1 + 1e-6)
+    assert safer["score"].mean() < taken["score"].mean()
+
+
+def test_labels_are_obeyed_and_never_asked_about(monkeypatch):
+    rows = [
+        ("camel-food?", "camel-care", 1), ("camel-food?", "camel-home", 0),
+        ("owl-home?", "owl-risk", 1), ("owl-home?", "owl-myth", 0),
+    ]  # fmt: skip
+    labels = pl.DataFrame(rows, ["query_id", "doc_id", "relevance"], orient="row")
+    asked = []
+
+    def score(pairs, purpose):
+        asked.extend(pairs.select("query_id", "doc_id").rows())
+        return np.zeros(len(pairs), dtype=np.float32)
+
+    monkeypatch.setattr("polymine.mining.pipeline.open_validator", lambda *_: score)
+    said = ingest(*animal_tables(), labels=labels)
+    found = mine(said, settings(MINILM, BM25, selection=BY_RISK, validation=VALIDATOR))
+    for query, doc, relevance in rows:
+        risk = found.evidence.filter(query_id=query, doc_id=doc)["risk"]
+        assert risk.to_list() == [relevance]
+        if relevance:
+            decided = found.negatives.filter(query_id=query, doc_id=doc).row(0, named=True)
+            assert decided["verdict"] == "promoted"
+            assert decided["reason"] == "promoted: relevant by a label"
+            assert doc in set(found.triplets.filter(query_id=query)["positive_id"])
+    assert asked
+    assert not {(query, doc) for query, doc, _ in rows} & set(asked)
+
+
 def test_package_offers_both_steps_by_name():
     assert polymine.mining.mine is mine
     assert polymine.mining.ingest is ingest
