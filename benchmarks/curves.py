@@ -8,7 +8,9 @@ from benchmarks.trade_off import Point, full_yield
 
 COLUMNS = 4
 # Okabe and Ito's colours, which the colour-blind tell apart; black is what is looked at.
-COLOURS = ("#999999", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#000000", "#CC79A7")
+COLOURS = (
+    "#999999", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#000000", "#F0E442",
+)  # fmt: skip
 
 
 def draw(results: dict[str, Any], path: Path) -> Path:
@@ -37,7 +39,7 @@ def draw(results: dict[str, Any], path: Path) -> Path:
     for axis, (name, found) in zip(axes.flat, collections.items(), strict=False):
         _panel(axis, name, found)
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4 if columns < 3 else 8)
+    figure.legend(handles, labels, loc="outside upper center", ncols=4 if columns < 3 else 9)
     figure.supxlabel("hardness: mean cosine of the negatives (hollow: fewer than 95 % found)")
     figure.supylabel("share of false negatives")
     figure.savefig(path, dpi=110)
@@ -46,6 +48,8 @@ def draw(results: dict[str, Any], path: Path) -> Path:
 
 
 def _panel(axis: Any, name: str, found: dict[str, Any]) -> None:
+    if len(found["curves"]) > len(COLOURS):
+        raise ValueError(f"{len(found['curves'])} methods and {len(COLOURS)} colours: add some")
     for colour, (method, points) in zip(COLOURS, found["curves"].items(), strict=False):
         full = sorted(full_yield(points), key=lambda point: point["hardness"] or 0.0)
         size = 3 if len(points) > 1 else 8  # a method without a value is a single point
