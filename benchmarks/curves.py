@@ -9,7 +9,8 @@ from benchmarks.trade_off import Point, full_yield
 COLUMNS = 4
 # Okabe and Ito's colours, which the colour-blind tell apart; black is what is looked at.
 COLOURS = (
-    "#999999", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#000000", "#F0E442",
+    "#999999", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#000000",
+    "#F0E442",
 )  # fmt: skip
 
 
