@@ -142,7 +142,8 @@ def search(pool: Pool, count: int, budget: float, highest: float) -> Choice:
     if expected_rate(pool, chosen) <= budget:
         return choice
     risks = np.sort(pool.risks[chosen])
-    within = np.cumsum(risks) / np.arange(1, len(risks) + 1) <= budget
+    last = np.append(risks[1:] > risks[:-1], True)  # a ceiling lets in all of equal risk
+    within = last & (np.cumsum(risks) / np.arange(1, len(risks) + 1) <= budget)
     return Choice(choice.price, float(risks[within][-1]) if within.any() else 0.0)
 
 

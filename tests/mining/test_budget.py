@@ -100,6 +100,14 @@ def test_pruning_never_changes_what_is_chosen(queries, count, price, ceiling):
     assert taken(pruned) == taken(pool)
 
 
+def test_candidates_of_equal_risk_are_left_out_together():
+    # .125 alone is within .2, and so is one of the two at .25 with it, but not both
+    pool = whole([[(0, 2)], [(0, 4)], [(0, 4)]])
+    choice = search(pool, 1, 0.2, 1.0)
+    assert choice.ceiling == 0.125
+    assert choose(pool, choice, 1).tolist() == [0]
+
+
 def test_pruned_are_those_with_enough_harder_and_safer_ones():
     #        score, risk        with two wanted
     queries = [[(8, 8), (7, 2), (6, 2), (5, 3), (4, 2), (3, 1), (2, 16)]]
