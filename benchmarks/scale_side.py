@@ -24,6 +24,7 @@ from tasks.evidence import deepen, evidence, score_positives
 from tasks.export import Sources, export
 from tasks.ingestion import SCHEMAS
 from tasks.ranking import rank
+from tasks.risk import assess, fit_risk
 from tasks.selection import select
 from tasks.store import Store, shard_name
 
@@ -55,9 +56,12 @@ def run_stages(size: int, root: str) -> dict[str, Any]:
     ranking = timed("rank", rank, teacher, *common)
     positives = timed("positives", score_positives, *common)
     base = timed("evidence", evidence, collection, [ranking], mining, inputs, engine, root)
-    deep = timed("deepen", deepen, collection, base, positives, mining, inputs, engine, root)
-    decisions = timed("select", select, base, deep, positives, mining, root)
-    sources = Sources(collection, base, deep, positives, decisions, None)
+    model = timed("fit risk", fit_risk, collection, base, positives, mining, engine, root)
+    deep = timed("deepen", deepen, collection, base, positives, model, mining, inputs, engine, root)
+    risks = timed("assess", assess, collection, base, deep, model, mining, root)
+    known = (collection, base, deep, positives, risks)
+    decisions = timed("select", select, *known, mining, root)
+    sources = Sources(*known, model, decisions, None, None)
     timed("export", export, sources, mining, OutputSettings(path="unused"), root)
     return {"size": size, "stages_s": seconds, "evidence_rows": base.rows}
 
@@ -75,6 +79,7 @@ def write_tables(size: int, store: Store) -> CollectionRef:
         "documents": documents.with_columns(title=group, group_id=group),
         "queries": queries.with_columns(group_id=group),
         "judgments": judgments,
+        "labels": SCHEMAS["labels"].create_empty(),
         "closure": closure,
         "copies": SCHEMAS["copies"].create_empty(),
         "rejected": SCHEMAS["rejected"].create_empty(),

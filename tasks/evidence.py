@@ -144,10 +144,7 @@ def schema_of(mining: MiningSettings) -> type[dy.Schema]:
 
 def _limits(selection: SelectionSettings) -> dict[str, object]:
     """What of the rule decides where the search goes: another sampling searches nothing anew."""
-    value: float | None = {
-        "shifted": selection.shift,
-        "risk": selection.max_false_negative_rate,
-    }.get(selection.rule)
+    value: float | None = selection.shift if selection.rule == "shifted" else None
     if selection.rule in ("absolute", "margin", "percent"):
         value = getattr(selection, selection.rule)
     return {"rule": selection.rule, "value": value, "ceiling": selection.ceiling}
@@ -192,7 +189,7 @@ def _compare(
     compared = compare_with_ceilings(gathered, ceilings, teacher, selection)
     if selection.rule != "risk":
         return compared, ceilings
-    return limit_depth(compared, gathered, ceilings, teacher, selection)
+    return limit_depth(compared, gathered, ceilings, teacher)
 
 
 def _with_risk(

@@ -240,9 +240,7 @@ def _deepen(
         evidence, ceilings, settings.deciding_teacher, settings.selection
     )
     if settings.selection.rule == "risk":
-        compared, ceilings = limit_depth(
-            compared, evidence, ceilings, settings.deciding_teacher, settings.selection
-        )
+        compared, ceilings = limit_depth(compared, evidence, ceilings, settings.deciding_teacher)
     short = find_short(compared, ceilings, ids.queries, count_searched(settings))
     if not len(short):
         return evidence.drop("risk").clear()

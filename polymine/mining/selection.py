@@ -16,6 +16,7 @@ from polymine.mining.budget import Choice, Pool, apply_choice, join, pool_of, se
 from polymine.mining.hashing import hash_texts, uniform
 
 PROMOTED = "promoted: "  # what the reason of a promoted candidate starts with
+SAFE = 0.02  # risk; a query should have enough candidates below it, whatever the budget is
 VALIDATION_RESERVE = 4  # candidates per wanted negative that the validator may look at
 
 
@@ -162,7 +163,6 @@ def limit_depth(
     evidence: pl.DataFrame,
     ceilings: pl.DataFrame,
     teacher: str,
-    settings: SelectionSettings,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Under the rule `risk`, look deeper for queries that have too few candidates of little risk.
 
@@ -171,10 +171,9 @@ def limit_depth(
         evidence: the same rows in the same order, with `rank_*` of the deciding teacher.
 
     Returns:
-        `compared` with a reason for what is riskier than the budget, and ceilings just below what
-        was ranked.
+        `compared` with a reason for what is not safe, and ceilings just below what was ranked.
     """
-    risky = pl.col("reason").is_null() & (pl.col("risk") > settings.max_false_negative_rate)
+    risky = pl.col("reason").is_null() & (pl.col("risk") > SAFE)
     reason = pl.when(risky).then(pl.lit("risk")).otherwise("reason")
     ranked = evidence.filter(pl.col(f"rank_{teacher}").is_not_null())
     lowest = ranked.group_by("query_id").agg(lowest=pl.min(f"score_{teacher}").cast(pl.Float64))
