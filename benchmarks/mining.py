@@ -265,10 +265,8 @@ def ratios(cases: dict[str, Any]) -> list[str]:
         share = cases["d"]["polymine"]["work_s"] / cases["d"]["polymine_cold"]["work_s"]
         lines.append(f"(d) with 1 % new documents / cold: {share:.1%}")
     if "f" in cases:
-        change = cases["f"]["another_budget"]["work_s"]
-        lines.append(
-            f"(f) evidence, fit, risk and selection / cold: {cases['f']['risk_share']:.1%}"
-        )
+        share, change = cases["f"]["risk_share"], cases["f"]["another_budget"]["work_s"]
+        lines.append(f"(f) evidence, fit, risk and selection / cold: {share:.1%}")
         lines.append(f"(f) another budget: {change:.2f} s")
     if "e" in cases and "b" in cases:
         ratio = cases["b"]["peer"]["work_s"] / cases["e"]["polymine"]["work_s"]

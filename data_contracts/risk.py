@@ -54,6 +54,7 @@ class Source(_Value):
 class RiskModel(_Value):
     """Probability that a candidate is relevant.
 
+    `languages` are those of the queries that the weights were fitted on.
     `full` reads all evidence, per pair of languages; `query_side` only what can be known of a
     query's single positive too, and through it the data at hand say how many relevant documents
     nobody has marked. `offsets` shift the log-odds per query language. `rate_spread` is the
@@ -61,6 +62,7 @@ class RiskModel(_Value):
     """
 
     kinds: tuple[str, ...]
+    languages: dict[Pair, tuple[str, ...]] = {}
     full: dict[Pair, Linear]
     query_side: Linear
     validator: float

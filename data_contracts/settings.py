@@ -162,7 +162,8 @@ class SelectionSettings(_Settings):
         10, ge=0, description="Best candidates passed over by `shifted`.", json_schema_extra=_at(6)
     )
     sampling: Literal["top", "random", "top1_sampled", "softmax"] = Field(
-        "top", description="How negatives are drawn from those that pass.",
+        "top", description="How negatives are drawn from those that pass; `top` or `random` with "
+        "the rule `risk`.",
         json_schema_extra=_at(7),
     )  # fmt: skip
     pool: int = Field(
@@ -302,6 +303,17 @@ class MiningSettings(_Settings):
         if self.selection.teacher is not None and self.selection.teacher not in names:
             raise ValueError(
                 f"selection.teacher `{self.selection.teacher}` is none of {', '.join(names)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _budget_can_be_held(self) -> "MiningSettings":
+        sampling = self.selection.sampling
+        if self.selection.rule == "risk" and sampling in ("softmax", "top1_sampled"):
+            raise ValueError(
+                f"selection.sampling `{sampling}` draws the hardest, and so the riskiest, more "
+                "often than the budget counts on: take `top` or `random`, or another rule than "
+                "`risk`"
             )
         return self
 

@@ -71,13 +71,22 @@ class Closure(dy.Schema):
 
     `positive`: judged relevant; `copy`: same normalised text as a positive; `near_copy`: close
     to the wording of one; `same_group`: a translation or copy by `group_id`; `equals_query`:
-    the text of the query itself; `judged_query_group`: relevant to a query of the same group.
+    the text of the query itself; `judged_query_group`: relevant to a query of the same group;
+    `labelled`: relevant by a labelled file.
     """
 
     query_id = dy.String(primary_key=True)
     doc_id = dy.String(primary_key=True)
     reason = dy.Enum(
-        ["positive", "copy", "near_copy", "same_group", "equals_query", "judged_query_group"],
+        [
+            "positive",
+            "labelled",
+            "copy",
+            "near_copy",
+            "same_group",
+            "equals_query",
+            "judged_query_group",
+        ],
         nullable=False,
     )
 
@@ -266,7 +275,7 @@ def evidence_schema(teachers: tuple[str, ...], dense: tuple[str, ...] = ()) -> t
     a known positive in the query's place, highest of all positives. Per `dense` teacher:
     `document_z_*`, how the query stands among the queries of its language for this document;
     `gap_z_*`, how far `z_*` lies above that of the lowest known positive; `feedback_z_*`, the
-    z-score of the centroid of query, positives and best candidates.
+    z-score of the centroid of query, positives and the five best candidates (`in_centroid`).
 
     `rank` is the best rank any teacher gave and null for a candidate found below a ceiling;
     `agreement` counts the teachers that ranked it. `positive_score` is the lowest of the first
@@ -303,6 +312,7 @@ def evidence_schema(teachers: tuple[str, ...], dense: tuple[str, ...] = ()) -> t
         "equals_query": dy.Bool(nullable=False),
         "closed": dy.String(nullable=True),
         "label": dy.Int8(nullable=True, min=0, max=1),
+        "in_centroid": dy.Bool(nullable=False),
     }
     columns |= {f"feedback_z_{teacher}": _real(nullable=True) for teacher in dense}
     return type("Evidence", (dy.Schema,), columns)

@@ -26,7 +26,7 @@ from tasks.stages import stage
 from tasks.store import Store, load, shard_name, shard_paths
 from tasks.teachers import Inputs, Opened
 
-VERSION = 4
+VERSION = 5
 
 
 @stage("positives", "score-positives")
@@ -128,7 +128,8 @@ def deepen(
         deeper: pl.DataFrame = schema.create_empty()
         if len(short):
             searched = searched or _Search(Opened(collection, mining, inputs, engine), mining)
-            deeper = searched.below(short, progress)
+            likeliest = gathered.filter("in_centroid").select("query_id", "doc_id")
+            deeper = searched.below(short, likeliest, progress)
             deeper = deeper.join(gathered, on=["query_id", "doc_id"], how="anti")
         dataset.write(shard_name(number), deeper, schema)
     progress.finish("deepen")
@@ -166,7 +167,9 @@ class _Search:
         self._deciding = self._teachers[names.index(mining.deciding_teacher)]
         self._count = count_searched(mining)
 
-    def below(self, short: pl.DataFrame, progress: TaskProgress) -> pl.DataFrame:
+    def below(
+        self, short: pl.DataFrame, likeliest: pl.DataFrame, progress: TaskProgress
+    ) -> pl.DataFrame:
         """Gather the evidence on what lies below the ceilings of short queries."""
         rows = self._ids.queries.search_sorted(short["query_id"]).to_numpy().astype(np.int64)
         limits = short["ceiling"].to_numpy()
@@ -176,7 +179,8 @@ class _Search:
             part = slice(start, start + BLOCK_QUERIES)
             known = self._known.of(rows[part])
             deep = rank_below(self._deciding, rows[part], limits[part], self._count, known.closed)
-            parts.append(gather_evidence(self._teachers, nothing, known, self._ids, deep))
+            some = likeliest.join(short[part].select("query_id"), on="query_id", how="semi")
+            parts.append(gather_evidence(self._teachers, nothing, known, self._ids, deep, some))
             progress.advance("deepen", len(rows[part]))
         return pl.concat(parts)
 
@@ -202,7 +206,7 @@ def _with_risk(
 
 
 def _columns(mining: MiningSettings) -> list[str]:
-    return ["query_id", "doc_id", "closed", _score(mining)]
+    return ["query_id", "doc_id", "closed", "in_centroid", _score(mining)]
 
 
 def _score(mining: MiningSettings) -> str:

@@ -41,7 +41,7 @@ from tasks.store import (
 )
 from tasks.trainer_formats import TrainerFiles
 
-VERSION = 3
+VERSION = 4
 QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a run was cut into
 
 
@@ -123,7 +123,7 @@ class _Writer:
         positives = self._positives.join(ids, on="query_id", how="semi")
         negatives = build_negatives(decided, survivors, verdicts, wanted)
         by_risk = self._mining.selection.rule == "risk"
-        promoted = build_promoted(negatives if by_risk else negatives.clear())
+        promoted = build_promoted(negatives)
         triplets = build_triplets(
             negatives, positives, block, self._documents, promoted, weighted=by_risk
         )
@@ -134,8 +134,7 @@ class _Writer:
         self._dataset.write(f"negatives/{name}", negatives, Negatives)
         self._dataset.write(f"triplets/{name}", triplets, Triplets)
         self._dataset.write(f"shortfalls/{name}", shortfalls, Shortfalls)
-        if by_risk:
-            self._dataset.write(f"promoted/{name}", promoted, Promoted)
+        self._dataset.write(f"promoted/{name}", promoted, Promoted)
         for view in self._views:
             shaped = build_view(triplets, view, wanted)
             write_frame(shaped, self._dataset.folder / view / name)

@@ -22,7 +22,7 @@ from tasks.sources import fingerprint_sources, read_sources
 from tasks.stages import stage
 from tasks.store import Store, read_manifest
 
-VERSION = 3
+VERSION = 4
 SCHEMAS = {
     "documents": Documents,
     "queries": Queries,

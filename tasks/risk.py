@@ -17,7 +17,7 @@ from tasks.score_book import ScoreBook, score_family
 from tasks.stages import stage
 from tasks.store import Store, load, scan, shard_name, shard_paths, write_bytes
 
-VERSION = 1
+VERSION = 2
 FILE = "risk.json"
 
 
@@ -44,7 +44,8 @@ def fit_risk(
     if found := dataset.find():
         return found
     queries = load(collection.queries).select("query_id", "language")
-    drawn = draw_queries(queries["query_id"], mining.risk.fit_queries)
+    labels = load(collection.labels)
+    drawn = draw_queries(queries, labels["query_id"], mining.risk.fit_queries)
     rows = scan(base).filter(pl.col("query_id").is_in(drawn.implode())).collect()
     known = load(positives).select("query_id", "doc_id")
 
@@ -53,7 +54,7 @@ def fit_risk(
         family = score_family(mining.validation)
         return ScoreBook(Store(root), family, collection, mining.validation, engine).score
 
-    model = fit_to_evidence(rows, queries, known, mining, open_validator)
+    model = fit_to_evidence(rows, queries, known, labels, mining, open_validator)
     write_bytes(dataset.folder / FILE, model.model_dump_json(indent=1).encode())
     return dataset.commit({"evidence": base.fingerprint})
 
@@ -61,7 +62,8 @@ def fit_risk(
 def _labelling(mining: MiningSettings) -> dict[str, object] | None:
     """What the validator's labels depend on, if it is to give any."""
     settings = mining.validation
-    if settings is None or not mining.risk.validator_labels:
+    by_risk = mining.selection.rule == "risk"
+    if settings is None or not (by_risk and mining.risk.validator_labels):
         return None
     return {
         "scores": score_family(settings),

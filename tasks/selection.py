@@ -102,8 +102,6 @@ class Decided:
     def _decide(self, gathered: pl.DataFrame) -> pl.DataFrame:
         mining = self._mining
         decided = apply_rule(gathered, self._ceilings, mining.deciding_teacher, mining.selection)
-        if mining.selection.rule != "risk":
-            return decided
         if self._looks is not None:
             decided = with_looks(decided, self._looks)
         return promote(decided, self._relevant, mining.risk.promote)

@@ -43,6 +43,7 @@ class LexicalTeacher:
         count = len(documents)
         self._languages = np.zeros(count, dtype=np.int64) if languages is None else languages
         self._cached: tuple[int, Scores] | None = None
+        self._moments: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 
     def nearest(self, queries: Rows, count: int) -> tuple[Rows, Scores]:
         """Score the whole corpus per query and keep the best; zero scores are no candidates."""
@@ -70,7 +71,11 @@ class LexicalTeacher:
         out = np.empty(len(queries), dtype=np.float32)
         edges = np.flatnonzero(np.diff(queries, prepend=-1, append=-1))
         for start, stop in pairwise(edges):
-            out[start:stop] = self._scores(int(queries[start]))[documents[start:stop]]
+            query = int(queries[start])
+            whole = self._scores(query)
+            if query not in self._moments:  # while all scores of the query are at hand
+                self._moments[query] = self._describe(whole)
+            out[start:stop] = whole[documents[start:stop]]
         return out
 
     def standardise(self, queries: Rows, documents: Rows, scores: Scores) -> Standard:
@@ -78,8 +83,12 @@ class LexicalTeacher:
         out = np.empty(len(queries))
         edges = np.flatnonzero(np.diff(queries, prepend=-1, append=-1))
         for start, stop in pairwise(edges):
-            whole = self._scores(int(queries[start]))
-            out[start:stop] = self._among(whole, documents[start:stop], scores[start:stop])
+            query = int(queries[start])
+            if query not in self._moments:
+                self._moments[query] = self._describe(self._scores(query))
+            mean, deviation = self._moments[query]
+            place = self._languages[documents[start:stop]]
+            out[start:stop] = (scores[start:stop] - mean[place]) / deviation[place]
         return out
 
     def standardise_among_queries(self, queries: Rows, documents: Rows) -> None:
@@ -92,7 +101,10 @@ class LexicalTeacher:
         edges = np.flatnonzero(np.diff(left, prepend=-1, append=-1))
         for start, stop in pairwise(edges):
             whole = self._of_words(self._rarest(int(left[start])))
-            out[start:stop] = self._among(whole, right[start:stop], whole[right[start:stop]])
+            mean, deviation = self._describe(whole)
+            others = right[start:stop]
+            place = self._languages[others]
+            out[start:stop] = (whole[others] - mean[place]) / deviation[place]
         return None, out
 
     def centroids(
@@ -105,12 +117,12 @@ class LexicalTeacher:
         """Words have no vectors."""
         raise NotImplementedError
 
-    def _among(self, whole: Scores, documents: Rows, scores: Scores) -> Standard:
-        """Standardise within the language of each document, by one query's scores of all."""
+    def _describe(self, whole: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and deviation of one query's scores of all documents, per language."""
         values = whole if self._candidates is None else whole[self._candidates]
         groups = self._languages if self._candidates is None else self._languages[self._candidates]
         values = values.astype(np.float64)
-        size = int(self._languages.max()) + 1
+        size = int(self._languages.max(initial=0)) + 1
         counts = np.bincount(groups, minlength=size)
         totals = np.bincount(groups, values, minlength=size)
         squares = np.bincount(groups, values * values, minlength=size)
@@ -119,8 +131,7 @@ class LexicalTeacher:
         means = totals / np.maximum(counts, 1)
         deviations = np.sqrt(np.maximum(squares / np.maximum(counts, 1) - means**2, 0))
         deviations[deviations < 1e-6] = np.nan
-        place = self._languages[documents]
-        return (scores - means[place]) / deviations[place]
+        return means, deviations
 
     def _rarest(self, document: int) -> list[int]:
         """Terms of a document by how few others hold them; the common ones say little, slowly."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from polymine.mining.risk import Array
 
 HIGHEST_PRICE = 1e4  # a ten-thousandth of risk outweighs any cosine
-STEPS = 30  # of the bisection: eight decades down to a price known by nine digits
+STEPS = 20  # of the bisection: eight decades down to a price known by five digits
 CURVE = 40  # points of a trade-off curve
 BLOCK = 1 << 22  # places of a padded matrix, queries times candidates, at a time
 

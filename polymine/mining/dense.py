@@ -74,24 +74,21 @@ class DenseTeacher:
     def compare(self, left: Rows, right: Rows) -> tuple[Scores, Standard]:
         """Dot products of document vectors, and their z-scores in the language of `right`."""
         similar = _pairwise(self._documents, left, self._documents, right)
-        used, places = np.unique(left, return_inverse=True)
-        vectors = self._documents.take(used)
-        return similar, self._corpus.standardise(vectors, places, self._languages[right], similar)
+        z = self._corpus.standardise(self._documents, left, self._languages[right], similar)
+        return similar, z
 
     def standardise(self, queries: Rows, documents: Rows, scores: Scores) -> Standard:
         """Exact, without a pass over the corpus: see `Moments`."""
-        used, places = np.unique(queries, return_inverse=True)
-        vectors = self._queries.take(used)
-        return self._corpus.standardise(vectors, places, self._languages[documents], scores)
+        languages = self._languages[documents]
+        return self._corpus.standardise(self._queries, queries, languages, scores)
 
     def standardise_among_queries(self, queries: Rows, documents: Rows) -> Standard:
         """Exact likewise, with the moments of the queries."""
         if len(self._asked) < FEWEST:
             return np.full(len(queries), np.nan)
-        used, places = np.unique(documents, return_inverse=True)
-        vectors = self._documents.take(used)
         scores = self.score(queries, documents)
-        return self._asked.standardise(vectors, places, self._query_languages[queries], scores)
+        languages = self._query_languages[queries]
+        return self._asked.standardise(self._documents, documents, languages, scores)
 
     def centroids(
         self, queries: Rows, groups: Rows, documents: Rows, weights: NDArray[np.float64]
@@ -108,8 +105,9 @@ class DenseTeacher:
 
     def standardise_vectors(self, vectors: Scores, places: Rows, documents: Rows) -> Standard:
         """Dot products with documents as z-scores."""
-        scores = _pairwise(ArrayVectors(vectors), places, self._documents, documents)
-        return self._corpus.standardise(vectors, places, self._languages[documents], scores)
+        given = ArrayVectors(vectors)
+        scores = _pairwise(given, places, self._documents, documents)
+        return self._corpus.standardise(given, places, self._languages[documents], scores)
 
     def _tiles(self, size: int) -> Iterator[Rows]:
         for start in range(0, len(self._candidates), size):

@@ -33,6 +33,7 @@ def gather_evidence(
     known: Known,
     ids: Ids,
     deep: Ranked | None = None,
+    likeliest: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Find every kind of evidence on the union of the candidates (contract Evidence).
 
@@ -41,6 +42,8 @@ def gather_evidence(
         rankings: one per teacher; a candidate outside a ranking has a null rank there.
         known: positives, closed and labelled pairs of these queries.
         deep: further candidates, found below a ceiling and therefore without a rank.
+        likeliest: query_id, doc_id of the candidates that form each query's centroid, as evidence
+            that was gathered before says (`in_centroid`); else they are chosen anew.
 
     Returns:
         Rows ordered by query_id, doc_id.
@@ -48,7 +51,8 @@ def gather_evidence(
     width = len(ids.documents)
     sources = [*rankings] if deep is None else [*rankings, deep]
     keys = np.unique(np.concatenate([r.queries * width + r.documents for r in sources]))
-    pairs = Pairs(keys // width, keys % width, teachers, rankings, known, ids)
+    rows = None if likeliest is None else ids.rows(likeliest)
+    pairs = Pairs(keys // width, keys % width, teachers, rankings, known, ids, likeliest=rows)
     for find in SIGNALS:
         pairs.columns.update(find(pairs))
     return pl.DataFrame(

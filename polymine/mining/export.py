@@ -56,8 +56,13 @@ def build_negatives(
 
 
 def build_promoted(negatives: pl.DataFrame) -> pl.DataFrame:
-    """List what became a positive, with the weight it has in training (contract Promoted)."""
-    promoted = negatives.filter(verdict="promoted")
+    """List what became a positive, with the weight it has in training (contract Promoted).
+
+    Under the rules other than `risk` a validator promotes alone; that is listed among the
+    negatives for a person to judge and trained on by nobody.
+    """
+    by_validator_alone = ~pl.col("reason").str.starts_with(PROMOTED)
+    promoted = negatives.filter((pl.col("verdict") == "promoted") & ~by_validator_alone)
     return promoted.select(
         "query_id", "doc_id", "score", "risk", "validator_score",
         _weight(pl.col("risk")).alias("weight"), "reason",

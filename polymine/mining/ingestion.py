@@ -74,13 +74,14 @@ def ingest(
     )
     asked = _normalised(checked.queries).sort("query_id")
     corpus, judged, copies = merge_copies(_normalised(checked.documents), checked.judgments)
+    labels = _labels(judged, checked.labels, copies)
     near = near_copies(corpus, near_copy)
     return Ingested(
         documents=Documents.validate(corpus),
         queries=Queries.validate(asked),
         judgments=Judgments.validate(judged),
-        labels=Labels.validate(_labels(judged, checked.labels, copies), cast=True),
-        closure=Closure.validate(close_positives(corpus, asked, judged, near)),
+        labels=Labels.validate(labels, cast=True),
+        closure=Closure.validate(close_positives(corpus, asked, judged, near, labels)),
         copies=Copies.validate(copies),
         rejected=checked.rejected,
     )
@@ -132,27 +133,35 @@ def merge_copies(
 
 
 def close_positives(
-    documents: pl.DataFrame, queries: pl.DataFrame, judgments: pl.DataFrame, near: pl.DataFrame
+    documents: pl.DataFrame,
+    queries: pl.DataFrame,
+    judgments: pl.DataFrame,
+    near: pl.DataFrame,
+    labels: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Find every (query, document) that may not be a negative; rows of the contract Closure.
 
     Documents are joined into components by equal text, near-copy group and group_id; one positive
     closes its whole component, for its query and for every query that asks the same (equal text
     or group_id, again by components). A document equals a query with or without its title, since
-    the title may have been put before the text. Of several reasons the strongest counts, in the
-    order of the contract. Sorted by query_id, doc_id.
+    the title may have been put before the text. What `labels` call relevant closes likewise. Of
+    several reasons the strongest counts, in the order of the contract. Sorted by query_id, doc_id.
     """
     passages = documents.select("doc_id", "group_id", key=_keys(documents["text"]))
     passages = passages.join(near, on="doc_id", how="left", maintain_order="left")
     passages = passages.with_columns(linked(passages, ["key", "near_group", "group_id"]))
     asked = queries.select("query_id", "group_id", key=_keys(queries["text"]))
     asked = asked.with_columns(linked(asked, ["key", "group_id"]).alias("circle"))
-    positive = judgments.filter(pl.col("relevance") > 0).select("query_id", "doc_id")
-    known = positive.join(passages, on="doc_id")
+    positive, labelled = (
+        table.filter(pl.col("relevance") > 0).select("query_id", "doc_id")
+        for table in (judgments, judgments.clear() if labels is None else labels)
+    )
+    known = pl.concat([positive, labelled]).join(passages, on="doc_id")
     circles = known.join(asked.select("query_id", "circle"), on="query_id")
     shared = circles.select("circle", "component").unique().join(asked, on="circle")
     found = {
         "positive": positive,
+        "labelled": labelled,
         "copy": _pairs(known, passages, "key"),
         "near_copy": _pairs(known, passages, "near_group"),
         "same_group": _pairs(known, passages, "component"),

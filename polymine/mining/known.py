@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from polymine.mining.teachers import Rows
 
+UNDETERMINED = 0  # the number of a language that is not stated; the others count from 1
 _NO_ROWS = np.empty(0, dtype=np.int64)
 _NO_LABELS = (_NO_ROWS, _NO_ROWS, np.empty(0, dtype=np.int8))
 
@@ -17,7 +18,8 @@ class Ids:
     """Row numbers back to ids (sorted, unique), and what of the texts is evidence.
 
     Attributes:
-        languages, query_languages: a number per row; equal numbers, equal languages.
+        languages, query_languages: a number per row; equal numbers, equal languages;
+            UNDETERMINED where none is stated.
         lengths: characters of each document.
     """
 
@@ -30,8 +32,10 @@ class Ids:
     @classmethod
     def from_tables(cls, queries: pl.DataFrame, documents: pl.DataFrame) -> "Ids":
         """Read them off tables of the contracts Queries and Documents, sorted by id."""
-        codes = pl.concat([queries["language"], documents["language"]]).rank("dense")
-        numbers = codes.cast(pl.Int64).to_numpy() - 1
+        codes = pl.concat([queries["language"], documents["language"]])
+        codes = codes.str.to_lowercase().str.split("-").list.first()  # en-GB is English
+        ranks = codes.rank("dense").cast(pl.Int64).to_numpy()
+        numbers = np.where((codes == "und").to_numpy(), UNDETERMINED, ranks)
         lengths = documents["text"].str.len_chars().cast(pl.Int64).to_numpy()
         return cls(
             queries["query_id"],
@@ -39,6 +43,13 @@ class Ids:
             numbers[: len(queries)],
             numbers[len(queries) :],
             lengths,
+        )
+
+    def rows(self, pairs: pl.DataFrame) -> tuple[Rows, Rows]:
+        """Row numbers of (query_id, doc_id) pairs."""
+        return (
+            _row_of(self.queries, pairs["query_id"]).to_numpy(),
+            _row_of(self.documents, pairs["doc_id"]).to_numpy(),
         )
 
 

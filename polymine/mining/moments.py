@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from polymine.mining.teachers import Rows, Scores, Standard, Vectors
 
 BLOCK = 1 << 16  # vectors at a time; fixed, so that sums have the same bits whatever the tile is
+PRODUCTS = 1 << 13  # vectors multiplied at a time: 50 MB of work space at d = 384
 FEWEST = 10  # vectors from which a group has moments of its own; else those of all
 
 
@@ -29,23 +30,34 @@ class Moments:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def standardise(self, left: Scores, places: Rows, groups: Rows, scores: Scores) -> Standard:
-        """Turn products of `left[places]` with members of `groups` into z-scores.
+    def standardise(self, left: Vectors, rows: Rows, groups: Rows, scores: Scores) -> Standard:
+        """Turn products of vectors `rows` of `left` with members of `groups` into z-scores.
 
-        All but `left` have shape (n,). NaN where all members are alike, so that nothing stands out.
+        Rows, groups and scores have shape (n,). NaN where all members are alike, so that nothing
+        stands out.
         """
         out = np.full(len(scores), np.nan)
         for group in np.unique(groups):
-            mean, covariance = self._of(int(group))
             pairs = np.flatnonzero(groups == group)
-            used, back = np.unique(places[pairs], return_inverse=True)
-            wide = left[used].astype(np.float64)
-            expected = wide @ mean
-            variance = np.einsum("ij,ij->i", wide @ covariance, wide)
-            deviation = np.sqrt(np.maximum(variance, 0))
-            deviation[deviation < 1e-6] = np.nan
+            used, back = np.unique(rows[pairs], return_inverse=True)
+            expected, deviation = self._describe(int(group), left, used)
             out[pairs] = (scores[pairs] - expected[back]) / deviation[back]
         return out
+
+    def _describe(
+        self, group: int, left: Vectors, rows: Rows
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and deviation of the products of each of `rows` with a group's members."""
+        mean, covariance = self._of(group)
+        expected, deviation = np.empty(len(rows)), np.empty(len(rows))
+        for start in range(0, len(rows), PRODUCTS):
+            part = slice(start, start + PRODUCTS)
+            wide = left.take(rows[part]).astype(np.float64)
+            expected[part] = wide @ mean
+            deviation[part] = np.einsum("ij,ij->i", wide @ covariance, wide)
+        deviation = np.sqrt(np.maximum(deviation, 0))
+        deviation[deviation < 1e-6] = np.nan
+        return expected, deviation
 
     def _of(self, group: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         if group not in self._known:

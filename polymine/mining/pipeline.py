@@ -90,18 +90,25 @@ def mine(data: Ingested, settings: MiningSettings | None = None) -> Mined:
     ceilings = compute_ceilings(positives, settings.selection)
     evidence = _gather(teachers, known, ids, settings)
     model = fit_risk(
-        evidence, data.queries, positives, settings, lambda: open_validator(data, settings)
+        evidence,
+        data.queries,
+        positives,
+        data.labels,
+        settings,
+        lambda: open_validator(data, settings),
     )
     evidence = add_risk(evidence, data.queries, model, settings)
     deep = _deepen(evidence, ceilings, teachers, known, ids, settings)
     deep = add_risk(deep, data.queries, model, settings)
     evidence = pl.concat([evidence, deep]).sort("query_id", "doc_id")
     decided = apply_rule(evidence, ceilings, settings.deciding_teacher, settings.selection)
+    relevant = data.labels.filter(pl.col("relevance") > 0)
+    decided = promote(decided, relevant, settings.risk.promote)
     by_risk = settings.selection.rule == "risk"
     decide = _decide_by_risk if by_risk else _decide_by_rule
     decided, survivors, verdicts = decide(decided, positives, data, settings)
     negatives = build_negatives(decided, survivors, verdicts, settings.negatives)
-    promoted = build_promoted(negatives) if by_risk else None
+    promoted = build_promoted(negatives)
     triplets = build_triplets(
         negatives, positives, data.queries, data.documents, promoted, weighted=by_risk
     )
@@ -116,6 +123,7 @@ def fit_risk(
     evidence: pl.DataFrame,
     queries: pl.DataFrame,
     positives: pl.DataFrame,
+    labels: pl.DataFrame,
     settings: MiningSettings,
     open_scores: Callable[[], PairScore],
 ) -> RiskModel:
@@ -123,17 +131,21 @@ def fit_risk(
 
     Args:
         positives: query_id, doc_id of the known positives.
+        labels: query_id of what is labelled.
         open_scores: loads the validator; called only if it is to label a sample.
     """
     models = tuple(teacher.model for teacher in settings.teachers if teacher.model)
     prior = load_prior(settings.teacher_kinds, models)
     if not settings.risk.fit:
         return prior
-    drawn = draw_queries(queries["query_id"], settings.risk.fit_queries)
+    drawn = draw_queries(
+        queries.select("query_id", "language"), labels["query_id"], settings.risk.fit_queries
+    )
     rows = evidence.filter(pl.col("query_id").is_in(drawn.implode())).sort("query_id", "doc_id")
     languages = languages_of(rows, queries)
     model = fit(rows, settings.teacher_kinds, languages, prior)
-    if settings.validation is None or not settings.risk.validator_labels:
+    by_risk = settings.selection.rule == "risk"
+    if settings.validation is None or not (by_risk and settings.risk.validator_labels):
         return model
     open_ = add_risk(rows, queries, model, settings).filter(pl.col("closed").is_null())
     sample = draw_sample(open_, settings.risk.validator_sample)
@@ -181,18 +193,15 @@ def _decide_by_risk(
     decided: pl.DataFrame, positives: pl.DataFrame, data: Ingested, settings: MiningSettings
 ) -> _Decided:
     selection, count = settings.selection, count_priced(settings.selection, settings.negatives)
-    relevant = data.labels.filter(pl.col("relevance") > 0)
     if settings.validation is not None:
-        unasked = promote(decided, relevant, settings.risk.promote)
-        choice = find_choice([unasked], selection, count)
+        choice = find_choice([decided], selection, count)
         pairs = plan_pairs(
-            unasked, choice, count, settings.validation.pairs_per_query,
+            decided, choice, count, settings.validation.pairs_per_query,
             selection.max_false_negative_rate, settings.risk.promote,
         )  # fmt: skip
         score = open_validator(data, settings)
         looks = look(pairs, decided, positives, settings, score)
-        decided = with_looks(decided, looks)
-    decided = promote(decided, relevant, settings.risk.promote)
+        decided = promote(with_looks(decided, looks), data.labels.clear(), settings.risk.promote)
     choice = find_choice([decided], selection, count)
     ordered = order_within_budget(decided, choice, selection, settings.negatives, settings.seed)
     taken = pl.col("order").is_not_null() & pl.col("reason").is_null()
@@ -249,7 +258,8 @@ def _deepen(
     deciding = next(model for model in teachers if model.name == settings.deciding_teacher)
     limits = short["ceiling"].to_numpy()
     deep = rank_below(deciding, rows, limits, count_searched(settings), part.closed)
-    found = gather_evidence(teachers, [NOTHING] * len(teachers), part, ids, deep)
+    likeliest = evidence.filter("in_centroid").join(short, on="query_id", how="semi")
+    found = gather_evidence(teachers, [NOTHING] * len(teachers), part, ids, deep, likeliest)
     return found.join(evidence, on=["query_id", "doc_id"], how="anti")
 
 

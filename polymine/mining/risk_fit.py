@@ -24,8 +24,10 @@ from polymine.mining.hashing import hash_texts, uniform
 from polymine.mining.risk import Array, Teachers, design, features_of, log_odds, sigmoid
 
 FEWEST_KNOWN = 10  # known positives from which they say anything of a data set
+FEWEST_DRAWN = 250  # queries of a language that a fit looks at, if there are as many
 FEWEST_LANGUAGE = 100  # known positives from which a language gets an offset of its own
-FEWEST_LABELS = 100  # explicit labels from which they, and not the positives, set the height
+FEWEST_LABELS = 10  # labels of either kind from which weights are fitted on them
+LABELLED_SPREAD = 5.0  # of the intercept that labels have of their own
 OFFSET_SPREAD = 0.5  # how far languages are expected to differ, in log-odds
 DECIMALS = 6  # of fitted numbers, so that the last bits of an optimiser do not show
 Mask = NDArray[np.bool_]
@@ -56,14 +58,11 @@ class Rows:
     def read(cls, evidence: pl.DataFrame, teachers: Teachers, languages: pl.Series) -> "Rows":
         """Take them from rows of the contract Evidence; `languages` is the query's, per row."""
         kept = evidence.with_columns(language=languages).filter(
-            pl.col("closed").is_null() | (pl.col("closed") == "positive")
+            pl.col("closed").is_null() | pl.col("closed").is_in(["positive", "labelled"])
         )
         known = (kept["closed"] == "positive").fill_null(value=False).to_numpy()
         label = kept["label"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        marked = pl.when(pl.col("closed") == "positive").then("positive_similarity")
-        several = kept.select(
-            marked.is_not_null().any().over("query_id") if "positive_similarity" in kept else False
-        )
+        several = kept.select((pl.col("closed") == "positive").sum().over("query_id") > 1)
         return cls(
             features_of(kept, teachers),
             known,
@@ -95,27 +94,21 @@ def fit(
     """
     rows = Rows.read(evidence, teachers, languages)
     query_side, found = fit_query_side(rows, prior)
-    same, learned = _fit_full(rows, prior)
+    same, learned, notes = _fit_full(rows, prior)
     sources = [*found, *learned]
-    notes: list[str] = []
-    labelled = sum(source.pairs for source in learned if source.name == "labels")
     offsets: dict[str, float] = {}
-    spread = prior.rate_spread
-    if found and labelled < FEWEST_LABELS:
-        offsets, notes = _fit_offsets(rows, query_side, same)
+    spread = float(np.hypot(prior.rate_spread, query_side.intercept_spread))
+    if found:
+        offsets, few = _fit_offsets(rows, query_side)
+        notes += few
         same = _level(rows, query_side, same)
-        spread = float(np.hypot(spread, query_side.intercept_spread))
-    elif not found:
-        spread = float(np.hypot(spread, prior.query_side.intercept_spread))
+    else:
+        same = same.model_copy(update={"intercept": prior.full["same"].intercept})
         notes.append(
             f"fewer than {FEWEST_KNOWN} known positives are among the candidates: how many "
             "relevant ones nobody has marked is taken from the shipped weights"
         )
-    if abroad := int(np.sum(~rows.same & ~rows.known)):
-        notes.append(
-            f"{abroad:,} of the candidates it was fitted to are in another language than their "
-            "query; these are assessed with weights as shipped, fitted on English and Italian"
-        )
+    notes += _name_unseen(rows, prior)
     return prior.model_copy(
         update={
             "full": {**prior.full, "same": same},
@@ -128,20 +121,56 @@ def fit(
     )
 
 
-def draw_queries(queries: pl.Series, count: int) -> pl.Series:
+def _name_unseen(rows: Rows, prior: RiskModel) -> list[str]:
+    """Say of which languages the shipped weights know nothing."""
+    seen, notes = prior.languages.get("same", ()), []
+    unseen = sorted({str(name) for name in rows.language[rows.same]} - {*seen, "und"})
+    if unseen and seen:
+        notes.append(
+            f"the weights were fitted on queries in {', '.join(seen)}, and never on any in "
+            f"{', '.join(unseen)}; z-scores are expected to mean the same there"
+        )
+    if abroad := int(np.sum(~rows.same & ~rows.known)):
+        notes.append(
+            f"{abroad:,} of the candidates it was fitted to are in another language than their "
+            "query; these are assessed with weights as shipped, fitted on queries in "
+            f"{', '.join(prior.languages.get('foreign', ()))}, and how far such an estimate can "
+            "be off is not part of the interval"
+        )
+    return notes
+
+
+def draw_queries(queries: pl.DataFrame, labelled: pl.Series, count: int) -> pl.Series:
     """Draw the queries to fit on: a lot per id, so that the rows' order and shards decide nothing.
 
+    Every language gets its share, at least `FEWEST_DRAWN`; queries with labels come first, since
+    they are few and say most.
+
+    Args:
+        queries: query_id, language.
+        labelled: query_ids that have a label.
+        count: queries altogether, where the languages are not too many.
+
     Returns:
-        At most `count` ids, sorted.
+        Their ids, sorted.
     """
-    lots = uniform(0, hash_texts(queries), np.zeros(len(queries), dtype=np.uint64))
-    return queries.gather(np.sort(np.argsort(lots, kind="stable")[:count])).sort()
+    ids = queries["query_id"]
+    lots = uniform(0, hash_texts(ids), np.zeros(len(ids), dtype=np.uint64))
+    later = ~pl.col("query_id").is_in(labelled.unique().implode())
+    table = queries.with_columns(lot=pl.Series(lots), later=later)
+    share = max(count // max(table["language"].n_unique(), 1), min(FEWEST_DRAWN, count))
+    nth = pl.int_range(pl.len()).over("language")
+    return table.sort("later", "lot").filter(nth < share)["query_id"].sort()
 
 
 def fit_query_side(rows: Rows, prior: RiskModel) -> tuple[Linear, list[Source]]:
-    """Find what known positives say of the candidates that are like them."""
+    """Find what known positives say of the candidates that are like them.
+
+    Labelled candidates stay among the others: leaving out what is known to be irrelevant would
+    make the rest look as if nothing irrelevant were near.
+    """
     start = prior.query_side
-    pool = rows.same & np.isnan(rows.label)
+    pool = rows.same
     known = rows.known[pool]
     if known.sum() < FEWEST_KNOWN:
         return start, []
@@ -150,38 +179,58 @@ def fit_query_side(rows: Rows, prior: RiskModel) -> tuple[Linear, list[Source]]:
     return fitted, [Source(name="known positives", pairs=int(known.sum()))]
 
 
-def _fit_full(rows: Rows, prior: RiskModel) -> tuple[Linear, list[Source]]:
-    """Learn the weights of all evidence from labels and hidden positives, where there are any."""
+def _fit_full(rows: Rows, prior: RiskModel) -> tuple[Linear, list[Source], list[str]]:
+    """Learn the weights of all evidence from labels and hidden positives, where there are any.
+
+    Labels have an intercept of their own: people label what is near, so their share of relevant
+    ones says nothing of the rest.
+    """
     start = prior.full["same"]
-    terms, sources = [], []
+    terms, sources, notes = [], [], []
     hidden = rows.known & rows.several & rows.same
     if hidden.sum() >= FEWEST_KNOWN:
-        pool = rows.same & rows.several & np.isnan(rows.label)
+        pool = rows.same & rows.several
         matrix = design(rows.where(pool), start.features, start.centres)
-        terms.append(positive_unlabelled(matrix, rows.known[pool]))
+        apart = np.zeros((len(matrix), 1))
+        terms.append(positive_unlabelled(np.hstack([matrix, apart]), rows.known[pool]))
         sources.append(Source(name="hidden positives", pairs=int(hidden.sum())))
     labelled = rows.same & ~np.isnan(rows.label)
-    if labelled.any():
+    ones, count = int(np.sum(rows.label[labelled])), int(labelled.sum())
+    if min(ones, count - ones) >= FEWEST_LABELS:
         matrix = design(rows.where(labelled), start.features, start.centres)
-        terms.append(labelled_pairs(matrix, rows.label[labelled]))
-        sources.append(Source(name="labels", pairs=int(labelled.sum())))
-    return (solve(start, terms), sources) if terms else (start, [])
+        apart = np.ones((len(matrix), 1))
+        terms.append(labelled_pairs(np.hstack([matrix, apart]), rows.label[labelled]))
+        sources.append(Source(name="labels", pairs=count))
+    elif count:
+        notes.append(
+            f"{count:,} labelled candidates are obeyed but not fitted on: that takes at least "
+            f"{FEWEST_LABELS} that are relevant and as many that are not (here {ones} and "
+            f"{count - ones})"
+        )
+    if not terms:
+        return start, sources, notes
+    wide = start.model_copy(
+        update={"weights": (*start.weights, 0.0), "spreads": (*start.spreads, LABELLED_SPREAD)}
+    )
+    found = solve(wide, terms, monotone=len(start.weights))
+    kept = {"weights": found.weights[:-1], "spreads": found.spreads[:-1]}
+    return found.model_copy(update=kept), sources, notes
 
 
 def _level(rows: Rows, query_side: Linear, full: Linear) -> Linear:
     """Move the full model's intercept until it expects what the query side expects."""
-    pool = rows.same & ~rows.known & np.isnan(rows.label)
+    pool = rows.same & ~rows.known
+    if not pool.any():
+        return full
     features = rows.where(pool)
     wanted = float(np.sum(sigmoid(log_odds(query_side, features))))
     odds = log_odds(full, features)
     return full.model_copy(update={"intercept": full.intercept + find_shift(odds, wanted)})
 
 
-def _fit_offsets(
-    rows: Rows, query_side: Linear, full: Linear
-) -> tuple[dict[str, float], list[str]]:
+def _fit_offsets(rows: Rows, query_side: Linear) -> tuple[dict[str, float], list[str]]:
     """Find how far each query language lies from all together, where it has enough positives."""
-    pool = rows.same & np.isnan(rows.label)
+    pool = rows.same
     names = sorted(set(rows.language[pool]))
     offsets, few = {}, []
     for name in names if len(names) > 1 else []:

@@ -64,7 +64,9 @@ def plan_pairs(
     )
     near = (
         open_.join(likely, on=["query_id", "doc_id"], how="anti")
-        .join(cuts, on="query_id")
+        .join(cuts, on="query_id", how="left")
+        # Where all are too risky, what is least so is nearest to being taken.
+        .with_columns(cut=pl.coalesce("cut", pl.col("score") - choice.price * choice.ceiling))
         .with_columns(distance=(pl.col("worth") - pl.col("cut")).abs())
         .sort("query_id", "distance", "doc_id")
     )

@@ -15,6 +15,7 @@ from data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.mining.budget import Choice, Pool, apply_choice, join, pool_of, search
 from polymine.mining.hashing import hash_texts, uniform
 
+CLOSED = "known positive: "  # what the reason of a closed candidate starts with
 PROMOTED = "promoted: "  # what the reason of a promoted candidate starts with
 SAFE = 0.02  # risk; a query should have enough candidates below it, whatever the budget is
 VALIDATION_RESERVE = 4  # candidates per wanted negative that the validator may look at
@@ -62,7 +63,7 @@ def compare_with_ceilings(
     ).join(ceilings.with_row_index("place"), on="query_id", maintain_order="left")
     reason = (
         pl.when(pl.col("closed").is_not_null())
-        .then(pl.lit("known positive: ") + pl.col("closed"))
+        .then(pl.lit(CLOSED) + pl.col("closed"))
         .when(pl.col("score") >= pl.col("ceiling"))
         .then(pl.lit(f"{settings.rule}: at or above the ceiling"))
     )
@@ -195,12 +196,13 @@ def promote(decided: pl.DataFrame, labels: pl.DataFrame, threshold: float) -> pl
         labels: query_id, doc_id of pairs that a labelled file calls relevant.
     """
     labelled = labels.select("query_id", "doc_id", labelled=pl.lit(value=True))
+    by_label = pl.col("reason") == f"{CLOSED}labelled"
     if "agrees" not in decided.columns:
         decided = decided.with_columns(agrees=pl.lit(value=False))
     table = decided.join(labelled, on=["query_id", "doc_id"], how="left", maintain_order="left")
     free = pl.col("reason").is_null()
     reason = (
-        pl.when(free & pl.col("labelled").fill_null(value=False))
+        pl.when(by_label & pl.col("labelled").fill_null(value=False))
         .then(pl.lit(f"{PROMOTED}relevant by a label"))
         .when(free & pl.col("agrees").fill_null(value=False) & (pl.col("risk") >= threshold))
         .then(pl.lit(f"{PROMOTED}risk and validator agree"))

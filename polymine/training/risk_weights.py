@@ -74,6 +74,7 @@ def fit_weights(
     full["foreign"] = _fit_linear(other, names, teachers) if other else full["same"]
     return RiskModel(
         kinds=kinds_of(teachers),
+        languages={"same": _languages(rows), "foreign": _languages(other or rows)},
         full=full,
         query_side=_fit_linear(rows, asked, teachers).model_copy(
             update={"spreads": (QUERY_SIDE_SPREAD,) * len(asked)}
@@ -84,6 +85,10 @@ def fit_weights(
             Source(name=name, pairs=len(part)) for name, part in {**rows, **other}.items()
         ),
     )
+
+
+def _languages(rows: Mapping[str, pl.DataFrame]) -> tuple[str, ...]:
+    return tuple(sorted({name for part in rows.values() for name in part["language"].unique()}))
 
 
 def _fit_linear(
@@ -203,7 +208,8 @@ def plan_scoring(
 ) -> pl.DataFrame:
     """Choose candidates as mining would: query_id, doc_id, truth, risk."""
     rows = _assess(prior, draw, teachers).with_columns(reason=pl.lit(None, pl.String))
-    some = draw_queries(rows["query_id"].unique(), queries)
+    named = rows.select("query_id", language=pl.lit("en")).unique()
+    some = draw_queries(named, pl.Series([], dtype=pl.String), queries)
     rows = rows.filter(pl.col("query_id").is_in(some.implode()))
     choice = find_price(pool_of(rows, NEGATIVES), NEGATIVES, RATES[0], 1.0)
     chosen = plan_pairs(rows, choice, NEGATIVES, pairs, RATES[0], 0.9)

@@ -35,7 +35,9 @@ def test_z_scores_are_those_of_all_products(seed, dimension, sizes):
         return
     places, asked = numbers.integers(0, 5, 20), numbers.integers(0, len(sizes), 20)
     scores = numbers.standard_normal(20).astype(np.float32)
-    found = Moments(ArrayVectors(vectors), rows, groups).standardise(left, places, asked, scores)
+    found = Moments(ArrayVectors(vectors), rows, groups).standardise(
+        ArrayVectors(left), places, asked, scores
+    )
     expected = [
         standardise_by_hand(left[place], vectors, rows, groups, group, score)
         for place, group, score in zip(places, asked, scores, strict=True)
@@ -48,7 +50,7 @@ def test_a_group_of_nine_borrows_and_one_of_ten_has_its_own():
     line = np.array([4.0] * 9 + [-2.0, 2.0] * 5, dtype=np.float32)[:, None]
     groups = np.array([0] * 9 + [1] * 10)
     known = Moments(ArrayVectors(line), np.arange(19), groups)
-    one = np.ones((1, 1), dtype=np.float32)
+    one = ArrayVectors(np.ones((1, 1), dtype=np.float32))
     zero, two = np.zeros(1, dtype=int), np.array([2.0], dtype=np.float32)
     assert known.standardise(one, zero, np.array([1]), two) == pytest.approx([1.0])
     everything = (2.0 - line.mean()) / line.std()
@@ -58,14 +60,19 @@ def test_a_group_of_nine_borrows_and_one_of_ten_has_its_own():
 def test_nothing_stands_out_where_all_are_alike():
     alike = ArrayVectors(np.ones((20, 3), dtype=np.float32))
     known = Moments(alike, np.arange(20), np.zeros(20, dtype=int))
-    one = np.ones((1, 3), dtype=np.float32)
+    one = ArrayVectors(np.ones((1, 3), dtype=np.float32))
     found = known.standardise(one, np.zeros(1, int), np.zeros(1, int), np.full(1, 3, np.float32))
     assert np.isnan(found).all()
 
 
 def test_blocks_in_which_vectors_are_read_change_no_more_than_rounding(monkeypatch):
     vectors = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)
-    common = (vectors[:3], np.array([0, 1, 2]), np.zeros(3, int), np.ones(3, np.float32))
+    common = (
+        ArrayVectors(vectors[:3]),
+        np.array([0, 1, 2]),
+        np.zeros(3, int),
+        np.ones(3, np.float32),
+    )
     whole = Moments(ArrayVectors(vectors), np.arange(50), np.zeros(50, int)).standardise(*common)
     monkeypatch.setattr(moments, "BLOCK", 7)
     cut = Moments(ArrayVectors(vectors), np.arange(50), np.zeros(50, int)).standardise(*common)

@@ -214,9 +214,12 @@ def test_a_language_in_which_more_is_relevant_is_found():
 
 
 def test_labels_decide_the_weights_of_all_the_evidence():
-    rows = simulate(-1.0, queries=60)
+    rows = simulate(-1.0, queries=600)
+    some = pl.col("query_id").str.ends_with("0")  # the others stay as they are
     labelled = rows.with_columns(
-        label=pl.when(pl.col("closed").is_null()).then(pl.col("truth").cast(pl.Int8))
+        label=pl.when(pl.col("closed").is_null() & some)
+        .then(pl.col("truth").cast(pl.Int8))
+        .otherwise("label")
     )
     start = prior(intercept=-1.0, spread=5.0).model_copy(
         update={"full": {"same": linear(NAMES, (0.0,) * 3, (9.0,) * 3, -5.0, 9.0),
@@ -224,16 +227,28 @@ def test_labels_decide_the_weights_of_all_the_evidence():
     )  # fmt: skip
     model = fit(labelled, TEACHERS, rows["language"], start)
     np.testing.assert_allclose(model.full["same"].weights, SLOPES, atol=0.2)
-    assert model.full["same"].intercept == pytest.approx(-1.0, abs=0.2)
     assert model.full["foreign"] == start.full["foreign"]  # nothing was said of those
     assert {source.name for source in model.sources} >= {"labels"}
 
 
+def test_labels_of_one_kind_are_obeyed_and_not_fitted_on():
+    rows = simulate(-3.0)
+    refused = (pl.col("closed").is_null()) & ~pl.col("truth") & (pl.col("z_t") > 1.5)
+    zeros = rows.with_columns(label=pl.when(refused).then(pl.lit(0, pl.Int8)).otherwise("label"))
+    plain, told = (fit(frame, TEACHERS, frame["language"], prior()) for frame in (rows, zeros))
+    assert told.full["same"].weights == plain.full["same"].weights
+    assert told.rate_spread >= plain.rate_spread  # it is not surer for it
+    assert any("not fitted on" in note for note in told.notes)
+    expected, true = judge(told, zeros.filter(pl.col("label").is_null()))
+    assert expected > 0.4 * true  # zeros among the nearest do not make the rest look safe
+    risk = assess(told, zeros.filter(refused), TEACHERS, zeros.filter(refused)["language"])
+    assert not risk.any()
+
+
 def test_several_positives_teach_by_hiding_one():
     rows = simulate(-2.0, queries=200)
-    hidden = rows.with_columns(
-        positive_similarity=pl.when(pl.col("closed") == "positive").then(pl.lit(0.5, pl.Float32))
-    )
+    pair = pl.col("query_id").str.slice(2).cast(pl.Int64) // 2  # two of them become one query
+    hidden = rows.with_columns(query_id=pl.format("en{}", pair))
     flat = prior().model_copy(
         update={"full": {"same": linear(NAMES, (0.1,) * 3, (9.0,) * 3, -3.0),
                          "foreign": prior().full["foreign"]}}
@@ -265,12 +280,27 @@ def test_same_bits_on_any_number_of_threads():
 class TestDraw:
     IDS = pl.Series([f"q{n:03}" for n in range(50)])
 
+    def draw(self, ids, count, language="en", labelled=()):
+        queries = pl.DataFrame({"query_id": ids, "language": language})
+        return draw_queries(queries, pl.Series(labelled, dtype=pl.String), count)
+
+    def test_queries_with_labels_come_first(self):
+        labelled = ["q003", "q031", "q047"]
+        assert self.draw(self.IDS, 3, labelled=labelled).to_list() == labelled
+        assert {*labelled} < {*self.draw(self.IDS, 4, labelled=labelled)}
+
+    def test_every_language_gets_its_share(self):
+        language = pl.Series(["de"] * 45 + ["sw"] * 5)
+        drawn = self.draw(self.IDS, 10, language)
+        assert len(set(drawn) & set(self.IDS[45:])) == 5
+        assert len(drawn) == 15  # a language's share may be as many as were asked for altogether
+
     def test_order_and_company_decide_nothing(self):
-        drawn = draw_queries(self.IDS, 7)
+        drawn = self.draw(self.IDS, 7)
         assert len(drawn) == 7
         assert drawn.is_sorted()
-        assert draw_queries(self.IDS.reverse(), 7).equals(drawn)
-        assert set(drawn) <= set(draw_queries(self.IDS, 20))
+        assert self.draw(self.IDS.reverse(), 7).equals(drawn)
+        assert set(drawn) <= set(self.draw(self.IDS, 20))
 
     def test_all_are_taken_where_there_are_fewer(self):
-        assert draw_queries(self.IDS, 99).equals(self.IDS)
+        assert self.draw(self.IDS, 99).equals(self.IDS)

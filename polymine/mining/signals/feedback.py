@@ -15,19 +15,23 @@ BEST = 5
 
 
 def find(pairs: Pairs) -> dict[str, Column]:
-    """Find `feedback_z_*` of dense teachers.
+    """Find `feedback_z_*` of dense teachers, and `in_centroid`: whether it is one of the five.
 
     A known positive is left out of the centroid it is compared with. Null for a query without a
     positive, and for its only one.
     """
     if not any(teacher.symmetric for teacher in pairs.teachers):
-        return {}
+        return {"in_centroid": pl.repeat(value=False, n=len(pairs.queries), eager=True)}
     groups = _Groups(pairs)
-    return {
+    inside = np.zeros(len(pairs.queries), dtype=np.bool_)
+    place = pairs.find(*groups.likeliest)
+    inside[place[place >= 0]] = True
+    found: dict[str, Column] = {
         f"feedback_z_{teacher.name}": rounded(_compare(teacher, pairs, groups))
         for teacher in pairs.teachers
         if teacher.symmetric
     }
+    return {"in_centroid": pl.Series(inside), **found}
 
 
 class _Groups:
@@ -36,11 +40,13 @@ class _Groups:
     Attributes:
         of: the centroid each pair is compared with, -1 for none.
         queries: the query of each centroid.
+        likeliest: (query, document) pairs of the five best candidates.
         members: (centroid, document, weight) rows; the positives of one together weigh as one.
     """
 
     def __init__(self, pairs: Pairs) -> None:
         known, positives = pairs.known.positives
+        self.likeliest = _find_likeliest(pairs) if pairs.likeliest is None else pairs.likeliest
         asked, first = np.unique(known, return_index=True)
         counts = np.diff(np.append(first, len(known)))
         hidden = np.flatnonzero(np.repeat(counts > 1, counts))
@@ -62,7 +68,9 @@ class _Groups:
     ) -> tuple[Rows, Rows, NDArray[np.float64]]:
         positives = pairs.known.positives[1]
         base = np.repeat(np.arange(len(asked)), counts)
-        best_of, best = _best(pairs, asked)
+        of_asked = np.isin(self.likeliest[0], asked)
+        best_of = np.searchsorted(asked, self.likeliest[0][of_asked])
+        best = self.likeliest[1][of_asked]
         # The centroid that hides a positive has its query's other members.
         groups, documents = np.append(base, best_of), np.append(positives, best)
         weights = np.append(np.repeat(1 / counts, counts), np.ones(len(best)))
@@ -85,8 +93,9 @@ class _Groups:
         )
 
 
-def _best(pairs: Pairs, asked: Rows) -> tuple[Rows, Rows]:
-    """The open candidates with the highest sum of z-scores, by place of their query in `asked`."""
+def _find_likeliest(pairs: Pairs) -> tuple[Rows, Rows]:
+    """The open candidates with the highest sum of z-scores of each query that has a positive."""
+    asked = np.unique(pairs.known.positives[0])
     total = np.zeros(len(pairs.queries))
     for teacher in pairs.teachers:
         total += np.nan_to_num(pairs.array(f"z_{teacher.name}"))
@@ -99,7 +108,7 @@ def _best(pairs: Pairs, asked: Rows) -> tuple[Rows, Rows]:
     queries = pairs.queries[order]
     nth = np.arange(len(order)) - np.searchsorted(queries, queries, side="left")
     chosen = order[nth < BEST]
-    return np.searchsorted(asked, pairs.queries[chosen]), pairs.documents[chosen]
+    return pairs.queries[chosen], pairs.documents[chosen]
 
 
 def _compare(teacher: Teacher, pairs: Pairs, groups: _Groups) -> NDArray[np.float64]:

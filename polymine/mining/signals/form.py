@@ -3,13 +3,18 @@
 import numpy as np
 import polars as pl
 
+from polymine.mining.known import UNDETERMINED
 from polymine.mining.signals.pairs import Column, Pairs, rounded
 
 
 def find(pairs: Pairs) -> dict[str, Column]:
-    """Find `same_language` (as the query) and `length_ratio`, ln(candidate / typical document)."""
+    """Find `same_language` and `length_ratio`, ln(candidate / median document).
+
+    A language that is not stated counts as the query's.
+    """
     ids = pairs.ids
     typical = np.median(ids.lengths) if len(ids.lengths) else 1.0
     ratio = np.log(np.maximum(ids.lengths[pairs.documents], 1) / max(float(typical), 1.0))
-    same = ids.query_languages[pairs.queries] == ids.languages[pairs.documents]
+    asked, written = ids.query_languages[pairs.queries], ids.languages[pairs.documents]
+    same = (asked == written) | (asked == UNDETERMINED) | (written == UNDETERMINED)
     return {"same_language": pl.Series(same), "length_ratio": rounded(ratio)}

@@ -26,6 +26,8 @@ class Pairs:
         rankings: one per teacher.
         known: positives, closed and labelled pairs of these queries.
         columns: what earlier signals found.
+        likeliest: (query, document) pairs that form the centroids of `feedback`, where that was
+            decided before; else they are chosen from these pairs.
     """
 
     queries: Rows
@@ -35,6 +37,7 @@ class Pairs:
     known: Known
     ids: Ids
     columns: dict[str, Column] = field(default_factory=dict)
+    likeliest: tuple[Rows, Rows] | None = None
 
     @property
     def keys(self) -> NDArray[np.int64]:

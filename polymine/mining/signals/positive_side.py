@@ -94,9 +94,12 @@ def _compare(
         other = candidates != positive  # a positive is not compared with itself
         place, positive, candidates = place[other], positive[other], candidates[other]
         similar, z = teacher.compare(positive, candidates)
-        np.fmax.at(highest, place, z)
-        if similar is not None:
-            np.fmax.at(nearest, place, similar)
+        order = np.argsort(place, kind="stable")
+        edges = np.flatnonzero(np.diff(place[order], prepend=-1))
+        if len(edges):
+            highest[place[order][edges]] = np.fmax.reduceat(z[order], edges)
+            if similar is not None:
+                nearest[place[order][edges]] = np.fmax.reduceat(similar[order], edges)
     return (nearest if teacher.symmetric else None), highest
 
 
