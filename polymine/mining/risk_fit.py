@@ -12,7 +12,6 @@ with several positives, by hiding one and finding it. All sums are made without 
 of the rows: the same rows give the same bits on any number of threads.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +20,13 @@ from numpy.typing import NDArray
 
 from data_contracts.risk import Linear, RiskModel, Source
 from polymine.mining.hashing import hash_texts, uniform
+from polymine.mining.likelihoods import (
+    DECIMALS,
+    Mask,
+    labelled_pairs,
+    positive_unlabelled,
+    solve,
+)
 from polymine.mining.risk import Array, Teachers, design, features_of, log_odds, sigmoid
 
 FEWEST_KNOWN = 10  # known positives from which they say anything of a data set
@@ -29,9 +35,6 @@ FEWEST_LANGUAGE = 100  # known positives from which a language gets an offset of
 FEWEST_LABELS = 10  # labels of either kind from which weights are fitted on them
 LABELLED_SPREAD = 5.0  # of the intercept that labels have of their own
 OFFSET_SPREAD = 0.5  # how far languages are expected to differ, in log-odds
-DECIMALS = 6  # of fitted numbers, so that the last bits of an optimiser do not show
-Mask = NDArray[np.bool_]
-Objective = Callable[[Array], tuple[float, Array]]
 
 
 @dataclass(frozen=True)
@@ -260,83 +263,3 @@ def find_shift(odds: Array, wanted: float) -> float:
         else:
             high = middle
     return round(low, DECIMALS)
-
-
-def solve(start: Linear, terms: Sequence[Objective], monotone: int | None = None) -> Linear:
-    """Minimise the terms plus the distance from `start` in units of its spreads (MAP).
-
-    More of any evidence never lowers the risk: the first `monotone` weights (all, if None) are at
-    least 0.
-    """
-    from scipy.optimize import minimize
-
-    mean = np.array([start.intercept, *start.weights])
-    spread = np.array([start.intercept_spread, *start.spreads])
-
-    def objective(theta: Array) -> tuple[float, Array]:
-        away = (theta - mean) / spread
-        value, gradient = 0.5 * float(np.sum(away * away)), away / spread
-        for term in terms:
-            more, slope = term(theta)
-            value, gradient = value + more, gradient + slope
-        return value, gradient
-
-    rising = len(start.weights) if monotone is None else monotone
-    free = (None, None)
-    bounds = [free, *[(0.0, None)] * rising, *[free] * (len(start.weights) - rising)]
-    found = minimize(
-        objective, mean, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500}
-    )
-    theta = found.x
-    sure = _spreads(objective, theta)
-    return start.model_copy(
-        update={
-            "intercept": round(float(theta[0]), DECIMALS),
-            "weights": tuple(round(float(value), DECIMALS) for value in theta[1:]),
-            "intercept_spread": round(float(sure[0]), DECIMALS),
-            "spreads": tuple(round(float(value), DECIMALS) for value in sure[1:]),
-        }
-    )
-
-
-def _spreads(objective: Objective, theta: Array) -> Array:
-    """Posterior deviations (Laplace), from differences of the gradient."""
-    step = 1e-4
-    rows = [
-        (objective(theta + step * unit)[1] - objective(theta - step * unit)[1]) / (2 * step)
-        for unit in np.eye(len(theta))
-    ]
-    hessian = np.array(rows)
-    hessian = (hessian + hessian.T) / 2
-    values, vectors = np.linalg.eigh(hessian)
-    inverse = np.sum(vectors**2 / np.maximum(values, 1e-9), axis=1)
-    return np.asarray(np.sqrt(inverse))
-
-
-def positive_unlabelled(matrix: Array, known: Mask) -> Objective:
-    """Likelihood of where the known positives lie among all candidates, by their risk."""
-    count = float(known.sum())
-
-    def objective(theta: Array) -> tuple[float, Array]:
-        odds = theta[0] + np.einsum("ij,j->i", matrix, theta[1:])
-        logs = -np.logaddexp(0.0, -odds)
-        top = float(logs.max())
-        shares = np.exp(logs - top)
-        total = float(np.sum(shares))
-        value = count * (np.log(total) + top) - float(np.sum(logs[known]))
-        slope = (count * shares / total - known) * sigmoid(-odds)
-        return value, np.array([np.sum(slope), *np.einsum("ij,i->j", matrix, slope)])
-
-    return objective
-
-
-def labelled_pairs(matrix: Array, labels: Array, shares: Array | float = 1.0) -> Objective:
-    """Likelihood of labels 0 and 1, each counted `shares` times."""
-
-    def objective(theta: Array) -> tuple[float, Array]:
-        odds = theta[0] + np.einsum("ij,j->i", matrix, theta[1:])
-        value = float(np.sum(shares * (np.logaddexp(0.0, odds) - labels * odds)))
-        slope = shares * (sigmoid(odds) - labels)
-        return value, np.array([np.sum(slope), *np.einsum("ij,i->j", matrix, slope)])
-
-    return objective

@@ -14,8 +14,8 @@ from data_contracts.risk import Linear
 from data_contracts.settings import MiningSettings, ValidationSettings
 from polymine.mining.budget import Choice
 from polymine.mining.hashing import hash_texts, uniform
+from polymine.mining.likelihoods import labelled_pairs, solve
 from polymine.mining.risk import Array, sigmoid
-from polymine.mining.risk_fit import labelled_pairs, solve
 from polymine.mining.risk_weights import load_prior
 from polymine.mining.validation import PairScore
 

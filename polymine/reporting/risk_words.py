@@ -3,7 +3,6 @@
 import math
 
 from data_contracts.risk import RiskModel
-from polymine.mining.risk_fit import FEWEST_LABELS
 from polymine.reporting.risk import CONFIDENT, Looked, RiskData
 from polymine.reporting.words import count_of, format_rate, format_score, format_share
 
@@ -38,7 +37,7 @@ def describe_fit(data: RiskData) -> list[str]:
     if not (known or hidden or labels or counts):
         return [f"These data say too little to fit anything to: used are {shipped}."]
     lines = [f"The start were {shipped}; they were moved by what these data say."]
-    if known and labels < FEWEST_LABELS:
+    if known:
         lines.append(
             f"How many relevant passages nobody has marked was learned from where "
             f"{count_of(known, 'known positive')} lie among the candidates."
@@ -52,8 +51,8 @@ def describe_fit(data: RiskData) -> list[str]:
         lines.append(f"The weights were learned from {' and '.join(parts)}.")
     else:
         lines.append(
-            "The weights themselves are as shipped: no query has several known positives, and no "
-            "pair a label, to learn them from."
+            "The weights themselves are as shipped: there are too few queries with several known "
+            "positives, and too few labels of both kinds, to learn them from."
         )
     return lines
 

@@ -15,6 +15,7 @@ import polars as pl
 from data_contracts.risk import Bin, Linear, Pair, Proof, RiskModel, Source
 from polymine.mining.budget import CURVE, Choice, Pool, choose, expected_rate, pool_of
 from polymine.mining.budget import search as find_price
+from polymine.mining.likelihoods import labelled_pairs, solve
 from polymine.mining.risk import (
     FEATURES,
     QUERY_SIDE,
@@ -26,7 +27,7 @@ from polymine.mining.risk import (
     features_of,
     kinds_of,
 )
-from polymine.mining.risk_fit import draw_queries, fit, labelled_pairs, solve
+from polymine.mining.risk_fit import draw_queries, fit
 from polymine.mining.second_look import learn_worth, plan_pairs
 
 PAIRS_PER_COLLECTION = 10_000.0  # how many pairs each collection counts as, whatever it has

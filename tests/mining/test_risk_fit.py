@@ -14,15 +14,13 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from data_contracts.risk import Linear, RiskModel
+from polymine.mining.likelihoods import labelled_pairs, positive_unlabelled, solve
 from polymine.mining.risk import assess, sigmoid
 from polymine.mining.risk_fit import (
     FEWEST_KNOWN,
     draw_queries,
     find_shift,
     fit,
-    labelled_pairs,
-    positive_unlabelled,
-    solve,
 )
 
 TEACHERS = (("t", "dense"),)
