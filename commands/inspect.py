@@ -207,7 +207,7 @@ def _risk(found: Candidate) -> "_Packed":
     parts.append(Text(f"→ risk {format_share(risk.estimated)}"))
     if risk.updated_by == "label":
         says = "relevant" if risk.final > UNDECIDED else "not relevant"
-        parts.append(Text(f"→ {says}: a label says so", "bold"))
+        parts.append(Text(f"→ {says}: it is known", "bold"))
     elif found.validator_score is not None:
         changed = f"→ {format_share(risk.final)} by" if risk.updated_by else "unchanged by"
         logit = _figure(found.validator_score)

@@ -200,7 +200,8 @@ class Verdicts(dy.Schema):
 class SecondLooks(dy.Schema):
     """What the validator's logit makes of a candidate's risk (rule `risk`).
 
-    `agrees` says that the logit reaches the known positives'.
+    `agrees` says that the logit reaches the known positives', and that such a validator is worth
+    listening to.
     """
 
     query_id = dy.String(primary_key=True)

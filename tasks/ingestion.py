@@ -62,6 +62,12 @@ def ingest(settings: DatasetSettings, root: str) -> CollectionRef:
     tables: dict[str, pl.DataFrame] = {name: getattr(clean, name) for name in SCHEMAS}
     tables["rejected"] = pl.concat([raw.rows_rejected, clean.rejected])
     made = {name: places[name].write_single(tables[name], SCHEMAS[name]) for name in SCHEMAS}
+    if raw.labels is not None and len(raw.labels) > made["labels"].rows:
+        logger.warning(
+            "labels: %s rows, of which %s with judgments of 0 are used; the others were rejected, "
+            "repeat each other, or name pairs that the judgments decide already",
+            f"{len(raw.labels):,}", f"{made['labels'].rows:,}",
+        )  # fmt: skip
     logger.info(
         "%s documents (%s copies merged), %s queries, %s closed pairs, %s rows rejected",
         *(f"{made[name].rows:,}" for name in ("documents", "copies", "queries", "closure")),

@@ -81,7 +81,7 @@ def join_pairs(
 
 def _filled(frame: pl.DataFrame, settings: DatasetSettings, role: Role) -> pl.DataFrame:
     """Give rows without a language the data set's; where there is no relevance, it is 1."""
-    if "relevance" in role.columns and "relevance" not in frame.columns:
+    if role is JUDGMENTS and "relevance" not in frame.columns:  # labels say what they are
         return frame.with_columns(relevance=pl.lit(1))
     if "language" in role.columns and "language" not in frame.columns:
         return frame.with_columns(language=pl.lit(settings.language))

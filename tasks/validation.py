@@ -15,7 +15,7 @@ from tasks.selection import Decided
 from tasks.stages import stage
 from tasks.store import Store, info_of, load, scan
 
-VERSION = 1
+VERSION = 2
 RISKED = ("query_id", "doc_id", "risk")
 
 

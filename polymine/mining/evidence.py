@@ -49,8 +49,10 @@ def gather_evidence(
         Rows ordered by query_id, doc_id.
     """
     width = len(ids.documents)
-    sources = [*rankings] if deep is None else [*rankings, deep]
-    keys = np.unique(np.concatenate([r.queries * width + r.documents for r in sources]))
+    found = [(ranked.queries, ranked.documents) for ranked in rankings]
+    # What is labelled is looked at wherever it lies; deeper, only what was searched for.
+    found.append(known.labels[:2] if deep is None else (deep.queries, deep.documents))
+    keys = np.unique(np.concatenate([queries * width + rows for queries, rows in found]))
     rows = None if likeliest is None else ids.rows(likeliest)
     pairs = Pairs(keys // width, keys % width, teachers, rankings, known, ids, likeliest=rows)
     for find in SIGNALS:

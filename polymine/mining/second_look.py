@@ -25,6 +25,7 @@ PROMOTABLE = 4  # one in so many of a query's pairs is for what may be promoted
 FEWEST_POSITIVES = 10  # from which a logit's worth can be learned
 LOWEST, HIGHEST = 1e-6, 1 - 1e-6
 EMBEDDED = "embedded:validator"
+PROMOTING_TRUST = 0.5  # below it a validator is no second opinion, and promotes nothing
 UNTESTED_TRUST = 0.5  # of a validator nobody has measured here: its pairs resemble the teachers'
 
 
@@ -254,7 +255,8 @@ def look_again(
             "doc_id",
             "validator_score",
             "risk",
-            agrees=(pl.col("validator_score") >= pl.col("highest") - margin).fill_null(value=False),
+            agrees=pl.lit(trust >= PROMOTING_TRUST)
+            & (pl.col("validator_score") >= pl.col("highest") - margin).fill_null(value=False),
         )
         .sort("query_id", "doc_id")
     )

@@ -35,7 +35,7 @@ def render_card(report: ReportData, rows: Mapping[str, int], formats: Sequence[F
     """
     # Not [dataset] and [engine]: paths of one machine, which the manifest has for who needs them.
     settings = flatten({"mining": report.settings["mining"]})
-    configs = [{"name": n, "rows": count, "about": ABOUT[n]} for n, count in rows.items()]
+    configs = [{"name": n, "rows": count, "about": ABOUT[n]} for n, count in rows.items() if count]
     template = _markdown().get_template("card.md.j2")
     return template.render(
         name=report.name,

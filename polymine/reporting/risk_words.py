@@ -3,6 +3,7 @@
 import math
 
 from data_contracts.risk import RiskModel
+from polymine.mining.second_look import PROMOTING_TRUST
 from polymine.reporting.risk import CONFIDENT, Looked, RiskData
 from polymine.reporting.words import count_of, format_rate, format_score, format_share
 
@@ -107,17 +108,17 @@ def describe_looks(looked: Looked) -> str:
         f"The validator read {count_of(looked.pairs, 'pair')}, nearest the decision first, and the "
         "known positives to compare them with."
     )
+    silent = ""
+    if looked.trust < PROMOTING_TRUST:
+        silent = f" One that counts for less than {PROMOTING_TRUST:g} promotes nothing."
     if not looked.trust:
-        return (
-            f"{scored} Its score changes no risk, {WHY_NOT[looked.origin]}. Only its agreement "
-            f"counts, without which (or a label) no candidate becomes a positive: {promoted}."
-        )
+        return f"{scored} Its score changes no risk, {WHY_NOT[looked.origin]}: {promoted}.{silent}"
     return (
         f"{scored} Its score counts {looked.trust:.2g} times beside the other evidence, "
         f"{WHY_SO[looked.origin]}, and moved their risk by {format_rate(looked.moved)} on average: "
         f"{count_of(looked.dropped, 'negative')} of before "
         f"{'was' if looked.dropped == 1 else 'were'} dropped, {looked.taken:,} were taken instead "
-        f"or in addition, and {promoted}."
+        f"or in addition, and {promoted}.{silent}"
     )
 
 
