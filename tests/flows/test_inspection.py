@@ -168,9 +168,9 @@ def test_labels_and_the_validator_are_named_as_what_changed_a_risk(run):
     found = by_id(look(run))
     text = shown(look(run), width=200)
     assert found["owl-care"].risk.final == 1
-    assert "→ relevant: a label says so" in text
+    assert "→ relevant: it is known" in text
     assert found["owl-myth"].risk.final == 0
-    assert "→ not relevant: a label says so" in text
+    assert "→ not relevant: it is known" in text
     looked_at = found["beaver-food"]
     assert looked_at.risk.updated_by == "validator"
     assert f"by the validator, logit {looked_at.validator_score:.1f}" in text
