@@ -232,7 +232,8 @@ class RiskSettings(_Settings):
     )  # fmt: skip
     promote: float = Field(
         0.9, gt=0.5, le=1,
-        description="Risk from which a candidate becomes a positive if the validator agrees.",
+        description="Risk from which a candidate becomes a positive if a validator agrees whose "
+        "evidence counts at least half.",
     )  # fmt: skip
 
 

@@ -296,3 +296,14 @@ def test_public_data_sets_are_read_and_ingested(name):
     if name == "xquad":
         assert result.documents["group_id"].null_count() == 0
         assert result.queries["group_id"].null_count() == 0
+
+
+def test_labels_say_what_they_are(tmp_path):
+    """Judgments without relevance are positives; labels without it would mean anything."""
+    write_tables(tmp_path)
+    columns = {"query_id": ["q1"], "doc_id": ["d2"]}
+    pl.DataFrame(columns).write_csv(tmp_path / "named.csv")
+    pl.DataFrame({**columns, "relevance": [0]}).write_csv(tmp_path / "good.csv")
+    assert "relevance" in failure(tmp_path, labels=tmp_path / "named.csv")
+    labels = read(tmp_path, labels=tmp_path / "good.csv").labels
+    assert labels.select("query_id", "doc_id", "relevance").rows() == [("q1", "d2", "0")]  # raw

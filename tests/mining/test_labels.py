@@ -50,3 +50,9 @@ def test_a_judgment_wins_over_a_label(data):
     pair = judgments.select("query_id", "doc_id", relevance=pl.lit(0)).head(1)
     clean = ingest(documents, queries, judgments, pair)
     assert len(clean.labels) == 0
+
+
+def test_what_is_labelled_is_looked_at_wherever_it_lies(data):
+    settings = MiningSettings(teachers=(MINILM,), negatives=1, depth=1)
+    verdicts = mine(data, settings).negatives.filter(verdict="promoted")
+    assert verdicts.select("query_id", "doc_id").rows() == [RIGHT]

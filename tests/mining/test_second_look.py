@@ -149,6 +149,10 @@ class TestLook:
         strict = look_again(self.PAIRS, KNOWN, 1.0, 0.25)
         assert not strict["agrees"].any()
 
+    def test_a_weak_validator_is_no_second_opinion(self):
+        assert look_again(self.PAIRS, KNOWN, 0.5, 0.5)["agrees"].any()
+        assert not look_again(self.PAIRS, KNOWN, 0.49, 0.5)["agrees"].any()
+
     def test_no_trust_no_change(self):
         assert look_again(self.PAIRS, KNOWN, 0.0, 0.0)["risk"].to_list() == [0.5] * 3
 
