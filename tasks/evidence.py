@@ -26,7 +26,7 @@ from tasks.stages import stage
 from tasks.store import Store, load, shard_name, shard_paths
 from tasks.teachers import Inputs, Opened
 
-VERSION = 6
+VERSION = 7
 
 
 @stage("positives", "score-positives")

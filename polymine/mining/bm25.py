@@ -135,9 +135,12 @@ class LexicalTeacher:
 
     def _rarest(self, document: int) -> list[int]:
         """Terms of a document by how few others hold them; the common ones say little, slowly."""
-        held = sorted(set(self._index.get_tokens_ids(analyse(self._documents[document]))))
+        # By the word and not by its number, which differs each time an index is built.
+        numbers = self._index.vocab_dict
+        held = [word for word in sorted(set(analyse(self._documents[document]))) if word in numbers]
         pointers = self._index.scores["indptr"]
-        return sorted(held, key=lambda term: int(pointers[term + 1] - pointers[term]))[:RAREST]
+        terms = [int(numbers[word]) for word in held]
+        return sorted(terms, key=lambda term: int(pointers[term + 1] - pointers[term]))[:RAREST]
 
     def _scores(self, query: int) -> Scores:
         if self._cached is None or self._cached[0] != query:
