@@ -1,0 +1,106 @@
+"""Schemas of what training reads and writes and what evaluation measures.
+
+Language pairs name the document's language first: `ru-en` is a Russian document and an English
+query. In training the query is the `anchor`, the document the `positive`.
+"""
+
+import dataframely as dy
+import polars as pl
+
+
+class TrainingRows(dy.Schema):
+    """What a step learns from: one row per (query, positive), its negatives in lists.
+
+    `source` names the part of the data; batches hold rows of one source and one pair of languages.
+    `weights` says how likely each negative's triplet is right, 1 where nobody knows; `scores` are
+    the teacher's, the positive's first, then the negatives', and empty where there are none.
+    """
+
+    source = dy.String(primary_key=True)
+    row = dy.UInt32(primary_key=True)
+    anchor_language = dy.String(nullable=False, min_length=2)
+    positive_language = dy.String(nullable=False, min_length=2)
+    anchor = dy.String(nullable=False, min_length=1)
+    positive = dy.String(nullable=False, min_length=1)
+    negatives = dy.List(dy.String(nullable=False, min_length=1), nullable=False)
+    weights = dy.List(dy.Float32(nullable=False, min=0.0, max=1.0), nullable=False)
+    scores = dy.List(dy.Float32(nullable=False, allow_inf=False, allow_nan=False), nullable=False)
+
+    @dy.rule()
+    def every_negative_has_a_weight(cls) -> pl.Expr:
+        return pl.col("negatives").list.len() == pl.col("weights").list.len()
+
+    @dy.rule()
+    def scores_are_whole_or_absent(cls) -> pl.Expr:
+        count = pl.col("scores").list.len()
+        return (count == 0) | (count == pl.col("negatives").list.len() + 1)
+
+
+class TrainingCurve(dy.Schema):
+    """One row per logged step. `loss` is the mean since the row before; `rate` AdamW's."""
+
+    step_name = dy.String(primary_key=True)
+    step = dy.UInt32(primary_key=True)
+    loss = dy.Float64(nullable=False, allow_inf=False, allow_nan=False)
+    rate = dy.Float64(nullable=False, allow_inf=False, allow_nan=False)
+    gradient_norm = dy.Float64(nullable=True)
+    tokens = dy.UInt64(nullable=False)
+    seconds = dy.Float64(nullable=False, min=0.0)
+
+
+class QueryScores(dy.Schema):
+    """Retrieval metrics of one query in one direction, trec_eval's definitions, from 0 to 1.
+
+    `document_language` is `*` where documents of all languages are ranked together.
+    """
+
+    set = dy.String(primary_key=True)
+    document_language = dy.String(primary_key=True)
+    query_language = dy.String(primary_key=True)
+    query_id = dy.String(primary_key=True)
+    ndcg = dy.Float64(nullable=False, min=0.0, max=1.0)
+    recall = dy.Float64(nullable=False, min=0.0, max=1.0)
+    mrr = dy.Float64(nullable=False, min=0.0, max=1.0)
+    map = dy.Float64(nullable=False, min=0.0, max=1.0)
+
+
+class SetScores(dy.Schema):
+    """One number of a model on a set that has no queries: STS, clustering, multiple choice, MTEB.
+
+    `low` and `high` bound the gain over the base; null for the base itself and where a benchmark
+    gives no values to resample.
+    """
+
+    model = dy.String(primary_key=True)
+    set = dy.String(primary_key=True)
+    document_language = dy.String(primary_key=True)
+    query_language = dy.String(primary_key=True)
+    metric = dy.String(primary_key=True)
+    count = dy.UInt32(nullable=False)
+    value = dy.Float64(nullable=False, allow_inf=False, allow_nan=False)
+    gain = dy.Float64(nullable=True)
+    low = dy.Float64(nullable=True)
+    high = dy.Float64(nullable=True)
+
+
+class Comparisons(dy.Schema):
+    """A model against the base, per set, direction and metric; means over the same queries.
+
+    `document_language` and `query_language` are `*` for means over all of them; `group` says which
+    mean: `direction`, `pool`, `document` (mean over query languages), `same` (documents and queries
+    of one language), `cross`, `pivot`, `non-pivot` or `all`. `low` and `high` bound `gain` (paired
+    bootstrap over queries).
+    """
+
+    model = dy.String(primary_key=True)
+    set = dy.String(primary_key=True)
+    group = dy.String(primary_key=True)
+    document_language = dy.String(primary_key=True)
+    query_language = dy.String(primary_key=True)
+    metric = dy.String(primary_key=True)
+    queries = dy.UInt32(nullable=False)
+    base = dy.Float64(nullable=False)
+    value = dy.Float64(nullable=False)
+    gain = dy.Float64(nullable=False)
+    low = dy.Float64(nullable=False)
+    high = dy.Float64(nullable=False)

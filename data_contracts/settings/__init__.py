@@ -1,0 +1,95 @@
+"""Settings of a run: what a TOML file, the command line and the form in the UI may say.
+
+Frozen, closed to unknown keys, each number with its unit, bounds and reason. They travel as flow
+parameters, so they live here and not beside the algorithms. One module per section of the file.
+"""
+
+from data_contracts.settings.base import (
+    Settings,
+    Source,
+)
+from data_contracts.settings.comparison import (
+    ArmSettings,
+    ComparisonSettings,
+)
+from data_contracts.settings.dataset import (
+    DatasetSettings,
+)
+from data_contracts.settings.evaluation import (
+    EvaluationSet,
+    EvaluationSettings,
+    ModelSettings,
+)
+from data_contracts.settings.loading import (
+    apply_override,
+    check_as,
+    check_settings,
+    load_as,
+    load_settings,
+)
+from data_contracts.settings.mining import (
+    MiningSettings,
+    RiskSettings,
+    SelectionSettings,
+    TeacherSettings,
+    ValidationSettings,
+)
+from data_contracts.settings.run import (
+    ComparisonRunSettings,
+    EngineSettings,
+    EvaluationRunSettings,
+    Format,
+    OutputSettings,
+    PipelineSettings,
+    RunSettings,
+    TrainingRunSettings,
+    View,
+)
+from data_contracts.settings.training import (
+    MINED,
+    LoraSettings,
+    LossSettings,
+    RecipeSettings,
+    ScheduleSettings,
+    StepSettings,
+    TrainingData,
+    TrainingSettings,
+)
+
+__all__ = [
+    "MINED",
+    "ArmSettings",
+    "ComparisonRunSettings",
+    "ComparisonSettings",
+    "DatasetSettings",
+    "EngineSettings",
+    "EvaluationRunSettings",
+    "EvaluationSet",
+    "EvaluationSettings",
+    "Format",
+    "LoraSettings",
+    "LossSettings",
+    "MiningSettings",
+    "ModelSettings",
+    "OutputSettings",
+    "PipelineSettings",
+    "RecipeSettings",
+    "RiskSettings",
+    "RunSettings",
+    "ScheduleSettings",
+    "SelectionSettings",
+    "Settings",
+    "Source",
+    "StepSettings",
+    "TeacherSettings",
+    "TrainingData",
+    "TrainingRunSettings",
+    "TrainingSettings",
+    "ValidationSettings",
+    "View",
+    "apply_override",
+    "check_as",
+    "check_settings",
+    "load_as",
+    "load_settings",
+]

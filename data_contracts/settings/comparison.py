@@ -1,0 +1,60 @@
+"""Several ways to mine, the same training, the same evaluation: which negatives train best?"""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from data_contracts.settings.base import Settings, at
+from data_contracts.settings.training import NAME
+
+
+class ArmSettings(Settings):
+    """One way to find negatives."""
+
+    name: str = Field(pattern=NAME, description="Short name.", json_schema_extra=at(0))
+    miner: Literal["polymine", "sentence-transformers", "random"] = Field(
+        "polymine",
+        description="`polymine` with `set` over `[mining]`; `mine_hard_negatives` with `set` as "
+        "its arguments; or documents at random that are not known positives.",
+        json_schema_extra=at(1),
+    )
+    set: tuple[str, ...] = Field(
+        (), description="As on the command line: `selection.rule=percent`.", json_schema_extra=at(2)
+    )
+
+
+class ComparisonSettings(Settings):
+    """Which arms, how often."""
+
+    arms: tuple[ArmSettings, ...] = Field(
+        (
+            ArmSettings(name="random", miner="random"),
+            ArmSettings(name="naive", set=("selection.rule=naive",)),
+            ArmSettings(
+                name="st-percent", miner="sentence-transformers", set=("relative_margin=0.05",)
+            ),
+            ArmSettings(name="default"),
+        ),
+        min_length=1,
+        description="Ways to mine; the base is always there.",
+        json_schema_extra=at(0),
+    )
+    seeds: tuple[int, ...] = Field(
+        (0, 1), min_length=1, description="Each arm is trained once per seed.",
+        json_schema_extra=at(1),
+    )  # fmt: skip
+
+    @field_validator("arms")
+    @classmethod
+    def _names_differ(cls, arms: tuple[ArmSettings, ...]) -> tuple[ArmSettings, ...]:
+        names = [arm.name for arm in arms]
+        if len(set(names)) < len(names) or "base" in names:
+            raise ValueError(f"arms need different names and none `base`, got {', '.join(names)}")
+        return arms
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"a seed twice is the same training twice, got {list(seeds)}")
+        return seeds

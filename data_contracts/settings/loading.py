@@ -1,0 +1,131 @@
+"""Settings from a TOML file and the command line, with errors that name the key."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from data_contracts.errors import SettingsError
+from data_contracts.settings.run import RunSettings
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+def load_settings(path: Path, overrides: list[str] | None = None) -> RunSettings:
+    """Read the settings of a mining run, as `load_as` does."""
+    return load_as(RunSettings, path, overrides)
+
+
+def load_as(kind: type[Kind], path: Path, overrides: list[str] | None = None) -> Kind:
+    """Read a TOML file, apply `a.b=c` overrides and check every key against `kind`.
+
+    Relative paths in `[dataset]` and `[output]` are taken from the current folder, as the
+    shell would. Raises SettingsError with the key, the reason and the nearest known key.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: there is no such file") from error
+    except PermissionError as error:
+        raise SettingsError(f"{path}: not allowed to read it") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise SettingsError(f"{path}: not a TOML file: {error}") from error
+    for override in overrides or []:
+        apply_override(values, override)
+    return check_as(kind, values, where=str(path))
+
+
+def check_settings(values: dict[str, Any], where: str) -> RunSettings:
+    """Turn nested values into RunSettings, as `check_as` does."""
+    return check_as(RunSettings, values, where)
+
+
+def check_as(kind: type[Kind], values: dict[str, Any], where: str) -> Kind:
+    """Turn nested values into settings, or raise SettingsError naming every bad key."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = _root_problems(error.errors())
+        lines = "\n".join(f"  {_describe(problem, kind)}" for problem in problems)
+        raise SettingsError(f"{where}: {len(problems)} wrong settings\n{lines}") from error
+
+
+def _root_problems(problems: list[Any]) -> list[Any]:
+    """Drop what only follows from another problem, as a list `too short` of its bad items."""
+    places = [problem["loc"] for problem in problems]
+
+    def has_deeper(place: tuple[int | str, ...]) -> bool:
+        return any(other[: len(place)] == place and other != place for other in places)
+
+    return [problem for problem in problems if not has_deeper(problem["loc"])]
+
+
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Set one nested value as `a.b=c` says; `c` is TOML, or a bare word."""
+    key, separator, raw = override.partition("=")
+    if not separator or not key.strip():
+        raise SettingsError(f"--set {override}: expected `key=value`, as in `mining.depth=50`")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw  # a bare word is a string, so that no one has to quote twice in a shell
+    *parents, last = key.strip().split(".")
+    node: Any = values
+    for name in parents:
+        node = _step(node, name, override)
+    if isinstance(node, list):
+        node[_index(node, last, override)] = value
+    else:
+        node[last] = value
+
+
+def _step(node: Any, name: str, override: str) -> Any:
+    if isinstance(node, list):
+        return node[_index(node, name, override)]
+    child = node.setdefault(name, {})
+    if not isinstance(child, (dict, list)):
+        raise SettingsError(f"--set {override}: `{name}` is a value and holds no further keys")
+    return child
+
+
+def _index(node: list[Any], name: str, override: str) -> int:
+    if not name.isdecimal() or int(name) >= len(node):
+        raise SettingsError(
+            f"--set {override}: `{name}` is no index of a list of {len(node)} (counted from 0)"
+        )
+    return int(name)
+
+
+def _describe(problem: Any, kind: type[BaseModel]) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown key{_nearest(problem['loc'], kind)}"
+    got = "" if problem["type"] == "missing" else f" (got {problem['input']!r:.80})"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}{got}"
+
+
+def _nearest(location: tuple[int | str, ...], kind: type[BaseModel]) -> str:
+    model: type[BaseModel] | None = kind
+    for part in location[:-1]:
+        model = _model_of(model, part) if model else None
+    known = list(model.model_fields) if model else []
+    close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+    return f"; did you mean `{close[0]}`?" if close else f"; known keys: {', '.join(known)}"
+
+
+def _model_of(model: type[BaseModel], part: int | str) -> type[BaseModel] | None:
+    if isinstance(part, int):
+        return model
+    field = model.model_fields.get(part)
+    return _settings_in(field.annotation) if field else None
+
+
+def _settings_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if found := _settings_in(argument):
+            return found
+    return None

