@@ -1,0 +1,250 @@
+"""LoRA adapters on a frozen encoder: fresh, continued, or stacked on frozen ones.
+
+A layer computes h = W x + sum_i (alpha_i / r_i) B_i A_i x over its active adapters. Stacked LoRA
+(Patil et al., IJCNLP-AACL SRW 2025) is that sum with all but the last adapter frozen; a new B is 0,
+so a stack starts as what it stands on, and without its last adapter is that again, bit for bit.
+PEFT can hold the sum; what it does not do is keep the frozen part frozen: activating two adapters
+makes both trainable and leaves their dropout on. That is done here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_contracts.errors import ModelError
+from data_contracts.settings import LoraSettings
+from polymine.models import load_encoder, quiet
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ALL_LINEAR = "all-linear"
+
+
+def load_base(name: str, *, device: str, trust_remote_code: bool = False) -> SentenceTransformer:
+    """Load the model to adapt, in float32, frozen and without dropout.
+
+    What does not learn needs no noise: with dropout off a text has one vector per step, and a
+    stack on a frozen adapter equals training on the merged one.
+    """
+    import torch
+
+    encoder = load_encoder(
+        name, device=device, dtype="float32", trust_remote_code=trust_remote_code
+    )
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    for parameter in encoder.parameters():
+        parameter.requires_grad_(False)
+    return encoder
+
+
+def add_fresh(encoder: SentenceTransformer, name: str, lora: LoraSettings, seed: int) -> None:
+    """Put a new adapter on the encoder; it changes no vector yet, since its B is 0.
+
+    Raises ModelError when the model has none of the target layers.
+    """
+    import torch
+    from peft import LoraConfig
+
+    targets = find_targets(encoder, lora.targets)
+    alpha: Any = lora.alpha  # PEFT takes fractions, too
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=alpha, lora_dropout=lora.dropout, target_modules=targets
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _add(encoder, name, config)
+
+
+def find_targets(encoder: SentenceTransformer, targets: Sequence[str]) -> list[str]:
+    """Name the linear layers that get an update, sorted.
+
+    The pooler of BERT-like models is left out: sentence-transformers never reads it.
+    Raises ModelError naming the target that no layer ends with, and the layers there are.
+    """
+    linear = _linear_layers(_transformer(encoder))
+    ends = {target: [name for name in linear if _ends_with(name, target)] for target in targets}
+    if missing := [target for target, names in ends.items() if not names]:
+        kinds = sorted({_kind(name) for name in linear})
+        raise ModelError(
+            f"training.lora.targets: no linear layer of the base ends with {', '.join(missing)}; "
+            f"there are {', '.join(kinds[:12]) or 'none'}. Name some of these, or `{ALL_LINEAR}`."
+        )
+    return sorted({name for names in ends.values() for name in names})
+
+
+def load_adapter(encoder: SentenceTransformer, name: str, folder: Path) -> None:
+    """Put a stored adapter on the encoder.
+
+    Raises ModelError when `folder` holds none, or one for another model.
+    """
+    from peft import LoraConfig, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    check_adapter(folder)
+    config = LoraConfig.from_pretrained(str(folder))
+    config.inference_mode = False
+    try:
+        with quiet():
+            _add(encoder, name, config)
+            loaded = set_peft_model_state_dict(
+                _transformer(encoder), load_file(str(folder / WEIGHTS)), adapter_name=name
+            )
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"Adapter {folder}: does not fit the base model: {str(error).splitlines()[0][:200]}. "
+            "It was trained on another one; see base_model_name_or_path in its adapter_config.json."
+        ) from error
+    if loaded is not None and loaded.unexpected_keys:
+        raise ModelError(
+            f"Adapter {folder}: has {len(loaded.unexpected_keys)} weights for layers that the base "
+            f"model does not have, such as {loaded.unexpected_keys[0]}"
+        )
+
+
+def check_adapter(folder: Path) -> None:
+    """Raise ModelError unless `folder` holds a LoRA adapter as PEFT writes it."""
+    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        inside = sorted(path.parent for path in folder.glob(f"*/{CONFIG}")) if folder else []
+        inside += sorted(path.parent for path in folder.glob(f"*/*/{CONFIG}"))
+        hint = f"; there are adapters in {', '.join(map(str, inside[:4]))}" if inside else ""
+        raise ModelError(f"Adapter {folder}: expected {' and '.join(missing)} there{hint}")
+    kind = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("peft_type")
+    if kind != "LORA":
+        raise ModelError(f"Adapter {folder}: expected a LoRA adapter, got {kind}")
+
+
+def activate(encoder: SentenceTransformer, names: Sequence[str], trainable: str | None) -> None:
+    """Let texts pass through these adapters and no other; only `trainable` may learn.
+
+    No names: the untouched base. Whether it is active or not, the trainable adapter stays
+    trainable, so that the optimizer never loses sight of it.
+    """
+    for layer in _layers(encoder):
+        layer.set_adapter([name for name in names if name in layer.lora_A], inference_mode=True)
+        if trainable in layer.lora_A:
+            layer.lora_A[trainable].requires_grad_(True)
+            layer.lora_B[trainable].requires_grad_(True)
+
+
+def freeze(encoder: SentenceTransformer, name: str) -> None:
+    """Turn off an adapter's dropout for good; `train()` would turn it on again."""
+    import torch
+
+    for layer in _layers(encoder):
+        if name in layer.lora_A:
+            layer.lora_dropout[name] = torch.nn.Identity()
+            layer.lora_A[name].requires_grad_(False)
+            layer.lora_B[name].requires_grad_(False)
+
+
+def adapter_weights(encoder: SentenceTransformer, name: str) -> dict[str, torch.Tensor]:
+    """Return the weights of one adapter, named as PEFT stores them, on the CPU."""
+    from peft import get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(_transformer(encoder), adapter_name=name)
+    return {key: value.detach().contiguous().cpu().clone() for key, value in state.items()}
+
+
+def write_adapter(encoder: SentenceTransformer, name: str, folder: Path, base: str) -> None:
+    """Store one adapter as PEFT does; `base` is the model's name, never its path here."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = adapter_weights(encoder, name)
+    save_file(weights, str(folder / WEIGHTS), metadata={"format": "pt"})
+    _write_config(_transformer(encoder).peft_config[name], folder, base)
+
+
+def concatenate(parts: Sequence[Path], folder: Path, base: str) -> None:
+    """Store a stack of adapters as one whose update is their sum: ranks add up.
+
+    [s_1 B_1, s_2 B_2] [A_1; A_2] x = s_1 B_1 A_1 x + s_2 B_2 A_2 x, so plain PEFT can load a stack
+    without knowing of any. A layer that only some parts adapt gets zeros from the others.
+    """
+    import torch
+    from peft import LoraConfig
+    from safetensors.torch import load_file, save_file
+
+    configs = [LoraConfig.from_pretrained(str(part)) for part in parts]
+    states = [load_file(str(part / WEIGHTS)) for part in parts]
+    keys = sorted({key for state in states for key in state})
+    whole = {}
+    for key in keys:
+        like = next(state[key] for state in states if key in state)
+        down = ".lora_A." in key
+        blocks = []
+        for config, state in zip(configs, states, strict=True):
+            shape = (config.r, like.shape[1]) if down else (like.shape[0], config.r)
+            block = state.get(key, torch.zeros(shape, dtype=like.dtype))
+            blocks.append(block if down else block * (config.lora_alpha / config.r))
+        whole[key] = torch.cat(blocks, dim=0 if down else 1).contiguous()
+    rank = sum(config.r for config in configs)
+    targets = sorted({target for config in configs for target in config.target_modules})
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(whole, str(folder / WEIGHTS), metadata={"format": "pt"})
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets, inference_mode=True)
+    _write_config(config, folder, base)
+
+
+def _write_config(config: Any, folder: Path, base: str) -> None:
+    config = type(config)(**{**config.to_dict(), "base_model_name_or_path": base})
+    config.target_modules = sorted(config.target_modules)  # PEFT keeps a set: no fixed order
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+
+
+def _add(encoder: SentenceTransformer, name: str, config: Any) -> None:
+    from peft import PeftModel, get_peft_model
+
+    module: Any = encoder[0]
+    if isinstance(module.model, PeftModel):
+        module.model.add_adapter(name, config)
+    else:
+        module.model = get_peft_model(module.model, config, adapter_name=name)
+
+
+def _transformer(encoder: SentenceTransformer) -> Any:
+    module: Any = encoder[0]
+    return module.model
+
+
+def _layers(encoder: SentenceTransformer) -> list[Any]:
+    from peft.tuners.lora import LoraLayer
+
+    return [module for module in encoder.modules() if isinstance(module, LoraLayer)]
+
+
+def _linear_layers(transformer: Any) -> list[str]:
+    """Name the linear layers of a model, whether they carry adapters already or not."""
+    import torch
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+
+    if isinstance(transformer, PeftModel):
+        transformer = transformer.base_model.model
+    modules = dict(transformer.named_modules())
+    adapted = [name for name, module in modules.items() if isinstance(module, LoraLayer)]
+    plain = [name for name, module in modules.items() if isinstance(module, torch.nn.Linear)]
+    inside = tuple(f"{name}." for name in adapted)
+    names = adapted + [name for name in plain if not name.startswith(inside)]
+    return sorted(name for name in set(names) if "pooler" not in name.split("."))
+
+
+def _ends_with(name: str, target: str) -> bool:
+    return target == ALL_LINEAR or name == target or name.endswith(f".{target}")
+
+
+def _kind(name: str) -> str:
+    """Drop the numbers of blocks: `encoder.layer.3.output.dense` is an `output.dense`."""
+    parts = name.split(".")
+    numbers = [at for at, part in enumerate(parts) if part.isdecimal()]
+    return ".".join(parts[numbers[-1] + 1 :] if numbers else parts)

@@ -1,0 +1,196 @@
+"""Which rows make which batch: one source and one pair of languages each, in the shares asked for.
+
+A batch of one kind only: else languages and sources give each other away, and in-batch negatives
+teach to tell languages apart instead of meanings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from sentence_transformers.base.sampler import (
+    MultiDatasetDefaultBatchSampler,
+    NoDuplicatesBatchSampler,
+)
+
+from data_contracts.errors import InputError
+from data_contracts.settings import StepSettings
+from polymine.training.mixture import pad
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset, DatasetDict
+
+SEPARATOR = " | "  # between the source and the language pair in a part's name
+
+
+def split_rows(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Cut TrainingRows into parts that may share a batch, by name, in a fixed order.
+
+    Rows without negatives are apart from those with: a batch is a rectangle.
+    """
+    kind = pl.concat_str(
+        "source", pl.lit(SEPARATOR), "positive_language", pl.lit("-"), "anchor_language",
+        pl.when(pl.col("negatives").list.len() > 0).then(pl.lit("")).otherwise(
+            pl.lit(f"{SEPARATOR}pairs")
+        ),
+    )  # fmt: skip
+    parts = rows.with_columns(part=kind).partition_by(
+        "part", as_dict=True, include_key=False, maintain_order=True
+    )
+    return {str(name): part for (name,), part in sorted(parts.items())}
+
+
+def check_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> None:
+    """Refuse what cannot be trained on. Raises InputError naming step and part."""
+    for name, part in parts.items():
+        if len(part) < 2:
+            raise InputError(
+                f"step {step.name}: {name} has {len(part)} row; a batch needs at least 2, each the "
+                "other's negative. Add data, or leave this pair out by `languages`"
+            )
+    if step.loss.kind == "distill":
+        for name, part in parts.items():
+            bare = part.filter(pl.col("scores").list.len() == 0)
+            if len(bare):
+                raise InputError(
+                    f"step {step.name}: {len(bare):,} of {len(part):,} rows of {name} have no "
+                    f"scores to distill, as {bare['anchor'][0]!r:.60}; take triplets that a mining "
+                    "run wrote, or another loss"
+                )
+
+
+def share_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> dict[str, float]:
+    """Divide a step's batches among its parts; sums to 1.
+
+    A source has the share its settings name, else one by its rows; within a source by rows.
+    `step.data[i]` is the source `data-i` or starts with that and a colon.
+    """
+    rows = {name: len(part) for name, part in parts.items()}
+    sources = {name: name.partition(SEPARATOR)[0] for name in parts}
+    totals: dict[str, int] = {}
+    for name, source in sources.items():
+        totals[source] = totals.get(source, 0) + rows[name]
+    asked = {source_name(i): data.share for i, data in enumerate(step.data)}
+    whole = sum(totals.values())
+
+    def of_source(source: str) -> float:
+        share = asked.get(source)
+        return totals[source] / whole if share is None else share
+
+    return {
+        name: of_source(source) * rows[name] / totals[source] for name, source in sources.items()
+    }
+
+
+def source_name(index: int) -> str:
+    """Name the source of a step's part of data by its place in the settings."""
+    return f"data-{index}"
+
+
+def count_steps(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> int:
+    """How many optimizer steps: as set, or so many that `epochs` of all rows pass."""
+    if step.schedule.steps is not None:
+        return step.schedule.steps
+    rows = sum(len(part) for part in parts.values())
+    return max(1, round(step.schedule.epochs * rows / step.schedule.batch))
+
+
+def build_datasets(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> DatasetDict:
+    """Shape the parts as sentence-transformers reads them: text columns and labels.
+
+    Columns anchor, positive, negative_1 ... n. Labels are what the loss reads beside texts: the
+    negatives' weights, for distillation the scores and then the weights of all candidates.
+    """
+    from datasets import Dataset, DatasetDict
+
+    shaped = {}
+    for name, part in parts.items():
+        padded = pad(part, step.loss.negatives)
+        wide = padded.select(
+            "anchor", "positive",
+            *(pl.col("negatives").list.get(i).alias(f"negative_{i + 1}")
+              for i in range(_count(padded))),
+            *_labels(padded, step),
+        )  # fmt: skip
+        shaped[name] = Dataset(wide.to_arrow())
+    return DatasetDict(shaped)
+
+
+def _count(padded: pl.DataFrame) -> int:
+    return int(padded["negatives"].list.len().max() or 0)  # type: ignore[arg-type]
+
+
+def _labels(padded: pl.DataFrame, step: StepSettings) -> list[pl.Expr]:
+    if not _count(padded):
+        return []  # in-batch negatives only: there is nothing to weigh
+    if step.loss.kind != "distill":
+        return [pl.col("weights").alias("label")]
+    sure = pl.lit([1.0], pl.List(pl.Float32))
+    return [pl.concat_list("scores", sure, "weights").alias("label")]
+
+
+def sample_without_copies(
+    dataset: Dataset,
+    batch_size: int,
+    drop_last: bool,
+    valid_label_columns: list[str] | None = None,
+    generator: torch.Generator | None = None,
+    seed: int = 0,
+) -> NoDuplicatesBatchSampler:
+    """Make the sampler of one part: no text twice in a batch, none of its rows thrown away.
+
+    A part smaller than a batch makes smaller batches. The library's signature.
+    """
+    size = min(batch_size, dataset.num_rows)
+    return NoDuplicatesBatchSampler(
+        dataset, size, True, valid_label_columns, generator, seed, precompute_hashes=False
+    )
+
+
+class SharedBatches(MultiDatasetDefaultBatchSampler):
+    """Draws `steps` batches from the parts in their shares, each part as often as it takes.
+
+    The order depends on the seed alone, so that a resumed run skips the very batches it had. Parts
+    alternate as evenly as their shares allow (the largest remainder is next).
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_samplers: list[Any],
+        generator: torch.Generator | None = None,
+        seed: int = 0,
+        *,
+        shares: tuple[float, ...],
+        steps: int,
+    ) -> None:
+        super().__init__(dataset, batch_samplers, generator, seed)
+        self._shares, self._steps = np.asarray(shares), steps
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self.generator is not None:
+            self.generator.manual_seed(self.seed)
+        offsets = np.cumsum([0, *(len(part) for part in self.dataset.datasets)])
+        streams = [_endless(sampler) for sampler in self.batch_samplers]
+        owed = np.zeros(len(streams))
+        for _ in range(self._steps):
+            owed += self._shares
+            part = int(np.argmax(owed))
+            owed[part] -= 1
+            yield [int(offsets[part]) + row for row in next(streams[part])]
+
+
+def _endless(sampler: Any) -> Iterator[list[int]]:
+    """Pass over a part again and again, shuffled anew each time."""
+    epoch = 0
+    while True:
+        sampler.set_epoch(epoch)
+        yield from sampler
+        epoch += 1

@@ -1,0 +1,115 @@
+"""The library's trainer, storing only the adapter, counting tokens and telling its progress."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformerTrainer
+from transformers import TrainerCallback
+
+from data_contracts.errors import ModelError
+from polymine.progress import Progress
+from polymine.training import adapters
+from polymine.training.checkpoints import read_stamp, write_stamp
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class StepTrainer(SentenceTransformerTrainer):
+    """Trains one adapter; a checkpoint holds it and the state of optimizer, schedule and chance."""
+
+    def __init__(self, *, adapter: str, stamp: str, **arguments: Any) -> None:
+        self._adapter, self._stamp = adapter, stamp
+        self._tokens, self._began, self._before = 0, time.monotonic(), 0.0
+        super().__init__(**arguments)
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Leave the library's card out: it tokenizes examples for seconds and ours says more."""
+
+    def collect_features(
+        self, inputs: dict[str, Any]
+    ) -> tuple[list[dict[str, Tensor]], Tensor | None]:
+        """Count the tokens that are read, padding left out."""
+        features, labels = super().collect_features(inputs)
+        self._tokens += sum(int(each["attention_mask"].sum()) for each in features)
+        return features, labels
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add tokens and seconds so far; they outlive an interruption in the trainer's state."""
+        loss = logs.get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise ModelError(
+                f"the loss became {loss} after {self.state.global_step} steps: lower "
+                "schedule.learning_rate, or turn bf16 off"
+            )
+        logs["tokens"] = self._tokens
+        logs["seconds"] = round(self._before + time.monotonic() - self._began, 3)
+        super().log(logs, start_time)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = adapters.adapter_weights(self.model, self._adapter)
+        save_file(weights, str(folder / adapters.WEIGHTS))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        from peft import set_peft_model_state_dict
+
+        weights = load_file(str(Path(resume_from_checkpoint) / adapters.WEIGHTS))
+        module: Any = self.model[0]
+        set_peft_model_state_dict(module.model, weights, adapter_name=self._adapter)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        seconds = self._before + time.monotonic() - self._began
+        write_stamp(
+            folder,
+            {
+                "step": self._adapter,
+                "stamp": self._stamp,
+                "tokens": self._tokens,
+                "seconds": seconds,
+            },
+        )
+
+    def continue_counts(self, folder: Path) -> None:
+        """Go on counting where the interrupted run stood."""
+        held = read_stamp(folder)
+        self._tokens, self._before = int(held["tokens"]), float(held["seconds"])
+
+
+class Watch(TrainerCallback):
+    """Tells progress in optimizer steps, with the loss and the tokens per second."""
+
+    def __init__(self, progress: Progress, name: str, steps: int) -> None:
+        self._progress, self._stage, self._steps = progress, f"train {name}", steps
+        self._note, self._at = "", 0
+        self._began = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._progress.start(self._stage, self._steps, "steps")
+        self._began = time.monotonic()
+        if state.global_step:
+            self._move(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        logs = others.get("logs") or {}
+        if "loss" in logs:
+            speed = logs["tokens"] / max(logs["seconds"], 1e-6)
+            self._note = f"loss {logs['loss']:.3f}, {speed:,.0f} tokens/s"
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._move(state.global_step)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._progress.finish(self._stage)
+
+    def _move(self, step: int) -> None:
+        self._progress.advance(self._stage, step - self._at, self._note)
+        self._at = step

@@ -1,0 +1,188 @@
+"""The losses of sentence-transformers, with the weight of each triplet.
+
+`weight` is the probability w that a triplet is right. In a softmax over candidates, a negative that
+is one only with probability w should count for w of one, so its logit is shifted by ln w: w = 1 is
+the plain loss, w -> 0 is the mask of GIST. Only a query's own negatives carry a weight; how another
+query's documents relate to it nobody has looked at.
+
+The shift is put into the embeddings as one extra component per row of the batch, so that the
+losses themselves, their chunks and their gradient caching stay those of the library.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from sentence_transformers.sentence_transformer.losses import (
+    CachedGISTEmbedLoss,
+    CachedMultipleNegativesRankingLoss,
+    DistillKLDivLoss,
+)
+from sentence_transformers.util import pairwise_cos_sim
+
+from polymine import models
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sentence_transformers import SentenceTransformer
+    from torch import Tensor
+
+    from data_contracts.settings import LossSettings
+
+LOWEST = -50.0  # ln of a weight of 0: e^-50 of a negative is none
+
+
+class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
+    """Cached InfoNCE; labels are weights (rows, negatives), or None where all count fully."""
+
+    def __init__(
+        self, model: SentenceTransformer, temperature: float, mini_batch: int, symmetric: bool
+    ) -> None:
+        super().__init__(
+            model,
+            scale=1 / temperature,
+            similarity_fct=_Shifted(_dimension(model)),
+            mini_batch_size=mini_batch,
+            directions=("query_to_doc", "doc_to_query") if symmetric else ("query_to_doc",),
+            partition_mode="per_direction" if symmetric else "joint",
+        )
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+        """Embed a batch that fits into one mini-batch once; caching would embed it twice."""
+        features = list(sentence_features)
+        if len(features[0]["attention_mask"]) > self.mini_batch_size:
+            return super().forward(features, labels)
+        return self.calculate_loss(
+            [[self.model(each)["sentence_embedding"]] for each in features], labels
+        )
+
+    def calculate_loss(
+        self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
+    ) -> Tensor:
+        """Shift the logits of a row's own negatives by ln weight, then as the library does."""
+        shifted = shift_logits(reps, labels, 1 / self.scale)
+        return super().calculate_loss(shifted, with_backward=with_backward)
+
+
+class WeightedGISTLoss(CachedGISTEmbedLoss):
+    """Cached GIST (Solatorio, arXiv 2402.16829) with a margin; labels as in WeightedRankingLoss."""
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+        """Keep the weights for `calculate_loss`, which this loss does not hand them to."""
+        self._weights = labels
+        return super().forward(sentence_features, labels)
+
+    def calculate_loss(
+        self,
+        reps: list[list[Tensor]],
+        reps_guided: list[list[Tensor]],
+        *,
+        with_backward: bool = False,
+    ) -> Tensor:
+        """Shift the student's logits, never the guide's, then as the library does."""
+        shifted = shift_logits(reps, self._weights, self.temperature)
+        self._width = shifted[0][0].shape[1]
+        if self._width == reps_guided[0][0].shape[1]:  # else the two could not be told apart
+            shifted = [[torch.nn.functional.pad(each, (0, 1)) for each in c] for c in shifted]
+            self._width += 1
+        return super().calculate_loss(shifted, reps_guided, with_backward=with_backward)
+
+    def sim_matrix(self, embed1: Tensor, embed2: Tensor) -> Tensor:
+        """Cosines, and the shift where the embeddings are the student's and carry one."""
+        if embed1.shape[1] != self._width:
+            return super().sim_matrix(embed1, embed2)
+        return _Shifted(_dimension(self.model))(embed1, embed2)
+
+
+class WeightedDistillationLoss(DistillKLDivLoss):
+    """KL divergence from the teacher's order of a list to the student's.
+
+    Labels are (rows, 2 x candidates): the teacher's scores of positive and negatives, then their
+    weights, the positive's being 1. ln weight shifts the logits of both sides, so that a doubtful
+    negative counts as little in what is asked as in what is answered.
+    """
+
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor) -> Tensor:
+        """Return the mean over rows; student and teacher logits are cosines over temperature."""
+        scores, weights = labels.chunk(2, dim=1)
+        shift = _log(weights)
+        query, *candidates = embeddings
+        student = torch.stack([pairwise_cos_sim(query, each) for each in candidates], dim=1)
+        student = torch.log_softmax(student / self.student_temperature + shift, dim=1)
+        teacher = torch.log_softmax(scores / self.teacher_temperature + shift, dim=1)
+        loss = torch.nn.functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+        return loss * self.student_temperature**2  # as the library: T changes no gradient's size
+
+
+def build_loss(
+    model: SentenceTransformer, settings: LossSettings, mini_batch: int, *, device: str
+) -> torch.nn.Module:
+    """Make the loss that a step's settings name."""
+    if settings.kind == "distill":
+        return WeightedDistillationLoss(model, temperature=settings.temperature)
+    if settings.kind == "gist":
+        guide = models.load_encoder(str(settings.guide), device=device, dtype="float32")
+        return WeightedGISTLoss(
+            model,
+            guide,
+            temperature=settings.temperature,
+            mini_batch_size=mini_batch,
+            margin_strategy=settings.margin_kind,
+            margin=settings.margin,
+        )
+    return WeightedRankingLoss(model, settings.temperature, mini_batch, settings.symmetric)
+
+
+def shift_logits(
+    reps: Sequence[Sequence[Tensor]], weights: Tensor | None, temperature: float
+) -> list[list[Tensor]]:
+    """Add one component per row: 1 for its query, temperature x ln weight for its own negatives.
+
+    Args:
+        reps: mini-batches of embeddings per column: queries, positives, negatives_1 ... n.
+        weights: (rows, n), or None.
+
+    Returns:
+        One tensor per column, (rows, dimension + rows); unchanged without weights.
+    """
+    if weights is None or len(reps) < 3:
+        return [list(column) for column in reps]
+    first = reps[0][0]
+    rows = len(weights)
+    own = torch.eye(rows, device=first.device, dtype=first.dtype)
+    shifts = (_log(weights) * temperature).to(first)
+    extra = [own, torch.zeros_like(own), *(own * shift for shift in shifts.T)]
+    return [
+        [torch.cat([torch.cat(list(column)), more], dim=1)]
+        for column, more in zip(reps, extra, strict=True)
+    ]
+
+
+class _Shifted:
+    """Cosine of the first components plus the dot product of the rest, always in float32.
+
+    Under autocast a bfloat16 product would round a cosine to .004, a logit to .08.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        self._dimension = dimension
+
+    def __call__(self, left: Tensor, right: Tensor) -> Tensor:
+        d = self._dimension
+        unit = torch.nn.functional.normalize
+        with torch.autocast(left.device.type, enabled=False):
+            left, right = left.float(), right.float()
+            cosines = unit(left[:, :d], dim=1) @ unit(right[:, :d], dim=1).T
+            return cosines if left.shape[1] == d else cosines + left[:, d:] @ right[:, d:].T
+
+
+def _dimension(model: SentenceTransformer) -> int:
+    dimension = model.get_embedding_dimension()
+    assert dimension is not None
+    return dimension
+
+
+def _log(weights: Tensor) -> Tensor:
+    return weights.log().clamp(min=LOWEST)

@@ -1,0 +1,262 @@
+"""The one training function: a step of any recipe, on a base with whatever adapters it stands on.
+
+mono, cross-lingual, sequential and stacked training differ in the data, in which adapter learns and
+in which are frozen; all of that is in the step. The loop itself, mixed precision, checkpoints and
+trackers are those of the sentence-transformers trainer; what is ours is that only the adapter is
+stored, that texts pass through adapters by language, and that an interrupted step goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from data_contracts.settings import StepSettings, TrainingSettings
+from polymine import models
+from polymine.progress import Progress, Silent
+from polymine.training import adapters, batches
+from polymine.training.checkpoints import find_checkpoint
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+LOGGED = 200  # points of a training curve, at most about
+TEXT = "adapter-"  # before a step's name: PEFT takes some short names for parts of its own
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a step begins with.
+
+    Args:
+        frozen: folders of adapters beneath, which stay as they are.
+        initial: folder of the adapter it continues, or None for a fresh one.
+    """
+
+    frozen: tuple[Path, ...] = ()
+    initial: Path | None = None
+
+
+@dataclass(frozen=True)
+class TrainedStep:
+    """What a step made; `encoder` still carries its adapters and is in evaluation mode."""
+
+    encoder: SentenceTransformer
+    adapter: str
+    curve: pl.DataFrame
+    rows: dict[str, int]
+    shares: dict[str, float]
+    steps: int
+    tokens: int
+    seconds: float
+
+    def write(self, folder: Path, base: str) -> None:
+        """Store the adapter this step trained, without what it stands on."""
+        adapters.write_adapter(self.encoder, self.adapter, folder, base)
+
+
+def train_step(
+    step: StepSettings,
+    rows: pl.DataFrame,
+    training: TrainingSettings,
+    *,
+    start: Start = Start(),
+    checkpoints: Path,
+    stamp: str,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> TrainedStep:
+    """Train one step's adapter.
+
+    Args:
+        rows: TrainingRows; `source` is `batches.source_name` of the part of data.
+        checkpoints: folder for them; those of an interrupted run with the same `stamp` are used.
+        stamp: names all that the result depends on.
+
+    Equal rows, settings, device and thread count give equal weights, interrupted or not (CPU).
+    Raises InputError for data that cannot be trained on, ModelError for a base without the target
+    layers, an adapter that does not fit, or checkpoints with another stamp.
+    """
+    parts = batches.split_rows(rows)
+    batches.check_parts(parts, step)
+    resume = find_checkpoint(checkpoints, stamp)
+    encoder, name, below = prepare(step, training, start, device)
+    shares = batches.share_parts(parts, step)
+    steps = batches.count_steps(parts, step)
+    job = _Job(step, training, stamp, name, below, shares, steps, device)
+    trainer = job.build(encoder, parts, checkpoints, progress or Silent())
+    if resume:
+        trainer.continue_counts(resume)
+    with models.quiet():
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    adapters.activate(encoder, [*below, name], None)
+    curve = read_curve(trainer.state.log_history, step.name)
+    return TrainedStep(
+        encoder=encoder.eval(),
+        adapter=name,
+        curve=curve,
+        rows={part: len(frame) for part, frame in parts.items()},
+        shares=shares,
+        steps=steps,
+        tokens=int(curve["tokens"].max() or 0),  # type: ignore[arg-type]
+        seconds=float(curve["seconds"].max() or 0.0),  # type: ignore[arg-type]
+    )
+
+
+def prepare(
+    step: StepSettings, training: TrainingSettings, start: Start, device: str
+) -> tuple[SentenceTransformer, str, list[str]]:
+    """Load the base with its adapters; return it, the learning one's name and the frozen ones'."""
+    encoder = adapters.load_base(
+        training.base, device=device, trust_remote_code=training.trust_remote_code
+    )
+    if training.max_length is not None:
+        encoder.max_seq_length = training.max_length
+    below = []
+    for number, folder in enumerate(start.frozen):
+        below.append(f"{TEXT}below-{number}")
+        adapters.load_adapter(encoder, below[-1], folder)
+    name = TEXT + step.name
+    if start.initial is not None:
+        adapters.load_adapter(encoder, name, start.initial)
+    else:
+        adapters.add_fresh(encoder, name, step.lora, step.seed)
+    for each in below:
+        adapters.freeze(encoder, each)
+    encoder.to(device)
+    adapters.activate(encoder, [*below, name], name)
+    return encoder, name, below
+
+
+@dataclass(frozen=True)
+class _Job:
+    """All that the trainer of one step needs to know."""
+
+    step: StepSettings
+    training: TrainingSettings
+    stamp: str
+    name: str
+    below: list[str]
+    shares: dict[str, float]
+    steps: int
+    device: str
+
+    def build(
+        self,
+        encoder: SentenceTransformer,
+        parts: dict[str, pl.DataFrame],
+        folder: Path,
+        progress: Progress,
+    ) -> Any:
+        from polymine.training.callbacks import StepTrainer, Watch
+        from polymine.training.losses import build_loss
+
+        datasets = batches.build_datasets(parts, self.step)
+        route_by_language(encoder, self.step, [*self.below, self.name], self.name)
+        loss = build_loss(
+            encoder, self.step.loss, self.step.schedule.mini_batch, device=self.device
+        )
+        return StepTrainer(
+            model=encoder,
+            args=self.arguments(datasets, folder),
+            train_dataset=datasets,
+            loss=loss,
+            callbacks=[Watch(progress, self.step.name, self.steps)],
+            adapter=self.name,
+            stamp=self.stamp,
+        )
+
+    def arguments(self, datasets: Any, folder: Path) -> Any:
+        from sentence_transformers import SentenceTransformerTrainingArguments
+
+        plan = self.step.schedule
+        columns = {name: list(each.column_names) for name, each in datasets.items()}
+        return SentenceTransformerTrainingArguments(
+            output_dir=str(folder),
+            max_steps=self.steps,
+            per_device_train_batch_size=plan.batch,
+            learning_rate=plan.learning_rate,
+            warmup_steps=plan.warmup,
+            lr_scheduler_type="constant_with_warmup" if plan.decay == "constant" else plan.decay,
+            weight_decay=plan.weight_decay,
+            max_grad_norm=plan.gradient_norm,
+            seed=self.step.seed,
+            data_seed=self.step.seed,
+            bf16=self._bf16(),
+            use_cpu=self.device == "cpu",
+            prompts={name: self._prompts(each) for name, each in columns.items()},
+            router_mapping={name: self._languages(name, each) for name, each in columns.items()},
+            batch_sampler=batches.sample_without_copies,
+            multi_dataset_batch_sampler=partial(
+                batches.SharedBatches, shares=tuple(self.shares.values()), steps=self.steps
+            ),
+            logging_steps=max(1, self.steps // LOGGED),
+            save_strategy="steps",
+            save_steps=self.training.checkpoint_steps,
+            save_total_limit=2,
+            report_to=list(self.training.report_to) or "none",
+            run_name=self.step.name,
+            disable_tqdm=True,
+            dataloader_pin_memory=self.device != "cpu",
+        )
+
+    def _bf16(self) -> bool:
+        if self.training.bf16 != "auto":
+            return self.training.bf16 == "on"
+        return models.resolve_dtype("auto", self.device) == "bfloat16"
+
+    def _prompts(self, columns: Sequence[str]) -> dict[str, str]:
+        query, document = self.training.query_prompt, self.training.document_prompt
+        return {c: query if c == "anchor" else document for c in columns if c != "label"}
+
+    def _languages(self, part: str, columns: Sequence[str]) -> dict[str, str]:
+        """Name each column's language, which the collator stamps on the features as their task."""
+        pair = part.split(batches.SEPARATOR)[1]
+        document, _, query = pair.partition("-")
+        return {c: query if c == "anchor" else document for c in columns if c != "label"}
+
+
+def route_by_language(
+    encoder: SentenceTransformer, step: StepSettings, names: Sequence[str], trainable: str
+) -> None:
+    """Let only texts of the step's languages pass through its adapters.
+
+    The features of a column say its language as their `task`; a cached loss embeds every
+    mini-batch twice, with the same features.
+    """
+    if step.languages is None:
+        return
+    chosen, module = set(step.languages), encoder[0]
+
+    def switch(_: Any, inputs: tuple[dict[str, Any], ...]) -> None:
+        own = inputs[0].get("task") in chosen
+        adapters.activate(encoder, names if own else (), trainable)
+
+    module.register_forward_pre_hook(switch)
+
+
+def read_curve(history: Sequence[dict[str, Any]], name: str) -> pl.DataFrame:
+    """Turn the trainer's log into a TrainingCurve."""
+    rows = [
+        {
+            "step_name": name,
+            "step": entry["step"],
+            "loss": float(entry["loss"]),
+            "rate": float(entry["learning_rate"]),
+            "gradient_norm": entry.get("grad_norm"),
+            "tokens": entry.get("tokens", 0),
+            "seconds": entry.get("seconds", 0.0),
+        }
+        for entry in history
+        if "loss" in entry
+    ]
+    schema = {
+        "step_name": pl.String, "step": pl.UInt32, "loss": pl.Float64, "rate": pl.Float64,
+        "gradient_norm": pl.Float64, "tokens": pl.UInt64, "seconds": pl.Float64,
+    }  # fmt: skip
+    return pl.DataFrame(rows, schema=schema)
