@@ -1,0 +1,1 @@
+"""Measures what training did, and guards what is measured from what was trained on."""

@@ -1,0 +1,250 @@
+"""From tables to what a step learns from: rows of the contract TrainingRows.
+
+Three kinds of tables make rows: triplets, parallel pairs, and collections whose texts have versions
+in other languages. The `anchor` is the query, the `positive` the document. Whatever is left out is
+counted by its reason, and equal (anchor, positive) pairs of the same languages are merged into one:
+as two rows of a batch they would be each other's false negatives.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import dataframely as dy
+import numpy as np
+import polars as pl
+
+from data_contracts.errors import InputError
+from data_contracts.learning import TrainingRows
+from polymine.mining.hashing import hash_texts, uniform
+from polymine.training.triplet_tables import gather, languages_of, present, require_columns
+
+PAIR_KEY = ["anchor_language", "positive_language", "anchor", "positive"]
+OTHER_LANGUAGES, OVER_LIMIT = "other language pairs", "over the limit"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of a table.
+
+    Args:
+        rows: training rows that came of it.
+        merged: rows that went into an equal pair.
+        dropped: reason to number of what was left out: rows, or negatives where it says so.
+    """
+
+    rows: int
+    merged: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+    def then(self, later: "Counts") -> "Counts":
+        """Both, where `later` counts what was done to the rows of this one."""
+        dropped = dict(Counter(self.dropped) + Counter(later.dropped))
+        return Counts(later.rows, self.merged + later.merged, dropped)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one part of a step's data, numbered in order from 0, and what was left out."""
+
+    rows: dy.DataFrame[TrainingRows]
+    counts: Counts
+
+
+def from_triplets(triplets: pl.DataFrame, source: str, negatives: int) -> Part:
+    """Gather each (query, positive) and its first `negatives` negatives by position.
+
+    Takes Triplets, or plain tables: anchor, positive and either negative (a row per triplet),
+    negative_1 to negative_n, or none. Where there are no ids the texts stand for them; missing
+    languages are `und`, missing weights 1, a missing position is the order of the rows. Scores are
+    kept where a row has all of them. A negative that is a positive of its anchor, or repeated, is
+    left out. Of merged rows the one with most negatives stays, of equals the first.
+
+    Order: by query_id and positive_id. Raises InputError for missing columns, weights out of
+    [0, 1], scores that are no numbers, and a table of which nothing is left.
+    """
+    rows, dropped = gather(triplets, source, negatives)
+    return _part(rows, source, dropped)
+
+
+def from_parallel(pairs: pl.DataFrame, source: str, min_score: float | None = None) -> Part:
+    """Train both directions of each pair: text_a, lang_a, text_b, lang_b, score?; no negatives.
+
+    The first row of a pair has text_a as its anchor, the second text_b. Equal texts of one language
+    teach nothing and are dropped, as are pairs below `min_score`. Raises InputError for missing
+    columns (a `score` too, if `min_score` is set) and a table of which nothing is left.
+    """
+    needed = ["text_a", "lang_a", "text_b", "lang_b"]
+    require_columns(pairs, source, needed + ["score"] * (min_score is not None))
+    if min_score is not None and not pairs["score"].dtype.is_numeric():
+        raise InputError(
+            f"{source}: `min_score` needs numbers in `score`, got {pairs['score'].dtype}"
+        )
+    frame = pairs.with_columns(
+        lang_a=languages_of(pairs, source, "lang_a"), lang_b=languages_of(pairs, source, "lang_b")
+    )
+    equal = (pl.col("text_a") == pl.col("text_b")) & (pl.col("lang_a") == pl.col("lang_b"))
+    keep = {"empty text": present("text_a") & present("text_b"), "equal texts": ~equal}
+    if min_score is not None:
+        keep["no score"] = pl.col("score").cast(pl.Float64).is_not_nan().fill_null(False)
+        keep[f"scored below {min_score:g}"] = pl.col("score") >= min_score
+    frame, dropped = _filtered(frame, keep)
+    frame = frame.with_row_index("pair")
+    directions = [
+        frame.select(
+            "pair",
+            anchor=f"text_{one}",
+            positive=f"text_{other}",
+            anchor_language=f"lang_{one}",
+            positive_language=f"lang_{other}",
+        )
+        for one, other in ("ab", "ba")
+    ]
+    return _part(pl.concat(directions).sort("pair", maintain_order=True), source, dropped)
+
+
+def from_collection(
+    documents: pl.DataFrame, queries: pl.DataFrame, judgments: pl.DataFrame, source: str
+) -> Part:
+    """Pair every query with every version of its relevant documents, in all languages.
+
+    Versions share a `group_id`. Queries of one `group_id` ask the same thing, so what is relevant
+    to one of them is relevant to all. Texts are taken as they are: who wants titles puts them
+    before. No negatives. Order: by query_id and doc_id. Raises InputError for missing columns and
+    where no query has a relevant document.
+    """
+    require_columns(documents, f"{source}: documents", ["doc_id", "text", "language"])
+    require_columns(queries, f"{source}: queries", ["query_id", "text", "language"])
+    require_columns(judgments, f"{source}: judgments", ["query_id", "doc_id", "relevance"])
+    passages = _versions(documents, "doc_id", "positive", source)
+    asked = _versions(queries, "query_id", "anchor", source)
+    positive = judgments.filter(pl.col("relevance") > 0).select("query_id", "doc_id")
+    known = positive.join(asked.select("query_id", "anchor_group"), on="query_id").join(
+        passages.select("doc_id", "positive_group"), on="doc_id"
+    )
+    pairs = (
+        known.select("anchor_group", "positive_group")
+        .unique()
+        .join(asked, on="anchor_group")
+        .join(passages, on="positive_group")
+        .sort("query_id", "doc_id")
+    )
+    kept, dropped = _filtered(pairs, {"empty text": present("anchor") & present("positive")})
+    if dangling := positive.height - known.height:
+        dropped["judgments of texts that are not there"] = dangling
+    return _part(kept, source, dropped)
+
+
+def select(
+    rows: pl.DataFrame, languages: Sequence[str] | None, limit: int | None, seed: int
+) -> Part:
+    """Take the rows of some language pairs (document first, as `ru-en`), `limit` at most.
+
+    Which rows depends on the seed and their texts alone, not on their order or number. Rows keep
+    their numbers and order. Raises InputError for a language pair of which there is no row.
+    """
+    pair = pl.concat_str("positive_language", "anchor_language", separator="-")
+    kept, dropped = rows.with_columns(pair=pair), {}
+    if languages is not None:
+        _check_pairs(kept["pair"], rows, languages)
+        kept = kept.filter(pl.col("pair").is_in(list(languages)))
+        dropped[OTHER_LANGUAGES] = rows.height - kept.height
+    if limit is not None and kept.height > limit:
+        texts = kept.select(pl.concat_str("pair", "anchor", "positive", separator="\0"))
+        drawn = uniform(seed, hash_texts(texts.to_series()))
+        dropped[OVER_LIMIT] = kept.height - limit
+        kept = kept[np.sort(np.argsort(drawn, kind="stable")[:limit])]
+    counts = Counts(kept.height, 0, {reason: count for reason, count in dropped.items() if count})
+    return Part(TrainingRows.validate(kept.drop("pair")), counts)
+
+
+def pad(rows: pl.DataFrame, negatives: int) -> dy.DataFrame[TrainingRows]:
+    """Give every row that has negatives exactly `negatives` of them, for rectangular batches.
+
+    Longer lists are cut. Shorter ones repeat their own last negative, and its score, with weight 0:
+    it counts as nothing. Rows without any negative stay so and belong in batches of their own.
+    """
+    count = pl.col("negatives").list.len()
+    short = pl.lit(negatives) - count.clip(upper_bound=negatives)
+    missing = pl.when(count > 0).then(short).otherwise(0)
+
+    def filled(name: str, length: int, fill: pl.Expr) -> pl.Expr:
+        repeated = pl.when(pl.col(name).list.len() > 0).then(missing).otherwise(0)
+        return pl.concat_list(pl.col(name).list.head(length), fill.repeat_by(repeated))
+
+    def last(name: str) -> pl.Expr:
+        return pl.col(name).list.last()
+
+    padded = rows.with_columns(
+        negatives=filled("negatives", negatives, last("negatives")),
+        weights=filled("weights", negatives, pl.lit(0.0, pl.Float32)),
+        scores=filled("scores", negatives + 1, last("scores")),
+    )
+    return TrainingRows.validate(padded)
+
+
+def check_scores(rows: pl.DataFrame) -> None:
+    """Raise InputError if a row has no scores: distillation has nothing to learn from it."""
+    bare = rows.filter(pl.col("scores").list.len() == 0)
+    if bare.height:
+        first = bare.row(0, named=True)
+        raise InputError(
+            f"{bare.height:,} of {rows.height:,} training rows have no teacher's scores, which the "
+            f"loss `distill` learns; the first is row {first['row']} of {first['source']}: "
+            f"{first['anchor'][:80]!r}. Give positive_score and negative_score, as mined triplets "
+            "have them, or choose another loss"
+        )
+
+
+def _check_pairs(pairs: pl.Series, rows: pl.DataFrame, languages: Sequence[str]) -> None:
+    counts = dict(pairs.value_counts(sort=True).sort("count", "pair", descending=True).rows())
+    if absent := [wanted for wanted in languages if wanted not in counts]:
+        there = ", ".join(f"{pair} ({count:,})" for pair, count in counts.items())
+        source = ", ".join(rows["source"].unique().sort()) or "training data"
+        raise InputError(
+            f"{source}: no row of {', '.join(absent)} (document's language first, then the "
+            f"query's); there are: {there or 'none'}"
+        )
+
+
+def _versions(texts: pl.DataFrame, key: str, role: str, source: str) -> pl.DataFrame:
+    """Id, text, language and group of each text; one without a group is a group of its own."""
+    group = pl.lit(None, pl.String) if "group_id" not in texts.columns else pl.col("group_id")
+    return texts.select(
+        pl.col(key),
+        pl.col("text").alias(role),
+        languages_of(texts, source, "language").alias(f"{role}_language"),
+        pl.coalesce("g " + group.cast(pl.String), "i " + pl.col(key)).alias(f"{role}_group"),
+    )
+
+
+def _filtered(
+    frame: pl.DataFrame, keep: Mapping[str, pl.Expr]
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Apply conditions one after the other; count what each leaves out, by its reason."""
+    dropped = {}
+    for reason, condition in keep.items():
+        kept = frame.filter(condition)
+        if kept.height < frame.height:
+            dropped[reason] = frame.height - kept.height
+        frame = kept
+    return frame, dropped
+
+
+def _part(rows: pl.DataFrame, source: str, dropped: dict[str, int]) -> Part:
+    """Merge equal pairs, number the rows, and put empty lists where a table has none."""
+    if rows.height == 0:
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
+        raise InputError(f"{source}: no training row is left ({reasons or 'the table is empty'})")
+    for name, kind in (("negatives", pl.String), ("weights", pl.Float32), ("scores", pl.Float32)):
+        if name not in rows.columns:
+            rows = rows.with_columns(pl.lit([], pl.List(kind)).alias(name))
+    merged = (
+        rows.with_row_index("row")
+        .sort(pl.col("negatives").list.len(), descending=True, maintain_order=True)
+        .unique(PAIR_KEY, keep="first", maintain_order=True)
+        .sort("row")
+        .with_columns(pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"), source=pl.lit(source))
+    )
+    counts = Counts(merged.height, rows.height - merged.height, dropped)
+    return Part(TrainingRows.validate(merged.select(TrainingRows.column_names())), counts)

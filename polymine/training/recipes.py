@@ -1,0 +1,164 @@
+"""From a recipe's name to the steps it stands for, and from steps to the routes of a model.
+
+A recipe is data for the one training function: mono, cross, mixed, sequential and stacked differ in
+their list of steps alone. The steps are:
+
+    mono        mono
+    cross       cross
+    mixed       mixed (`share` of its batches cross-lingual)
+    sequential  mono, then cross, which continues its adapter
+    stacked     mono, then cross, a second adapter on the first, frozen (Stacked LoRA)
+
+With an adapter per language each step is made per language (`mono-ru`, `cross-ru`). Texts of other
+languages, the pivot's among them, pass through the untouched base, as in the cross-lingual
+alignment of arXiv 2407.14878. The pivot itself has nothing to be aligned with: it gets a mono step
+where the recipe has mono data, and none in `cross`.
+
+Language pairs name the document's language first.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from data_contracts.errors import SettingsError
+from data_contracts.settings.training import (
+    MINED,
+    RecipeSettings,
+    StepSettings,
+    TrainingData,
+    TrainingSettings,
+)
+from polymine.training.step_checks import Lineage, check, lineage, nearest, parent
+
+__all__ = ["BASE", "OTHERS", "Lineage", "check", "expand", "lineage", "parent", "routes"]
+
+BASE, OTHERS = "base", "*"
+_CODE = re.compile(r"^[a-z]{2,3}$")
+
+
+def expand(training: TrainingSettings) -> tuple[StepSettings, ...]:
+    """List the steps of a run: those written out, or the recipe's (`mono` if there is none).
+
+    A recipe's steps have the LoRA, loss, schedule and seed of the training settings. Raises
+    SettingsError for languages that are no codes and for parts of the recipe that contradict it.
+    """
+    if training.steps:
+        return training.steps
+    recipe = training.recipe or RecipeSettings()
+    _check_recipe(recipe)
+    shared = {name: getattr(training, name) for name in ("lora", "loss", "schedule", "seed")}
+    if not recipe.per_language:
+        return _steps(recipe, recipe.languages, None, shared)
+    steps: list[StepSettings] = []
+    for language in recipe.languages or ():
+        steps += _steps(recipe, (language,), language, shared)
+    return tuple(steps)
+
+
+def routes(steps: Sequence[StepSettings], training: TrainingSettings) -> dict[str, str]:
+    """Say which step's adapter encodes a language: {language, `*`: step or `base`}.
+
+    By default a language goes to the last step trained on it, and `*`, all others, to the last
+    step trained on all languages, else to `base`. Routes of the settings come before that; with a
+    `*` among them they are all there is. Raises SettingsError for a step that there is not.
+    """
+    given = training.routes or {}
+    names = [step.name for step in steps]
+    for language, name in given.items():
+        if language != OTHERS and not _CODE.match(language):
+            raise SettingsError(
+                f"routes: `{language}` is no language: write a code as `ru`, or `{OTHERS}` for all "
+                "others"
+            )
+        if name not in (BASE, *names):
+            raise SettingsError(
+                f"routes: `{language}` goes to `{name}`, and no step has that name"
+                f"{nearest(name, [BASE, *names])}"
+            )
+    return dict(given) if OTHERS in given else _default_routes(steps) | given
+
+
+def _default_routes(steps: Sequence[StepSettings]) -> dict[str, str]:
+    """The last step per language; a step without languages is trained on all of them."""
+    found = {OTHERS: BASE}
+    for step in steps:
+        if step.languages is None:
+            found = {OTHERS: step.name}
+        else:
+            found |= dict.fromkeys(step.languages, step.name)
+    return found
+
+
+def _steps(
+    recipe: RecipeSettings,
+    languages: tuple[str, ...] | None,
+    only: str | None,
+    shared: dict[str, Any],
+) -> tuple[StepSettings, ...]:
+    """Steps for `languages` in common; `only` names the one language of an adapter of its own."""
+    ending = "" if only is None else f"-{only}"
+    through = None if only is None else (only,)
+
+    def step(name: str, *data: TrainingData, then: str = "new") -> StepSettings:
+        below = None if then == "new" else "mono" + ending
+        made = {"name": name + ending, "adapter": then, "on": below, "languages": through}
+        return StepSettings.model_validate(made | {"data": data} | shared)
+
+    others = [language for language in languages or () if language != recipe.pivot]
+    if recipe.name == "mono" or not others:
+        if recipe.name == "cross":
+            return ()
+        return (step("mono", _mono(recipe, languages)),)
+    cross = _cross(recipe, others)
+    if recipe.name == "cross":
+        return (step("cross", cross),)
+    mono = _mono(recipe, languages)
+    if recipe.name == "mixed":
+        shares = ((mono, 1 - recipe.share), (cross, recipe.share))
+        parts = [part.model_copy(update={"share": share}) for part, share in shares]
+        return (step("mixed", *parts),)
+    then = "continue" if recipe.name == "sequential" else "stack"
+    return (step("mono", mono), step("cross", cross, then=then))
+
+
+def _mono(recipe: RecipeSettings, languages: tuple[str, ...] | None) -> TrainingData:
+    if languages is None:
+        return recipe.mono
+    return _narrowed(recipe.mono, [f"{language}-{language}" for language in languages], "mono")
+
+
+def _cross(recipe: RecipeSettings, languages: Sequence[str]) -> TrainingData:
+    pairs = [
+        pair
+        for language in languages
+        for pair in (f"{language}-{recipe.pivot}", f"{recipe.pivot}-{language}")
+    ]
+    return _narrowed(recipe.cross or TrainingData(triplets=MINED), pairs, "cross")
+
+
+def _narrowed(part: TrainingData, pairs: Sequence[str], which: str) -> TrainingData:
+    """Data of these language pairs; a part's own `languages` narrow them further."""
+    taken = [pair for pair in pairs if part.languages is None or pair in part.languages]
+    if not taken:
+        raise SettingsError(
+            f"recipe.{which}: its `languages` ({', '.join(part.languages or ())}) have none of the "
+            f"language pairs the recipe needs there: {', '.join(pairs)}. Add one, or leave "
+            "`languages` out"
+        )
+    return part.model_copy(update={"languages": tuple(taken)})
+
+
+def _check_recipe(recipe: RecipeSettings) -> None:
+    languages = recipe.languages or ()
+    for language in (*languages, recipe.pivot):
+        if not _CODE.match(language):
+            raise SettingsError(f"recipe: `{language}` is no language: write a code as `ru`")
+    if len(set(languages)) < len(languages):
+        raise SettingsError(f"recipe: `languages` name one twice: {', '.join(languages)}")
+    for which, part in (("mono", recipe.mono), ("cross", recipe.cross)):
+        if part is not None and part.share is not None:
+            raise SettingsError(
+                f"recipe.{which}: leave out its `share` ({part.share:g}): the recipe's own `share` "
+                "says how much of a `mixed` recipe is cross-lingual"
+            )

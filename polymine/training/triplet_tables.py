@@ -1,0 +1,155 @@
+"""Reads tables of triplets, Polymine's own and plain ones, into one list of negatives per pair."""
+
+import difflib
+import re
+from collections.abc import Sequence
+
+import polars as pl
+
+from data_contracts.errors import InputError
+
+UNKNOWN_LANGUAGE = "und"  # ISO 639's code for it
+_NUMBERED = re.compile(r"^negative_(\d+)$")
+_EXAMPLE_CHARACTERS = 120
+_HINTS = {
+    "anchor": ("query", "question", "sentence1"),
+    "positive": ("document", "answer", "passage", "sentence2"),
+}
+
+
+def gather(
+    triplets: pl.DataFrame, source: str, negatives: int
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """One row per (query, positive), with negatives, weights and scores in lists; see `mixture`.
+
+    Returns the rows and, by reason, the number of what was left out.
+    """
+    require_columns(triplets, source, ["anchor", "positive"])
+    given = triplets.cast({"anchor": pl.String, "positive": pl.String})
+    given = given.filter(present("anchor") & present("positive"))
+    dropped = {"empty text": triplets.height - given.height}
+    whole = _aligned(_one_negative_per_row(given), source)
+    key = ["query", "document"]
+    known = whole.select("anchor", negative="positive", known=pl.lit(True)).unique()
+    rows = whole.join(known, on=["anchor", "negative"], how="left", maintain_order="left")
+    rows = rows.with_columns(
+        is_negative=present("negative").fill_null(False), known=pl.col("known").fill_null(False)
+    )
+    rows = rows.sort([*key, "position"], maintain_order=True).with_columns(
+        repeated=pl.col("is_negative") & ~pl.struct(*key, "negative").is_first_distinct()
+    )
+    taken = pl.col("is_negative") & ~pl.col("known") & ~pl.col("repeated")
+    dropped |= {
+        "negatives that are positives of their query": rows["known"].sum(),
+        "negatives repeated": (rows["repeated"] & ~rows["known"]).sum(),
+    }
+    gathered = rows.group_by(key, maintain_order=True).agg(
+        pl.first("anchor", "positive", "anchor_language", "positive_language", "positive_score"),
+        pl.col("negative").filter(taken).head(negatives).alias("negatives"),
+        pl.col("weight").filter(taken).head(negatives).alias("weights"),
+        pl.col("negative_score").filter(taken).head(negatives).alias("scores"),
+        over=taken.sum() - taken.sum().clip(upper_bound=negatives),
+    )
+    dropped["negatives beyond those wanted"] = gathered["over"].sum()
+    scored = pl.col("positive_score").is_not_null() & (
+        pl.col("scores").list.len() == pl.col("scores").list.drop_nulls().list.len()
+    )
+    scores = pl.when(scored).then(pl.concat_list("positive_score", "scores"))
+    gathered = gathered.with_columns(
+        scores.otherwise(pl.lit([], pl.List(pl.Float32))).alias("scores")
+    )
+    return gathered, {reason: int(count) for reason, count in dropped.items() if count}
+
+
+def require_columns(table: pl.DataFrame, source: str, names: Sequence[str]) -> None:
+    """Raise InputError unless the columns are there; those of texts must hold strings."""
+    for name in names:
+        if name not in table.columns:
+            close = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.6)
+            close += [hint for hint in _HINTS.get(name, ()) if hint in table.columns]
+            hint = f"; rename `{close[0]}` if that is it" if close else ""
+            raise InputError(
+                f"{source}: column `{name}` is missing{hint} "
+                f"(found: {', '.join(table.columns) or 'no columns'})"
+            )
+        if name in ("anchor", "positive", "text", "text_a", "text_b"):
+            _require_strings(table, source, name)
+
+
+def languages_of(table: pl.DataFrame, source: str, name: str) -> pl.Series:
+    """A column of languages in lower case, `und` where it says nothing or is not there."""
+    if name not in table.columns:
+        return pl.repeat(UNKNOWN_LANGUAGE, table.height, dtype=pl.String, eager=True).alias(name)
+    codes = table[name].cast(pl.String).str.strip_chars().str.to_lowercase()
+    codes = codes.replace("", UNKNOWN_LANGUAGE).fill_null(UNKNOWN_LANGUAGE)
+    if (short := codes.filter(codes.str.len_chars() < 2)).len():
+        raise InputError(f"{source}: `{name}` should hold codes as `ru`, got `{short[0]}`")
+    return codes
+
+
+def present(name: str) -> pl.Expr:
+    """Whether a text has anything in it."""
+    return pl.col(name).is_not_null() & (pl.col(name).str.strip_chars() != "")
+
+
+def _one_negative_per_row(triplets: pl.DataFrame) -> pl.DataFrame:
+    """Turn negative_1 to negative_n into rows, in the order of their numbers."""
+    numbered = [name for name in triplets.columns if _NUMBERED.match(name)]
+    if "negative" in triplets.columns:
+        return triplets
+    if not numbered:
+        return triplets.with_columns(negative=pl.lit(None, pl.String))
+    numbered.sort(key=lambda name: int(name.removeprefix("negative_")))
+    others = [name for name in triplets.columns if name not in numbered]
+    parts = [
+        triplets.select(
+            *others, pl.col(name).cast(pl.String).alias("negative"), position=pl.lit(place)
+        )
+        for place, name in enumerate(numbered, start=1)
+    ]
+    return pl.concat(parts)
+
+
+def _aligned(long: pl.DataFrame, source: str) -> pl.DataFrame:
+    """The columns of Triplets that matter, with defaults where a plain table has none."""
+    _require_strings(long, source, "negative")
+    ids = {"query_id", "positive_id"} <= set(long.columns)
+    frame = long.select(
+        pl.col("query_id" if ids else "anchor").cast(pl.String).alias("query"),
+        pl.col("positive_id" if ids else "positive").cast(pl.String).alias("document"),
+        "anchor",
+        "positive",
+        pl.col("negative").cast(pl.String),
+        languages_of(long, source, "anchor_language"),
+        languages_of(long, source, "positive_language"),
+        _numbers(long, source, "weight").fill_null(1.0),
+        _numbers(long, source, "positive_score"),
+        _numbers(long, source, "negative_score"),
+        _numbers(long, source, "position").fill_null(0),
+    )
+    wrong = frame.filter(~pl.col("weight").is_between(0, 1))
+    if wrong.height:
+        raise InputError(
+            f"{source}: `weight` should lie between 0 and 1, got {wrong['weight'][0]:g} "
+            f"({wrong.height:,} rows); the first: {wrong['anchor'][0][:_EXAMPLE_CHARACTERS]!r}"
+        )
+    return frame
+
+
+def _numbers(table: pl.DataFrame, source: str, name: str) -> pl.Series:
+    if name not in table.columns:
+        return pl.repeat(None, table.height, dtype=pl.Float32, eager=True).alias(name)
+    kind = table[name].dtype
+    if not (kind.is_numeric() or kind == pl.Null):
+        raise InputError(f"{source}: `{name}` should hold numbers, got {kind}")
+    values = table[name].cast(pl.Float32)
+    if (wrong := values.filter(~values.is_finite())).len():
+        raise InputError(
+            f"{source}: `{name}` should hold numbers, got {wrong[0]} ({wrong.len():,} rows)"
+        )
+    return values
+
+
+def _require_strings(table: pl.DataFrame, source: str, name: str) -> None:
+    if table[name].dtype not in (pl.String, pl.Null, pl.Categorical, pl.Enum):
+        raise InputError(f"{source}: `{name}` should hold strings, got {table[name].dtype}")
