@@ -18,7 +18,7 @@ from sentence_transformers.base.sampler import (
 
 from data_contracts.errors import InputError
 from data_contracts.settings import StepSettings
-from polymine.training.mixture import pad
+from polymine.training.mixture import check_scores, pad
 
 if TYPE_CHECKING:
     import torch
@@ -53,21 +53,15 @@ def check_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> None:
                 "other's negative. Add data, or leave this pair out by `languages`"
             )
     if step.loss.kind == "distill":
-        for name, part in parts.items():
-            bare = part.filter(pl.col("scores").list.len() == 0)
-            if len(bare):
-                raise InputError(
-                    f"step {step.name}: {len(bare):,} of {len(part):,} rows of {name} have no "
-                    f"scores to distill, as {bare['anchor'][0]!r:.60}; take triplets that a mining "
-                    "run wrote, or another loss"
-                )
+        for part in parts.values():
+            check_scores(part)
 
 
 def share_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> dict[str, float]:
     """Divide a step's batches among its parts; sums to 1.
 
-    A source has the share its settings name, else one by its rows; within a source by rows.
-    `step.data[i]` is the source `data-i` or starts with that and a colon.
+    A source, named by `source_name`, has the share its settings name, else one by its rows; within
+    a source by rows.
     """
     rows = {name: len(part) for name, part in parts.items()}
     sources = {name: name.partition(SEPARATOR)[0] for name in parts}
@@ -109,7 +103,7 @@ def build_datasets(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> Dat
 
     shaped = {}
     for name, part in parts.items():
-        padded = pad(part, step.loss.negatives)
+        padded = pad(part, min(step.loss.negatives, _count(part)))
         wide = padded.select(
             "anchor", "positive",
             *(pl.col("negatives").list.get(i).alias(f"negative_{i + 1}")
@@ -120,8 +114,8 @@ def build_datasets(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> Dat
     return DatasetDict(shaped)
 
 
-def _count(padded: pl.DataFrame) -> int:
-    return int(padded["negatives"].list.len().max() or 0)  # type: ignore[arg-type]
+def _count(part: pl.DataFrame) -> int:
+    return int(part["negatives"].list.len().max() or 0)  # type: ignore[arg-type]
 
 
 def _labels(padded: pl.DataFrame, step: StepSettings) -> list[pl.Expr]:
@@ -177,7 +171,8 @@ class SharedBatches(MultiDatasetDefaultBatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         if self.generator is not None:
             self.generator.manual_seed(self.seed)
-        offsets = np.cumsum([0, *(len(part) for part in self.dataset.datasets)])
+        parts: list[Any] = self.dataset.datasets
+        offsets = np.cumsum([0, *map(len, parts)])
         streams = [_endless(sampler) for sampler in self.batch_samplers]
         owed = np.zeros(len(streams))
         for _ in range(self._steps):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from data_contracts.errors import ModelError
 from polymine.progress import Progress
@@ -27,6 +27,7 @@ class StepTrainer(SentenceTransformerTrainer):
         self._adapter, self._stamp = adapter, stamp
         self._tokens, self._began, self._before = 0, time.monotonic(), 0.0
         super().__init__(**arguments)
+        self.remove_callback(PrinterCallback)  # a core that prints disturbs whoever calls it
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Leave the library's card out: it tokenizes examples for seconds and ours says more."""

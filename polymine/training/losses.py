@@ -5,13 +5,13 @@ is one only with probability w should count for w of one, so its logit is shifte
 the plain loss, w -> 0 is the mask of GIST. Only a query's own negatives carry a weight; how another
 query's documents relate to it nobody has looked at.
 
-The shift is put into the embeddings as one extra component per row of the batch, so that the
+The shift is put into the embeddings as extra components, one per row of the batch, so that the
 losses themselves, their chunks and their gradient caching stay those of the library.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sentence_transformers.sentence_transformer.losses import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from data_contracts.settings import LossSettings
 
 LOWEST = -50.0  # ln of a weight of 0: e^-50 of a negative is none
+SMALL = 1e-3  # squared it is nothing: queries are compared with queries, too (GIST)
 
 
 class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
@@ -138,22 +139,32 @@ def build_loss(
 def shift_logits(
     reps: Sequence[Sequence[Tensor]], weights: Tensor | None, temperature: float
 ) -> list[list[Tensor]]:
-    """Add one component per row: 1 for its query, temperature x ln weight for its own negatives.
+    """Add components whose dot products shift logits: one per row, and one for all rows.
+
+    A query has 1 in its row's component, a negative of weight w temperature x ln w there. A
+    negative of weight 0 is padding and nobody's: the last component says so to all.
 
     Args:
         reps: mini-batches of embeddings per column: queries, positives, negatives_1 ... n.
         weights: (rows, n), or None.
 
     Returns:
-        One tensor per column, (rows, dimension + rows); unchanged without weights.
+        One tensor per column, (rows, dimension + rows + 1); unchanged without weights.
     """
     if weights is None or len(reps) < 3:
         return [list(column) for column in reps]
     first = reps[0][0]
     rows = len(weights)
-    own = torch.eye(rows, device=first.device, dtype=first.dtype)
+    like: Any = {"device": first.device, "dtype": first.dtype}
+    own, ones = torch.eye(rows, **like), torch.ones(rows, 1, **like)
     shifts = (_log(weights) * temperature).to(first)
-    extra = [own, torch.zeros_like(own), *(own * shift for shift in shifts.T)]
+    padding = torch.where(weights == 0, LOWEST * temperature / SMALL, 0.0).to(first)
+    query = torch.cat([own, ones * SMALL], dim=1)
+    negatives = [
+        torch.cat([own * shift, ones * nobodys[:, None]], dim=1)
+        for shift, nobodys in zip(shifts.T, padding.T, strict=True)
+    ]
+    extra = [query, torch.zeros_like(query), *negatives]
     return [
         [torch.cat([torch.cat(list(column)), more], dim=1)]
         for column, more in zip(reps, extra, strict=True)

@@ -25,8 +25,6 @@ def save_small_encoder(folder: Path, seed: int = 0) -> str:
     tokenizer.model_max_length = 64
     tokenizer.save_pretrained(folder / "bert")
     word = Transformer(str(folder / "bert"))
-    model = SentenceTransformer(
-        modules=[word, Pooling(32, "mean"), Normalize()], device="cpu"
-    )
+    model = SentenceTransformer(modules=[word, Pooling(32, "mean"), Normalize()], device="cpu")
     model.save_pretrained(str(folder / "model"))
     return str(folder / "model")

@@ -1,0 +1,269 @@
+"""The training function: reproducible, resumable, one language pair a batch, and it learns."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from data_contracts.errors import InputError, ModelError
+from data_contracts.settings import (
+    LoraSettings,
+    LossSettings,
+    ScheduleSettings,
+    StepSettings,
+    TrainingData,
+    TrainingSettings,
+)
+from polymine.progress import Silent
+from polymine.training import adapters, batches
+from polymine.training.mixture import pad
+from polymine.training.trainer import Start, prepare, route_by_language, train_step
+from tests.training.small_encoder import save_small_encoder
+
+WORDS = [
+    "fox", "ocean", "bread", "copper", "violin", "desert", "comet", "ladder", "pepper", "glacier",
+    "magnet", "saddle",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    return save_small_encoder(tmp_path_factory.mktemp("base"))
+
+
+def make_rows(source="data-0", document="en", query="en", count=12, negatives=2) -> pl.DataFrame:
+    rows = [
+        {
+            "source": source,
+            "row": number,
+            "anchor_language": query,
+            "positive_language": document,
+            "anchor": f"what of the {WORDS[number]}?",
+            "positive": f"it is {WORDS[number]} in {document}",
+            "negatives": [f"it is {WORDS[number - 1 - i]} near {number}" for i in range(negatives)],
+            "weights": [0.9 - 0.1 * i for i in range(negatives)],
+            "scores": [0.8, *(0.5 - 0.1 * i for i in range(negatives))] if negatives else [],
+        }
+        for number in range(count)
+    ]
+    overrides = {
+        "row": pl.UInt32, "negatives": pl.List(pl.String), "weights": pl.List(pl.Float32),
+        "scores": pl.List(pl.Float32),
+    }  # fmt: skip
+    return pl.DataFrame(rows, schema_overrides=overrides)
+
+
+def make_step(name="mono", steps=6, **others) -> StepSettings:
+    schedule = ScheduleSettings(steps=steps, batch=4, mini_batch=3, learning_rate=5e-3)
+    given = {"lora": LoraSettings(rank=4, alpha=8), "loss": LossSettings(negatives=2), **others}
+    return StepSettings(name=name, schedule=schedule, **given)
+
+
+def make_training(base: str, **others) -> TrainingSettings:
+    return TrainingSettings(base=base, bf16="off", checkpoint_steps=2, **others)
+
+
+def train(step, rows, base, folder, start=Start(), stamp="s", progress=None):
+    return train_step(
+        step, rows, make_training(base), start=start, checkpoints=folder, stamp=stamp,
+        progress=progress,
+    )  # fmt: skip
+
+
+def weights(trained):
+    return adapters.adapter_weights(trained.encoder, trained.adapter)
+
+
+def same(left, right) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+class Killed(Exception):
+    pass
+
+
+class KilledAt(Silent):
+    """Ends the process' work at a step, as Ctrl-C or a lost machine does."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def advance(self, stage: str, amount: int, note: str = "") -> None:
+        self.left -= amount
+        if self.left <= 0:
+            raise Killed
+
+
+def test_it_learns_and_says_what_it_did(base, tmp_path):
+    trained = train(make_step(steps=30), make_rows(), base, tmp_path)
+    losses = trained.curve["loss"]
+    assert losses.tail(5).mean() < 0.8 * losses.head(5).mean()
+    assert trained.rows == {"data-0 | en-en": 12}
+    assert trained.tokens > 30 * 4 * 4 * 5  # steps, rows, columns, tokens of the shortest text
+    assert trained.curve["step"].to_list() == list(range(1, 31))
+
+
+@pytest.mark.parametrize("kind", ["infonce", "gist", "distill"])
+def test_an_interrupted_step_ends_with_the_same_bytes(base, tmp_path, kind):
+    guide = base if kind == "gist" else None
+    step = make_step(
+        steps=7, loss=LossSettings(kind=kind, negatives=2, guide=guide),
+        lora=LoraSettings(rank=4, dropout=0.2),
+    )  # fmt: skip
+    whole = train(step, make_rows(), base, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(step, make_rows(), base, tmp_path / "cut", progress=KilledAt(5))
+    held = sorted(path.name for path in (tmp_path / "cut").glob("checkpoint-*"))
+    assert held == ["checkpoint-2", "checkpoint-4"]
+    resumed = train(step, make_rows(), base, tmp_path / "cut")
+    assert same(weights(whole), weights(resumed))
+    assert resumed.curve["loss"].to_list() == whole.curve["loss"].to_list()
+    assert resumed.tokens == whole.tokens
+
+
+def test_a_checkpoint_that_was_not_finished_does_not_count(base, tmp_path):
+    step = make_step(steps=5)
+    whole = train(step, make_rows(), base, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(step, make_rows(), base, tmp_path / "cut", progress=KilledAt(5))
+    (tmp_path / "cut" / "checkpoint-4" / "step.json").unlink()
+    (tmp_path / "cut" / "checkpoint-4" / adapters.WEIGHTS).write_bytes(b"half of it")
+    assert same(weights(whole), weights(train(step, make_rows(), base, tmp_path / "cut")))
+
+
+def test_a_checkpoint_of_another_recipe_is_refused_before_any_work(base, tmp_path):
+    train(make_step(steps=2), make_rows(), base, tmp_path, stamp="one")
+    with pytest.raises(ModelError, match="checkpoint of step 'adapter-mono' with other settings"):
+        train(make_step(steps=2), make_rows(), base, tmp_path, stamp="two")
+
+
+def test_a_stack_is_training_on_the_merged_model_and_not_going_on(base, tmp_path):
+    first = train(make_step(steps=5), make_rows(), base, tmp_path / "1")
+    first.write(tmp_path / "mono", base)
+    vectors = first.encoder.encode(WORDS)
+    second, rows = make_step("cross", steps=5), make_rows(count=11)
+
+    stacked = train(second, rows, base, tmp_path / "2", Start(frozen=(tmp_path / "mono",)))
+    from polymine import models
+
+    merged = models.load_encoder(str(tmp_path / "mono"), device="cpu", dtype="float32")
+    merged.save_pretrained(str(tmp_path / "merged"))
+    on_merged = train(second, rows, str(tmp_path / "merged"), tmp_path / "3")
+    np.testing.assert_allclose(
+        stacked.encoder.encode(WORDS), on_merged.encoder.encode(WORDS), atol=2e-4
+    )
+    adapters.activate(stacked.encoder, ["adapter-below-0"], None)
+    assert (stacked.encoder.encode(WORDS) == vectors).all()  # the first is bit-identical
+
+    going_on = train(second, rows, base, tmp_path / "4", Start(initial=tmp_path / "mono"))
+    assert not np.allclose(going_on.encoder.encode(WORDS), on_merged.encoder.encode(WORDS), 1e-2)
+
+
+def test_an_adapter_that_goes_on_starts_where_the_other_ended(base, tmp_path):
+    first = train(make_step(steps=3), make_rows(), base, tmp_path / "1")
+    first.write(tmp_path / "mono", base)
+    start = Start(initial=tmp_path / "mono")
+    encoder, name, below = prepare(make_step("cross"), make_training(base), start, "cpu")
+    assert below == []
+    assert same(weights(first), adapters.adapter_weights(encoder, name))
+
+
+def test_other_languages_pass_through_the_untouched_base(base, tmp_path):
+    step = make_step("cross", languages=("ru",))
+    start = Start()
+    encoder, name, _ = prepare(step, make_training(base), start, "cpu")
+    untouched = encoder.encode(WORDS)
+    route_by_language(encoder, step, [name], name)
+    with torch.no_grad():
+        for layer in adapters._layers(encoder):
+            layer.lora_B[name].weight.fill_(0.3)
+    batch = encoder.preprocess(WORDS)
+    with torch.no_grad():
+        english = encoder({**batch, "task": "en"})["sentence_embedding"].numpy()
+        russian = encoder({**batch, "task": "ru"})["sentence_embedding"].numpy()
+    np.testing.assert_allclose(english, untouched, atol=1e-5)
+    assert not np.allclose(russian, untouched, atol=1e-2)
+
+    both = pl.concat([make_rows(document="en", query="ru"), make_rows(document="ru", query="en")])
+    both = both.with_columns(row=pl.int_range(pl.len(), dtype=pl.UInt32))
+    trained = train(step, both, base, tmp_path)
+    assert set(trained.rows) == {"data-0 | en-ru", "data-0 | ru-en"}
+    assert trained.curve["gradient_norm"].min() > 0
+
+
+def test_batches_hold_one_source_and_language_pair_in_the_shares_asked_for():
+    rows = pl.concat(
+        [make_rows("data-0"), make_rows("data-1", "ru", "en"), make_rows("data-1", "en", "ru", 6)]
+    )
+    data = (TrainingData(parallel="x", share=0.25), TrainingData(parallel="y", share=0.75))
+    step = make_step(steps=40, data=data)
+    parts = batches.split_rows(rows)
+    shares = batches.share_parts(parts, step)
+    assert shares == pytest.approx(
+        {"data-0 | en-en": 0.25, "data-1 | en-ru": 0.25, "data-1 | ru-en": 0.5}
+    )
+    datasets = batches.build_datasets(parts, step)
+    from torch.utils.data import ConcatDataset
+
+    whole = ConcatDataset(list(datasets.values()))
+    samplers = [
+        batches.sample_without_copies(part, 4, True, ["label"], torch.Generator(), 0)
+        for part in datasets.values()
+    ]
+    plan = batches.SharedBatches(
+        whole, samplers, torch.Generator(), 0, shares=tuple(shares.values()), steps=40
+    )
+    drawn = list(plan)
+    assert drawn == list(plan)
+    assert len(drawn) == len(plan) == 40
+    limits = np.cumsum([len(part) for part in datasets.values()])
+    owners = [set(np.searchsorted(limits, batch, side="right")) for batch in drawn]
+    assert all(len(owner) == 1 for owner in owners)
+    counts = np.bincount([owner.pop() for owner in owners])
+    assert counts.tolist() == [10, 10, 20]
+
+
+def test_without_shares_parts_count_by_their_rows():
+    rows = pl.concat([make_rows("data-0", count=9), make_rows("data-1", count=3)])
+    step = make_step(data=(TrainingData(parallel="x"), TrainingData(parallel="y")))
+    assert list(batches.share_parts(batches.split_rows(rows), step).values()) == [0.75, 0.25]
+    assert batches.count_steps(batches.split_rows(rows), make_step(steps=None)) == 3
+
+
+def test_rows_with_and_without_negatives_are_batched_apart():
+    rows = pl.concat([make_rows(count=3), make_rows(count=4, negatives=0)])
+    parts = batches.split_rows(rows)
+    assert {name: len(part) for name, part in parts.items()} == {
+        "data-0 | en-en": 3, "data-0 | en-en | pairs": 4,
+    }  # fmt: skip
+    shaped = batches.build_datasets(parts, make_step())
+    assert shaped["data-0 | en-en"].column_names == [
+        "anchor", "positive", "negative_1", "negative_2", "label",
+    ]  # fmt: skip
+    assert shaped["data-0 | en-en | pairs"].column_names == ["anchor", "positive"]
+
+
+def test_a_pair_with_a_single_row_is_refused(base, tmp_path):
+    rows = pl.concat([make_rows(), make_rows(document="ru", query="ru", count=1)])
+    with pytest.raises(InputError, match=r"step mono: data-0 \| ru-ru has 1 row"):
+        train(make_step(), rows, base, tmp_path)
+
+
+def test_distillation_without_scores_is_refused(base, tmp_path):
+    rows = make_rows().with_columns(scores=pl.lit([], pl.List(pl.Float32)))
+    step = make_step(loss=LossSettings(kind="distill", negatives=2))
+    with pytest.raises(InputError, match="12 of 12 training rows have no teacher's scores"):
+        train(step, rows, base, tmp_path)
+
+
+def test_padding_counts_as_nothing(base, tmp_path):
+    """A row's second negative with weight 0 teaches the same as having one negative."""
+    one = make_rows(negatives=1)
+    padded = pad(one, 2)
+    assert (padded["weights"].list.last() == 0).all()
+    trained = [
+        train(make_step(steps=3), rows, base, tmp_path / name)
+        for name, rows in (("one", one), ("padded", padded))
+    ]
+    for key, value in weights(trained[0]).items():
+        torch.testing.assert_close(value, weights(trained[1])[key], rtol=1e-3, atol=1e-5)
