@@ -40,8 +40,8 @@ def gather(
     )
     taken = pl.col("is_negative") & ~pl.col("known") & ~pl.col("repeated")
     dropped |= {
-        "negatives that are positives of their query": rows["known"].sum(),
-        "negatives repeated": (rows["repeated"] & ~rows["known"]).sum(),
+        "negatives that are positives of their query": rows.filter("known").height,
+        "negatives repeated": rows.filter(pl.col("repeated") & ~pl.col("known")).height,
     }
     gathered = rows.group_by(key, maintain_order=True).agg(
         pl.first("anchor", "positive", "anchor_language", "positive_language", "positive_score"),
@@ -50,7 +50,7 @@ def gather(
         pl.col("negative_score").filter(taken).head(negatives).alias("scores"),
         over=taken.sum() - taken.sum().clip(upper_bound=negatives),
     )
-    dropped["negatives beyond those wanted"] = gathered["over"].sum()
+    dropped["negatives beyond those wanted"] = int(gathered["over"].sum())
     scored = pl.col("positive_score").is_not_null() & (
         pl.col("scores").list.len() == pl.col("scores").list.drop_nulls().list.len()
     )
@@ -58,7 +58,7 @@ def gather(
     gathered = gathered.with_columns(
         scores.otherwise(pl.lit([], pl.List(pl.Float32))).alias("scores")
     )
-    return gathered, {reason: int(count) for reason, count in dropped.items() if count}
+    return gathered, {reason: count for reason, count in dropped.items() if count}
 
 
 def require_columns(table: pl.DataFrame, source: str, names: Sequence[str]) -> None:
