@@ -40,8 +40,8 @@ def gather(
     )
     taken = pl.col("is_negative") & ~pl.col("known") & ~pl.col("repeated")
     dropped |= {
-        "negatives that are positives of their query": int(rows["known"].sum()),
-        "negatives repeated": int((rows["repeated"] & ~rows["known"]).sum()),
+        "negatives that are positives of their query": rows.filter("known").height,
+        "negatives repeated": rows.filter(pl.col("repeated") & ~pl.col("known")).height,
     }
     gathered = rows.group_by(key, maintain_order=True).agg(
         pl.first("anchor", "positive", "anchor_language", "positive_language", "positive_score"),
@@ -58,7 +58,7 @@ def gather(
     gathered = gathered.with_columns(
         scores.otherwise(pl.lit([], pl.List(pl.Float32))).alias("scores")
     )
-    return gathered, {reason: int(count) for reason, count in dropped.items() if count}
+    return gathered, {reason: count for reason, count in dropped.items() if count}
 
 
 def require_columns(table: pl.DataFrame, source: str, names: Sequence[str]) -> None:

@@ -1,0 +1,153 @@
+"""Finds training texts that lie in evaluation data, exactly or nearly.
+
+A model that has seen a test passage ranks it well for the wrong reason. Texts are equal by the key
+that also merges copies in mining (`text_key`), and near by the same exact Jaccard similarity of
+shingles, proposed by MinHash; here pairs are proposed across the two sides only.
+
+Short texts say little. Below three words they say nothing: a name or `Who?` is in any two sets.
+Three or four words, as `Who was he?`, are shared by sets that have nothing else in common; they
+count when they are equal and the other text of the training row, its anchor or positive, lies in
+the same evaluation set too. Near-copies count from five words on. In scripts without spaces a word
+is taken for 5/3 characters, the ratio of the shingles' widths.
+"""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from polymine.mining import near_copies as minhash
+from polymine.mining.groups import Indices
+from polymine.mining.hashing import hash_texts
+from polymine.mining.near_copies import NEIGHBOURS, WORDS, text_key
+
+LONG, SHORT = 5, 3  # words: enough by themselves; enough together with the row's other text
+COLUMNS = ["row", "side", "set", "id", "kind", "text"]
+_PARTNERS = ("anchor", "positive")
+
+
+def texts_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Texts of training rows: source, row, side (`anchor`, `positive` or `negative`), text."""
+    key = ["source", "row"]
+    sides = [rows.select(*key, side=pl.lit(side), text=side) for side in _PARTNERS]
+    negatives = rows.select(*key, pl.lit("negative").alias("side"), text="negatives").explode(
+        "text"
+    )
+    return pl.concat([*sides, negatives.drop_nulls("text")])
+
+
+def find_overlap(
+    training_texts: pl.DataFrame, evaluation_texts: pl.DataFrame, near: float = 0.8
+) -> pl.DataFrame:
+    """List the training texts that are equal or near to an evaluation text.
+
+    Takes row, side, text (and source, where rows of several sources are numbered each from 0) and
+    set, id, text. Returns COLUMNS, after `source` if there is one; `text` is the training text,
+    `kind` is `equal` or `near` (Jaccard similarity of at least `near`). Sorted by all but kind and
+    text, each (row, side, set, id) once. Of more than 8 evaluation texts in one bucket of the
+    MinHash each training text is compared with the 8 nearest on either side, and the other way
+    round.
+    """
+    key = ["source", "row"] if "source" in training_texts.columns else ["row"]
+    trained = training_texts.select(*key, "side", "text", key=_keys(training_texts["text"]))
+    tested = evaluation_texts.select("set", "id", "text", key=_keys(evaluation_texts["text"]))
+    distinct = [
+        frame.unique("key", keep="first", maintain_order=True) for frame in (trained, tested)
+    ]
+    pairs, words = _pairs(distinct[0], distinct[1], near)
+    found = (
+        trained.join(pairs, left_on="key", right_on="left")
+        .join(tested.select("set", "id", "key"), left_on="right", right_on="key")
+        .join(words, on="key")
+    )
+    return (
+        _weighty(found, key)
+        .select(*key[:-1], *COLUMNS)
+        .unique([*key, "side", "set", "id"], keep="any")
+        .sort(*key, "side", "set", "id")
+    )
+
+
+def exclude(rows: pl.DataFrame, overlap: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Remove the training rows with any text in `overlap`; also returns how many those were."""
+    key = ["source", "row"] if "source" in overlap.columns else ["row"]
+    kept = rows.join(overlap.select(key).unique(), on=key, how="anti", maintain_order="left")
+    return kept, rows.height - kept.height
+
+
+def _pairs(
+    trained: pl.DataFrame, tested: pl.DataFrame, near: float
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Pairs of keys (left of training, right of evaluation) with their kind, and words per key."""
+    shingles = minhash._shingle(pl.concat([trained["text"], tested["text"]]))
+    words = _words(trained["text"])
+    equal = trained.select(left="key").join(tested.select(left="key"), on="left")
+    equal = equal.select("left", right="left", kind=pl.lit("equal"))
+    left, right = _candidates(shingles, trained.height, near)
+    close = minhash._jaccard(shingles, left, right) >= near
+    alike = pl.DataFrame(
+        {
+            "left": trained["key"].gather(left[close]),
+            "right": tested["key"].gather(right[close] - trained.height),
+        }
+    ).with_columns(kind=pl.lit("near"))
+    alike = alike.filter(pl.col("left") != pl.col("right"))
+    return pl.concat([equal, alike]), trained.select("key", words=words)
+
+
+def _weighty(found: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+    """Leave out what is too short to say anything; see the module's docstring."""
+    long = pl.col("words") >= LONG
+    equal = pl.col("kind") == "equal"
+    telling = found.filter((pl.col("words") >= SHORT) & (long | equal))
+    partner = telling.filter(pl.col("side").is_in(_PARTNERS))
+    sides = partner.group_by(*key, "set").agg(partners=pl.col("side").n_unique())
+    telling = telling.join(sides, on=[*key, "set"], how="left", maintain_order="left")
+    both = pl.col("side").is_in(_PARTNERS) & (pl.col("partners") == len(_PARTNERS))
+    return telling.filter(long | both)
+
+
+def _candidates(shingles: minhash._Shingles, trained: int, near: float) -> tuple[Indices, Indices]:
+    """Pairs (training, evaluation) of texts that share a bucket; those below `trained` train."""
+    texts = np.flatnonzero(shingles.sizes)
+    count = len(shingles.sizes)
+    if len(texts) == 0:
+        return texts, texts
+    rows = minhash._rows_per_band(near)
+    keys = minhash._band_keys(minhash._signatures(shingles, texts), rows)
+    codes = [np.empty(0, dtype=np.int64)]
+    for band in range(keys.shape[1]):
+        # As in mining: the next band breaks ties, so that the alike stand together in a crowd.
+        order = np.lexsort((keys[:, (band + 1) % keys.shape[1]], keys[:, band]))
+        ordered = texts[order]
+        buckets = np.cumsum(np.diff(keys[order, band], prepend=keys[order[:1], band]) != 0)
+        for one, other in _across(buckets, ordered < trained):
+            codes.append(ordered[one] * count + ordered[other])
+    distinct = np.unique(np.concatenate(codes))
+    return distinct // count, distinct % count
+
+
+def _across(buckets: Indices, training: NDArray[np.bool_]) -> list[tuple[Indices, Indices]]:
+    """Positions (training, evaluation) of one bucket, `buckets` ascending: nearest neighbours."""
+    left, right = np.flatnonzero(training), np.flatnonzero(~training)
+    pairs = []
+    for one, other, swap in ((left, right, False), (right, left, True)):
+        place = np.searchsorted(other, one)
+        for step in range(-NEIGHBOURS, NEIGHBOURS):
+            beside = place + step
+            inside = (beside >= 0) & (beside < len(other))
+            here, there = one[inside], other[beside[inside]]
+            same = buckets[here] == buckets[there]
+            pair = (here[same], there[same])
+            pairs.append(pair[::-1] if swap else pair)
+    return pairs
+
+
+def _words(texts: pl.Series) -> pl.Series:
+    """Words per text; in a script without spaces as many as its shingles would be worth."""
+    lengths, width = minhash._tokens([text_key(text) for text in texts])[1:]
+    return pl.Series("words", lengths * WORDS / width)
+
+
+def _keys(texts: pl.Series) -> pl.Series:
+    """What copies share, as a number."""
+    return pl.Series("key", hash_texts(text_key(text) for text in texts), dtype=pl.UInt64)
