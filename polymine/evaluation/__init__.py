@@ -1,0 +1,1 @@
+"""What a model is worth: frames and vectors in, scores per query, means and intervals out."""
