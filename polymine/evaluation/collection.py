@@ -14,7 +14,8 @@ from functools import cached_property
 import polars as pl
 
 from data_contracts.errors import InputError
-from polymine.evaluation.bitext import DOCUMENTS, QUERIES, texts_of_pairs
+from polymine.evaluation.bitext import texts_of_pairs
+from polymine.evaluation.tables import check_known, check_unique, texts, typed
 from polymine.mining.hashing import hash_texts, uniform
 
 POOL = "*"  # stands for all languages
@@ -47,17 +48,17 @@ class EvaluationCollection:
         """Check the tables, and give them exactly the columns that are needed."""
         hidden = pl.DataFrame(schema=_PAIR) if self.hidden is None else self.hidden
         for name, table in (
-            ("documents", _texts(self.documents, "documents", "doc_id")),
-            ("queries", _texts(self.queries, "queries", "query_id")),
-            ("judgments", _typed(self.judgments, "judgments", _JUDGMENTS)),
-            ("hidden", _typed(hidden, "hidden pairs", _PAIR).unique(maintain_order=True)),
+            ("documents", texts(self.documents, "documents", "doc_id")),
+            ("queries", texts(self.queries, "queries", "query_id")),
+            ("judgments", typed(self.judgments, "judgments", _JUDGMENTS)),
+            ("hidden", typed(hidden, "hidden pairs", _PAIR).unique(maintain_order=True)),
         ):
             object.__setattr__(self, name, table)
-        _check_unique(self.judgments, "judgments", ["query_id", "doc_id"])
+        check_unique(self.judgments, "judgments", ["query_id", "doc_id"])
         for pairs, what in ((self.judgments, "judgments"), (self.hidden, "hidden pairs")):
             assert pairs is not None  # set above
-            _check_known(pairs, what, self.queries, "query_id")
-            _check_known(pairs, what, self.documents, "doc_id")
+            check_known(pairs, what, self.queries, "query_id")
+            check_known(pairs, what, self.documents, "doc_id")
 
     @classmethod
     def from_pairs(cls, pairs: pl.DataFrame) -> EvaluationCollection:
@@ -65,8 +66,8 @@ class EvaluationCollection:
 
         Every distinct text is a query and a document; see `texts_of_pairs`.
         """
-        given = _typed(pairs, "pairs", dict.fromkeys(("text_a", "lang_a", "text_b", "lang_b")))
-        tables = texts_of_pairs(given)
+        columns = ("text_a", "lang_a", "text_b", "lang_b")
+        tables = texts_of_pairs(typed(pairs, "pairs", dict.fromkeys(columns)))
         return cls(tables.documents, tables.queries, tables.judgments, tables.hidden)
 
     @cached_property
@@ -196,55 +197,3 @@ def _circle(identity: str) -> pl.Expr:
         .then("g:" + pl.col("group_id"))
         .otherwise("i:" + pl.col(identity))
     )
-
-
-def _texts(table: pl.DataFrame, what: str, identity: str) -> pl.DataFrame:
-    if "group_id" not in table.columns:
-        table = table.with_columns(group_id=pl.lit(None, dtype=pl.String))
-    columns = QUERIES if identity == "query_id" else DOCUMENTS
-    texts = _typed(table, what, dict.fromkeys(columns))
-    _check_unique(texts, what, [identity])
-    return texts
-
-
-def _typed(table: pl.DataFrame, what: str, columns: dict[str, object]) -> pl.DataFrame:
-    """Select columns, strings where no other type is named; nulls only in `group_id`."""
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise InputError(
-            f"{what} need the columns {', '.join(columns)}: {', '.join(missing)} is missing, "
-            f"got {', '.join(table.columns)}"
-        )
-    typed = table.select(
-        pl.col(name).cast(pl.Int8 if kind == pl.Int8 else pl.String)
-        for name, kind in columns.items()
-    )
-    for name in typed.columns:
-        empty = pl.col(name).is_null()
-        if typed.schema[name] == pl.String:
-            empty = empty | (pl.col(name).str.strip_chars() == "")
-        rows = typed.with_row_index("row").filter(empty)["row"].to_list()
-        if rows and name != "group_id":
-            raise InputError(
-                f"{what}: `{name}` is empty in {len(rows)} rows, the first is row {rows[0]}; "
-                "fill it in or leave the row out"
-            )
-    return typed
-
-
-def _check_unique(table: pl.DataFrame, what: str, columns: list[str]) -> None:
-    twice = table.filter(pl.struct(columns).is_duplicated())
-    if twice.height:
-        raise InputError(
-            f"{what}: expected one row per {' and '.join(columns)}, found {twice.height} rows "
-            f"that share theirs, as {'/'.join(twice.select(columns).row(0))}; remove copies"
-        )
-
-
-def _check_known(pairs: pl.DataFrame, what: str, table: pl.DataFrame, identity: str) -> None:
-    unknown = pairs.join(table, on=identity, how="anti")
-    if unknown.height:
-        raise InputError(
-            f"{what}: {unknown.height} rows name a {identity} that is not there, as "
-            f"`{unknown[identity][0]}`; add the text or leave these rows out"
-        )

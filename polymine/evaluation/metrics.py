@@ -14,8 +14,6 @@ DEPTH = 1000  # documents that trec_eval is shown: MAP is over these
 CHUNK = 2_000  # cases at a time: 2 million documents at most are in trec_eval's memory
 
 
-
-
 def add_metrics(ranks: pl.DataFrame, k: int) -> pl.DataFrame:
     """Compute nDCG@k, recall@k, MRR@k (`recip_rank` of the first k) and MAP per query.
 

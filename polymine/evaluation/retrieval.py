@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from data_contracts.errors import InputError
 from data_contracts.learning import QueryScores
 from polymine.evaluation.collection import POOL, EvaluationCollection
-from polymine.evaluation.metrics import DEPTH, add_metrics
+from polymine.evaluation.metrics import add_metrics
 from polymine.mining.dense import DenseTeacher
 from polymine.mining.ranking import ROUNDING, rank
 from polymine.mining.teachers import ArrayVectors, Rows, Scores
 
-TILE = 256  # queries whose cosines with all documents are in memory at once
+TILE = 256  # queries whose cosines with all documents are in memory at once,
+CELLS = 1 << 25  # unless the corpus is so large that these would be more than 128 MB
 COMPARED = 1 << 22  # cosines that are compared at once: 16 MB, and three masks of 4 MB
 LENGTH = 1e-2  # by how much a unit vector's length may be off: bfloat16 is no more exact
 
@@ -49,8 +50,8 @@ def measure(
         pooled: also rank the documents of all languages together, as document language `*`.
 
     Returns:
-        `QueryScores`, by direction and query. Direction and metrics are trec_eval's; documents of
-        equal cosine (float32) stand in descending order of their ids, as trec_eval puts them.
+        `QueryScores`, by direction and query, metrics as trec_eval defines them; documents of equal
+        cosine (float32) stand in descending order of their ids, as trec_eval puts them.
 
     Raises:
         InputError: vectors that are not these texts', not finite or not of unit length; no query
@@ -159,8 +160,9 @@ class _Search:
 
     def tiles(self) -> Iterator[slice]:
         """Cut the queries into tiles."""
-        for start in range(0, len(self.asked), TILE):
-            yield slice(start, min(start + TILE, len(self.asked)))
+        size = min(TILE, max(1, CELLS // max(1, len(self.vectors))))
+        for start in range(0, len(self.asked), size):
+            yield slice(start, min(start + size, len(self.asked)))
 
 
 def _rank_tile(search: _Search, tile: slice, pooled: bool) -> Iterator[pl.DataFrame]:
@@ -232,6 +234,3 @@ def _check(vectors: Scores, rows: int, what: str, dimension: int) -> None:
             f"is row {wrong[0]} of length {lengths[wrong[0]]:.3g}; normalise them, and look for "
             "overflow in half precision if the length is not finite"
         )
-
-
-__all__ = ["DEPTH", "measure", "nearest"]
