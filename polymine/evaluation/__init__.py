@@ -1,1 +1,1 @@
-"""Measures what training did, and guards what is measured from what was trained on."""
+"""What a model is worth: frames and vectors in, scores per query, means and intervals out."""

@@ -1,0 +1,225 @@
+"""A model against the base in every direction, and means that say where it gained.
+
+Means are macro averages: every direction counts alike, however many queries it has. Their
+intervals come from drawing questions with all their directions (`significance`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from data_contracts.errors import InputError
+from data_contracts.learning import Comparisons
+from polymine.evaluation.collection import POOL
+from polymine.evaluation.metrics import METRICS
+from polymine.evaluation.significance import Numbers, Resampling, interval_of_means
+
+_DIRECTION = ["document_language", "query_language"]
+_KEY = ["set", *_DIRECTION, "query_id"]
+Value = Literal["base", "value", "gain", "low", "high"]
+
+
+@dataclass(frozen=True)
+class _Mean:
+    """One row of the comparison: a mean over `directions` (numbers)."""
+
+    group: str
+    document_language: str
+    query_language: str
+    directions: tuple[int, ...]
+
+
+def compare(
+    base: pl.DataFrame,
+    model: pl.DataFrame,
+    *,
+    name: str,
+    questions: pl.DataFrame | None = None,
+    pivot: str | None = "en",
+    fewest: int = 1,
+    resampling: Resampling | None = None,
+) -> pl.DataFrame:
+    """Compare the scores of the same queries, per direction and as means over directions.
+
+    Args:
+        base, model: `QueryScores` of the untouched base and of the model.
+        name: of the model.
+        questions: set, query_id, question: queries of one question are drawn together, as
+            translations are (`EvaluationCollection.questions`); each query by itself if None.
+        pivot: language with which pairs are `pivot` (exactly one side is in it) or `non-pivot`
+            (neither is, and the languages differ); neither mean is there without it.
+        fewest: queries that a direction needs to count in means; chance pairs of a collection of
+            sentences would weigh as much as whole languages.
+        resampling: of the intervals.
+
+    Returns:
+        `Comparisons`, by set, group, direction and metric. `queries` counts different query ids.
+        Means without any direction are not there.
+
+    Raises:
+        InputError: the frames do not hold the same queries, or `questions` lacks one of them.
+    """
+    scores = _paired(base, model)
+    if questions is None:
+        scores = scores.with_columns(question="query_id")
+    else:
+        scores = _with_questions(scores, questions)
+    parts = [
+        _compare_set(part, pivot, fewest, resampling or Resampling())
+        for _, part in scores.group_by("set", maintain_order=True)
+    ]
+    found = pl.concat(parts) if parts else Comparisons.create_empty()
+    named = found.with_columns(model=pl.lit(name)).select(Comparisons.column_names())
+    return Comparisons.validate(named, cast=True)
+
+
+def matrix(
+    comparisons: pl.DataFrame, *, model: str, set: str, metric: str = "ndcg", value: Value = "gain"
+) -> pl.DataFrame:
+    """Spread directions out: a row per document language, a column per query language.
+
+    Returns:
+        document_language, then one Float64 column per query language, both in order; null where a
+        direction has no queries. Pools and means are not in it.
+    """
+    chosen = comparisons.filter(
+        pl.col("group") == "direction",
+        pl.col("model") == model,
+        pl.col("set") == set,
+        pl.col("metric") == metric,
+    )
+    wide = chosen.sort(_DIRECTION).pivot(
+        "query_language", index="document_language", values=value, aggregate_function="first"
+    )
+    return wide.select("document_language", *sorted(wide.columns[1:]))
+
+
+def _paired(base: pl.DataFrame, model: pl.DataFrame) -> pl.DataFrame:
+    """Join both frames, columns of the base ending in `_base`; sorted by key."""
+    for left, right, whose in ((base, model, "base"), (model, base, "model")):
+        lonely = left.join(right, on=_KEY, how="anti")
+        if lonely.height:
+            key = dict(zip(_KEY, lonely.select(_KEY).row(0), strict=True))
+            raise InputError(
+                f"base and model must be measured on the same queries: {lonely.height} of "
+                f"{left.height} rows are only the {whose}'s, as {key['query_id']} in set "
+                f"{key['set']}, {key['document_language']}-{key['query_language']}; measure both "
+                "on the same sets, languages and draw"
+            )
+    return model.join(base, on=_KEY, suffix="_base", validate="1:1").sort(_KEY)
+
+
+def _with_questions(scores: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFrame:
+    known = questions.select("set", "query_id", "question")
+    joined = scores.join(known, on=["set", "query_id"], how="left", validate="m:1")
+    missing = joined.filter(pl.col("question").is_null())
+    if missing.height:
+        raise InputError(
+            f"`questions` lacks {missing['query_id'].n_unique()} queries, as "
+            f"{missing['query_id'][0]} of set {missing['set'][0]}; give every query's question"
+        )
+    return joined.sort(_KEY)
+
+
+def _compare_set(
+    scores: pl.DataFrame, pivot: str | None, fewest: int, resampling: Resampling
+) -> pl.DataFrame:
+    """Compare one set."""
+    directions = scores.group_by(_DIRECTION).agg(queries=pl.len()).sort(_DIRECTION)
+    places = scores.join(
+        directions.with_row_index("place"), on=_DIRECTION, maintain_order="left"
+    ).with_columns(asker=pl.col("question").rank("dense") - 1)
+    old, counts = _sums(places, "_base", directions.height)
+    new, _ = _sums(places, "", directions.height)
+    means = list(_means(directions, pivot, fewest))
+    members = np.zeros((len(means), directions.height), dtype=bool)
+    for row, mean in enumerate(means):
+        members[row, list(mean.directions)] = True
+    share = members / members.sum(1, keepdims=True)
+    base, value = (share @ (part.sum(0) / counts.sum(0)[:, None]) for part in (old, new))
+    low, high = interval_of_means(new - old, counts, members, resampling)
+    asked = _asked(places, means, directions["queries"])
+    return pl.concat(
+        _rows(scores["set"][0], mean, *row)
+        for mean, *row in zip(means, asked, base, value, low, high, strict=True)
+    )
+
+
+def _sums(places: pl.DataFrame, suffix: str, directions: int) -> tuple[Numbers, Numbers]:
+    """Sum per question and direction: (questions, directions, metrics), and count queries."""
+    questions = int(places["asker"].to_numpy().max()) + 1
+    cells = (places["asker"].to_numpy(), places["place"].to_numpy())
+    sums = np.zeros((questions, directions, len(METRICS)))
+    np.add.at(sums, cells, places.select(f"{name}{suffix}" for name in METRICS).to_numpy())
+    counts = np.zeros((questions, directions))
+    np.add.at(counts, cells, 1)
+    return sums, counts
+
+
+def _means(directions: pl.DataFrame, pivot: str | None, fewest: int) -> Iterator[_Mean]:
+    """List every direction and every mean that has directions."""
+    pairs = [
+        (str(document), str(query)) for document, query in directions.select(_DIRECTION).rows()
+    ]
+    for place, (document, query) in enumerate(pairs):
+        kind = "pool" if document == POOL else "direction"
+        yield _Mean(kind, document, query, (place,))
+    enough = [number for number, count in enumerate(directions["queries"]) if count >= fewest]
+    for document in sorted({document for document, _ in pairs} - {POOL}):
+        found = tuple(place for place in enough if pairs[place][0] == document)
+        if found:
+            yield _Mean("document", document, POOL, found)
+    for group in ("pool", "all", "same", "cross", "pivot", "non-pivot"):
+        found = tuple(place for place in enough if group in _groups(*pairs[place], pivot))
+        if found:
+            yield _Mean(group, POOL, POOL, found)
+
+
+def _groups(document: str, query: str, pivot: str | None) -> tuple[str, ...]:
+    """Name the means over whole sets that a direction belongs to."""
+    if document == POOL:
+        return ("pool",)
+    if document == query:
+        return ("all", "same")
+    if pivot is None:
+        return ("all", "cross")
+    return ("all", "cross", "pivot" if pivot in (document, query) else "non-pivot")
+
+
+def _asked(places: pl.DataFrame, means: list[_Mean], counts: pl.Series) -> list[int]:
+    """Count the different queries of each mean."""
+    queries = places.select("place", pl.col("query_id").rank("dense"))
+    by_place = [part["query_id"].to_numpy() for part in queries.sort("place").partition_by("place")]
+    return [
+        int(counts[mean.directions[0]])
+        if len(mean.directions) == 1
+        else len(np.unique(np.concatenate([by_place[place] for place in mean.directions])))
+        for mean in means
+    ]
+
+
+def _rows(
+    set_name: str,
+    mean: _Mean,
+    queries: int,
+    base: Numbers,
+    value: Numbers,
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"metric": list(METRICS), "base": base, "value": value, "gain": value - base}
+        | {"low": low, "high": high}
+    ).with_columns(
+        set=pl.lit(set_name),
+        group=pl.lit(mean.group),
+        document_language=pl.lit(mean.document_language),
+        query_language=pl.lit(mean.query_language),
+        queries=pl.lit(queries),
+    )

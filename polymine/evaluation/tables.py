@@ -1,0 +1,61 @@
+"""Checks of the tables that an evaluation collection is made of, each with an error for people."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from data_contracts.errors import InputError
+
+
+def texts(table: pl.DataFrame, what: str, identity: str) -> pl.DataFrame:
+    """Check documents or queries; `group_id` is null where it is not given."""
+    if "group_id" not in table.columns:
+        table = table.with_columns(group_id=pl.lit(None, dtype=pl.String))
+    checked = typed(table, what, dict.fromkeys((identity, "text", "language", "group_id")))
+    check_unique(checked, what, [identity])
+    return checked
+
+
+def typed(table: pl.DataFrame, what: str, columns: Mapping[str, object]) -> pl.DataFrame:
+    """Select columns, strings where no other type is named; nulls only in `group_id`."""
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"{what} need the columns {', '.join(columns)}: {', '.join(missing)} is missing, "
+            f"got {', '.join(table.columns)}"
+        )
+    chosen = table.select(
+        pl.col(name).cast(pl.Int8 if kind == pl.Int8 else pl.String, strict=False)
+        for name, kind in columns.items()
+    )
+    for name in chosen.columns:
+        empty = pl.col(name).is_null()
+        if chosen.schema[name] == pl.String:
+            empty = empty | (pl.col(name).str.strip_chars() == "")
+        rows = chosen.with_row_index("row").filter(empty)["row"].to_list()
+        if rows and name != "group_id":
+            raise InputError(
+                f"{what}: `{name}` is empty or out of range in {len(rows)} rows, the first is row {rows[0]}; "
+                "fill it in or leave the row out"
+            )
+    return chosen
+
+
+def check_unique(table: pl.DataFrame, what: str, columns: list[str]) -> None:
+    """Check that no key is there twice."""
+    twice = table.filter(pl.struct(columns).is_duplicated())
+    if twice.height:
+        raise InputError(
+            f"{what}: expected one row per {' and '.join(columns)}, found {twice.height} rows "
+            f"that share theirs, as {'/'.join(twice.select(columns).row(0))}; remove copies"
+        )
+
+
+def check_known(pairs: pl.DataFrame, what: str, table: pl.DataFrame, identity: str) -> None:
+    """Check that ids in pairs are those of rows of `table`."""
+    unknown = pairs.join(table, on=identity, how="anti")
+    if unknown.height:
+        raise InputError(
+            f"{what}: {unknown.height} rows name a {identity} that is not there, as "
+            f"`{unknown[identity][0]}`; add the text or leave these rows out"
+        )
