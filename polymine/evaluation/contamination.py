@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from polymine.mining import near_copies as minhash
 from polymine.mining.groups import Indices
 from polymine.mining.hashing import hash_texts
-from polymine.mining.near_copies import NEIGHBOURS, WORDS, text_key
+from polymine.mining.near_copies import WORDS, text_key
 
 LONG, SHORT = 5, 3  # words: enough by themselves; enough together with the row's other text
+BEGINNING = 400  # characters in which a text has shown whether it has that many words
+NEIGHBOURS = 32  # texts of the other side, each way, that each text of a bucket is compared with
 COLUMNS = ["row", "side", "set", "id", "kind", "text"]
 _PARTNERS = ("anchor", "positive")
 
@@ -29,9 +31,7 @@ def texts_of(rows: pl.DataFrame) -> pl.DataFrame:
     """Texts of training rows: source, row, side (`anchor`, `positive` or `negative`), text."""
     key = ["source", "row"]
     sides = [rows.select(*key, side=pl.lit(side), text=side) for side in _PARTNERS]
-    negatives = rows.select(*key, pl.lit("negative").alias("side"), text="negatives").explode(
-        "text"
-    )
+    negatives = rows.select(*key, side=pl.lit("negative"), text="negatives").explode("text")
     return pl.concat([*sides, negatives.drop_nulls("text")])
 
 
@@ -43,9 +43,11 @@ def find_overlap(
     Takes row, side, text (and source, where rows of several sources are numbered each from 0) and
     set, id, text. Returns COLUMNS, after `source` if there is one; `text` is the training text,
     `kind` is `equal` or `near` (Jaccard similarity of at least `near`). Sorted by all but kind and
-    text, each (row, side, set, id) once. Of more than 8 evaluation texts in one bucket of the
-    MinHash each training text is compared with the 8 nearest on either side, and the other way
-    round.
+    text, each (row, side, set, id) once, equal before near.
+
+    In a bucket of the MinHash each text is compared with NEIGHBOURS of the other side, each way, so
+    that boilerplate does not cost the square of its number: what has hundreds of near-copies may
+    not be listed with each of them.
     """
     key = ["source", "row"] if "source" in training_texts.columns else ["row"]
     trained = training_texts.select(*key, "side", "text", key=_keys(training_texts["text"]))
@@ -53,17 +55,16 @@ def find_overlap(
     distinct = [
         frame.unique("key", keep="first", maintain_order=True) for frame in (trained, tested)
     ]
-    pairs, words = _pairs(distinct[0], distinct[1], near)
-    found = (
-        trained.join(pairs, left_on="key", right_on="left")
-        .join(tested.select("set", "id", "key"), left_on="right", right_on="key")
-        .join(words, on="key")
+    pairs = _pairs(distinct[0], distinct[1], near)
+    found = trained.join(pairs, left_on="key", right_on="left").join(
+        tested.select("set", "id", "key"), left_on="right", right_on="key"
     )
+    found = found.join(_words(found), on="key")
     return (
         _weighty(found, key)
         .select(*key[:-1], *COLUMNS)
-        .unique([*key, "side", "set", "id"], keep="any")
-        .sort(*key, "side", "set", "id")
+        .sort(*key, "side", "set", "id", "kind", "text")
+        .unique([*key, "side", "set", "id"], keep="first", maintain_order=True)
     )
 
 
@@ -74,14 +75,11 @@ def exclude(rows: pl.DataFrame, overlap: pl.DataFrame) -> tuple[pl.DataFrame, in
     return kept, rows.height - kept.height
 
 
-def _pairs(
-    trained: pl.DataFrame, tested: pl.DataFrame, near: float
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Pairs of keys (left of training, right of evaluation) with their kind, and words per key."""
-    shingles = minhash._shingle(pl.concat([trained["text"], tested["text"]]))
-    words = _words(trained["text"])
+def _pairs(trained: pl.DataFrame, tested: pl.DataFrame, near: float) -> pl.DataFrame:
+    """Pairs of keys, `left` of training texts and `right` of evaluation texts, with their kind."""
     equal = trained.select(left="key").join(tested.select(left="key"), on="left")
     equal = equal.select("left", right="left", kind=pl.lit("equal"))
+    shingles = minhash._shingle(pl.concat([trained["text"], tested["text"]]))
     left, right = _candidates(shingles, trained.height, near)
     close = minhash._jaccard(shingles, left, right) >= near
     alike = pl.DataFrame(
@@ -90,8 +88,7 @@ def _pairs(
             "right": tested["key"].gather(right[close] - trained.height),
         }
     ).with_columns(kind=pl.lit("near"))
-    alike = alike.filter(pl.col("left") != pl.col("right"))
-    return pl.concat([equal, alike]), trained.select("key", words=words)
+    return pl.concat([equal, alike.filter(pl.col("left") != pl.col("right"))])
 
 
 def _weighty(found: pl.DataFrame, key: list[str]) -> pl.DataFrame:
@@ -142,10 +139,16 @@ def _across(buckets: Indices, training: NDArray[np.bool_]) -> list[tuple[Indices
     return pairs
 
 
-def _words(texts: pl.Series) -> pl.Series:
-    """Words per text; in a script without spaces as many as its shingles would be worth."""
-    lengths, width = minhash._tokens([text_key(text) for text in texts])[1:]
-    return pl.Series("words", lengths * WORDS / width)
+def _words(found: pl.DataFrame) -> pl.DataFrame:
+    """Words per key, of a long text's beginning: only few words are ever asked about.
+
+    In a script without spaces there are as many as the shingles are worth.
+    """
+    texts = found.unique("key").select("key", "text")
+    if texts.height == 0:
+        return texts.select("key", words=pl.lit(0.0))
+    lengths, width = minhash._tokens([text_key(text[:BEGINNING]) for text in texts["text"]])[1:]
+    return texts.select("key", words=pl.Series(lengths * WORDS / width, dtype=pl.Float64))
 
 
 def _keys(texts: pl.Series) -> pl.Series:

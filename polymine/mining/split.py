@@ -20,6 +20,7 @@ Side = Literal["training", "test"]
 TRAINING: Side = "training"
 TEST: Side = "test"
 OVERSHOOT = 1.25  # the test side never has more than this times the share that was asked for
+UNANSWERED = "asks what a test query asks, and has no relevant document"
 _LINKS = ["document", "query", "passage_group", "near_group", "passage_key", "circle", "query_key"]
 
 
@@ -73,19 +74,11 @@ def hold_out(
     in_test = pl.col("component").is_in(tested.implode())
     side = pl.when(in_test).then(pl.lit(TEST)).otherwise(pl.lit(TRAINING))
     held = of_document.select(pl.col("document").alias("doc_id"), side.alias("side")).sort("doc_id")
-    asked = nodes.filter(pl.col("document").is_null()).select(
-        pl.col("query").alias("query_id"), side.alias("side")
-    )
+    asked = nodes.filter(pl.col("document").is_null()).with_columns(side=side)
     known = judgments.filter(pl.col("relevance") > 0).join(documents, on="doc_id", how="semi")
-    answered = pl.col("query_id").is_in(known["query_id"].unique().implode())
-    reason = pl.when((pl.col("side") == TEST) & ~answered).then(
-        pl.lit("asks what a test query asks, and has no relevant document")
-    )
-    asked = asked.with_columns(reason=reason).with_columns(
-        side=pl.when(pl.col("reason").is_null()).then("side")
-    )
+    asked = _left_out(asked.select(pl.col("query").alias("query_id"), "side"), known)
     split = _counted(held, asked.sort("query_id"))
-    _check_sides(asked.filter(answered), components, share)
+    _check_sides(asked.join(known, on="query_id", how="semi"), components, share)
     return split
 
 
@@ -150,6 +143,14 @@ def _draw(components: pl.DataFrame, share: float, seed: int) -> pl.Series:
             held += sizes[index]
             taken.append(index)
     return components["component"][taken]
+
+
+def _left_out(asked: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Take the side from test queries without a relevant document, and say why."""
+    unanswered = ~pl.col("query_id").is_in(known["query_id"].unique().implode())
+    reason = pl.when((pl.col("side") == TEST) & unanswered).then(pl.lit(UNANSWERED))
+    asked = asked.with_columns(reason=reason.otherwise(pl.lit(None, pl.String)))
+    return asked.with_columns(side=pl.when(pl.col("reason").is_null()).then("side"))
 
 
 def _counted(documents: pl.DataFrame, queries: pl.DataFrame) -> Split:

@@ -181,5 +181,8 @@ def test_time_does_not_grow_with_pairs():
     texts = [f"{shared} " + " ".join(rng.choices("abcdefghij", k=15)) for _ in range(8_000)]
     training = trained(*((i, "positive", text) for i, text in enumerate(texts[:4_000])))
     begin = time.perf_counter()
-    find_overlap(training, evaluated(*texts[3_990:]))
+    rows = found(training, evaluated(*texts[3_990:]))
     assert time.perf_counter() - begin < 10
+    assert {(row, id) for row, _, id, kind in rows if kind == "equal"} == {
+        (3_990 + i, f"t{i}") for i in range(10)
+    }
