@@ -13,8 +13,9 @@ from data_contracts.settings import (
 )
 from tasks.embedding import embed
 from tasks.evidence import deepen, evidence, score_positives
-from tasks.export import Sources, check_place, export
+from tasks.export import Sources, export
 from tasks.ingestion import ingest
+from tasks.output import check_place
 from tasks.ranking import rank
 from tasks.report import report
 from tasks.risk import assess, fit_risk
@@ -37,7 +38,7 @@ def mine(
     Ranks candidates with every teacher, keeps those the rule and the validator call negatives, and
     writes triplets with a report. Whatever an earlier run has already made is reused.
     """
-    check_place(output, dataset=dataset, mining=mining)
+    check_place(output, settings={"dataset": dataset, "mining": mining})
     check_models(mining)
     with limited_threads(engine):
         return run_stages(dataset, output, mining, engine)

@@ -1,19 +1,14 @@
 """Writes a run's output folder: beside its place, whole, and then moved there in one step."""
 
-import json
-import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import BaseModel
 
-from data_contracts.errors import StoreError
-from data_contracts.references import CollectionRef, DatasetRef, Manifest, fingerprint
-from data_contracts.settings import DatasetSettings, MiningSettings, OutputSettings
+from data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from data_contracts.settings import MiningSettings, OutputSettings
 from data_contracts.tables import Negatives, Promoted, Shortfalls, Triplets
 from polymine.mining.export import (
     build_negatives,
@@ -23,16 +18,14 @@ from polymine.mining.export import (
     describe_searched,
     find_shortfalls,
 )
+from tasks.output import check_place, copy_file, write_folder_manifest
 from tasks.stages import stage
 from tasks.store import (
-    MANIFEST,
     RUN,
     Dataset,
     Store,
-    describe_shard,
     info_of,
     load,
-    read_manifest,
     scan,
     shard_name,
     shard_paths,
@@ -180,107 +173,21 @@ def publish(
     check_place(output, exported.fingerprint)
     with staged(place) as beside:
         for path in shard_paths(exported):
-            _copy_file(path, beside / path.relative_to(exported.path))
+            copy_file(path, beside / path.relative_to(exported.path))
         tables = {"evidence": (sources.evidence, sources.deep), "risks": (sources.risks,)}
         parts = [(name, reference) for name, of in tables.items() for reference in of]
         for name, reference in parts:
             for path in shard_paths(reference):
                 part = f"part-{len(list((beside / name).glob('*'))):05d}{path.suffix}"
-                _copy_file(path, beside / name / part)
-        _copy_file(shard_paths(sources.model)[0], beside / "risk.json")
-        _copy_file(shard_paths(sources.positives)[0], beside / "positives" / shard_name(0))
+                copy_file(path, beside / name / part)
+        copy_file(shard_paths(sources.model)[0], beside / "risk.json")
+        copy_file(shard_paths(sources.positives)[0], beside / "positives" / shard_name(0))
         if sources.collection.rejected.rows:
-            _copy_file(
+            copy_file(
                 shard_paths(sources.collection.rejected)[0], beside / "rejected" / shard_name(0)
             )
         for name, content in pages.items():
             (beside / name).write_text(content, encoding="utf-8")
-        _write_manifest(beside, exported, manifest)
+        rows = int(info_of(exported)["triplets"])
+        write_folder_manifest(beside, RUN, exported.fingerprint, rows, manifest)
     return place
-
-
-def check_place(
-    output: OutputSettings,
-    run: str | None = None,
-    *,
-    dataset: DatasetSettings | None = None,
-    mining: MiningSettings | None = None,
-) -> None:
-    """Refuse a place that holds something else than this run's own earlier output.
-
-    `output.overwrite` gives up another run, never files that no run has written, as a model that
-    was trained into the folder. With the settings given, another run is known by them before any
-    work is done; the same settings over other data are refused at the end, by fingerprint.
-    """
-    place = Path(output.path).expanduser().absolute()
-    if place.is_file():
-        raise StoreError(f"{place}: a file is in the way; choose another `output.path`")
-    if not place.exists() or not any(place.iterdir()):
-        return
-    held = read_manifest(place)
-    if held is None or held.contract != RUN:
-        raise StoreError(
-            f"{place}: holds files that are not a Polymine run; choose another `output.path`"
-        )
-    if foreign := _foreign_files(place, held):
-        raise StoreError(
-            f"{place}: holds {len(foreign)} files that the run there has not written, such as "
-            f"{foreign[0]}, and would be replaced as a whole; move them away, or choose another "
-            "`output.path`"
-        )
-    difference = None
-    if run is not None and held.fingerprint != run:
-        difference = f"{held.fingerprint[:8]}, this one is {run[:8]}"
-    for part, asked in (("dataset", dataset), ("mining", mining)):
-        before = held.info.get("settings", {}).get(part)
-        if asked is not None and before is not None:
-            difference = difference or _differing(before, without_passwords(asked), part)
-    if difference and not output.overwrite:
-        raise StoreError(
-            f"{place}: holds another run ({difference}); choose another `output.path`, or set "
-            "`output.overwrite = true` to replace it"
-        )
-
-
-def without_passwords(settings: BaseModel) -> dict[str, Any]:
-    """Dump settings for all to read: `scheme://user:password@host` keeps neither of the two."""
-    text = re.sub(r"(\w://)[^/@\s\"]+@", r"\1***@", settings.model_dump_json())
-    shown: dict[str, Any] = json.loads(text)
-    return shown
-
-
-def _differing(before: Any, asked: Any, name: str) -> str | None:
-    """Name the first setting that differs, with both values."""
-    if isinstance(before, dict) and isinstance(asked, dict):
-        keys = [key for key in asked if before.get(key) != asked[key]]
-        return (
-            _differing(before.get(keys[0]), asked[keys[0]], f"{name}.{keys[0]}") if keys else None
-        )
-    return f"{name} is {before!r:.60}, this one's is {asked!r:.60}" if before != asked else None
-
-
-def _foreign_files(place: Path, held: Manifest) -> list[str]:
-    """Name the files of an output folder that its manifest does not."""
-    written = {MANIFEST, *(shard.name for shard in held.shards)}
-    files = (path for path in sorted(place.rglob("*")) if path.is_symlink() or not path.is_dir())
-    files = (path for path in files if path.name != ".DS_Store")  # Finder's, made by looking
-    return [name for path in files if (name := path.relative_to(place).as_posix()) not in written]
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    """Copy a file; a copy and not a link, so that editing an output never damages the store."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
-
-
-def _write_manifest(folder: Path, exported: DatasetRef, manifest: dict[str, Any]) -> None:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    shards = tuple(describe_shard(path, folder) for path in files)
-    content = Manifest(
-        contract=RUN,
-        fingerprint=exported.fingerprint,
-        rows=int(info_of(exported)["triplets"]),
-        shards=shards,
-        info=manifest,
-    )
-    (folder / MANIFEST).write_text(content.model_dump_json(indent=1), encoding="utf-8")

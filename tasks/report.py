@@ -27,7 +27,8 @@ from polymine.reporting.risk_words import note_expected
 from polymine.reporting.summary import Summary, summarise
 from polymine.reporting.tables import Tables
 from tasks.artifacts import publish_artifacts
-from tasks.export import Sources, publish, without_passwords
+from tasks.export import Sources, publish
+from tasks.output import without_passwords
 from tasks.report_risk import describe_risk, read_risk
 from tasks.score_book import load_scores, score_family
 from tasks.store import Store, info_of, load, read_manifest, scan, shard_paths

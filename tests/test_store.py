@@ -18,7 +18,7 @@ from data_contracts.errors import InputError, StoreError
 from data_contracts.references import Manifest, Shard, fingerprint
 from data_contracts.settings import DatasetSettings, OutputSettings
 from data_contracts.tables import Documents, PairScores
-from tasks.export import check_place, without_passwords
+from tasks.output import check_place, without_passwords
 from tasks.store import (
     MANIFEST,
     Store,
@@ -340,11 +340,11 @@ class TestSettingsOfAnotherRun:
 
     def test_names_the_setting_that_differs(self, tmp_path: Path) -> None:
         output = self.held(tmp_path / "run", DatasetSettings(corpus="a.parquet"))
-        check_place(output, dataset=DatasetSettings(corpus="a.parquet"))
+        check_place(output, settings={"dataset": DatasetSettings(corpus="a.parquet")})
         with pytest.raises(StoreError, match=r"dataset.corpus is 'a.parquet', this one's is 'b"):
-            check_place(output, dataset=DatasetSettings(corpus="b.parquet"))
+            check_place(output, settings={"dataset": DatasetSettings(corpus="b.parquet")})
 
     def test_a_password_is_neither_shown_nor_a_difference(self, tmp_path: Path) -> None:
         secret = DatasetSettings(corpus="ftp://ann:secret@host/corpus.parquet")
         assert without_passwords(secret)["corpus"] == "ftp://***@host/corpus.parquet"
-        check_place(self.held(tmp_path / "run", secret), dataset=secret)
+        check_place(self.held(tmp_path / "run", secret), settings={"dataset": secret})

@@ -1,0 +1,137 @@
+"""The folder of a result: whose it is, and put into its place whole."""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from data_contracts.errors import StoreError
+from data_contracts.references import Manifest
+from data_contracts.settings import OutputSettings
+from tasks.store import MANIFEST, RUN, describe_shard, read_manifest, staged
+
+TRAINING, EVALUATION, PIPELINE, COMPARISON = "training", "evaluation", "pipeline", "comparison"
+_NAMES = {RUN: "run", TRAINING: "training run"}
+
+
+def publish_folder(
+    output: OutputSettings,
+    files: Mapping[str, Path | str],
+    manifest: Mapping[str, Any],
+    *,
+    kind: str,
+    run: str,
+    rows: int = 0,
+) -> Path:
+    """Write a result's folder beside its place and move it there.
+
+    Args:
+        files: name within the folder to the file it is a copy of, or to its text.
+        manifest: content of `manifest.json` apart from the files.
+        kind, run: what this is, and its fingerprint.
+    """
+    place = Path(output.path).expanduser().absolute()
+    check_place(output, run, kind=kind)
+    with staged(place) as beside:
+        for name, source in files.items():
+            if isinstance(source, Path):
+                copy_file(source, beside / name)
+            else:
+                (beside / name).parent.mkdir(parents=True, exist_ok=True)
+                (beside / name).write_text(source, encoding="utf-8")
+        write_folder_manifest(beside, kind, run, rows, manifest)
+    return place
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file; a copy and not a link, so that editing an output never damages the store."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def write_folder_manifest(
+    folder: Path, kind: str, run: str, rows: int, manifest: Mapping[str, Any]
+) -> None:
+    """Write `manifest.json` over all files of a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    content = Manifest(
+        contract=kind,
+        fingerprint=run,
+        rows=rows,
+        shards=tuple(describe_shard(path, folder) for path in files),
+        info=dict(manifest),
+    )
+    (folder / MANIFEST).write_text(content.model_dump_json(indent=1), encoding="utf-8")
+
+
+def check_place(
+    output: OutputSettings,
+    run: str | None = None,
+    settings: Mapping[str, BaseModel] | None = None,
+    *,
+    kind: str = RUN,
+) -> None:
+    """Refuse a place that holds something else than this run's own earlier output.
+
+    `output.overwrite` gives up another run, never files that no run has written, as a model that
+    was trained into the folder. With `settings` given, by the names of their parts, another run is
+    known by them before any work is done; the same settings over other data are refused at the end,
+    by fingerprint. `kind` is what a manifest there has to say it is.
+    """
+    place = Path(output.path).expanduser().absolute()
+    if place.is_file():
+        raise StoreError(f"{place}: a file is in the way; choose another `output.path`")
+    if not place.exists() or not any(place.iterdir()):
+        return
+    held = read_manifest(place)
+    if held is None or held.contract != kind:
+        raise StoreError(
+            f"{place}: holds files that are not a Polymine {_NAMES.get(kind, kind)}; choose another `output.path`"
+        )
+    if foreign := _foreign_files(place, held):
+        raise StoreError(
+            f"{place}: holds {len(foreign)} files that the run there has not written, such as "
+            f"{foreign[0]}, and would be replaced as a whole; move them away, or choose another "
+            "`output.path`"
+        )
+    difference = None
+    if run is not None and held.fingerprint != run:
+        difference = f"{held.fingerprint[:8]}, this one is {run[:8]}"
+    for part, asked in (settings or {}).items():
+        before = held.info.get("settings", {}).get(part)
+        if before is not None:
+            difference = difference or _differing(before, without_passwords(asked), part)
+    if difference and not output.overwrite:
+        raise StoreError(
+            f"{place}: holds another run ({difference}); choose another `output.path`, or set "
+            "`output.overwrite = true` to replace it"
+        )
+
+
+def without_passwords(settings: BaseModel) -> dict[str, Any]:
+    """Dump settings for all to read: `scheme://user:password@host` keeps neither of the two."""
+    text = re.sub(r"(\w://)[^/@\s\"]+@", r"\1***@", settings.model_dump_json())
+    shown: dict[str, Any] = json.loads(text)
+    return shown
+
+
+def _differing(before: Any, asked: Any, name: str) -> str | None:
+    """Name the first setting that differs, with both values."""
+    if isinstance(before, dict) and isinstance(asked, dict):
+        keys = [key for key in asked if before.get(key) != asked[key]]
+        return (
+            _differing(before.get(keys[0]), asked[keys[0]], f"{name}.{keys[0]}") if keys else None
+        )
+    return f"{name} is {before!r:.60}, this one's is {asked!r:.60}" if before != asked else None
+
+
+def _foreign_files(place: Path, held: Manifest) -> list[str]:
+    """Name the files of an output folder that its manifest does not."""
+    written = {MANIFEST, *(shard.name for shard in held.shards)}
+    files = (path for path in sorted(place.rglob("*")) if path.is_symlink() or not path.is_dir())
+    files = (path for path in files if path.name != ".DS_Store")  # Finder's, made by looking
+    return [name for path in files if (name := path.relative_to(place).as_posix()) not in written]
