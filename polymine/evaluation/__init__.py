@@ -1,0 +1,1 @@
+"""Measures models: what is relevant to what, rankings, numbers and their intervals."""

@@ -1,0 +1,244 @@
+"""What a folder of tables is, and its rows in one shape whatever the folder.
+
+| tables | what it is |
+|---|---|
+| `corpus`, `queries`, `qrels` | retrieval; `translations` and `query_translations` join languages |
+| `pairs` with scores | semantic textual similarity |
+| `pairs` without | parallel sentences |
+| `sentences` with labels | clustering |
+
+`splits` is known beside any of them; other tables are left alone.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from data_contracts.errors import InputError
+from polymine.evaluation.frames import CollectionFrames
+
+Tables = Mapping[str, pl.DataFrame]
+Kind = Literal["retrieval", "similarity", "parallel", "clustering"]
+
+_PAIRS = ("id", "text_a", "lang_a", "text_b", "lang_b")
+_SENTENCES = ("id", "text", "language", "label")
+
+
+@dataclass(frozen=True)
+class PairFrames:
+    """Pairs of texts.
+
+    Args:
+        pairs: `id, text_a, lang_a, text_b, lang_b, score` (Float64) and `group_id`, shared by a
+            pair's versions in other languages. The score is null throughout for parallel sentences.
+    """
+
+    pairs: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class SentenceFrames:
+    """Sentences to cluster: `id, text, language, label, group_id`."""
+
+    sentences: pl.DataFrame
+
+
+def set_kind(tables: Tables) -> Kind:
+    """What the tables are; `InputError` names what would be needed where they are nothing known."""
+    if {"corpus", "queries", "qrels"} <= set(tables):
+        return "retrieval"
+    if "pairs" in tables:
+        pairs = tables["pairs"]
+        _need("pairs", pairs, _PAIRS)
+        unscored = pairs["score"].null_count() if "score" in pairs.columns else pairs.height
+        if 0 < unscored < pairs.height:
+            raise InputError(
+                f"pairs: {unscored} of {pairs.height} have no score; give every pair one "
+                "(similarity) or none (parallel sentences)"
+            )
+        return "parallel" if unscored else "similarity"
+    if "sentences" in tables:
+        return "clustering"
+    found = ", ".join(sorted(tables)) or "no table"
+    raise InputError(
+        f"an evaluation set needs corpus, queries and qrels, or pairs, or sentences; found {found}"
+    )
+
+
+def retrieval_set(
+    tables: Tables, languages: Iterable[str] | None = None, *, title: bool = True,
+    split: str | None = None,
+) -> CollectionFrames:  # fmt: skip
+    """Documents, queries and judgments of the languages asked for.
+
+    Args:
+        tables: `corpus` (doc_id, text, language and perhaps title), `queries` (query_id, text,
+            language), `qrels` (query_id, doc_id, relevance). `translations` (doc_id, group_id) and
+            `query_translations` (query_id, group_id) may also name texts of other collections.
+        languages: of documents and queries; all if None.
+        title: put before a document's text: `(title + " " + text).strip()`, as MTEB does.
+        split: only the queries that `splits` gives it.
+
+    Raises:
+        InputError: for a missing column, an id that stands twice, a judgment of what is not there,
+            and a language that is not there.
+    """
+    documents, queries, judgments = tables["corpus"], tables["queries"], tables["qrels"]
+    _need("corpus", documents, ("doc_id", "text", "language"))
+    _need("queries", queries, ("query_id", "text", "language"))
+    _need("qrels", judgments, ("query_id", "doc_id", "relevance"))
+    _check_ids(documents, queries, judgments)
+    wanted = _wanted(
+        languages,
+        {
+            "documents": documents["language"],
+            "queries": queries["language"],
+        },
+    )
+    queries = _of_split(queries, tables, "query_id", split)
+    documents = documents.filter(pl.col("language").is_in(wanted))
+    queries = queries.filter(pl.col("language").is_in(wanted))
+    text = _titled() if title and "title" in documents.columns else pl.col("text")
+    return CollectionFrames(
+        _grouped(documents.with_columns(text=text), tables.get("translations"), "doc_id"),
+        _grouped(queries, tables.get("query_translations"), "query_id"),
+        judgments.join(queries, on="query_id", how="semi", maintain_order="left")
+        .join(documents, on="doc_id", how="semi", maintain_order="left")
+        .select("query_id", "doc_id", pl.col("relevance").cast(pl.Int8)),
+    )
+
+
+def pair_set(
+    tables: Tables, languages: Iterable[str] | None = None, *, split: str | None = None
+) -> PairFrames:
+    """Pairs whose two languages are both asked for.
+
+    `group_id` comes from `splits` where that has one, otherwise it is the pair's own id.
+
+    Raises:
+        InputError: for a missing column, an id that stands twice, a language that is not there,
+            and languages that are there but in no pair together.
+    """
+    set_kind(tables)
+    pairs = tables["pairs"]
+    _check_unique("pairs", pairs, "id")
+    wanted = _wanted(languages, {"first texts": pairs["lang_a"], "second texts": pairs["lang_b"]})
+    kept = _of_split(pairs, tables, "id", split).filter(
+        pl.col("lang_a").is_in(wanted) & pl.col("lang_b").is_in(wanted)
+    )
+    if kept.is_empty():
+        both = pairs.select(pl.format("{}-{}", "lang_a", "lang_b")).unique().to_series().sort()
+        raise InputError(
+            f"pairs: none has both its languages among {', '.join(wanted)}; there are "
+            f"{', '.join(both)}"
+        )
+    score = pl.col("score") if "score" in kept.columns else pl.lit(None)
+    grouped = _pairs_with_groups(kept, tables.get("splits"))
+    return PairFrames(grouped.select(*_PAIRS, score.cast(pl.Float64).alias("score"), "group_id"))
+
+
+def sentence_set(
+    tables: Tables, languages: Iterable[str] | None = None, *, split: str | None = None
+) -> SentenceFrames:
+    """Labelled sentences of the languages asked for; `InputError` as for the other sets."""
+    sentences = tables["sentences"]
+    _need("sentences", sentences, _SENTENCES)
+    _check_unique("sentences", sentences, "id")
+    wanted = _wanted(languages, {"sentences": sentences["language"]})
+    if split is not None and "split" in sentences.columns:
+        tables = {"splits": sentences.select("id", "split")}
+    kept = _of_split(sentences, tables, "id", split).filter(pl.col("language").is_in(wanted))
+    if "group_id" not in kept.columns:
+        kept = kept.with_columns(group_id=pl.col("id"))
+    return SentenceFrames(kept.select(*_SENTENCES, "group_id"))
+
+
+def _titled() -> pl.Expr:
+    """MTEB's text of a document."""
+    return pl.concat_str(
+        pl.col("title").fill_null(""), pl.lit(" "), pl.col("text")
+    ).str.strip_chars()
+
+
+def _wanted(languages: Iterable[str] | None, where: Mapping[str, pl.Series]) -> list[str]:
+    """The languages to keep, sorted; counts of those there are in the error for one that is not."""
+    there = set().union(*(set(series.unique()) for series in where.values()))
+    wanted = there if languages is None else set(languages)
+    missing = sorted(wanted - there)
+    if not missing:
+        return sorted(wanted)
+    counts = "; ".join(
+        f"{name}: "
+        + ", ".join(f"{code} {count:,}" for code, count in sorted(series.value_counts().rows()))
+        for name, series in where.items()
+    )
+    raise InputError(f"no texts in {', '.join(missing)}. There are {counts}")
+
+
+def _grouped(texts: pl.DataFrame, groups: pl.DataFrame | None, key: str) -> pl.DataFrame:
+    """`texts` with their `group_id`; a text that `groups` does not name is a group of its own."""
+    if groups is None:
+        grouped = texts.with_columns(group_id=pl.col(key))
+    else:
+        name = "translations" if key == "doc_id" else "query_translations"
+        _need(name, groups, (key, "group_id"))
+        _check_unique(name, groups, key)
+        grouped = (
+            texts.drop("group_id", strict=False)
+            .join(groups.select(key, "group_id"), on=key, how="left", maintain_order="left")
+            .with_columns(pl.coalesce("group_id", key).alias("group_id"))
+        )
+    return grouped.select(key, "text", "language", "group_id")
+
+
+def _pairs_with_groups(pairs: pl.DataFrame, splits: pl.DataFrame | None) -> pl.DataFrame:
+    if splits is None or "group_id" not in splits.columns:
+        return pairs.with_columns(group_id=pl.col("id"))
+    return (
+        pairs.drop("group_id", strict=False)
+        .join(splits.select("id", "group_id"), on="id", how="left", maintain_order="left")
+        .with_columns(pl.coalesce("group_id", "id").alias("group_id"))
+    )
+
+
+def _of_split(frame: pl.DataFrame, tables: Tables, key: str, split: str | None) -> pl.DataFrame:
+    if split is None:
+        return frame
+    splits = tables.get("splits")
+    if splits is None:
+        raise InputError(f"split {split!r} was asked for, but there is no table `splits`")
+    _need("splits", splits, (key, "split"))
+    names = splits["split"].unique().sort()
+    if split not in names:
+        raise InputError(f"splits: has no {split!r}; it has {', '.join(names)}")
+    members = splits.filter(pl.col("split") == split)
+    return frame.join(members, on=key, how="semi", maintain_order="left")
+
+
+def _check_ids(documents: pl.DataFrame, queries: pl.DataFrame, judgments: pl.DataFrame) -> None:
+    _check_unique("corpus", documents, "doc_id")
+    _check_unique("queries", queries, "query_id")
+    _check_unique("qrels", judgments, "query_id", "doc_id")
+    for key, table, name in (("doc_id", documents, "corpus"), ("query_id", queries, "queries")):
+        dangling = judgments.join(table, on=key, how="anti")
+        if not dangling.is_empty():
+            raise InputError(
+                f"qrels: {dangling.height:,} rows name a {key} that {name} has not, the first "
+                f"{dangling[key][0]!r}"
+            )
+
+
+def _check_unique(name: str, frame: pl.DataFrame, *key: str) -> None:
+    twice = frame.filter(pl.struct(key).is_duplicated())
+    if not twice.is_empty():
+        raise InputError(f"{name}: {', '.join(map(repr, twice.row(0)[: len(key)]))} stands twice")
+
+
+def _need(name: str, frame: pl.DataFrame, columns: tuple[str, ...]) -> None:
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise InputError(
+            f"{name}: has no column {', '.join(missing)}; it has {', '.join(frame.columns)}"
+        )
