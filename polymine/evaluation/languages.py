@@ -33,24 +33,32 @@ OTHERS = (
     "ckb_Arab", "fuv_Latn", "hin_Latn", "ilo_Latn", "kac_Latn", "kea_Latn", "luo_Latn", "npi_Latn",
     "nso_Latn", "shn_Mymr", "sin_Latn", "urd_Latn", "war_Latn", "zho_Hant",
 )  # fmt: skip
+# Two-letter codes of languages that Belebele has not and other benchmarks have.
+_BEYOND = {
+    "ba": "bak_Cyrl", "be": "bel_Cyrl", "bs": "bos_Latn", "cy": "cym_Latn", "ee": "ewe_Latn",
+    "eo": "epo_Latn", "fo": "fao_Latn", "ga": "gle_Latn", "gd": "gla_Latn", "gl": "glg_Latn",
+    "la": "lat_Latn", "lb": "ltz_Latn", "nn": "nno_Latn", "oc": "oci_Latn", "rn": "run_Latn",
+    "sa": "san_Deva", "tk": "tuk_Latn", "tt": "tat_Cyrl", "ug": "uig_Arab", "yi": "ydd_Hebr",
+}  # fmt: skip
 # What other tables call a language of `FLORES`: the macrolanguage instead of its standard variety.
 _MACRO = {
     "ara": "ar", "aze": "az", "cmn": "zh", "est": "et", "fas": "fa", "lav": "lv", "mlg": "mg",
     "mon": "mn", "msa": "ms", "nep": "ne", "ori": "or", "orm": "om", "pus": "ps", "sqi": "sq",
     "swa": "sw", "uzb": "uz",
 }  # fmt: skip
-_SCRIPTS = {code: flores[4:] for code, flores in FLORES.items()}
-_BY_ISO_639_3 = {flores[:3]: code for code, flores in FLORES.items()} | _MACRO
+_ALL = FLORES | _BEYOND
+_BY_ISO_639_3 = {flores[:3]: code for code, flores in _ALL.items()} | _MACRO
 
 
 def short_code(long: str) -> str:
     """The two-letter code of `eng_Latn`, `eng-Latn` or `eng`.
 
-    A language without one, or in another script than `FLORES` says, keeps its long code: two
-    subsets of a benchmark that differ in script are never taken for one.
+    A language without one, or in another script than it is mostly written in, keeps its long code,
+    spelt as in FLORES: two subsets of a benchmark that differ in script are never taken for one.
     """
-    language, _, script = long.replace("-", "_").partition("_")
+    flores = long.replace("-", "_")
+    language, _, script = flores.partition("_")
     short = _BY_ISO_639_3.get(language)
-    if short is None or (script and script != _SCRIPTS[short]):
-        return long
+    if short is None or script not in ("", _ALL[short][4:]):
+        return flores
     return short

@@ -176,8 +176,9 @@ class TestLanguages:
         ("long", "short"),
         [
             ("ara-Arab", "ar"), ("pes_Arab", "fa"), ("fas-Arab", "fa"), ("cmn-Hans", "zh"),
-            ("eng", "en"), ("arb-Latn", "arb-Latn"), ("zho_Hant", "zho_Hant"),
-            ("acm_Arab", "acm_Arab"), ("python-Code", "python-Code"), ("swa-Latn", "sw"),
+            ("eng", "en"), ("arb-Latn", "arb_Latn"), ("zho_Hant", "zho_Hant"),
+            ("acm_Arab", "acm_Arab"), ("python-Code", "python_Code"), ("swa-Latn", "sw"),
+            ("cym-Latn", "cy"), ("ru", "ru"),
         ],
     )  # fmt: skip
     def test_a_code_is_shortened_only_where_nothing_is_lost(self, long: str, short: str):
