@@ -44,7 +44,7 @@ def belebele_collection(rows: Mapping[str, pl.DataFrame]) -> CollectionFrames:
 
     On the whole of Belebele every direction has 900 queries, 488 documents and 900 judgments.
     A document's `group_id` is its `link`, a query's the `link#question_number` of the first row
-    that asks it. Judgments name the relevant passage in every language.
+    that asks it, or its own id where it is on several passages. Judgments name the relevant passage in every language.
     """
     for language, frame in rows.items():
         need_columns(frame, _COLUMNS, f"belebele, {language}")
@@ -99,13 +99,19 @@ def _documents(rows: pl.DataFrame, places: pl.DataFrame, language: str) -> pl.Da
 
 
 def _asked(rows: pl.DataFrame, language: str) -> pl.DataFrame:
-    """One row per source row: which query asks about which link; `group_id` is the first row's."""
+    """One row per source row: which query asks about which link.
+
+    Judgments are handed on within a group, so a query on several passages is a group of its own:
+    the questions it merges are not each other's translations.
+    """
+    name = pl.format("belebele-q-{}-{}", pl.lit(language), _padded("number", 4))
+    several = pl.col("link").n_unique().over("number") > 1
     numbers = rows.select("question").unique(maintain_order=True).with_row_index("number")
     return rows.join(numbers, on="question", maintain_order="left").select(
-        query_id=pl.format("belebele-q-{}-{}", pl.lit(language), _padded("number", 4)),
+        query_id=name,
         text="question",
         language=pl.lit(language),
-        group_id=_item().first().over("number"),
+        group_id=pl.when(several).then(name).otherwise(_item().first().over("number")),
         link="link",
     )
 

@@ -60,6 +60,18 @@ class TestBelebele:
         assert ru["group_id"].to_list()[:2] == ["https://news/0#1", "https://news/0#2"]
         assert frames.judgments.is_unique().all()
 
+    def test_a_query_on_two_passages_hands_no_passage_on_to_the_questions_it_merged(self):
+        frames = belebele_collection(belebele_rows(LANGUAGES))
+        merged = frames.queries.filter(pl.col("text") == "en: who was it?")
+        assert merged["group_id"].to_list() == merged["query_id"].to_list()
+        groups = frames.judgments.join(frames.queries, on="query_id").join(
+            frames.documents, on="doc_id"
+        )
+        per_group = groups.group_by("group_id").agg(pl.col("group_id_right").n_unique())
+        assert set(per_group.filter(pl.col("group_id_right") > 1)["group_id"]) == set(
+            merged["query_id"]
+        )
+
     def test_row_order_of_a_language_changes_no_relevance(self):
         rows = belebele_rows(LANGUAGES)
         first = pl.col("flores_passage").str.strip_suffix(", again")
