@@ -1,1 +1,1 @@
-"""Measures models: what is relevant to what, rankings, numbers and their intervals."""
+"""What a model is worth: frames and vectors in, scores per query, means and intervals out."""

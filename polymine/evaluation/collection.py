@@ -1,0 +1,250 @@
+"""Texts with what is relevant, in every direction of languages that they allow.
+
+A direction names the document's language first: `ru-en` asks Russian documents in English. What
+answers a question in one language answers its translations, and so do the answer's translations:
+judgments are handed on along `group_id` on both sides, so that a set judged in one language
+measures every direction it has texts for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from data_contracts.errors import InputError
+from polymine.evaluation.bitext import DOCUMENTS, QUERIES, texts_of_pairs
+from polymine.mining.hashing import hash_texts, uniform
+
+POOL = "*"  # stands for all languages
+_PAIR = {"query_id": pl.String, "doc_id": pl.String}
+_JUDGMENTS = {**_PAIR, "relevance": pl.Int8}
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationCollection:
+    """Documents, queries and judgments; vectors follow the order of these rows.
+
+    Args:
+        documents: doc_id, text, language and, if known, group_id (translations share one).
+        queries: query_id, text, language and, if known, group_id; equal texts may have two ids.
+        judgments: query_id, doc_id, relevance (above 0: relevant).
+        hidden: query_id, doc_id of pairs that are left out of the query's ranking, as a sentence
+            is from its own.
+
+    Raises:
+        InputError: a column is missing, an id or judgment is there twice, a text is empty, or a
+            judgment names an id that does not exist.
+    """
+
+    documents: pl.DataFrame
+    queries: pl.DataFrame
+    judgments: pl.DataFrame
+    hidden: pl.DataFrame | None = None
+
+    def __post_init__(self) -> None:
+        """Check the tables, and give them exactly the columns that are needed."""
+        hidden = pl.DataFrame(schema=_PAIR) if self.hidden is None else self.hidden
+        for name, table in (
+            ("documents", _texts(self.documents, "documents", "doc_id")),
+            ("queries", _texts(self.queries, "queries", "query_id")),
+            ("judgments", _typed(self.judgments, "judgments", _JUDGMENTS)),
+            ("hidden", _typed(hidden, "hidden pairs", _PAIR).unique(maintain_order=True)),
+        ):
+            object.__setattr__(self, name, table)
+        _check_unique(self.judgments, "judgments", ["query_id", "doc_id"])
+        for pairs, what in ((self.judgments, "judgments"), (self.hidden, "hidden pairs")):
+            assert pairs is not None  # set above
+            _check_known(pairs, what, self.queries, "query_id")
+            _check_known(pairs, what, self.documents, "doc_id")
+
+    @classmethod
+    def from_pairs(cls, pairs: pl.DataFrame) -> EvaluationCollection:
+        """Turn parallel texts (text_a, lang_a, text_b, lang_b) into bitext retrieval.
+
+        Every distinct text is a query and a document; see `texts_of_pairs`.
+        """
+        given = _typed(pairs, "pairs", dict.fromkeys(("text_a", "lang_a", "text_b", "lang_b")))
+        tables = texts_of_pairs(given)
+        return cls(tables.documents, tables.queries, tables.judgments, tables.hidden)
+
+    @cached_property
+    def languages(self) -> tuple[str, ...]:
+        """Languages of documents or queries, in order."""
+        every = pl.concat([self.documents["language"], self.queries["language"]])
+        return tuple(every.unique().sort().to_list())
+
+    @cached_property
+    def relevant(self) -> pl.DataFrame:
+        """Pairs that are relevant in some direction, with their grade, by query and document.
+
+        Columns: query_id, doc_id, relevance (above 0), query_language, document_language. A grade
+        is handed on to translations of the query and of the document; the highest one counts, also
+        against a 0 given to a translation.
+        """
+        queries = self.queries.select("query_id", pl.col("language").alias("query_language"),
+                                      circle=_circle("query_id"))  # fmt: skip
+        documents = self.documents.select("doc_id", pl.col("language").alias("document_language"),
+                                          group=_circle("doc_id"))  # fmt: skip
+        found = (
+            self.judgments.filter(pl.col("relevance") > 0)
+            .join(queries.select("query_id", "circle"), on="query_id")
+            .join(documents.select("doc_id", "group"), on="doc_id")
+            .group_by("circle", "group")
+            .agg(pl.col("relevance").max())
+            .join(queries, on="circle")
+            .join(documents, on="group")
+        )
+        shown = found.join(self._hidden, on=["query_id", "doc_id"], how="anti")
+        return shown.select(
+            "query_id", "doc_id", "relevance", "query_language", "document_language"
+        ).sort("query_id", "doc_id")
+
+    @cached_property
+    def directions(self) -> pl.DataFrame:
+        """Every pair of languages: document_language, query_language, documents, queries, left_out.
+
+        `queries` take part; `left_out` have no relevant document in this direction. Rows with the
+        document language `*` are of the pool. Pairs in which no query takes part are listed too.
+        """
+        documents = self.documents.group_by(document_language="language").agg(documents=pl.len())
+        pool = pl.DataFrame({"document_language": [POOL], "documents": [self.documents.height]})
+        documents = pl.concat([documents, pool.cast(documents.schema)])
+        asked = self.queries.group_by(query_language="language").agg(asked=pl.len())
+        pooled = self.relevant.with_columns(document_language=pl.lit(POOL))
+        answered = (
+            pl.concat([self.relevant, pooled])
+            .group_by("document_language", "query_language")
+            .agg(queries=pl.col("query_id").n_unique())
+        )
+        return (
+            documents.join(asked, how="cross")
+            .join(answered, on=["document_language", "query_language"], how="left")
+            .with_columns(pl.col("queries").fill_null(0))
+            .with_columns(left_out=pl.col("asked") - pl.col("queries"))
+            .drop("asked")
+            .select("document_language", "query_language", "documents", "queries", "left_out")
+            .sort("document_language", "query_language")
+        )
+
+    @property
+    def questions(self) -> pl.DataFrame:
+        """The question that each query asks in its language: query_id, question.
+
+        What is resampled together: see `polymine.evaluation.matrix`.
+        """
+        return self.queries.select("query_id", question=_circle("query_id"))
+
+    def only(self, languages: tuple[str, ...]) -> EvaluationCollection:
+        """Keep texts of `languages`; judgments were handed on before, so that none is lost.
+
+        Raises:
+            InputError: one of the languages has no texts here.
+        """
+        missing = sorted(set(languages) - set(self.languages))
+        if missing:
+            raise InputError(
+                f"no texts in {', '.join(missing)}: the set has {', '.join(self.languages)}; "
+                "take these languages out of `languages`"
+            )
+        spoken = pl.col("language").is_in(list(languages))
+        return self._cut(self.documents.filter(spoken), self.queries.filter(spoken))
+
+    def draw(self, count: int, seed: int) -> EvaluationCollection:
+        """Keep at most `count` queries per language, and all documents.
+
+        The hash of the group decides (of the id where there is none), so that the same questions
+        are drawn in every language, whatever the order of the rows. Queries without any relevant
+        document are not drawn.
+        """
+        answered = self.queries.join(self.relevant, on="query_id", how="semi")
+        keys = answered.select(_circle("query_id")).to_series()
+        lots = pl.Series("lot", uniform(seed, hash_texts(keys.to_list())))
+        chosen = (
+            answered.with_columns(lots)
+            .sort("lot", "query_id")
+            .group_by("language", maintain_order=True)
+            .head(count)
+        )
+        kept = self.queries.join(chosen, on="query_id", how="semi", maintain_order="left")
+        return self._cut(self.documents, kept)
+
+    @property
+    def _hidden(self) -> pl.DataFrame:
+        assert self.hidden is not None
+        return self.hidden
+
+    def _cut(self, documents: pl.DataFrame, queries: pl.DataFrame) -> EvaluationCollection:
+        """Keep these rows, with the judgments that translations handed on to them."""
+        return EvaluationCollection(
+            documents,
+            queries,
+            *(
+                pairs.join(queries, on="query_id", how="semi").join(
+                    documents, on="doc_id", how="semi"
+                )
+                for pairs in (self.relevant.select(*_JUDGMENTS), self._hidden)
+            ),
+        )
+
+
+def _circle(identity: str) -> pl.Expr:
+    """Name what belongs together; a group may be called like another row's id."""
+    return (
+        pl.when(pl.col("group_id").is_not_null())
+        .then("g:" + pl.col("group_id"))
+        .otherwise("i:" + pl.col(identity))
+    )
+
+
+def _texts(table: pl.DataFrame, what: str, identity: str) -> pl.DataFrame:
+    if "group_id" not in table.columns:
+        table = table.with_columns(group_id=pl.lit(None, dtype=pl.String))
+    columns = QUERIES if identity == "query_id" else DOCUMENTS
+    texts = _typed(table, what, dict.fromkeys(columns))
+    _check_unique(texts, what, [identity])
+    return texts
+
+
+def _typed(table: pl.DataFrame, what: str, columns: dict[str, object]) -> pl.DataFrame:
+    """Select columns, strings where no other type is named; nulls only in `group_id`."""
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"{what} need the columns {', '.join(columns)}: {', '.join(missing)} is missing, "
+            f"got {', '.join(table.columns)}"
+        )
+    typed = table.select(
+        pl.col(name).cast(pl.Int8 if kind == pl.Int8 else pl.String)
+        for name, kind in columns.items()
+    )
+    for name in typed.columns:
+        empty = pl.col(name).is_null()
+        if typed.schema[name] == pl.String:
+            empty = empty | (pl.col(name).str.strip_chars() == "")
+        rows = typed.with_row_index("row").filter(empty)["row"].to_list()
+        if rows and name != "group_id":
+            raise InputError(
+                f"{what}: `{name}` is empty in {len(rows)} rows, the first is row {rows[0]}; "
+                "fill it in or leave the row out"
+            )
+    return typed
+
+
+def _check_unique(table: pl.DataFrame, what: str, columns: list[str]) -> None:
+    twice = table.filter(pl.struct(columns).is_duplicated())
+    if twice.height:
+        raise InputError(
+            f"{what}: expected one row per {' and '.join(columns)}, found {twice.height} rows "
+            f"that share theirs, as {'/'.join(twice.select(columns).row(0))}; remove copies"
+        )
+
+
+def _check_known(pairs: pl.DataFrame, what: str, table: pl.DataFrame, identity: str) -> None:
+    unknown = pairs.join(table, on=identity, how="anti")
+    if unknown.height:
+        raise InputError(
+            f"{what}: {unknown.height} rows name a {identity} that is not there, as "
+            f"`{unknown[identity][0]}`; add the text or leave these rows out"
+        )
