@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 
 from data_contracts.errors import InputError
-from polymine.evaluation.frames import CollectionFrames
+from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.hub import hub_rows, need_columns
 from polymine.evaluation.languages import FLORES, OTHERS
 
@@ -39,12 +39,13 @@ def load_belebele(languages: Iterable[str], dataset: str = BELEBELE) -> dict[str
     return {language: hub_rows(dataset, code, "test") for language, code in configs.items()}
 
 
-def belebele_collection(rows: Mapping[str, pl.DataFrame]) -> CollectionFrames:
+def belebele_collection(rows: Mapping[str, pl.DataFrame]) -> EvaluationCollection:
     """All directions of the languages given; see this module for the procedure.
 
     On the whole of Belebele every direction has 900 queries, 488 documents and 900 judgments.
     A document's `group_id` is its `link`, a query's the `link#question_number` of the first row
-    that asks it, or its own id where it is on several passages. Judgments name the relevant passage in every language.
+    that asks it, or null where it is on several passages. Judgments name the relevant passage
+    in every language.
     """
     for language, frame in rows.items():
         need_columns(frame, _COLUMNS, f"belebele, {language}")
@@ -58,7 +59,7 @@ def belebele_collection(rows: Mapping[str, pl.DataFrame]) -> CollectionFrames:
         .unique(maintain_order=True)
     )
     queries = asked.unique("query_id", keep="first", maintain_order=True)
-    return CollectionFrames(documents, queries.drop("link"), judgments)
+    return EvaluationCollection(documents, queries.drop("link"), judgments)
 
 
 def belebele_choice(rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
@@ -101,8 +102,8 @@ def _documents(rows: pl.DataFrame, places: pl.DataFrame, language: str) -> pl.Da
 def _asked(rows: pl.DataFrame, language: str) -> pl.DataFrame:
     """One row per source row: which query asks about which link.
 
-    Judgments are handed on within a group, so a query on several passages is a group of its own:
-    the questions it merges are not each other's translations.
+    Judgments are handed on within a group, so a query on several passages has none: the
+    questions it merges are not each other's translations.
     """
     name = pl.format("belebele-q-{}-{}", pl.lit(language), _padded("number", 4))
     several = pl.col("link").n_unique().over("number") > 1
@@ -111,7 +112,7 @@ def _asked(rows: pl.DataFrame, language: str) -> pl.DataFrame:
         query_id=name,
         text="question",
         language=pl.lit(language),
-        group_id=pl.when(several).then(name).otherwise(_item().first().over("number")),
+        group_id=pl.when(several.not_()).then(_item().first().over("number")),
         link="link",
     )
 

@@ -17,7 +17,7 @@ from typing import Literal
 import polars as pl
 
 from data_contracts.errors import InputError
-from polymine.evaluation.frames import CollectionFrames
+from polymine.evaluation.collection import EvaluationCollection
 
 Tables = Mapping[str, pl.DataFrame]
 Kind = Literal["retrieval", "similarity", "parallel", "clustering"]
@@ -70,14 +70,15 @@ def set_kind(tables: Tables) -> Kind:
 def retrieval_set(
     tables: Tables, languages: Iterable[str] | None = None, *, title: bool = True,
     split: str | None = None,
-) -> CollectionFrames:  # fmt: skip
+) -> EvaluationCollection:  # fmt: skip
     """Documents, queries and judgments of the languages asked for.
 
     Args:
         tables: `corpus` (doc_id, text, language and perhaps title), `queries` (query_id, text,
             language), `qrels` (query_id, doc_id, relevance). `translations` (doc_id, group_id) and
             `query_translations` (query_id, group_id) may also name texts of other collections.
-        languages: of documents and queries; all if None.
+        languages: of documents and queries; all if None. Judgments are handed on to translations
+            first, so none is lost with the language it was made in.
         title: put before a document's text: `(title + " " + text).strip()`, as MTEB does.
         split: only the queries that `splits` gives it.
 
@@ -89,25 +90,17 @@ def retrieval_set(
     _need("corpus", documents, ("doc_id", "text", "language"))
     _need("queries", queries, ("query_id", "text", "language"))
     _need("qrels", judgments, ("query_id", "doc_id", "relevance"))
-    _check_ids(documents, queries, judgments)
     wanted = _wanted(
-        languages,
-        {
-            "documents": documents["language"],
-            "queries": queries["language"],
-        },
+        languages, {"documents": documents["language"], "queries": queries["language"]}
     )
-    queries = _of_split(queries, tables, "query_id", split)
-    documents = documents.filter(pl.col("language").is_in(wanted))
-    queries = queries.filter(pl.col("language").is_in(wanted))
+    asked = _of_split(queries, tables, "query_id", split)
     text = _titled() if title and "title" in documents.columns else pl.col("text")
-    return CollectionFrames(
+    whole = EvaluationCollection(
         _grouped(documents.with_columns(text=text), tables.get("translations"), "doc_id"),
-        _grouped(queries, tables.get("query_translations"), "query_id"),
-        judgments.join(queries, on="query_id", how="semi", maintain_order="left")
-        .join(documents, on="doc_id", how="semi", maintain_order="left")
-        .select("query_id", "doc_id", pl.col("relevance").cast(pl.Int8)),
+        _grouped(asked, tables.get("query_translations"), "query_id"),
+        judgments if split is None else _judged(judgments, queries, asked),
     )
+    return whole if languages is None else whole.only(tuple(wanted))
 
 
 def pair_set(
@@ -178,19 +171,21 @@ def _wanted(languages: Iterable[str] | None, where: Mapping[str, pl.Series]) -> 
 
 
 def _grouped(texts: pl.DataFrame, groups: pl.DataFrame | None, key: str) -> pl.DataFrame:
-    """`texts` with their `group_id`; a text that `groups` does not name is a group of its own."""
+    """`texts` with the `group_id` of `groups`; null for a text that it does not name."""
     if groups is None:
-        grouped = texts.with_columns(group_id=pl.col(key))
-    else:
-        name = "translations" if key == "doc_id" else "query_translations"
-        _need(name, groups, (key, "group_id"))
-        _check_unique(name, groups, key)
-        grouped = (
-            texts.drop("group_id", strict=False)
-            .join(groups.select(key, "group_id"), on=key, how="left", maintain_order="left")
-            .with_columns(pl.coalesce("group_id", key).alias("group_id"))
-        )
-    return grouped.select(key, "text", "language", "group_id")
+        return texts
+    name = "translations" if key == "doc_id" else "query_translations"
+    _need(name, groups, (key, "group_id"))
+    _check_unique(name, groups, key)
+    return texts.drop("group_id", strict=False).join(
+        groups.select(key, "group_id"), on=key, how="left", maintain_order="left"
+    )
+
+
+def _judged(judgments: pl.DataFrame, queries: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
+    """Judgments without those of queries that are there but were not asked for."""
+    others = queries.join(asked, on="query_id", how="anti")
+    return judgments.join(others, on="query_id", how="anti", maintain_order="left")
 
 
 def _pairs_with_groups(pairs: pl.DataFrame, splits: pl.DataFrame | None) -> pl.DataFrame:
@@ -215,19 +210,6 @@ def _of_split(frame: pl.DataFrame, tables: Tables, key: str, split: str | None) 
         raise InputError(f"splits: has no {split!r}; it has {', '.join(names)}")
     members = splits.filter(pl.col("split") == split)
     return frame.join(members, on=key, how="semi", maintain_order="left")
-
-
-def _check_ids(documents: pl.DataFrame, queries: pl.DataFrame, judgments: pl.DataFrame) -> None:
-    _check_unique("corpus", documents, "doc_id")
-    _check_unique("queries", queries, "query_id")
-    _check_unique("qrels", judgments, "query_id", "doc_id")
-    for key, table, name in (("doc_id", documents, "corpus"), ("query_id", queries, "queries")):
-        dangling = judgments.join(table, on=key, how="anti")
-        if not dangling.is_empty():
-            raise InputError(
-                f"qrels: {dangling.height:,} rows name a {key} that {name} has not, the first "
-                f"{dangling[key][0]!r}"
-            )
 
 
 def _check_unique(name: str, frame: pl.DataFrame, *key: str) -> None:

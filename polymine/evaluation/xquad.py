@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 
 from data_contracts.errors import InputError
-from polymine.evaluation.frames import CollectionFrames
+from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.hub import hub_rows, need_columns
 
 XQUAD = "google/xquad@51adfef1c1287aab1d2d91b5bead9bcfb9c68583"
@@ -38,7 +38,7 @@ def load_xquad(languages: Iterable[str], dataset: str = XQUAD) -> dict[str, pl.D
     return {language: hub_rows(dataset, f"xquad.{language}", "validation") for language in wanted}
 
 
-def xquad_collection(rows: Mapping[str, pl.DataFrame]) -> CollectionFrames:
+def xquad_collection(rows: Mapping[str, pl.DataFrame]) -> EvaluationCollection:
     """All directions of the languages given, judgments naming the paragraph in every language.
 
     Args:
@@ -65,7 +65,7 @@ def xquad_collection(rows: Mapping[str, pl.DataFrame]) -> CollectionFrames:
     judgments = queries.join(
         documents, left_on="passage", right_on="group_id", maintain_order="left_right"
     ).select("query_id", "doc_id", relevance=pl.lit(1, pl.Int8))
-    return CollectionFrames(documents, queries.drop("passage"), judgments)
+    return EvaluationCollection(documents, queries.drop("passage"), judgments)
 
 
 def _asked(rows: pl.DataFrame, language: str) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from small_hub import belebele_rows, mteb_belebele, write_hub_folder
 from data_contracts.errors import InputError
 from polymine.evaluation import hub
 from polymine.evaluation.belebele import belebele_choice, belebele_collection, load_belebele
-from polymine.evaluation.frames import CollectionFrames
+from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.languages import FLORES, OTHERS, short_code
 from polymine.evaluation.xquad import load_xquad, xquad_collection
 
@@ -17,10 +17,10 @@ DATA = Path(__file__).parents[2].parent / "shared" / "data"
 LANGUAGES = ("ru", "ar", "en")
 
 
-def direction(frames: CollectionFrames, documents: str, queries: str) -> dict[str, set[str]]:
+def direction(frames: EvaluationCollection, documents: str, queries: str) -> dict[str, set[str]]:
     """Texts of relevant documents by query text, document language first."""
     joined = (
-        frames.judgments.join(frames.documents.filter(pl.col("language") == documents), on="doc_id")
+        frames.relevant.join(frames.documents.filter(pl.col("language") == documents), on="doc_id")
         .join(frames.queries.filter(pl.col("language") == queries), on="query_id", suffix="_asked")
         .group_by("text_asked")
         .agg("text")
@@ -63,14 +63,9 @@ class TestBelebele:
     def test_a_query_on_two_passages_hands_no_passage_on_to_the_questions_it_merged(self):
         frames = belebele_collection(belebele_rows(LANGUAGES))
         merged = frames.queries.filter(pl.col("text") == "en: who was it?")
-        assert merged["group_id"].to_list() == merged["query_id"].to_list()
-        groups = frames.judgments.join(frames.queries, on="query_id").join(
-            frames.documents, on="doc_id"
-        )
-        per_group = groups.group_by("group_id").agg(pl.col("group_id_right").n_unique())
-        assert set(per_group.filter(pl.col("group_id_right") > 1)["group_id"]) == set(
-            merged["query_id"]
-        )
+        assert merged["group_id"].to_list() == [None]
+        per_query = frames.relevant.group_by("query_id", "document_language").len()
+        assert set(per_query.filter(pl.col("len") > 1)["query_id"]) == set(merged["query_id"])
 
     def test_row_order_of_a_language_changes_no_relevance(self):
         rows = belebele_rows(LANGUAGES)

@@ -170,7 +170,7 @@ class TestBelebele:
         )
         frames = belebele_collection(rows)
         own = (
-            frames.judgments.join(frames.documents, on="doc_id")
+            frames.relevant.join(frames.documents, on="doc_id")
             .filter(pl.col("language") == documents)
             .join(frames.queries, on="query_id", suffix="_asked")
             .filter(pl.col("language_asked") == queries)
