@@ -66,9 +66,8 @@ def belebele_choice(rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """The four-way multiple choice of every row.
 
     Returns:
-        `language, group_id` (`link#question_number`, the same in every language), `passage`,
-        `question`, `options` (list of four) and `correct` (UInt8, counted from 0; the source counts
-        from 1).
+        `item_id` (`link#question_number`, the same in every language), `language, passage,
+        question, answer_1` to `answer_4` and `correct` (UInt8), counted from 1 as in the source.
 
     Raises:
         InputError: where the correct answer is not one of 1, 2, 3, 4.
@@ -127,12 +126,12 @@ def _choice(rows: pl.DataFrame, language: str) -> pl.DataFrame:
             f"{wrong['correct_answer_num'][0]!r} at {wrong.select(_item()).item(0, 0)}"
         )
     return rows.select(
+        item_id=_item(),
         language=pl.lit(language),
-        group_id=_item(),
         passage="flores_passage",
         question="question",
-        options=pl.concat_list(_ANSWERS),
-        correct=(number - 1).cast(pl.UInt8),
+        **{f"answer_{place}": pl.col(name) for place, name in enumerate(_ANSWERS, start=1)},
+        correct=number.cast(pl.UInt8),
     )
 
 

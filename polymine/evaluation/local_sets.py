@@ -11,7 +11,6 @@
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
@@ -24,25 +23,6 @@ Kind = Literal["retrieval", "similarity", "parallel", "clustering"]
 
 _PAIRS = ("id", "text_a", "lang_a", "text_b", "lang_b")
 _SENTENCES = ("id", "text", "language", "label")
-
-
-@dataclass(frozen=True)
-class PairFrames:
-    """Pairs of texts.
-
-    Args:
-        pairs: `id, text_a, lang_a, text_b, lang_b, score` (Float64) and `group_id`, shared by a
-            pair's versions in other languages. The score is null throughout for parallel sentences.
-    """
-
-    pairs: pl.DataFrame
-
-
-@dataclass(frozen=True)
-class SentenceFrames:
-    """Sentences to cluster: `id, text, language, label, group_id`."""
-
-    sentences: pl.DataFrame
 
 
 def set_kind(tables: Tables) -> Kind:
@@ -103,39 +83,38 @@ def retrieval_set(
     return whole if languages is None else whole.only(tuple(wanted))
 
 
-def pair_set(
+def similarity_set(
     tables: Tables, languages: Iterable[str] | None = None, *, split: str | None = None
-) -> PairFrames:
-    """Pairs whose two languages are both asked for.
+) -> pl.DataFrame:
+    """Pairs with scores whose two languages are both asked for.
 
-    `group_id` comes from `splits` where that has one, otherwise it is the pair's own id.
+    Returns:
+        `id, text_a, language_a, text_b, language_b, gold` (Float64) and `group_id`, which a pair's
+        versions in other languages share: from `splits` where that has one, otherwise the id.
 
     Raises:
         InputError: for a missing column, an id that stands twice, a language that is not there,
             and languages that are there but in no pair together.
     """
-    set_kind(tables)
-    pairs = tables["pairs"]
-    _check_unique("pairs", pairs, "id")
-    wanted = _wanted(languages, {"first texts": pairs["lang_a"], "second texts": pairs["lang_b"]})
-    kept = _of_split(pairs, tables, "id", split).filter(
-        pl.col("lang_a").is_in(wanted) & pl.col("lang_b").is_in(wanted)
-    )
-    if kept.is_empty():
-        both = pairs.select(pl.format("{}-{}", "lang_a", "lang_b")).unique().to_series().sort()
-        raise InputError(
-            f"pairs: none has both its languages among {', '.join(wanted)}; there are "
-            f"{', '.join(both)}"
-        )
-    score = pl.col("score") if "score" in kept.columns else pl.lit(None)
-    grouped = _pairs_with_groups(kept, tables.get("splits"))
-    return PairFrames(grouped.select(*_PAIRS, score.cast(pl.Float64).alias("score"), "group_id"))
+    kept = _pairs(tables, languages, split)
+    return _pairs_with_groups(kept, tables.get("splits")).select(
+        "id", "text_a", pl.col("lang_a").alias("language_a"), "text_b",
+        pl.col("lang_b").alias("language_b"), pl.col("score").cast(pl.Float64).alias("gold"),
+        "group_id",
+    )  # fmt: skip
+
+
+def parallel_set(
+    tables: Tables, languages: Iterable[str] | None = None, *, split: str | None = None
+) -> EvaluationCollection:
+    """Parallel sentences as retrieval of the other side; `InputError` as for `similarity_set`."""
+    return EvaluationCollection.from_pairs(_pairs(tables, languages, split))
 
 
 def sentence_set(
     tables: Tables, languages: Iterable[str] | None = None, *, split: str | None = None
-) -> SentenceFrames:
-    """Labelled sentences of the languages asked for; `InputError` as for the other sets."""
+) -> pl.DataFrame:
+    """Labelled sentences: `id, text, language, label, group_id`; `InputError` as for other sets."""
     sentences = tables["sentences"]
     _need("sentences", sentences, _SENTENCES)
     _check_unique("sentences", sentences, "id")
@@ -145,7 +124,7 @@ def sentence_set(
     kept = _of_split(sentences, tables, "id", split).filter(pl.col("language").is_in(wanted))
     if "group_id" not in kept.columns:
         kept = kept.with_columns(group_id=pl.col("id"))
-    return SentenceFrames(kept.select(*_SENTENCES, "group_id"))
+    return kept.select(*_SENTENCES, "group_id")
 
 
 def _titled() -> pl.Expr:
@@ -186,6 +165,23 @@ def _judged(judgments: pl.DataFrame, queries: pl.DataFrame, asked: pl.DataFrame)
     """Judgments without those of queries that are there but were not asked for."""
     others = queries.join(asked, on="query_id", how="anti")
     return judgments.join(others, on="query_id", how="anti", maintain_order="left")
+
+
+def _pairs(tables: Tables, languages: Iterable[str] | None, split: str | None) -> pl.DataFrame:
+    set_kind(tables)
+    pairs = tables["pairs"]
+    _check_unique("pairs", pairs, "id")
+    wanted = _wanted(languages, {"first texts": pairs["lang_a"], "second texts": pairs["lang_b"]})
+    kept = _of_split(pairs, tables, "id", split).filter(
+        pl.col("lang_a").is_in(wanted) & pl.col("lang_b").is_in(wanted)
+    )
+    if kept.is_empty():
+        both = pairs.select(pl.format("{}-{}", "lang_a", "lang_b")).unique().to_series().sort()
+        raise InputError(
+            f"pairs: none has both its languages among {', '.join(wanted)}; there are "
+            f"{', '.join(both)}"
+        )
+    return kept
 
 
 def _pairs_with_groups(pairs: pl.DataFrame, splits: pl.DataFrame | None) -> pl.DataFrame:

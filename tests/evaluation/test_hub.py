@@ -76,13 +76,13 @@ class TestBelebele:
         for pair in (("ar", "ru"), ("ru", "ar"), ("ar", "ar")):
             assert direction(before, *pair) == direction(after, *pair)
 
-    def test_choices_count_from_zero_and_share_their_group(self):
+    def test_choices_count_from_one_and_share_their_item(self):
         choice = belebele_choice(belebele_rows(("ru", "en")))
         first = choice.row(0, named=True)
-        assert first["options"] == ["ru a", "ru b", "ru c", "ru d"]
-        assert (first["correct"], first["passage"]) == (0, "ru passage 0")
-        assert choice["correct"].to_list()[:6] == [0, 1, 2, 3, 0, 1]
-        assert choice.group_by("group_id").len()["len"].to_list() == [2] * 6
+        assert [first[f"answer_{i}"] for i in (1, 2, 3, 4)] == ["ru a", "ru b", "ru c", "ru d"]
+        assert (first["correct"], first["passage"]) == (1, "ru passage 0")
+        assert choice["correct"].to_list()[:6] == [1, 2, 3, 4, 1, 2]
+        assert choice.group_by("item_id").len()["len"].to_list() == [2] * 6
 
     @pytest.mark.parametrize("wrong", ["0", "5", "b", None])
     def test_an_answer_outside_1_to_4_is_named(self, wrong: str | None):

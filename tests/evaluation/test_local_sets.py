@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.errors import InputError
-from polymine.evaluation.local_sets import pair_set, retrieval_set, sentence_set, set_kind
+from polymine.evaluation.local_sets import (
+    parallel_set,
+    retrieval_set,
+    sentence_set,
+    set_kind,
+    similarity_set,
+)
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -122,13 +128,13 @@ class TestKinds:
         )  # fmt: skip
         assert set_kind({"pairs": pairs}) == "parallel"
         assert set_kind({"pairs": pairs.with_columns(score=2.5)}) == "similarity"
-        assert pair_set({"pairs": pairs}).pairs["score"].dtype == pl.Float64
+        assert similarity_set({"pairs": pairs.with_columns(score=2)})["gold"].dtype == pl.Float64
         with pytest.raises(InputError, match="1 of 2 have no score"):
             set_kind({"pairs": pairs.with_columns(score=pl.Series([1.0, None]))})
         with pytest.raises(InputError, match="none has both its languages among en; there are"):
-            pair_set({"pairs": pairs}, ["en"])
+            parallel_set({"pairs": pairs}, ["en"])
         with pytest.raises(InputError, match=r"no texts in fa\. There are first texts: en 2; sec"):
-            pair_set({"pairs": pairs}, ["fa", "en"])
+            parallel_set({"pairs": pairs}, ["fa", "en"])
 
     def test_a_split_needs_a_table_that_has_it(self):
         with pytest.raises(InputError, match="no table `splits`"):
@@ -192,20 +198,28 @@ class TestPublicSets:
     def test_pairs(self, name: str, kind: str, height: int):
         loaded = tables(name)
         assert set_kind(loaded) == kind
-        pairs = pair_set(loaded).pairs
-        assert pairs.height == height
-        assert pairs["group_id"].null_count() == 0
+        if kind == "similarity":
+            pairs = similarity_set(loaded)
+            assert pairs.height == height
+            assert pairs.null_count().sum_horizontal().item() == 0
+        else:
+            assert loaded["pairs"].height == height
+            collection = parallel_set(loaded, ["ar", "en"])
+            assert collection.languages == ("ar", "en")
+            answered = collection.directions.filter(pl.col("document_language") != "*")
+            cross = answered.filter(pl.col("document_language") != pl.col("query_language"))
+            assert cross["left_out"].to_list() == [0, 0]
 
     def test_versions_of_a_pair_share_its_group_and_splits_are_kept_apart(self):
-        pairs = pair_set(tables("stsb-multi-mt"), ["en", "ru"], split="test").pairs
+        pairs = similarity_set(tables("stsb-multi-mt"), ["en", "ru"], split="test")
         assert pairs.height == 2 * 1379
         assert pairs.group_by("group_id").len()["len"].to_list() == [2] * 1379
 
     def test_sentences(self):
         loaded = tables("sib200")
         assert set_kind(loaded) == "clustering"
-        sentences = sentence_set(loaded, ["ru", "fa"]).sentences
+        sentences = sentence_set(loaded, ["ru", "fa"])
         assert sentences.height == 2008
         assert sentences["label"].n_unique() == 7
         assert sentences.group_by("group_id").len()["len"].to_list() == [2] * 1004
-        assert sentence_set(loaded, ["ru"], split="test").sentences.height == 204
+        assert sentence_set(loaded, ["ru"], split="test").height == 204
