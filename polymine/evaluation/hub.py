@@ -1,0 +1,52 @@
+"""Rows of data sets from the Hugging Face hub, or from a copy of one in a folder."""
+
+from pathlib import Path
+
+import polars as pl
+
+from data_contracts.errors import InputError
+
+
+def hub_rows(dataset: str, config: str, split: str) -> pl.DataFrame:
+    """All rows of one configuration and split.
+
+    Args:
+        dataset: `owner/name`, with `@revision` to pin it, or a folder laid out as the hub's is:
+            data files and a README.md that names the configurations.
+
+    Raises:
+        InputError: where the data cannot be reached or hold no such configuration or split.
+    """
+    import datasets
+
+    folder = Path(dataset).is_dir()
+    name, _, revision = (dataset, "", "") if folder else dataset.partition("@")
+    place = f"{dataset} (configuration {config}, split {split})"
+    try:
+        loaded = datasets.load_dataset(name, config, split=split, revision=revision or None)
+    except OSError as error:
+        raise InputError(
+            f"{place}: cannot be read ({_first_line(error)}). Connect to the hub, or name a "
+            "folder that holds a copy"
+        ) from error
+    except (ValueError, datasets.exceptions.DatasetsError) as error:
+        # `datasets` says which configurations or splits there are.
+        raise InputError(f"{place}: {_first_line(error)}") from error
+    frame = loaded.to_polars()
+    assert isinstance(frame, pl.DataFrame)
+    if frame.is_empty():
+        raise InputError(f"{place}: has no rows")
+    return frame
+
+
+def need_columns(rows: pl.DataFrame, columns: tuple[str, ...], place: str) -> None:
+    """Refuse rows that lack a column, naming it and those there are."""
+    missing = [column for column in columns if column not in rows.columns]
+    if missing:
+        raise InputError(
+            f"{place}: has no column {', '.join(missing)}; it has {', '.join(rows.columns)}"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

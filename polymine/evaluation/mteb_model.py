@@ -1,0 +1,81 @@
+"""What MTEB takes for a model, around an encoder that wants to know the language of its texts.
+
+MTEB hands its models a task, a subset and, in retrieval, whether texts are queries or documents,
+but never their language. `MtebModel` works it out:
+
+- the two languages of a retrieval subset are the documents' and the queries';
+- the two languages of a pair subset (STS, bitext mining) are those of `sentence1` and `sentence2`;
+  which of them is being encoded is told by comparing the texts with the second column;
+- where one bitext holds all languages as columns, MTEB names the column as the subset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polymine.evaluation.encoding import Encode, Role, Vectors
+from polymine.evaluation.languages import short_code
+
+if TYPE_CHECKING:
+    from mteb import AbsTask
+
+
+class MtebModel:
+    """`mteb.models.EncoderProtocol` around an `Encode`.
+
+    Args:
+        encode: called with texts of one language at a time.
+        task: with its data loaded.
+        subsets: (document, query) language of every subset that runs.
+    """
+
+    def __init__(
+        self, encode: Encode, task: AbsTask, subsets: Mapping[str, tuple[str, str]]
+    ) -> None:
+        from mteb.models import ModelMeta
+
+        self._encode = encode
+        self._task = task
+        self._subsets = subsets
+        self.mteb_model_meta = ModelMeta.create_empty()
+
+    def encode(
+        self, inputs: Iterable[Mapping[str, list[str]]], *, hf_split: str, hf_subset: str,
+        prompt_type: Any = None, **_: Any,
+    ) -> Vectors:  # fmt: skip
+        """All texts in one call; MTEB's batches are only how it hands them over."""
+        texts = [text for batch in inputs for text in batch["text"]]
+        role: Role = "text" if prompt_type is None else prompt_type.value
+        language = self._language(texts, role, hf_subset, hf_split)
+        return np.asarray(self._encode(texts, language, role), dtype=np.float32)
+
+    def similarity(self, embeddings1: Vectors, embeddings2: Vectors) -> Any:
+        """Cosines of all with all."""
+        from mteb.similarity_functions import cos_sim
+
+        return cos_sim(embeddings1, embeddings2)
+
+    def similarity_pairwise(self, embeddings1: Vectors, embeddings2: Vectors) -> Any:
+        """Cosines row by row."""
+        from mteb.similarity_functions import pairwise_cos_sim
+
+        return pairwise_cos_sim(embeddings1, embeddings2)
+
+    def _language(self, texts: list[str], role: Role, subset: str, split: str) -> str:
+        if subset not in self._subsets:
+            return short_code(subset)
+        documents, queries = self._subsets[subset]
+        if role == "text" and documents != queries:
+            data = rows_of(self._task, subset, split)
+            return queries if list(data["sentence2"]) == texts else documents
+        return queries if role == "query" else documents
+
+
+def rows_of(task: AbsTask, subset: str, split: str) -> Any:
+    """Rows of a subset; a task with one, or with languages as columns, has them by split only."""
+    dataset = task.dataset
+    assert dataset is not None
+    return dataset[subset][split] if subset in dataset else dataset[split]
