@@ -1,5 +1,7 @@
 """Embeds the texts a teacher has not seen yet, shard by shard."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 
@@ -27,21 +29,35 @@ def embed(
     The dataset is a family: one folder per teacher and prompt, one dataset in it per run that had
     something to add, so new documents cost what they are.
     """
-    store = Store(root)
     prompt = teacher.query_prompt if side == "queries" else teacher.document_prompt
-    family = _family(teacher, prompt)
-    whole = DatasetRef(
-        str(store.root / CONTRACT / family),
-        CONTRACT,
-        table.rows,
-        fingerprint(family=family, table=table.fingerprint),
-    )
+    label = f"{teacher.name} {side}"
     texts = load(table)["text"]
-    hashes = hash_texts(texts)
-    hashes, first = np.unique(hashes, return_index=True)
+    family, reused = store_vectors(teacher, prompt, texts, engine, root, label, table.fingerprint)
+    version = fingerprint(family=family.name, table=table.fingerprint)
+    return DatasetRef(str(family), CONTRACT, table.rows, version, reused=reused)
+
+
+def store_vectors(
+    teacher: TeacherSettings,
+    prompt: str,
+    texts: pl.Series,
+    engine: EngineSettings,
+    root: str,
+    label: str,
+    source: str,
+) -> tuple[Path, bool]:
+    """Encode those of `texts` that have no vector yet.
+
+    Returns the family's folder and whether there was nothing to do. `source` is the fingerprint of
+    what the texts are from.
+    """
+    store = Store(root)
+    family = _family(teacher, prompt)
+    folder = store.root / CONTRACT / family
+    hashes, first = np.unique(hash_texts(texts), return_index=True)
     missing = ~np.isin(hashes, stored_hashes(store.finished(CONTRACT, family)))
     if not missing.any():
-        return DatasetRef(whole.path, CONTRACT, whole.rows, whole.fingerprint, reused=True)
+        return folder, True
     todo = texts.gather(first[missing])
     # All that decides which text lies in which shard, so that shards of an interrupted run fit.
     increment = fingerprint(
@@ -51,9 +67,9 @@ def embed(
         budget=engine.batch_tokens,
     )
     dataset = store.dataset(CONTRACT, increment, within=family)
-    _encode(teacher, prompt, todo.to_list(), engine, dataset, side)
-    dataset.commit({"table": table.fingerprint}, {"teacher": teacher.model, "prompt": prompt})
-    return whole
+    _encode(teacher, prompt, todo.to_list(), engine, dataset, label)
+    dataset.commit({"table": source}, {"teacher": teacher.model, "prompt": prompt})
+    return folder, False
 
 
 def _family(teacher: TeacherSettings, prompt: str) -> str:
@@ -78,13 +94,13 @@ def _encode(
     texts: list[str],
     engine: EngineSettings,
     dataset: Dataset,
-    side: str,
+    label: str,
 ) -> None:
     encoder = TextEncoder.load(teacher, count_threads(engine), engine.batch_tokens)
     batches = encoder.plan(texts, prompt)
     sizes = np.cumsum([len(rows) for rows, _ in batches])
     shard_of = (sizes - 1) // engine.shard_texts
-    stage_name = f"embed {teacher.name} {side}"
+    stage_name = f"embed {label}"
     for number in np.unique(shard_of):
         name = shard_name(int(number), "arrow")
         if dataset.has(name):

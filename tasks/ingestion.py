@@ -48,7 +48,7 @@ def ingest(settings: DatasetSettings, root: str) -> CollectionRef:
     found = {name: place.find() for name, place in places.items()}
     whole = {name: reference for name, reference in found.items() if reference}
     if len(whole) == len(SCHEMAS):
-        return replace(_collect(whole, version), reused=True)
+        return replace(collect_tables(whole, version), reused=True)
     raw = read_sources(settings)
     clean = ingest_tables(
         raw.documents,
@@ -73,10 +73,11 @@ def ingest(settings: DatasetSettings, root: str) -> CollectionRef:
         *(f"{made[name].rows:,}" for name in ("documents", "copies", "queries", "closure")),
         f"{made['rejected'].rows:,}",
     )
-    return _collect(made, version)
+    return collect_tables(made, version)
 
 
-def _collect(tables: dict[str, DatasetRef], version: str) -> CollectionRef:
+def collect_tables(tables: dict[str, DatasetRef], version: str) -> CollectionRef:
+    """Put the references of a collection's tables together."""
     return CollectionRef(
         _by_content(tables["documents"]),
         _by_content(tables["queries"]),

@@ -90,7 +90,8 @@ def check_place(
     held = read_manifest(place)
     if held is None or held.contract != kind:
         raise StoreError(
-            f"{place}: holds files that are not a Polymine {_NAMES.get(kind, kind)}; choose another `output.path`"
+            f"{place}: holds files that are not a Polymine {_NAMES.get(kind, kind)}; choose "
+            "another `output.path`"
         )
     if foreign := _foreign_files(place, held):
         raise StoreError(

@@ -29,11 +29,12 @@ from data_contracts.settings.training import (
     TrainingData,
     TrainingSettings,
 )
+from data_contracts.trained import BASE, OTHERS
 from polymine.training.step_checks import Lineage, check, lineage, nearest, parent
 
 __all__ = ["BASE", "OTHERS", "Lineage", "check", "expand", "lineage", "parent", "routes"]
 
-BASE, OTHERS = "base", "*"
+
 _CODE = re.compile(r"^[a-z]{2,3}$")
 
 

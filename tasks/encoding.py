@@ -1,0 +1,130 @@
+"""Encodes texts with a model to be measured: each language with its adapter, each text once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from data_contracts.errors import ModelError
+from data_contracts.references import fingerprint
+from data_contracts.settings import EngineSettings, EvaluationSettings, TeacherSettings
+from data_contracts.trained import BASE, TrainedModel
+from polymine import models
+from polymine.mining.hashing import hash_texts
+from tasks.embedding import store_vectors
+from tasks.model_folder import adapter_folder, find_model
+from tasks.vectors import StoredVectors, family_of
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model to measure: a plain one, or a trained one with its adapters by language.
+
+    Args:
+        name: in tables and logs.
+        model: as `polymine.models` names it; of a trained model, its base.
+        trained: None for a plain model, or its folder and what that says.
+    """
+
+    name: str
+    model: str
+    query_prompt: str
+    document_prompt: str
+    max_length: int | None
+    folder: str | None = None
+    trained: TrainedModel | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides its vectors."""
+        routes = dict(self.trained.routes) if self.trained else {}
+        used = {name: models.fingerprint(self._path(name)) for name in set(routes.values())}
+        return fingerprint(
+            model=models.fingerprint(self.model),
+            routes={language: used[name] for language, name in routes.items()},
+            prompts=[self.query_prompt, self.document_prompt],
+            max_length=self.max_length,
+        )
+
+    def path_for(self, language: str) -> str:
+        """Name the model that encodes this language."""
+        return self._path(self.trained.adapter_of(language) if self.trained else BASE)
+
+    def _path(self, adapter: str) -> str:
+        if adapter == BASE or self.folder is None:
+            return self.model
+        return str(adapter_folder(Path(self.folder), adapter))
+
+
+def open_measured(name: str, model: str, settings: EvaluationSettings) -> Measured:
+    """Find a model and, if it is a trained one, its adapters.
+
+    Prompts are the settings', or what the model was trained with where the settings have none.
+    Raises ModelError when it is not there.
+    """
+    found = find_model(model)
+    if found is None:
+        models.resolve(model)
+        return Measured(
+            name, model, settings.query_prompt, settings.document_prompt, settings.max_length
+        )
+    folder, trained = found
+    measured = Measured(
+        name,
+        trained.base,
+        settings.query_prompt or trained.query_prompt,
+        settings.document_prompt or trained.document_prompt,
+        settings.max_length,
+        str(folder),
+        trained,
+    )
+    for adapter in trained.adapters:
+        models.resolve(measured._path(adapter))
+    return measured
+
+
+def encode(
+    measured: Measured,
+    texts: Sequence[str],
+    languages: Sequence[str],
+    side: str,
+    engine: EngineSettings,
+    root: str,
+    source: str = "",
+) -> Matrix:
+    """Return unit vectors (n, d) of texts in their order; `side` is `queries` or `documents`.
+
+    Vectors are stored as a teacher's are: what another run or set has encoded is not encoded again.
+    """
+    prompt = measured.query_prompt if side == "queries" else measured.document_prompt
+    table = pl.DataFrame({"text": list(texts), "language": list(languages)})
+    paths = {each: measured.path_for(each) for each in table["language"].unique()}
+    table = table.with_columns(model=pl.col("language").replace_strict(paths)).with_row_index("row")
+    out: Matrix | None = None
+    for (path,), part in table.group_by("model", maintain_order=True):
+        teacher = TeacherSettings(
+            name=_column_name(measured.name), model=str(path), max_length=measured.max_length
+        )
+        label = f"{measured.name} {side}"
+        folder, _ = store_vectors(teacher, prompt, part["text"], engine, root, label, source)
+        stored = StoredVectors(family_of(folder), hash_texts(part["text"]))
+        vectors = stored.take(np.arange(len(part)))
+        if out is None:
+            out = np.empty((len(table), vectors.shape[1]), dtype=np.float32)
+        if vectors.shape[1] != out.shape[1]:
+            raise ModelError(
+                f"{measured.name}: adapters give {out.shape[1]} and {vectors.shape[1]} components; "
+                "they belong to different bases"
+            )
+        out[part["row"].to_numpy()] = vectors
+    assert out is not None, "there are no texts to encode"
+    return out
+
+
+def _column_name(name: str) -> str:
+    return name.replace("-", "_")[:32].strip("_") or "model"

@@ -1,0 +1,187 @@
+"""Reads evaluation sets, local or from the hub, into one shape per kind.
+
+| kind | shards |
+|---|---|
+| `retrieval` | documents, queries, judgments, hidden |
+| `similarity` | pairs with gold scores |
+| `clustering` | sentences with labels |
+| `choice` | passages, questions and four answers |
+| `mteb` | none: MTEB reads its own data |
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import polars as pl
+
+from data_contracts.errors import InputError, SettingsError
+from data_contracts.references import DatasetRef, fingerprint
+from data_contracts.settings import DatasetSettings, EvaluationSet
+from polymine.evaluation import local_sets
+from polymine.evaluation.collection import EvaluationCollection
+from tasks.source_files import SourceFile, digest, fetch
+from tasks.source_formats import read_file
+from tasks.sources import fingerprint_sources, read_sources
+from tasks.stages import stage
+from tasks.store import Store, info_of, write_frame
+
+VERSION = 1
+CONTRACT = "evaluation-sets"
+HUB = ("belebele", "belebele-choice", "xquad")
+_COLLECTION = ("documents", "queries", "judgments", "hidden")
+
+
+@stage("read-set", "read-set-{chosen.name}")
+def read_set(chosen: EvaluationSet, seed: int, root: str) -> DatasetRef:
+    """Read one set, restricted to the languages and the number of queries asked for."""
+    version = fingerprint(version=VERSION, source=_fingerprint(chosen), settings=chosen, seed=seed)
+    place = Store(root).dataset(CONTRACT, version)
+    if found := place.find():
+        return found
+    kind, tables = _read(chosen, seed)
+    for name, table in tables.items():
+        write_frame(table, place.folder / f"{name}.parquet")
+    return place.commit(info={"kind": kind, "name": chosen.name, "benchmark": chosen.benchmark})
+
+
+def kind_of(reference: DatasetRef) -> str:
+    """Say what kind of set this is."""
+    return str(info_of(reference)["kind"])
+
+
+def open_collection(reference: DatasetRef) -> EvaluationCollection:
+    """Open a set of the kind `retrieval`."""
+    return EvaluationCollection(*(read_table(reference, name) for name in _COLLECTION))
+
+
+def read_table(reference: DatasetRef, name: str) -> pl.DataFrame:
+    """Read one of the tables of a set."""
+    return pl.read_parquet(Path(reference.path) / f"{name}.parquet")
+
+
+def texts_of_set(reference: DatasetRef) -> pl.DataFrame:
+    """List the texts that training must not have seen: id, text."""
+    kind = kind_of(reference)
+    columns = {
+        "retrieval": [("documents", "doc_id", "text"), ("queries", "query_id", "text")],
+        "similarity": [("pairs", "id", "text_a"), ("pairs", "id", "text_b")],
+        "clustering": [("sentences", "id", "text")],
+        "choice": [("items", "item_id", "passage"), ("items", "item_id", "question")],
+    }.get(kind, [])
+    parts = [
+        read_table(reference, table).select(id=pl.col(key).cast(pl.String), text=text)
+        for table, key, text in columns
+    ]
+    empty = pl.DataFrame(schema={"id": pl.String, "text": pl.String})
+    return pl.concat([empty, *parts]).unique(maintain_order=True)
+
+
+def _read(chosen: EvaluationSet, seed: int) -> tuple[str, dict[str, pl.DataFrame]]:
+    if chosen.benchmark is not None:
+        return _read_benchmark(chosen, chosen.benchmark, seed)
+    if chosen.path is None or _names_retrieval(chosen.path):
+        return "retrieval", _restricted(_collection(chosen), chosen, seed)
+    tables = _tables_of(chosen.path)
+    kind = local_sets.set_kind(tables)
+    if kind == "similarity":
+        return kind, {"pairs": local_sets.similarity_set(tables, chosen.languages)}
+    if kind == "clustering":
+        return kind, {"sentences": local_sets.sentence_set(tables, chosen.languages)}
+    return "retrieval", _restricted(
+        local_sets.parallel_set(tables, chosen.languages), chosen, seed, narrowed=True
+    )
+
+
+def _collection(chosen: EvaluationSet) -> EvaluationCollection:
+    raw = read_sources(_as_dataset(chosen))
+    documents = raw.documents.unique("doc_id", keep="first", maintain_order=True)
+    if documents.height < raw.documents.height:
+        twice = raw.documents.filter(pl.col("doc_id").is_duplicated())["doc_id"][0]
+        raise InputError(f"{raw.names[0]}: doc_id {twice!r} stands twice; ids must be unique")
+    return EvaluationCollection(documents, raw.queries, raw.judgments)
+
+
+def _as_dataset(chosen: EvaluationSet) -> DatasetSettings:
+    title = "prepend" if chosen.title else "ignore"
+    if chosen.path is not None:
+        return DatasetSettings(corpus=chosen.path, title=title)
+    return DatasetSettings(
+        corpus=chosen.corpus, queries=chosen.queries, judgments=chosen.judgments, title=title
+    )
+
+
+def _restricted(
+    collection: EvaluationCollection, chosen: EvaluationSet, seed: int, narrowed: bool = False
+) -> dict[str, pl.DataFrame]:
+    if chosen.languages is not None and not narrowed:
+        collection = collection.only(chosen.languages)
+    if chosen.queries_per_language is not None:
+        collection = collection.draw(chosen.queries_per_language, seed)
+    return {name: getattr(collection, name) for name in _COLLECTION}
+
+
+def _read_benchmark(
+    chosen: EvaluationSet, name: str, seed: int
+) -> tuple[str, dict[str, pl.DataFrame]]:
+    benchmark, _, revision = name.partition("@")
+    if benchmark not in HUB:
+        return "mteb", {}
+    languages = _named_languages(chosen)
+    if benchmark == "xquad":
+        from polymine.evaluation.xquad import load_xquad, xquad_collection
+
+        found = load_xquad(languages, *([f"google/xquad@{revision}"] if revision else []))
+        return "retrieval", _restricted(xquad_collection(found), chosen, seed)
+    from polymine.evaluation.belebele import belebele_choice, belebele_collection, load_belebele
+
+    rows = load_belebele(languages, *([f"mteb/belebele@{revision}"] if revision else []))
+    if benchmark == "belebele-choice":
+        return "choice", {"items": belebele_choice(rows)}
+    return "retrieval", _restricted(belebele_collection(rows), chosen, seed)
+
+
+def _named_languages(chosen: EvaluationSet) -> Iterable[str]:
+    if chosen.languages is None:
+        raise SettingsError(
+            f"evaluation.sets.{chosen.name}: name the `languages` of `{chosen.benchmark}`, as "
+            '["ar", "en", "es", "fa", "fr", "ru"]'
+        )
+    return chosen.languages
+
+
+def _names_retrieval(path: str) -> bool:
+    if "://" in path:
+        return True
+    with fetch(path) as files:
+        return any(file.role == "corpus" for file in files)
+
+
+def _tables_of(path: str) -> dict[str, pl.DataFrame]:
+    """Read the pairs or sentences of a folder, or one file of pairs."""
+    with fetch(path) as files:
+        return {_role(file, len(files)): _whole(file) for file in files}
+
+
+def _role(file: SourceFile, files: int) -> str:
+    return "pairs" if files == 1 and file.role != "sentences" else file.role
+
+
+def _whole(file: SourceFile) -> pl.DataFrame:
+    known = frozenset(("id", "text_a", "lang_a", "text_b", "lang_b", "score", "text", "label"))
+    frame, broken = read_file(file.path, file.name, known)
+    if broken.height:
+        raise InputError(
+            f"{file.name}: {broken.height} lines cannot be read, the first: {broken.row(0)!r:.200}"
+        )
+    if "score" in frame.columns and frame["score"].dtype == pl.String:
+        return frame.with_columns(pl.col("score").cast(pl.Float64, strict=False))
+    return frame
+
+
+def _fingerprint(chosen: EvaluationSet) -> str:
+    if chosen.benchmark is not None:
+        return chosen.benchmark
+    if chosen.path is None or _names_retrieval(chosen.path):
+        return fingerprint_sources(_as_dataset(chosen))
+    with fetch(chosen.path) as files:
+        return fingerprint(files={file.name: digest(file.path) for file in files})

@@ -1,0 +1,179 @@
+"""Trains one adapter per step, kept in the store, and puts the model's folder together."""
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from data_contracts.learning import TrainingCurve
+from data_contracts.references import DatasetRef, fingerprint
+from data_contracts.settings import EngineSettings, StepSettings, TrainingSettings
+from data_contracts.trained import TrainedModel
+from polymine import models
+from polymine.training import recipes
+from polymine.training.step_checks import parent
+from tasks.model_folder import ABOUT, ADAPTERS, MODEL
+from tasks.progress import TaskProgress
+from tasks.stages import stage
+from tasks.store import Store, info_of, load, write_frame
+from tasks.threads import count_threads
+
+VERSION = 1
+CONTRACT = "adapters"
+ADAPTER, CURVE = "adapter", "curve.parquet"
+logger = logging.getLogger("polymine.training")
+
+
+@dataclass(frozen=True)
+class Below:
+    """What a step starts from: folders of frozen adapters, and of the one it continues.
+
+    `fingerprints` are of these, in the same order.
+    """
+
+    frozen: tuple[str, ...] = ()
+    initial: str | None = None
+    fingerprints: tuple[str, ...] = ()
+
+
+@stage("train", "train-{step.name}")
+def train(
+    step: StepSettings,
+    rows: DatasetRef,
+    below: Below,
+    training: TrainingSettings,
+    engine: EngineSettings,
+    root: str,
+) -> DatasetRef:
+    """Train one adapter; an interrupted run goes on from its last checkpoint."""
+    device = models.visible_devices()[0]
+    version = fingerprint(
+        version=VERSION,
+        base=models.fingerprint(training.base),
+        step=step.model_dump(mode="json", exclude={"data", "name", "on"}),
+        shares=[part.share for part in step.data],
+        rows=rows.fingerprint,
+        below=[below.fingerprints, len(below.frozen), below.initial is not None],
+        prompts=[training.query_prompt, training.document_prompt],
+        max_length=training.max_length,
+        bf16=training.bf16 if training.bf16 != "auto" else models.resolve_dtype("auto", device),
+        device=device.partition(":")[0],
+    )
+    store = Store(root)
+    place = store.dataset(CONTRACT, version)
+    if found := place.find():
+        return found
+    import torch
+
+    from polymine.training.trainer import Start, train_step
+
+    checkpoints = store.root / "checkpoints" / version
+    threads = torch.get_num_threads()
+    torch.set_num_threads(count_threads(engine))
+    try:
+        trained = train_step(
+            step,
+            load(rows),
+            training,
+            start=Start(
+                tuple(map(Path, below.frozen)), Path(below.initial) if below.initial else None
+            ),
+            checkpoints=checkpoints,
+            stamp=version,
+            device=device,
+            progress=TaskProgress(),
+        )
+    finally:
+        torch.set_num_threads(threads)
+    trained.write(place.folder / ADAPTER, training.base)
+    write_frame(TrainingCurve.validate(trained.curve, cast=True), place.folder / CURVE)
+    info = {
+        "rows": trained.rows, "shares": trained.shares, "steps": trained.steps,
+        "tokens": trained.tokens, "seconds": trained.seconds, "frozen": list(below.frozen),
+        "device": device,
+    }  # fmt: skip
+    reference = place.commit({"rows": rows.fingerprint}, info)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return reference
+
+
+def beneath(
+    step: StepSettings, steps: Sequence[StepSettings], made: Mapping[str, DatasetRef]
+) -> Below:
+    """Find what a step stands on: an earlier step's adapter, or a folder.
+
+    A stack on a stack stands on all of it; what continues an adapter stands on the same.
+    """
+    if step.adapter == "new":
+        return Below()
+    on = parent(steps, step.name)
+    assert on is not None, "checked before any work"
+    if on in made:
+        folder, frozen = str(Path(made[on].path) / ADAPTER), tuple(info_of(made[on])["frozen"])
+        version = made[on].fingerprint
+    else:
+        folder, frozen = str(Path(on).expanduser().absolute()), ()
+        version = models.fingerprint(on)
+    if step.adapter == "stack":
+        return Below((*frozen, folder), None, (version,))
+    return Below(frozen, folder, (version,))
+
+
+def describe_model(
+    training: TrainingSettings, steps: Sequence[StepSettings], made: Mapping[str, DatasetRef]
+) -> TrainedModel:
+    """Say what the trained adapters are and which language uses which."""
+    routes = recipes.routes(steps, training)
+    return TrainedModel(
+        base=training.base,
+        routes=routes,
+        query_prompt=training.query_prompt,
+        document_prompt=training.document_prompt,
+        max_length=training.max_length,
+        fingerprint=fingerprint(
+            adapters={name: reference.fingerprint for name, reference in made.items()},
+            routes=routes,
+        ),
+        steps=[step.model_dump(mode="json") for step in steps],
+    )
+
+
+@stage("assemble")
+def assemble(model: TrainedModel, made: Mapping[str, DatasetRef], root: str) -> DatasetRef:
+    """Write the model's folder: each adapter whole, with what it stands on."""
+    place = Store(root).dataset("models", fingerprint(version=VERSION, model=model))
+    if found := place.find():
+        return found
+    from polymine.training.adapters import concatenate
+
+    for name in model.adapters:
+        parts = [*info_of(made[name])["frozen"], str(Path(made[name].path) / ADAPTER)]
+        concatenate([Path(part) for part in parts], place.folder / ADAPTERS / name, model.base)
+    (place.folder / ABOUT).write_text(model.model_dump_json(indent=1), encoding="utf-8")
+    return place.commit({name: reference.fingerprint for name, reference in made.items()})
+
+
+def model_files(assembled: DatasetRef) -> dict[str, Path | str]:
+    """Name the files of a model as they lie in an output folder."""
+    folder = Path(assembled.path)
+    files = sorted(path for path in (folder / ADAPTERS).rglob("*") if path.is_file())
+    files.append(folder / ABOUT)
+    return {f"{MODEL}/{path.relative_to(folder).as_posix()}": path for path in files}
+
+
+def read_curves(made: Mapping[str, DatasetRef]) -> pl.DataFrame:
+    """Read the curves of all steps, in their order."""
+    curves = [
+        pl.read_parquet(Path(reference.path) / CURVE).with_columns(step_name=pl.lit(name))
+        for name, reference in made.items()
+    ]
+    return pl.concat(curves) if curves else TrainingCurve.create_empty()
+
+
+def describe_steps(made: Mapping[str, DatasetRef]) -> dict[str, dict[str, Any]]:
+    """Read what each step was trained on and how fast."""
+    return {name: info_of(reference) for name, reference in made.items()}

@@ -1,0 +1,218 @@
+"""Gathers what a step learns from, and keeps evaluation texts out of it."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from data_contracts.errors import InputError, SettingsError, StoreError
+from data_contracts.learning import TrainingRows
+from data_contracts.references import DatasetRef, fingerprint
+from data_contracts.settings import (
+    MINED,
+    DatasetSettings,
+    Source,
+    StepSettings,
+    TrainingData,
+    TrainingSettings,
+)
+from polymine.evaluation.contamination import exclude, find_overlap, texts_of
+from polymine.training import mixture
+from tasks.evaluation_sets import texts_of_set
+from tasks.run_folder import open_run
+from tasks.source_files import digest, fetch
+from tasks.source_formats import read_file
+from tasks.sources import fingerprint_sources, read_sources
+from tasks.stages import stage
+from tasks.store import RUN, Store, info_of, load, read_manifest
+
+VERSION = 1
+CONTRACT = "training-rows"
+SHOWN = 10  # overlaps that an error lists
+_COLUMNS = frozenset(
+    {
+        "query_id", "positive_id", "negative_id", "position", "anchor", "positive", "negative",
+        "anchor_language", "positive_language", "weight", "positive_score", "negative_score",
+        "text_a", "lang_a", "text_b", "lang_b", "score",
+    }
+)  # fmt: skip
+logger = logging.getLogger("polymine.training")
+
+
+@stage("gather", "gather-{step.name}")
+def gather_rows(step: StepSettings, root: str) -> DatasetRef:
+    """Read a step's data into training rows; whatever is left out is counted by its reason."""
+    version = fingerprint(
+        version=VERSION,
+        data=[[_fingerprint(part), part] for part in step.data],
+        negatives=step.loss.negatives,
+        seed=step.seed,
+    )
+    place = Store(root).dataset(CONTRACT, version)
+    if found := place.find():
+        return found
+    rows, counts = [], []
+    for number, part in enumerate(step.data):
+        name = f"data-{number}"
+        made = _read(part, name, step.loss.negatives)
+        chosen = mixture.select(made.rows, part.languages, part.limit, step.seed)
+        counted = made.counts.then(chosen.counts)
+        rows.append(chosen.rows)
+        counts.append({"source": name, "from": describe_source(part), "rows": counted.rows,
+                       "merged": counted.merged, "dropped": dict(counted.dropped)})  # fmt: skip
+        for reason, count in counted.dropped.items():
+            logger.info("%s, %s: %s left out: %s", step.name, name, f"{count:,}", reason)
+    return place.write_single(pl.concat(rows), TrainingRows, info={"counts": counts})
+
+
+@stage("guard", "guard-{step.name}")
+def guard_rows(
+    step: StepSettings,
+    rows: DatasetRef,
+    sets: Mapping[str, DatasetRef],
+    training: TrainingSettings,
+    root: str,
+) -> DatasetRef:
+    """Refuse, or leave out, training rows with a text that an evaluation set holds."""
+    version = fingerprint(
+        version=VERSION,
+        rows=rows.fingerprint,
+        sets={name: reference.fingerprint for name, reference in sets.items()},
+        exclude=training.contaminated,
+    )
+    place = Store(root).dataset(CONTRACT, version)
+    if found := place.find():
+        return found
+    frame = load(rows)
+    texts = [
+        texts_of_set(reference).with_columns(set=pl.lit(name)) for name, reference in sets.items()
+    ]
+    overlap = find_overlap(texts_of(frame), pl.concat(texts)) if texts else None
+    info = {**info_of(rows), "checked": list(sets), "removed": 0, "overlaps": []}
+    if overlap is not None and overlap.height:
+        if training.contaminated == "fail":
+            raise InputError(_describe_overlap(step, overlap))
+        frame, removed = exclude(frame, overlap)
+        info |= {"removed": removed, "overlaps": overlap.head(SHOWN).to_dicts()}
+        logger.warning(
+            "%s: %s rows left out, whose texts evaluation sets hold", step.name, f"{removed:,}"
+        )
+        if frame.is_empty():
+            raise InputError(f"step {step.name}: all of its rows lie in evaluation sets")
+    return place.write_single(frame, TrainingRows, {"rows": rows.fingerprint}, info)
+
+
+def resolve_mined(training: TrainingSettings, run: str | None) -> TrainingSettings:
+    """Put the folder of a run in the place of `mined`; SettingsError where there is none."""
+
+    def resolved(part: TrainingData) -> TrainingData:
+        if part.triplets != MINED:
+            return part
+        if run is None:
+            raise SettingsError(
+                "training: its data is `mined`, and nothing is mined here: name the folder of a "
+                'mining run, as `triplets = "runs/mine-01"`, or start `polymine pipeline`'
+            )
+        return part.model_copy(update={"triplets": run})
+
+    steps = tuple(
+        step.model_copy(update={"data": tuple(resolved(part) for part in step.data)})
+        for step in training.steps
+    )
+    recipe = training.recipe
+    if recipe is not None:
+        cross = resolved(recipe.cross) if recipe.cross else None
+        recipe = recipe.model_copy(update={"mono": resolved(recipe.mono), "cross": cross})
+    return training.model_copy(update={"steps": steps, "recipe": recipe})
+
+
+def describe_source(part: TrainingData) -> str:
+    """Name where a part of data comes from."""
+    source = part.triplets or part.parallel or part.collection
+    return source if isinstance(source, str) else ", ".join(source or [])
+
+
+def _read(part: TrainingData, name: str, negatives: int) -> mixture.Part:
+    where = describe_source(part)
+    if part.triplets is not None:
+        return mixture.from_triplets(_read_triplets(part.triplets), name, negatives)
+    if part.parallel is not None:
+        return mixture.from_parallel(_read_files(part.parallel), name, part.min_score)
+    raw = read_sources(DatasetSettings(corpus=where))
+    return mixture.from_collection(raw.documents, raw.queries, raw.judgments, name)
+
+
+def _read_triplets(source: Source) -> pl.DataFrame:
+    frames = []
+    for each in [source] if isinstance(source, str) else source:
+        folder = Path(each).expanduser()
+        if (folder / "triplets").is_dir():
+            _check_run(folder)
+            frames.append(pl.read_parquet(folder / "triplets" / "*.parquet"))
+        else:
+            frames.append(_read_files(each))
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _check_run(folder: Path) -> None:
+    """Refuse a damaged or unfinished run; a dataset of the store is as good as an output folder."""
+    manifest = read_manifest(folder)
+    if manifest is None or manifest.contract == RUN:
+        open_run(folder)
+    if manifest is not None and not any(s.name.startswith("triplets/") for s in manifest.shards):
+        raise StoreError(f"{folder}: the run has no triplets; its shortfalls/ say why")
+
+
+def _read_files(source: Source) -> pl.DataFrame:
+    frames = []
+    for each in [source] if isinstance(source, str) else source:
+        with fetch(each) as files:
+            for file in files:
+                frame, broken = read_file(file.path, file.name, _COLUMNS)
+                if broken.height:
+                    raise InputError(
+                        f"{file.name}: {broken.height} lines cannot be read, the first: "
+                        f"{broken.row(0)!r:.200}"
+                    )
+                numbers = [c for c in ("score", "weight", "position") if c in frame.columns]
+                frames.append(frame.with_columns(pl.col(numbers).cast(pl.Float64, strict=False)))
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _fingerprint(part: TrainingData) -> str:
+    if part.collection is not None:
+        return fingerprint_sources(DatasetSettings(corpus=part.collection))
+    digests = []
+    source = part.triplets or part.parallel or []
+    for each in [source] if isinstance(source, str) else source:
+        folder = Path(each).expanduser()
+        if (folder / "triplets").is_dir():
+            manifest = read_manifest(folder)
+            shards = manifest.shards if manifest else ()
+            digests += [s.checksum for s in shards if s.name.startswith("triplets/")]
+            continue
+        with fetch(each) as files:
+            digests += [digest(file.path) for file in files]
+    return fingerprint(files=digests)
+
+
+def _describe_overlap(step: StepSettings, overlap: pl.DataFrame) -> str:
+    counts = overlap.group_by("set").agg(texts=pl.len(), rows=pl.struct("source", "row").n_unique())
+    lines = [
+        f"  {name}: {texts:,} training texts in {rows:,} rows"
+        for name, texts, rows in counts.sort("set").rows()
+    ]
+    examples = [
+        f"  {row['set']} {row['id']} ({row['kind']}, as {row['side']}): {row['text']!r:.100}"
+        for row in overlap.head(SHOWN).to_dicts()
+    ]
+    return "\n".join(
+        [
+            f"step {step.name}: training data holds texts of evaluation sets, so their figures "
+            "would not be true:",
+            *lines,
+            *examples,
+            'Set training.contaminated = "exclude" to leave these rows out, or choose other data.',
+        ]
+    )
