@@ -35,8 +35,8 @@ def typed(table: pl.DataFrame, what: str, columns: Mapping[str, object]) -> pl.D
         rows = chosen.with_row_index("row").filter(empty)["row"].to_list()
         if rows and name != "group_id":
             raise InputError(
-                f"{what}: `{name}` is empty or out of range in {len(rows)} rows, the first is row {rows[0]}; "
-                "fill it in or leave the row out"
+                f"{what}: `{name}` is empty or out of range in {len(rows)} rows, the first is row "
+                f"{rows[0]}; fill it in or leave the row out"
             )
     return chosen
 
