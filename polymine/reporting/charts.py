@@ -42,6 +42,7 @@ def templates() -> Environment:
         "share": words.format_share,
         "rate": words.format_rate,
         "score": words.format_score,
+        "gain": words.format_gain,
         "seconds": words.format_seconds,
         "language": words.name_language,
     }
