@@ -17,9 +17,9 @@ from polymine.reporting.learning_tables import Direction, SetResult, pick_result
 from polymine.reporting.learning_words import VERDICTS, name_direction, write_gain
 from polymine.reporting.words import count_of
 
-SIDE = 372  # pixels of a panel, unless its cells would become too small
+SIDE = 362  # pixels of a panel, unless its cells would become too small
 LABELS, TOP, LEGEND, GAP = 34, 40, 34, 26
-LEAST, MOST = 28, 62  # pixels of a cell
+LEAST, MOST = 27, 62  # pixels of a cell
 LEVELS = 12  # shades of a colour; few, so that cells of one shade are one path
 STRONGEST = 0.6  # opacity of the darkest shade: the number on it must stay legible
 QUIET = 0.01  # a largest gain below this is not coloured as if it were much

@@ -15,7 +15,7 @@ LOSS, RATE, TOP, BOTTOM, BETWEEN = 190, 54, 24, 38, 46
 POINTS = 240  # drawn of a curve; more than a line of this width can show
 SPAN = 20  # the smoothed line averages about a twentieth of the curve
 CLIPPED = 0.995  # share of the losses that the axis reaches; a first outlier may lie above
-ROW, NAME = 26, 170  # pixels of a row of gains, and of its name
+ROW, SEED, NAME = 22, 7, 170  # pixels of a row of gains, of each part, of the name
 TICK = 22
 LONGEST = 26  # characters of a name beside a row
 KINDS = {"better": "promoted", "worse": "negative", "unclear": "excluded", None: "excluded"}
@@ -27,7 +27,8 @@ def draw_training(curve: pl.DataFrame) -> Markup:
     Args:
         curve: columns step, loss, rate of `TrainingCurve`, in the order of the steps; not empty.
     """
-    smooth = pl.col("loss").ewm_mean(span=max(3, curve.height // SPAN))
+    window = max(3, curve.height // SPAN)
+    smooth = pl.col("loss").rolling_mean(window, center=True, min_samples=1)
     shown = _thin(curve.with_columns(smooth=smooth))
     steps = shown["step"].to_list()
     x = Axis(min(steps[0], 1), max(steps[-1], steps[0] + 1), LEFT, WIDTH - RIGHT)
@@ -35,7 +36,8 @@ def draw_training(curve: pl.DataFrame) -> Markup:
     high, low = losses.quantile(CLIPPED, "higher"), losses.min()
     loss = _up(float(low), float(high), TOP + LOSS, TOP)  # type: ignore[arg-type]
     under = TOP + LOSS + BETWEEN
-    rate = _up(0.0, float(curve["rate"].max() or 1e-9), under + RATE, under)  # type: ignore[arg-type]
+    peak = float(curve["rate"].max() or 1e-9)  # type: ignore[arg-type]
+    rate = Axis(0.0, peak * 1.25, under + RATE, under)  # room for the name above the peak
 
     def line(column: str, y: Axis, kind: str, width: float) -> dict[str, Any]:
         values = shown[column].to_list()
@@ -45,11 +47,11 @@ def draw_training(curve: pl.DataFrame) -> Markup:
     rest = {"title": "", "rules": [], "dots": [], "texts": [], "x_name": ""}
     upper = {
         **lay_out(x, loss, LEFT, TOP, name_x="{:,.0f}".format), **rest, "y_name": "loss",
-        "lines": [line("loss", loss, "line", 1.2), line("smooth", loss, "promoted", 2.0)],
+        "lines": [line("loss", loss, "excluded", 0.8), line("smooth", loss, "promoted", 2.0)],
     }  # fmt: skip
     lower = {
         **lay_out(x, rate, LEFT, under, name_x="{:,.0f}".format), **rest,
-        "y_ticks": [{"at": rate.place(v), "label": f"{v:g}"} for v in (0.0, rate.high)],
+        "y_ticks": [{"at": rate.place(v), "label": f"{v:g}"} for v in (0.0, peak)],
         "x_name": "optimizer step", "y_name": "learning rate",
         "lines": [line("rate", rate, "positive", 1.5)],
     }  # fmt: skip
@@ -70,19 +72,19 @@ def draw_gains(rows: Sequence[tuple[Gain, Sequence[Gain]]], title: str) -> Marku
     low, high = min([*ends, 0.0]), max([*ends, 0.0])
     room = max((high - low) * 0.06, 1e-3)
     x = Axis(low - room, high + room, NAME, WIDTH - RIGHT)
-    height = TICK + ROW * len(rows)
+    row = ROW + SEED * max((len(parts) for _, parts in rows), default=0)
+    height = TICK + row * len(rows)
     y = Axis(0, 1, height, TICK)
     lines, dots = [], []
     for at, (whole, parts) in enumerate(rows):
-        middle = TICK + ROW * at + ROW // 2
-        for gain in (whole, *parts):
-            shift = 0 if gain is whole else 7
-            lines += _interval(x, gain, middle + shift, 2.4 if gain is whole else 1.0)
-            dots += _dot(x, gain, middle + shift, hollow=gain is not whole)
+        for below, gain in enumerate((whole, *parts)):
+            level = TICK + row * at + ROW // 2 + SEED * below + (3 if below else 0)
+            lines += _interval(x, gain, level, 1.0 if below else 2.4)
+            dots += _dot(x, gain, level, hollow=below > 0)
     plot = {
         **lay_out(x, y, NAME, TICK, name_x=_signed), "title": "", "lines": lines, "dots": dots,
         "y_ticks": [
-            {"at": TICK + ROW * at + ROW // 2, "label": _cut(whole.name)}
+            {"at": TICK + row * at + ROW // 2, "label": _cut(whole.name)}
             for at, (whole, _) in enumerate(rows)
         ],
         "rules": [{"x": x.place(0.0), "text": x.place(0.0), "label": "as the base"}],

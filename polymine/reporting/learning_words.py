@@ -87,7 +87,7 @@ def write_gain(gain: Gain) -> str:
 def describe_step(step: StepReport) -> str:
     """Say in one sentence what a step did."""
     settings, schedule = step.settings, step.settings.schedule
-    rows = f"{count_of(step.rows, 'row')} " if step.counts else ""
+    rows = f"{count_of(step.rows, 'row')} of " if step.counts else ""
     length = (
         count_of(schedule.steps, "optimizer step")
         if schedule.steps is not None
@@ -147,8 +147,8 @@ def describe_counts(gains: Sequence[Gain], noun: str = "direction") -> str:
     """Say how many are better or worse, and how many unclear."""
     counts = count_verdicts(gains)
     return (
-        f"Of {count_of(len(gains), noun)} {counts['better']} better, {counts['worse']} worse, "
-        f"{counts['unclear']} without a clear difference."
+        f"Of {count_of(len(gains), noun)} {counts['better']} got better, {counts['worse']} got "
+        f"worse, {counts['unclear']} show no clear difference."
     )
 
 
@@ -157,7 +157,10 @@ def warn_of_chance(count: int, confidence: float) -> str:
     expected = count * (1 - confidence)
     if expected < 1:
         return ""
-    return f"Among so many, about {expected:.0f} would leave out 0 by chance alone."
+    return (
+        f"Among so many, about {expected:.0f} would leave out 0 by chance even if training changed "
+        "nothing."
+    )
 
 
 def describe_contamination(found: Contamination) -> str:
