@@ -49,6 +49,11 @@ def templates() -> Environment:
     return environment
 
 
+def markdown() -> Environment:
+    """Open the templates of Markdown, which is no markup: the page's escaping would show in it."""
+    return templates().overlay(autoescape=False)
+
+
 @cache
 def _macros() -> Any:
     return templates().get_template("charts.svg.j2").module

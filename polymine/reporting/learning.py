@@ -82,7 +82,7 @@ def render_learning(report: LearningReport) -> str:
         metric=first or (arms[0].metric if arms else None),
         metric_name=lambda metric: words.name_metric(metric, report.k),
         sections=[(key, name) for key, name in SECTIONS if shown[key]],
-        facts=find_facts(report, results),
+        facts=find_facts(report, results, arms),
         counts=list_counts(report.steps),
         curves=curves,
         arms=arms,
@@ -94,15 +94,18 @@ def render_learning(report: LearningReport) -> str:
     )
 
 
-def find_facts(report: LearningReport, results: Sequence[SetResult]) -> list[Fact]:
-    """Choose the numbers to show first: gains of the first model, then the amount of work."""
-    facts = []
+def find_facts(
+    report: LearningReport, results: Sequence[SetResult], arms: Sequence[ArmTable]
+) -> list[Fact]:
+    """Choose the numbers to show first: gains of the best arm or first model, then the work."""
     first = [r for r in results if r.overall and r.model == results[0].model]
-    for result in first[:4]:
-        gain = result.headline
-        name = f"{words.name_metric(gain.metric, report.k)}, {result.set}"
+    gains = [(f"{part.rows[0].arm} on {part.set}", part.rows[0].together)
+             for part in arms if part.chart] or [(r.set, r.headline) for r in first]  # fmt: skip
+    facts = []
+    for name, gain in gains[:4]:
         about = f"{format_interval(gain.low, gain.high)}, {words.VERDICTS[gain.verdict]}"
-        facts.append(Fact(format_gain(gain.gain), name, about, gain.verdict or ""))
+        shown = f"{words.name_metric(gain.metric, report.k)}, {name}"
+        facts.append(Fact(format_gain(gain.gain), shown, about, gain.verdict or ""))
     if rows := sum(step.rows for step in report.steps):
         facts.append(Fact(format_count(rows), "training rows"))
     if report.speeds:

@@ -147,7 +147,9 @@ def list_arms(arms: pl.DataFrame) -> list[ArmResult]:
             together = _gain(whole.row(0, named=True), str(arm))
         else:
             base, value, gain = (each[column].mean() for column in ("base", "value", "gain"))
-            together = Gain(str(arm), base, value, gain, None, None)  # type: ignore[arg-type]
+            together = Gain(  # type: ignore[arg-type]
+                str(arm), base, value, gain, None, None, metric=str(metric)
+            )
         seeds = tuple(_gain(row, f"seed {row['seed']}") for row in each.iter_rows(named=True))
         results.append(ArmResult(str(arm), str(name), str(metric), together, seeds))
     return sorted(results, key=lambda result: _place(result.metric))
