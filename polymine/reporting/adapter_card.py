@@ -68,7 +68,7 @@ def describe_base(base: str, kind: Kind) -> str:
 
 
 def list_languages(report: LearningReport, routes: Mapping[str, str]) -> list[str]:
-    """ISO 639-1 codes alone, of what was trained on and routed: the hub refuses cards with others."""
+    """ISO 639-1 codes of what was trained on and routed; the hub refuses cards with others."""
     counted = {
         code
         for step in report.steps

@@ -108,7 +108,8 @@ def _panels(matrix: Matrix, *, hover: bool) -> list[dict[str, Any]]:
         {at: f"{v * 100:.1f}" for at, v in value.items()},
         {at: f"{v * 100:+.1f}".replace("-", "−") for at, v in gains.items()},
     ]
-    titles, bold = ("base", matrix.model, "gain"), (set(), set(), sure)
+    titles = ("base", matrix.model, "gain")
+    bold: tuple[set[tuple[str, str]], ...] = (set(), set(), sure)
     return [
         _panel(matrix, title, shade, text, marked, labels, ends if title == "gain" else scale)
         for title, shade, text, marked in zip(titles, shades, texts, bold, strict=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import polars as pl
 from markupsafe import Markup
@@ -120,11 +121,12 @@ def find_facts(
 def draw_curves(report: LearningReport) -> list[Figure]:
     """Draw the training curve of each step that has one, in the order of the steps."""
     figures = []
-    for (name,), curve in report.curves.group_by("step_name", maintain_order=True):
-        curve = curve.sort("step")
+    for name in report.curves["step_name"].unique(maintain_order=True):
+        curve = report.curves.filter(step_name=name).sort("step")
         tenth = max(1, curve.height // 10)
-        start, end = (part["loss"].mean() for part in (curve.head(tenth), curve.tail(tenth)))
-        about = f"{count_of(int(curve['step'].max()), 'step')}; "  # type: ignore[arg-type]
+        losses = curve["loss"].to_list()
+        start, end = fmean(losses[:tenth]), fmean(losses[-tenth:])
+        about = f"{count_of(curve['step'][-1], 'step')}; "
         about += f"mean loss {start:.3f} in the first tenth, {end:.3f} in the last."
         figures.append(Figure(str(name), about, draw_training(curve)))
     return figures

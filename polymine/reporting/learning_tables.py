@@ -108,9 +108,7 @@ def pick_result(comparisons: pl.DataFrame, name: str, model: str) -> SetResult:
     """Pick everything about a model on a set; `overall` is empty where there is nothing."""
     rows = comparisons.filter(pl.col("set") == name, pl.col("model") == model)
     primary = rows.filter(metric=main_metric(rows))
-    grouped = {
-        str(key): part for (key,), part in primary.group_by("group", maintain_order=True)
-    }
+    grouped = {str(key): part for (key,), part in primary.group_by("group", maintain_order=True)}
     return SetResult(
         model=model,
         set=name,
@@ -146,10 +144,8 @@ def list_arms(arms: pl.DataFrame) -> list[ArmResult]:
         if whole.height:
             together = _gain(whole.row(0, named=True), str(arm))
         else:
-            base, value, gain = (each[column].mean() for column in ("base", "value", "gain"))
-            together = Gain(  # type: ignore[arg-type]
-                str(arm), base, value, gain, None, None, metric=str(metric)
-            )
+            means = each.select(pl.col("base", "value", "gain").mean()).row(0, named=True)
+            together = _gain({**means, "low": None, "high": None, "metric": metric}, str(arm))
         seeds = tuple(_gain(row, f"seed {row['seed']}") for row in each.iter_rows(named=True))
         results.append(ArmResult(str(arm), str(name), str(metric), together, seeds))
     return sorted(results, key=lambda result: _place(result.metric))

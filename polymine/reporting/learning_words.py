@@ -73,7 +73,9 @@ def write_headline(
     result = pick_result(comparisons, name, model)
     if not result.overall:
         return f"{model} was not measured on {name}"
-    return f"{name_metric(result.headline.metric, k)} on {where or name} {write_gain(result.headline)}"
+    return (
+        f"{name_metric(result.headline.metric, k)} on {where or name} {write_gain(result.headline)}"
+    )
 
 
 def write_gain(gain: Gain) -> str:
@@ -123,7 +125,9 @@ def _describe_sources(settings: StepSettings) -> str:
 
 
 def _describe_loss(loss: LossSettings) -> str:
-    wrong = f"{count_of(loss.negatives, 'hard negative')}" if loss.negatives else "no hard negatives"
+    wrong = (
+        f"{count_of(loss.negatives, 'hard negative')}" if loss.negatives else "no hard negatives"
+    )
     return {
         "infonce": f"It was taught to rank the right document above the others of its batch and "
         f"{wrong} per row (InfoNCE, temperature {loss.temperature:g})"

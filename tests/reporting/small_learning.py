@@ -12,8 +12,8 @@ from data_contracts.settings.training import LoraSettings, StepSettings, Trainin
 from polymine.reporting.learning_data import (
     ARMS,
     Contamination,
-    LearningReport,
     Leak,
+    LearningReport,
     LinkedFile,
     RowCount,
     Speed,
