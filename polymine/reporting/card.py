@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from jinja2 import Environment, FileSystemLoader
-
 from data_contracts.settings import Format, MiningSettings
-from polymine.reporting.charts import templates
+from polymine.reporting.charts import markdown
 from polymine.reporting.page import ReportData, flatten
 from polymine.reporting.risk_words import describe_expected
 from polymine.reporting.words import describe_rule
@@ -36,7 +34,7 @@ def render_card(report: ReportData, rows: Mapping[str, int], formats: Sequence[F
     # Not [dataset] and [engine]: paths of one machine, which the manifest has for who needs them.
     settings = flatten({"mining": report.settings["mining"]})
     configs = [{"name": n, "rows": count, "about": ABOUT[n]} for n, count in rows.items() if count]
-    template = _markdown().get_template("card.md.j2")
+    template = markdown().get_template("card.md.j2")
     return template.render(
         name=report.name,
         headline=report.headline,
@@ -73,10 +71,3 @@ def _languages(report: ReportData) -> list[str]:
     """ISO 639-1 codes alone: the hub refuses cards with others, as `und`."""
     codes = {row.language.partition("-")[0] for row in report.summary.languages}
     return sorted(code for code in codes if len(code) == 2)
-
-
-def _markdown() -> Environment:
-    """Markdown is no markup: the page's escaping would show up in it."""
-    environment = templates().overlay(autoescape=False)
-    assert isinstance(environment.loader, FileSystemLoader)
-    return environment

@@ -42,10 +42,16 @@ def templates() -> Environment:
         "share": words.format_share,
         "rate": words.format_rate,
         "score": words.format_score,
+        "gain": words.format_gain,
         "seconds": words.format_seconds,
         "language": words.name_language,
     }
     return environment
+
+
+def markdown() -> Environment:
+    """Open the templates of Markdown, which is no markup: the page's escaping would show in it."""
+    return templates().overlay(autoescape=False)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Charts with two axes: the trade-off a budget is picked from, and how far risks are right."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from data_contracts.risk import Bin, Proof
 from polymine.mining.budget import Point
-from polymine.reporting.charts import templates
+from polymine.reporting.charts import Label, templates
 from polymine.reporting.words import format_rate, format_score
 
 WIDTH, HEIGHT = 560, 300
@@ -74,9 +74,9 @@ def draw_trade_off(curve: Sequence[Point], chosen: Point, budget: float) -> Mark
     late = at["x"] > WIDTH - 180  # a rising curve leaves room above to the left, below to the right
     low = at["y"] > y.start - 24  # no room below
     plot = {
-        **_field(x, y),
+        **lay_out(x, y),
         "title": "", "x_name": "expected false negatives", "y_name": "hardness",
-        "lines": [_line([(mark["x"], mark["y"]) for mark in marks], "excluded")],
+        "lines": [trace([(mark["x"], mark["y"]) for mark in marks], "excluded")],
         "rules": [
             {"x": x.place(budget), "text": max(x.place(budget), LEFT + 70),
              "label": f"budget {format_rate(budget)}"}
@@ -87,8 +87,7 @@ def draw_trade_off(curve: Sequence[Point], chosen: Point, budget: float) -> Mark
              "anchor": "end" if late else "start", "kind": "negative", "label": label}
         ],
     }  # fmt: skip
-    drawn: Markup = _macros().plots({"width": WIDTH, "height": HEIGHT, "title": title}, [plot])
-    return drawn
+    return draw({"width": WIDTH, "height": HEIGHT, "title": title}, [plot])
 
 
 def draw_reliability(proofs: Sequence[Proof]) -> Markup:
@@ -106,12 +105,12 @@ def draw_reliability(proofs: Sequence[Proof]) -> Markup:
         ]
         plots.append(
             {
-                **_field(x, y, left=left, top=top),
+                **lay_out(x, y, left=left, top=top),
                 "title": proof.collection, "rules": [], "dots": dots,
                 "texts": _sums(proof, x.stop - 6, y.start - 10),
                 "x_name": "expected" if at + 2 >= len(proofs) else "",
                 "y_name": "true" if at % 2 == 0 else "",
-                "lines": [*_band(x, y), _line(joined, "negative")],
+                "lines": [*_band(x, y), trace(joined, "negative")],
                 **({"y_ticks": _unnamed(y)} if at % 2 else {}),
             }
         )  # fmt: skip
@@ -120,8 +119,7 @@ def draw_reliability(proofs: Sequence[Proof]) -> Markup:
         "width": LEFT + across * (PANEL + GAP), "height": rows * (PANEL + TOP + BOTTOM),
         "title": "True share of relevant candidates over the expected one",
     }  # fmt: skip
-    drawn: Markup = _macros().plots(size, plots)
-    return drawn
+    return draw(size, plots)
 
 
 def _dot(x: Axis, y: Axis, found: Bin) -> dict[str, Any]:
@@ -141,27 +139,35 @@ def _band(x: Axis, y: Axis) -> list[dict[str, Any]]:
         for factor in (1.0, WITHIN, 1 / WITHIN)
     }
     return [
-        _line([(x.place(v), y.place(v * f)) for v, f in pair], "ink", dashed=factor != 1.0)
+        trace([(x.place(v), y.place(v * f)) for v, f in pair], "ink", dashed=factor != 1.0)
         for factor, pair in ends.items()
     ]
 
 
-def _line(points: Sequence[tuple[float, float]], kind: str, *, dashed: bool = False) -> Any:
-    return {"path": "L".join(f"{x} {y}" for x, y in points), "kind": kind, "dashed": dashed}
+def trace(
+    points: Sequence[tuple[float, float]], kind: str, *, dashed: bool = False, width: float = 1.0
+) -> dict[str, Any]:
+    """Join points, as (x, y) in pixels, by a line of a kind that has a colour."""
+    path = "L".join(f"{x} {y}" for x, y in points)
+    return {"path": path, "kind": kind, "dashed": dashed, "width": 0.7 if dashed else width}
 
 
-def _field(x: Axis, y: Axis, left: float = LEFT, top: float = TOP) -> dict[str, Any]:
-    """Place the axes and their ticks."""
+def lay_out(
+    x: Axis,
+    y: Axis,
+    left: float = LEFT,
+    top: float = TOP,
+    *,
+    name_x: Label = format_rate,
+    name_y: Label | None = None,
+) -> dict[str, Any]:
+    """Place the axes and their ticks; a `y` by logarithm is written as rates if not told how."""
     few = x.stop - x.start <= PANEL
+    name_y = name_y or (format_rate if y.log else "{:g}".format)
     return {
         "left": left, "right": x.stop, "top": top, "base": y.start,
-        "x_ticks": [
-            {"at": x.place(v), "label": format_rate(v)} for v in x.ticks(4 if few else 8)
-        ],
-        "y_ticks": [
-            {"at": y.place(v), "label": format_rate(v) if y.log else f"{v:g}"}
-            for v in y.ticks(4 if few else 6)
-        ],
+        "x_ticks": [{"at": x.place(v), "label": name_x(v)} for v in x.ticks(4 if few else 8)],
+        "y_ticks": [{"at": y.place(v), "label": name_y(v)} for v in y.ticks(4 if few else 6)],
     }  # fmt: skip
 
 
@@ -192,6 +198,12 @@ def _span(values: Sequence[float]) -> Axis:
     low, high = min(values), max(values)
     room = max((high - low) * 0.08, 1e-3)
     return Axis(low - room, high + room, HEIGHT - BOTTOM, TOP)
+
+
+def draw(size: Mapping[str, Any], plots: Sequence[Mapping[str, Any]]) -> Markup:
+    """Draw plots, each as `lay_out` begins it, into one image of `width`, `height` and `title`."""
+    drawn: Markup = _macros().plots(size, plots)
+    return drawn
 
 
 @cache

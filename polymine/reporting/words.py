@@ -146,6 +146,21 @@ def format_score(value: float | None) -> str:
     return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3f}".replace("-", "−")
 
 
+def format_gain(value: float | None) -> str:
+    """Write a difference of scores with its sign, and a dash where there is none."""
+    if value is None:
+        return "–"
+    shown = format_score(value)
+    return shown if shown.startswith("−") else f"+{shown}"
+
+
+def format_interval(low: float | None, high: float | None) -> str:
+    """Write the bounds of a difference, and a dash where there are none."""
+    if low is None or high is None:
+        return "–"
+    return f"[{format_gain(low)}, {format_gain(high)}]"
+
+
 def format_seconds(seconds: float) -> str:
     """Write a duration as a person would say it."""
     if seconds < 10:

@@ -1,0 +1,198 @@
+"""Rows of the tables of a learning page, picked from frames of comparisons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import polars as pl
+
+PRIMARY = "ndcg"  # what matrices, means and headlines show
+METRICS = ("ndcg", "recall", "mrr", "map")
+EVERY = "*"
+GROUPS = {
+    "all": "all directions",
+    "same": "query and document in the same language",
+    "cross": "query and document in different languages",
+    "pivot": "one side in the pivot language",
+    "non-pivot": "neither side in the pivot language",
+}
+Verdict = Literal["better", "worse", "unclear"]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A number before and after; the interval is of the gain, None where there is none."""
+
+    name: str
+    base: float | None
+    value: float
+    gain: float | None
+    low: float | None
+    high: float | None
+    queries: int = 0
+    metric: str = PRIMARY
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether the interval excludes 0, and on which side; None without an interval."""
+        if self.low is None or self.high is None:
+            return None
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "unclear"
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A cell of a matrix, with what is measured in it."""
+
+    document: str
+    query: str
+    gain: Gain
+
+
+@dataclass(frozen=True)
+class SetResult:
+    """A model on a set, against the base.
+
+    Args:
+        overall: over all directions, or what comes nearest, a row per metric.
+        means: of groups of directions, by the primary metric, as are the following.
+        documents: per language of the documents, over all query languages.
+        pools: documents of all languages ranked together, per query language.
+    """
+
+    model: str
+    set: str
+    overall: tuple[Gain, ...]
+    means: tuple[Gain, ...]
+    documents: tuple[Gain, ...]
+    pools: tuple[Gain, ...]
+    directions: tuple[Direction, ...]
+
+    @property
+    def headline(self) -> Gain:
+        """The one row to look at first."""
+        return self.overall[0]
+
+    @property
+    def languages(self) -> list[str]:
+        """Languages of the directions."""
+        return sorted({code for d in self.directions for code in (d.document, d.query)})
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One way to mine, on one set, by one metric: all seeds together, then each of them.
+
+    `together.low` and `high` are None where nobody computed an interval over the seeds.
+    """
+
+    arm: str
+    set: str
+    metric: str
+    together: Gain
+    seeds: tuple[Gain, ...]
+
+
+def list_results(comparisons: pl.DataFrame) -> list[SetResult]:
+    """Sort comparisons by set, then model, in the order in which they come."""
+    pairs = comparisons.filter(pl.col("model") != "base").select("set", "model")
+    order = {name: at for at, name in enumerate(pairs["set"].unique(maintain_order=True))}
+    unique = pairs.unique(maintain_order=True).rows()
+    return [
+        pick_result(comparisons, name, model)
+        for name, model in sorted(unique, key=lambda pair: order[pair[0]])
+    ]
+
+
+def pick_result(comparisons: pl.DataFrame, name: str, model: str) -> SetResult:
+    """Pick everything about a model on a set; `overall` is empty where there is nothing."""
+    rows = comparisons.filter(pl.col("set") == name, pl.col("model") == model)
+    primary = rows.filter(metric=main_metric(rows))
+    grouped = {str(key): part for (key,), part in primary.group_by("group", maintain_order=True)}
+    return SetResult(
+        model=model,
+        set=name,
+        overall=tuple(_overall(rows)),
+        means=tuple(
+            _gain(row, about)
+            for group, about in GROUPS.items()
+            for row in _rows(grouped, group)
+        ),
+        documents=tuple(
+            _gain(row, row["document_language"]) for row in _rows(grouped, "document")
+        ),
+        pools=tuple(_gain(row, row["query_language"]) for row in _rows(grouped, "pool")),
+        directions=tuple(
+            Direction(row["document_language"], row["query_language"], _gain(row, ""))
+            for row in _rows(grouped, "direction")
+        ),
+    )  # fmt: skip
+
+
+def main_metric(rows: pl.DataFrame) -> str:
+    """The metric to show first: nDCG, or the first there is."""
+    found = rows["metric"].unique(maintain_order=True).to_list()
+    return min(found, key=_place, default=PRIMARY)
+
+
+def list_arms(arms: pl.DataFrame) -> list[ArmResult]:
+    """Gather the rows of each arm on each set; without a row for all seeds their mean stands in."""
+    results = []
+    for (name, metric, arm), part in arms.group_by("set", "metric", "arm", maintain_order=True):
+        each = part.filter(pl.col("seed").is_not_null())
+        whole = part.filter(pl.col("seed").is_null())
+        if whole.height:
+            together = _gain(whole.row(0, named=True), str(arm))
+        else:
+            means = each.select(pl.col("base", "value", "gain").mean()).row(0, named=True)
+            together = _gain({**means, "low": None, "high": None, "metric": metric}, str(arm))
+        seeds = tuple(_gain(row, f"seed {row['seed']}") for row in each.iter_rows(named=True))
+        results.append(ArmResult(str(arm), str(name), str(metric), together, seeds))
+    return sorted(results, key=lambda result: _place(result.metric))
+
+
+def list_scores(scores: pl.DataFrame) -> list[dict[str, Any]]:
+    """List numbers of sets without queries, each beside the base's own."""
+    keys = ["set", "document_language", "query_language", "metric"]
+    base = scores.filter(pl.col("model") == "base").select(*keys, base="value")
+    joined = scores.filter(pl.col("model") != "base").join(
+        base, on=keys, how="left", maintain_order="left"
+    )
+    return [
+        {**row, "row": _gain(row, row["set"], row["count"])} for row in joined.to_dicts()
+    ]  # fmt: skip
+
+
+def count_verdicts(gains: Sequence[Gain]) -> dict[Verdict, int]:
+    """Count how many are better, worse and unclear."""
+    verdicts = [gain.verdict for gain in gains]
+    order: tuple[Verdict, ...] = ("better", "worse", "unclear")
+    return {verdict: verdicts.count(verdict) for verdict in order}
+
+
+def _overall(rows: pl.DataFrame) -> list[Gain]:
+    """One row per metric: of all directions, else of the widest mean that there is."""
+    for group in ("all", "same", "pool", "document", "direction"):
+        found = rows.filter(pl.col("group") == group)
+        if found.height > found["metric"].n_unique():  # several languages: only their mean
+            found = found.filter(pl.col("query_language") == EVERY)
+        if found.height:
+            gains = [_gain(row, row["metric"]) for row in found.iter_rows(named=True)]
+            return sorted(gains, key=lambda gain: _place(gain.metric))
+    return []
+
+
+def _place(metric: str) -> int:
+    stem = metric.partition("@")[0]
+    return METRICS.index(stem) if stem in METRICS else len(METRICS)
+
+
+def _rows(grouped: dict[str, pl.DataFrame], group: str) -> list[dict[str, Any]]:
+    return grouped[group].to_dicts() if group in grouped else []
+
+
+def _gain(row: dict[str, Any], name: str, queries: int | None = None) -> Gain:
+    return Gain(
+        name, row["base"], row["value"], row["gain"], row["low"], row["high"],
+        row.get("queries", 0) if queries is None else queries, row["metric"],
+    )  # fmt: skip
