@@ -1,0 +1,151 @@
+"""Calls sentence-transformers' `mine_hard_negatives` as its users do, but seeded and quiet."""
+
+import contextlib
+import io
+import random
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import polars as pl
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from data_contracts.errors import SettingsError
+from data_contracts.settings.base import Settings
+from polymine import models
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+SIMILARITIES = 1 << 28  # held at once by the library, 1 GiB in float32
+LIBRARY_BATCH = 16384  # queries it compares at once with all documents, by its own default
+_MINED: dict[str, pl.DataType | type[pl.DataType]] = {
+    "anchor": pl.String,
+    "positive": pl.String,
+    "negative": pl.String,
+    "scores": pl.List(pl.Float32),
+}
+
+
+class LibraryOptions(Settings):
+    """Arguments of `mine_hard_negatives` that choose negatives, with its names and its defaults.
+
+    A prompt that is not given is the model's own for queries or documents.
+    """
+
+    relative_margin: float | None = None
+    absolute_margin: float | None = None
+    margin: float | None = None  # what absolute_margin was called before
+    max_score: float | None = None
+    min_score: float | None = None
+    range_min: int = Field(0, ge=0)
+    range_max: int | None = Field(None, ge=1)
+    sampling_strategy: Literal["top", "random"] = "top"
+    query_prompt: str | None = None
+    corpus_prompt: str | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_flag(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # would be read as 0 or 1
+            raise ValueError("no argument here is true or false")
+        return value
+
+    @model_validator(mode="after")
+    def _has_one_margin(self) -> "LibraryOptions":
+        if self.margin is not None and self.absolute_margin is not None:
+            raise ValueError("margin and absolute_margin are the same argument: give one of them")
+        return self
+
+
+def check_options(options: Mapping[str, Any], negatives: int) -> LibraryOptions:
+    """Read the arguments of `mine_hard_negatives`; SettingsError says which one is wrong and how.
+
+    Checked beside types: that `range_min` and `range_max` leave room for so many negatives.
+    """
+    where = "set of a sentence-transformers arm"
+    try:
+        chosen = LibraryOptions.model_validate(dict(options))
+    except ValidationError as error:
+        lines = [_describe(cast("dict[str, Any]", found)) for found in error.errors()]
+        raise SettingsError(
+            f"{where}: {'; '.join(lines)}. Options are {', '.join(LibraryOptions.model_fields)}; "
+            "the number of negatives is `mining.negatives`"
+        ) from None
+    if chosen.range_max is not None and chosen.range_max - chosen.range_min < negatives:
+        raise SettingsError(
+            f"{where}: expected at least {negatives} ranks from range_min to range_max, one per "
+            f"negative, got {chosen.range_min} to {chosen.range_max}. Raise range_max, lower "
+            "range_min, or ask for fewer negatives"
+        )
+    return chosen
+
+
+def _describe(found: dict[str, Any]) -> str:
+    """Put one complaint of pydantic's into words."""
+    if not found["loc"]:
+        return str(found["ctx"]["error"])
+    name = found["loc"][0]
+    if found["type"] == "extra_forbidden":
+        return f"there is no option `{name}`"
+    return f"`{name}` = {found['input']!r}: {found['msg']}"
+
+
+def mine(
+    pairs: pl.DataFrame,
+    corpus: list[str],
+    encoder: "SentenceTransformer",
+    options: LibraryOptions,
+    negatives: int,
+    seed: int,
+) -> pl.DataFrame:
+    """Call the library: anchor, positive, negative, scores [of the positive, of the negative].
+
+    Args:
+        pairs: anchor, positive: texts, in the order in which random negatives are drawn.
+        corpus: texts that may be negatives, each once.
+    """
+    if not len(pairs):  # the library refuses that
+        return pl.DataFrame(schema=_MINED)
+    from datasets import Dataset
+    from sentence_transformers.util import mine_hard_negatives
+
+    with models.quiet(), _no_bars(), _seeded(seed):
+        mined = mine_hard_negatives(
+            Dataset.from_dict(pairs.select("anchor", "positive").to_dict(as_series=False)),
+            encoder,
+            corpus=corpus,
+            num_negatives=negatives,
+            relative_margin=options.relative_margin,
+            absolute_margin=options.absolute_margin,
+            margin=options.margin,
+            max_score=options.max_score,
+            min_score=options.min_score,
+            range_min=options.range_min,
+            range_max=options.range_max,
+            sampling_strategy=options.sampling_strategy,
+            query_prompt=options.query_prompt,
+            corpus_prompt=options.corpus_prompt,
+            output_scores=True,
+            # Its own size times a million documents would be 64 GB; the results are the same.
+            faiss_batch_size=max(1, min(LIBRARY_BATCH, SIMILARITIES // len(corpus))),
+            verbose=False,
+        )
+    return pl.DataFrame(mined.to_dict(), schema=_MINED)
+
+
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """Hold back the progress bars the library shows whatever it is asked; they go to stderr."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the global random numbers, from which the library draws, and put them back after."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
