@@ -16,11 +16,11 @@ BEGAN = time.monotonic()
 
 def run_polymine(job: dict[str, Any]) -> dict[str, Any]:
     """Run the flow as `polymine run` does: with a server, tasks, report and artifacts."""
-    from commands.main import ready_flow, run_flow
+    from commands.running import ready_flow, run_flow
     from data_contracts.settings import RunSettings
 
     settings = RunSettings.model_validate(job["settings"])
-    with ready_flow() as (_, flow):
+    with ready_flow("mine") as (_, flow):
         import sentence_transformers  # noqa: F401 (the peer imports it before its clock starts)
 
         ready = time.monotonic()

@@ -3,25 +3,19 @@
 Nothing heavy is imported up here, so that `--help` and a wrong setting answer at once.
 """
 
-import gc
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from commands.running import complain, ready_flow, run_file
 from data_contracts.errors import PolymineError, SettingsError
-
-if TYPE_CHECKING:
-    from commands.server import Server
-    from data_contracts.settings import RunSettings
 
 DEMO = Path(__file__).resolve().parent.parent / "configs" / "demo.toml"
 
@@ -44,19 +38,59 @@ Overrides = Annotated[
 ]
 
 
+SettingsFile = Annotated[
+    Path, typer.Argument(metavar="FILE.toml", help="Settings of the run.", show_default=False)
+]
+
+
 @app.command()
-def run(
-    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="Settings of the run.")],
-    overrides: Overrides = None,
-) -> None:
+def run(file: SettingsFile, overrides: Overrides = None) -> None:
     """Mine what a settings file says."""
-    _run(file, overrides)
+    run_file("mine", file, overrides)
 
 
 @app.command()
 def demo(overrides: Overrides = None) -> None:
     """Mine the docstrings of the installed libraries: offline, a few minutes on two cores."""
-    _run(_demo_file(), overrides)
+    run_file("mine", _demo_file(), overrides)
+
+
+@app.command()
+def pipeline(file: SettingsFile, overrides: Overrides = None) -> None:
+    """Mine, train, evaluate and report."""
+    run_file("pipeline", file, overrides)
+
+
+@app.command()
+def train(file: SettingsFile, overrides: Overrides = None) -> None:
+    """Train adapters on triplets and pairs that are there."""
+    run_file("train", file, overrides)
+
+
+@app.command()
+def evaluate(file: SettingsFile, overrides: Overrides = None) -> None:
+    """Measure trained models against their untouched base."""
+    run_file("evaluate", file, overrides)
+
+
+@app.command()
+def compare(file: SettingsFile, overrides: Overrides = None) -> None:
+    """Train on negatives found in several ways and say which help most."""
+    run_file("compare", file, overrides)
+
+
+@app.command()
+def merge(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A training run, or its model.")],
+    adapter: Annotated[
+        str | None, typer.Argument(metavar="ADAPTER", help="Which one, if there are several.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Where to; RUN-merged if not set.")] = None,
+) -> None:
+    """Merge an adapter into its base: a folder that sentence-transformers opens by itself."""
+    from commands.merge import merge as write
+
+    typer.echo(write(run, adapter, to))
 
 
 @app.command()
@@ -96,7 +130,7 @@ def serve(overrides: Overrides = None) -> None:
     from data_contracts.settings import load_settings
 
     settings = load_settings(_demo_file(), overrides)
-    with ready_flow() as (server, flow):
+    with ready_flow("mine") as (server, flow):
         _say(f"Start runs at [link]{server.ui_url}/v2/deployments[/link]. Ctrl-C ends.")
         flow.serve(
             name="mine",
@@ -198,101 +232,12 @@ def main() -> None:
     try:
         app()
     except PolymineError as error:
-        _complain(str(error))
+        complain(str(error))
         sys.exit(2)
     except Exception as error:
         where = _write_traceback(error)
-        _complain(f"{type(error).__name__}: {error}\nThe full traceback is in {where}")
+        complain(f"{type(error).__name__}: {error}\nThe full traceback is in {where}")
         sys.exit(1)
-
-
-def _run(file: Path, overrides: list[str] | None) -> None:
-    from data_contracts.settings import load_settings
-
-    began = time.monotonic()
-    settings = load_settings(file, overrides)
-    with ready_flow() as (server, flow):
-        summary = run_flow(flow, settings)
-        page = f"{server.ui_url}/v2/runs" if server.standing else None
-    from commands.summary import show
-
-    show(summary, seconds=time.monotonic() - began, page=page)
-
-
-def run_flow(flow: Any, settings: "RunSettings") -> dict[str, Any]:
-    """Run the mining flow in this process and return its summary."""
-    from prefect import tags
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-    from commands.server import RUN_TAG
-    from tasks.progress import stop_display
-
-    # Ending the heartbeat takes up to a second, and the next command finds this run by its lock.
-    calm = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
-    try:
-        with calm, tags(RUN_TAG):
-            summary: dict[str, Any] = flow(
-                dataset=settings.dataset,
-                mining=settings.mining,
-                output=settings.output,
-                engine=settings.engine,
-            )
-    except KeyboardInterrupt:
-        stop_display()
-        _complain("Interrupted. Run the same command again: what was finished is reused.")
-        raise
-    finally:
-        stop_display()
-    return summary
-
-
-@contextmanager
-def ready_flow() -> "Iterator[tuple[Server, Any]]":
-    """Yield the server, ready, and the mining flow, which is imported while the server boots."""
-    from commands.server import client_environment, forget_foreign_settings, start
-
-    server = start()
-    try:
-        forget_foreign_settings()
-        os.environ.update(client_environment(server.url))
-        gc.disable()  # imports make no garbage; looking for it costs a sixth of their time
-        # What the first stages would wait for costs nothing while the server boots.
-        import faiss  # noqa: F401
-        import prefect.flow_engine
-        import prefect.task_engine  # noqa: F401
-        import torch  # noqa: F401
-
-        from flows.mining import mine
-
-        gc.freeze()
-        gc.enable()
-        _calm_console()
-        server.wait()
-        yield server, mine
-    finally:
-        server.release()
-
-
-def _calm_console() -> None:
-    """Keep Prefect's tracebacks off the terminal, and its log lines where bars are drawn.
-
-    All of them stay in the UI. `main` says what failed, once.
-    """
-    import logging
-    import warnings
-
-    logging.getLogger("bm25s").setLevel(logging.INFO)  # it wakes up at DEBUG
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    logging.getLogger("polymine").setLevel(logging.INFO)  # Prefect adds its handler, not a level
-    bars = sys.stderr.isatty()
-
-    def wanted(record: logging.LogRecord) -> bool:
-        if record.name.startswith(("prefect.flow_runs", "prefect.task_runs")):
-            return record.levelno < logging.ERROR and not (bars and record.levelno < 30)
-        return not (bars and record.levelno < logging.WARNING)
-
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(wanted)
 
 
 def _demo_file() -> Path:
@@ -303,11 +248,6 @@ def _demo_file() -> Path:
 
 def _say(text: str) -> None:
     Console(highlight=False).print(text, soft_wrap=True)
-
-
-def _complain(text: str) -> None:
-    console = Console(stderr=True, highlight=False)
-    console.print(text, style="bold red", markup=False, soft_wrap=True)
 
 
 def _write_traceback(error: Exception) -> Path:

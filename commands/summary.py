@@ -1,4 +1,4 @@
-"""What a run prints at its end: a triplet, the funnel, what was reused and where it all lies."""
+"""What a run prints at its end: its result, what was reused and where it all lies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,12 +18,18 @@ def show(
     page: str | None = None,
     console: Console | None = None,
 ) -> None:
-    """Print the summary of a mining run; `page` is where its server can be seen right now."""
+    """Print the summary of a run; `page` is where its server can be seen right now."""
     console = console or Console(highlight=False)
     if summary.get("triplet"):
         console.print(_triplet(summary["triplet"]))
     if summary.get("funnel"):
         console.print(_funnel(summary["funnel"]))
+    if summary.get("arms"):
+        console.print(_arms(summary["arms"]))
+    for part, headline in (summary.get("parts") or {}).items():
+        console.print(Text(f"{part}: {headline}"), soft_wrap=True)
+    if "funnel" not in summary:
+        console.print(Text(str(summary["headline"]), style="bold"), soft_wrap=True)
     console.print(_facts(summary, seconds, page), soft_wrap=True)
 
 
@@ -51,13 +57,25 @@ def _funnel(funnel: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def _arms(arms: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="Gain over the base", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ("set", "arm", "metric", "gain"):
+        table.add_column(name)
+    for row in arms:
+        table.add_row(*(str(row[name]) for name in ("set", "arm", "metric", "gain")))
+    return table
+
+
 def _facts(summary: Mapping[str, Any], seconds: float, page: str | None) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     timings = [f"{row['stage']} {row['seconds']:.1f} s" for row in summary.get("timings") or []]
     table.add_row()
     table.add_row("Reused", ", ".join(summary.get("reused") or []) or "nothing")
     table.add_row("Timings", " · ".join([*timings, f"whole command {seconds:.1f} s"]))
-    table.add_row("Triplets", f"{summary['output']}/triplets/*.parquet")
+    if summary.get("funnel"):
+        table.add_row("Triplets", f"{summary['output']}/triplets/*.parquet")
+    else:
+        table.add_row("Output", str(summary["output"]))
     table.add_row("Report", str(summary["report"]))
     table.add_row("The run in the Prefect UI", page or "make ui  (or: polymine ui)")
     return table

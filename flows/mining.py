@@ -1,5 +1,6 @@
 """The mining flow: from a data set to triplets, one line per stage."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow
@@ -44,12 +45,33 @@ def mine(
         return run_stages(dataset, output, mining, engine)
 
 
+@dataclass(frozen=True)
+class Mined:
+    """What mining made, by references: its sources, its result, and stages by name."""
+
+    sources: Sources
+    exported: DatasetRef
+    stages: dict[str, DatasetRef]
+
+
 def run_stages(
     dataset: DatasetSettings, output: OutputSettings, mining: MiningSettings, engine: EngineSettings
 ) -> dict[str, Any]:
-    """Run one stage after the other."""
+    """Read the data set, mine it and write what came out."""
     root = str(Store(engine.store).root)
     collection = ingest(dataset, root)
+    mined = mine_collection(collection, output, mining, engine)
+    return report(mined.sources, mined.exported, mined.stages, dataset, mining, output, engine)
+
+
+def mine_collection(
+    collection: CollectionRef,
+    output: OutputSettings,
+    mining: MiningSettings,
+    engine: EngineSettings,
+) -> Mined:
+    """Run one stage after the other."""
+    root = str(Store(engine.store).root)
     check_languages(collection, mining)
     inputs = prepare_teachers(collection, mining, engine, root)
     rankings = [
@@ -70,8 +92,7 @@ def run_stages(
         verdicts = validate(collection, decisions, positives, mining, engine, root)
     sources = Sources(*known, model, decisions, verdicts, looks)
     exported = export(sources, mining, output, root)
-    stages = {**inputs, **_named(rankings, mining)}
-    return report(sources, exported, stages, dataset, mining, output, engine)
+    return Mined(sources, exported, {**inputs, **_named(rankings, mining)})
 
 
 def prepare_teachers(

@@ -16,6 +16,11 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.context import FlowRunContext, TaskRunContext
 
 from polymine.reporting.charts import as_image
+from polymine.reporting.heatmap import draw_matrix
+from polymine.reporting.learning import draw_curves
+from polymine.reporting.learning_data import LearningReport
+from polymine.reporting.learning_summary import write_learning_summary
+from polymine.reporting.learning_tables import list_results
 from polymine.reporting.page import Figure, ReportData, draw_risk
 from polymine.reporting.risk import offer_budgets
 from polymine.reporting.risk_words import (
@@ -36,6 +41,30 @@ logger = logging.getLogger("polymine.report")
 
 def publish_artifacts(report: ReportData, figures: Sequence[Figure], place: str) -> None:
     """Create the artifacts of the task or flow run this is called in; outside of one, nothing."""
+    _publish(make_artifacts(report, figures, place))
+
+
+def publish_learning(report: LearningReport, flow: str, place: str) -> None:
+    """Show a page of training or evaluation: a summary, the curves, the matrices."""
+    text = f"{write_learning_summary(report)}\n\nAll of it is in `{place}`."
+    made = [_markdown(f"{flow}-summary", text, report.headline)]
+    charts = [f for f in draw_curves(report) if len(as_image(f.chart)) < LARGEST][:CHARTS]
+    if charts:
+        text = write_charts(charts)
+        made.append(_markdown(f"{flow}-curves", text, "Loss over the steps of training"))
+    for result in list_results(report.comparisons):
+        if result.overall and len(result.languages) > 1:
+            chart = draw_matrix(
+                report.comparisons, result.set, result.model, result.headline.metric, report.pivot
+            )
+            about = f"{result.model} on {result.set}: rows are the documents' languages"
+            if len(image := as_image(chart)) < LARGEST:
+                key = f"{flow}-{result.set}-{result.model}".lower()
+                made.append(_markdown(key, f"![{about}]({image})", about))
+    _publish(made)
+
+
+def _publish(artifacts: Sequence[dict[str, Any]]) -> None:
     task, flow = TaskRunContext.get(), FlowRunContext.get()
     if task is None and (flow is None or flow.flow_run is None):
         return
@@ -43,9 +72,7 @@ def publish_artifacts(report: ReportData, figures: Sequence[Figure], place: str)
         "task_run_id": task.task_run.id if task else None,
         "flow_run_id": task.task_run.flow_run_id if task else flow.flow_run.id,  # type: ignore[union-attr]
     }
-    made = [
-        ArtifactCreate(**artifact, **run) for artifact in make_artifacts(report, figures, place)
-    ]
+    made = [ArtifactCreate(**artifact, **run) for artifact in artifacts]
     with get_client(sync_client=True) as client, ThreadPoolExecutor(len(made)) as pool:
         list(pool.map(lambda artifact: _create(client, artifact), made))
 

@@ -1,14 +1,14 @@
 """Encodes texts with a model to be measured: each language with its adapter, each text once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from data_contracts.errors import ModelError
+from data_contracts.errors import ModelError, SettingsError
 from data_contracts.references import fingerprint
 from data_contracts.settings import EngineSettings, EvaluationSettings, TeacherSettings
 from data_contracts.trained import BASE, TrainedModel
@@ -86,6 +86,30 @@ def open_measured(name: str, model: str, settings: EvaluationSettings) -> Measur
     for adapter in trained.adapters:
         models.resolve(measured._path(adapter))
     return measured
+
+
+def open_candidates(evaluation: EvaluationSettings) -> tuple[Measured, tuple[Measured, ...]]:
+    """Find the untouched base and the models to compare with it, before anything is encoded.
+
+    The base reads texts with the prompts of the first model that was trained on it. Raises
+    SettingsError where nothing is to be measured, ModelError for a model that is not there.
+    """
+    if not evaluation.sets:
+        raise SettingsError("evaluation.sets: name at least one set to measure on")
+    if not evaluation.models:
+        raise SettingsError("evaluation.models: name at least one model to compare with its base")
+    candidates = tuple(
+        open_measured(choice.name, choice.model, evaluation) for choice in evaluation.models
+    )
+    trained = next((each for each in candidates if each.trained is not None), None)
+    name = evaluation.base or (trained.model if trained else None)
+    if name is None:
+        raise SettingsError("evaluation.base: name the untouched model that all are compared with")
+    base = open_measured("base", name, evaluation)
+    if trained is not None and trained.model == name:
+        prompts = (trained.query_prompt, trained.document_prompt)
+        base = replace(base, query_prompt=prompts[0], document_prompt=prompts[1])
+    return base, candidates
 
 
 def encode(

@@ -145,7 +145,6 @@ def compare_models(
     base: Mapping[str, DatasetRef],
     models: Mapping[str, Mapping[str, DatasetRef]],
     evaluation: EvaluationSettings,
-    pivot: str | None,
     root: str,
 ) -> DatasetRef:
     """Compare every model with the base on every set, with intervals.
@@ -154,7 +153,6 @@ def compare_models(
         sets: set name to its tables.
         base: set name to the base's measures.
         models: model name to the same.
-        pivot: language with which pairs are told from the others.
 
     Writes `comparisons` (retrieval) and `scores` (all else).
     """
@@ -167,7 +165,7 @@ def compare_models(
             for model, of in models.items()
         },
         resampling=[evaluation.confidence, evaluation.resamples, evaluation.seed],
-        pivot=pivot,
+        pivot=evaluation.pivot,
     )
     place = Store(root).dataset("comparisons", version)
     if found := place.find():
@@ -190,7 +188,7 @@ def compare_models(
                     QueryScores.validate(load(of[name]), cast=True),
                     name=model,
                     questions=questions,
-                    pivot=pivot if pivot in languages and len(languages) > 1 else None,
+                    pivot=evaluation.pivot if evaluation.pivot in languages else None,
                     fewest=FEWEST,
                     resampling=resampling,
                 )

@@ -9,16 +9,17 @@ from data_contracts.errors import ModelError
 from data_contracts.trained import TrainedModel
 
 ABOUT, MODEL, ADAPTERS = "polymine.json", "model", "adapters"
+TRAINING = "training"  # a pipeline's part
 
 
 def find_model(name: str) -> tuple[Path, TrainedModel] | None:
-    """Open a trained model's folder, given it or the output folder of the run that trained it.
+    """Open a trained model's folder, given it or the output folder of what trained it.
 
     Returns None for any other model: a hub id, a plain folder, a package. Raises ModelError for a
     folder that says what it is in a way that cannot be read.
     """
     place = Path(name).expanduser()
-    for folder in (place, place / MODEL):
+    for folder in (place, place / MODEL, place / TRAINING / MODEL):
         about = folder / ABOUT
         if not about.is_file():
             continue

@@ -20,7 +20,7 @@ _NAMES = {RUN: "run", TRAINING: "training run"}
 
 def publish_folder(
     output: OutputSettings,
-    files: Mapping[str, Path | str],
+    files: Mapping[str, Path | str | bytes],
     manifest: Mapping[str, Any],
     *,
     kind: str,
@@ -30,7 +30,7 @@ def publish_folder(
     """Write a result's folder beside its place and move it there.
 
     Args:
-        files: name within the folder to the file it is a copy of, or to its text.
+        files: name within the folder to the file it is a copy of, or to its content.
         manifest: content of `manifest.json` apart from the files.
         kind, run: what this is, and its fingerprint.
     """
@@ -41,8 +41,9 @@ def publish_folder(
             if isinstance(source, Path):
                 copy_file(source, beside / name)
             else:
+                content = source.encode() if isinstance(source, str) else source
                 (beside / name).parent.mkdir(parents=True, exist_ok=True)
-                (beside / name).write_text(source, encoding="utf-8")
+                (beside / name).write_bytes(content)
         write_folder_manifest(beside, kind, run, rows, manifest)
     return place
 
@@ -102,15 +103,21 @@ def check_place(
     difference = None
     if run is not None and held.fingerprint != run:
         difference = f"{held.fingerprint[:8]}, this one is {run[:8]}"
-    for part, asked in (settings or {}).items():
-        before = held.info.get("settings", {}).get(part)
-        if before is not None:
-            difference = difference or _differing(before, without_passwords(asked), part)
+    difference = difference or describe_difference(held, settings or {})
     if difference and not output.overwrite:
         raise StoreError(
             f"{place}: holds another run ({difference}); choose another `output.path`, or set "
             "`output.overwrite = true` to replace it"
         )
+
+
+def describe_difference(held: Manifest, settings: Mapping[str, BaseModel]) -> str | None:
+    """Name the first setting that is another one than the manifest says, with both values."""
+    for part, asked in settings.items():
+        before = held.info.get("settings", {}).get(part)
+        if before is not None and (found := _differing(before, without_passwords(asked), part)):
+            return found
+    return None
 
 
 def without_passwords(settings: BaseModel) -> dict[str, Any]:

@@ -6,13 +6,13 @@ import polars as pl
 
 from data_contracts.references import CollectionRef, DatasetRef, fingerprint
 from data_contracts.settings import DatasetSettings, EvaluationSettings
-from polymine.mining.near_copies import near_copies
-from polymine.mining.split import TEST, TRAINING, Split, hold_out, take
+from polymine.evaluation.contamination import NEAR
+from polymine.mining.split import TEST, TRAINING, Split, hold_out, near_texts, take
 from tasks.ingestion import SCHEMAS, collect_tables
 from tasks.stages import stage
 from tasks.store import Store, info_of, load, write_frame
 
-VERSION = 1
+VERSION = 2
 HELD_OUT = "held-out"  # name of the evaluation set
 _TABLES = ("documents", "queries", "judgments")
 
@@ -78,8 +78,9 @@ def _split(
     collection: CollectionRef, dataset: DatasetSettings, evaluation: EvaluationSettings
 ) -> Split:
     documents, queries, judgments = (load(getattr(collection, name)) for name in _TABLES)
-    near = near_copies(documents, dataset.near_copy)
-    return hold_out(documents, queries, judgments, near, evaluation.held_out, evaluation.seed)
+    near, asked = near_texts(documents, queries, min(dataset.near_copy, NEAR))
+    share, seed = evaluation.held_out, evaluation.seed
+    return hold_out(documents, queries, judgments, near, share, seed, asked)
 
 
 def _version(

@@ -40,6 +40,32 @@ class Below:
     fingerprints: tuple[str, ...] = ()
 
 
+def check_training(training: TrainingSettings) -> tuple[StepSettings, ...]:
+    """Write out the steps and refuse, before anything is read or trained, what cannot work.
+
+    Raises SettingsError, or ModelError for a base without the target layers, a guide that is not
+    there and adapters that do not fit the base.
+    """
+    steps = recipes.expand(training)
+    recipes.check(steps)
+    recipes.routes(steps, training)
+    for step in steps:
+        if step.loss.guide is not None:
+            models.resolve(step.loss.guide)
+    from polymine.training import adapters
+
+    base = adapters.load_base(
+        training.base, device="cpu", trust_remote_code=training.trust_remote_code
+    )
+    for step in steps:
+        adapters.find_targets(base, step.lora.targets)
+    names = {step.name for step in steps}
+    folders = {step.on for step in steps if step.on is not None and step.on not in names}
+    for number, folder in enumerate(sorted(folders)):
+        adapters.load_adapter(base, f"given-{number}", Path(folder).expanduser())
+    return steps
+
+
 @stage("train", "train-{step.name}")
 def train(
     step: StepSettings,
@@ -157,7 +183,7 @@ def assemble(model: TrainedModel, made: Mapping[str, DatasetRef], root: str) -> 
     return place.commit({name: reference.fingerprint for name, reference in made.items()})
 
 
-def model_files(assembled: DatasetRef) -> dict[str, Path | str]:
+def model_files(assembled: DatasetRef) -> dict[str, Path]:
     """Name the files of a model as they lie in an output folder."""
     folder = Path(assembled.path)
     files = sorted(path for path in (folder / ADAPTERS).rglob("*") if path.is_file())

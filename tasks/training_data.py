@@ -89,12 +89,15 @@ def guard_rows(
         texts_of_set(reference).with_columns(set=pl.lit(name)) for name, reference in sets.items()
     ]
     overlap = find_overlap(texts_of(frame), pl.concat(texts)) if texts else None
-    info = {**info_of(rows), "checked": list(sets), "removed": 0, "overlaps": []}
+    info = {
+        **info_of(rows), "checked": list(sets), "removed": 0, "equal": 0, "near": 0, "overlaps": [],
+    }  # fmt: skip
     if overlap is not None and overlap.height:
         if training.contaminated == "fail":
             raise InputError(_describe_overlap(step, overlap))
         frame, removed = exclude(frame, overlap)
-        info |= {"removed": removed, "overlaps": overlap.head(SHOWN).to_dicts()}
+        kinds = dict(overlap.group_by("kind").len().rows())
+        info |= {"removed": removed, "overlaps": overlap.head(SHOWN).to_dicts(), **kinds}
         logger.warning(
             "%s: %s rows left out, whose texts evaluation sets hold", step.name, f"{removed:,}"
         )

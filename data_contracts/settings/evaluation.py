@@ -91,6 +91,10 @@ class EvaluationSettings(Settings):
     )  # fmt: skip
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Of resampling and of what is held out.",
                       json_schema_extra=at(7))  # fmt: skip
+    pivot: str = Field(
+        "en", description="Pairs of languages with it are told from those without.",
+        json_schema_extra=at(11),
+    )  # fmt: skip
     query_prompt: str = Field(
         "", description="Before every query; a trained model brings its own.",
         json_schema_extra=at(8),

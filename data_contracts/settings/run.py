@@ -95,3 +95,12 @@ class ComparisonRunSettings(PipelineSettings):
     """The pipeline once per way to mine and seed."""
 
     comparison: Annotated[ComparisonSettings, Field(json_schema_extra=at(6))] = ComparisonSettings()
+
+
+SETTINGS: dict[str, type[Settings]] = {
+    "mine": RunSettings,
+    "train": TrainingRunSettings,
+    "evaluate": EvaluationRunSettings,
+    "pipeline": PipelineSettings,
+    "compare": ComparisonRunSettings,
+}

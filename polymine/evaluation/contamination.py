@@ -20,6 +20,7 @@ from polymine.mining.groups import Indices
 from polymine.mining.hashing import hash_texts
 from polymine.mining.near_copies import WORDS, text_key
 
+NEAR = 0.8  # Jaccard similarity from which two texts are much the same
 LONG, SHORT = 5, 3  # words: enough by themselves; enough together with the row's other text
 BEGINNING = 400  # characters in which a text has shown whether it has that many words
 NEIGHBOURS = 32  # texts of the other side, each way, that each text of a bucket is compared with
@@ -36,7 +37,7 @@ def texts_of(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def find_overlap(
-    training_texts: pl.DataFrame, evaluation_texts: pl.DataFrame, near: float = 0.8
+    training_texts: pl.DataFrame, evaluation_texts: pl.DataFrame, near: float = NEAR
 ) -> pl.DataFrame:
     """List the training texts that are equal or near to an evaluation text.
 

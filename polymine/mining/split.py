@@ -14,7 +14,7 @@ import polars as pl
 from data_contracts.errors import InputError
 from polymine.mining.groups import linked
 from polymine.mining.hashing import hash_texts, uniform
-from polymine.mining.near_copies import text_key
+from polymine.mining.near_copies import near_copies, text_key
 
 Side = Literal["training", "test"]
 TRAINING: Side = "training"
@@ -49,10 +49,12 @@ def hold_out(
     near: pl.DataFrame,
     share: float,
     seed: int,
+    near_queries: pl.DataFrame | None = None,
 ) -> Split:
     """Put about `share` of the documents on the test side.
 
-    `near` has doc_id and near_group, as `near_copies` gives them. Components are taken in the order
+    `near` has doc_id and near_group, as `near_copies` gives them, `near_queries` query_id and
+    near_group; both together are what `near_texts` gives. Components are taken in the order
     of a random number made of the seed and their lowest doc_id, until the share is reached; one
     that would make it more than 1.25 times the share stays in training. So neither the order of the
     rows nor a further document elsewhere moves more than what lies near the end of that order.
@@ -63,7 +65,9 @@ def hold_out(
 
     Raises InputError if a side would be left without a query that has a relevant document.
     """
-    nodes = _components(documents, queries, judgments, near)
+    if near_queries is None:
+        near_queries = pl.DataFrame(schema={"query_id": pl.String, "near_group": pl.Int64})
+    nodes = _components(documents, queries, judgments, near, near_queries)
     of_document = nodes.filter(pl.col("document").is_not_null() & pl.col("query").is_null())
     components = (
         of_document.group_by("component")
@@ -100,8 +104,34 @@ def take(
     )
 
 
+def near_texts(
+    documents: pl.DataFrame, queries: pl.DataFrame, threshold: float
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Group documents and queries with much the same words, as the guard would find them.
+
+    Returns doc_id, near_group and query_id, near_group; a document and a query may share a group.
+    """
+    kinds = (("d", "doc_id", documents), ("q", "query_id", queries))
+    texts = [
+        table.select(pl.concat_str(pl.lit(kind), key).alias("doc_id"), "text")
+        for kind, key, table in kinds
+    ]
+    groups = near_copies(pl.concat(texts), threshold).with_columns(
+        kind=pl.col("doc_id").str.slice(0, 1), text_id=pl.col("doc_id").str.slice(1)
+    )
+    found = [
+        groups.filter(kind=kind).select(pl.col("text_id").alias(key), "near_group")
+        for kind, key, _ in kinds
+    ]
+    return found[0], found[1]
+
+
 def _components(
-    documents: pl.DataFrame, queries: pl.DataFrame, judgments: pl.DataFrame, near: pl.DataFrame
+    documents: pl.DataFrame,
+    queries: pl.DataFrame,
+    judgments: pl.DataFrame,
+    near: pl.DataFrame,
+    near_queries: pl.DataFrame,
 ) -> pl.DataFrame:
     """One row per document, query and relevant pair of them, with its component.
 
@@ -109,6 +139,8 @@ def _components(
     """
     labels = near.select("doc_id", "near_group")
     passages = documents.join(labels, on="doc_id", how="left", maintain_order="left")
+    labels = near_queries.select("query_id", "near_group")
+    asked = queries.join(labels, on="query_id", how="left", maintain_order="left")
     pairs = judgments.filter(pl.col("relevance") > 0)
     pairs = pairs.join(documents, on="doc_id", how="semi").join(queries, on="query_id", how="semi")
     rows = [
@@ -118,10 +150,11 @@ def _components(
             "near_group",
             _keys(passages["text"]).alias("passage_key"),
         ),
-        queries.select(
+        asked.select(
             pl.col("query_id").alias("query"),
-            _group(queries).alias("circle"),
-            _keys(queries["text"]).alias("query_key"),
+            _group(asked).alias("circle"),
+            "near_group",
+            _keys(asked["text"]).alias("query_key"),
         ),
         pairs.select(pl.col("doc_id").alias("document"), pl.col("query_id").alias("query")),
     ]

@@ -1,0 +1,41 @@
+"""`polymine merge`: an adapter and its base as one ordinary model."""
+
+from pathlib import Path
+
+from data_contracts.errors import ModelError, StoreError
+from data_contracts.trained import TrainedModel
+
+
+def merge(run: Path, adapter: str | None, to: Path | None) -> str:
+    """Write the merged model and say where; refuses a place that is taken."""
+    from polymine.models import load_encoder
+    from tasks.model_folder import adapter_folder, find_model
+    from tasks.store import staged
+
+    found = find_model(str(run))
+    if found is None:
+        raise ModelError(
+            f"{run}: holds no trained model; name the output folder of `polymine train` or of "
+            "`polymine pipeline`"
+        )
+    folder, trained = found
+    name = _choose(trained, adapter)
+    ending = "-merged" if len(trained.adapters) == 1 else f"-{name}-merged"
+    target = to or run.with_name(run.name + ending)
+    if target.exists():
+        raise StoreError(f"{target}: already there; remove it, or name another place with --to")
+    encoder = load_encoder(str(adapter_folder(folder, name)), device="cpu", dtype="float32")
+    encoder.prompts = {"query": trained.query_prompt, "document": trained.document_prompt}
+    with staged(target) as beside:
+        encoder.save_pretrained(str(beside), create_model_card=False)
+    return f"{target}: {name} merged into {trained.base}"
+
+
+def _choose(trained: TrainedModel, adapter: str | None) -> str:
+    names = trained.adapters
+    if adapter is None and len(names) == 1:
+        return names[0]
+    if adapter in names:
+        return str(adapter)
+    asked = f"no adapter {adapter!r}" if adapter else "several adapters"
+    raise ModelError(f"{asked}: name one of {', '.join(names)}, as `polymine merge RUN {names[0]}`")

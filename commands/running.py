@@ -1,0 +1,119 @@
+"""Runs a flow in this process against a standing server, which boots while the flow is imported."""
+
+import gc
+import importlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from commands.server import Server
+
+Name = Literal["mine", "train", "evaluate", "pipeline", "compare"]
+MODULES: dict[Name, str] = {
+    "mine": "flows.mining",
+    "train": "flows.training",
+    "evaluate": "flows.evaluation",
+    "pipeline": "flows.pipeline",
+    "compare": "flows.comparison",
+}
+
+
+def run_file(name: Name, file: Path, overrides: list[str] | None) -> None:
+    """Run a flow with the settings of a file and show what came out."""
+    from commands.summary import show
+    from data_contracts.settings import load_as
+    from data_contracts.settings.run import SETTINGS
+
+    began = time.monotonic()
+    settings = load_as(SETTINGS[name], file, overrides)
+    with ready_flow(name) as (server, flow):
+        summary = run_flow(flow, settings)
+        page = f"{server.ui_url}/v2/runs" if server.standing else None
+    show(summary, seconds=time.monotonic() - began, page=page)
+
+
+def run_flow(flow: Any, settings: BaseModel) -> dict[str, Any]:
+    """Run a flow in this process, its parameters being the sections of its settings."""
+    from prefect import tags
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from commands.server import RUN_TAG
+    from tasks.progress import stop_display
+
+    # Ending the heartbeat takes up to a second, and the next command finds this run by its lock.
+    calm = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    try:
+        with calm, tags(RUN_TAG):
+            sections = {
+                section: getattr(settings, section) for section in type(settings).model_fields
+            }
+            summary: dict[str, Any] = flow(**sections)
+    except KeyboardInterrupt:
+        stop_display()
+        complain("Interrupted. Run the same command again: what was finished is reused.")
+        raise
+    finally:
+        stop_display()
+    return summary
+
+
+@contextmanager
+def ready_flow(name: Name) -> "Iterator[tuple[Server, Any]]":
+    """Yield the server, ready, and a flow, which is imported while the server boots."""
+    from commands.server import client_environment, forget_foreign_settings, start
+
+    server = start()
+    try:
+        forget_foreign_settings()
+        os.environ.update(client_environment(server.url))
+        gc.disable()  # imports make no garbage; looking for it costs a sixth of their time
+        # What the first stages would wait for costs nothing while the server boots.
+        import faiss  # noqa: F401
+        import prefect.flow_engine
+        import prefect.task_engine  # noqa: F401
+        import torch  # noqa: F401
+
+        flow = getattr(importlib.import_module(MODULES[name]), name)
+        gc.freeze()
+        gc.enable()
+        _calm_console()
+        server.wait()
+        yield server, flow
+    finally:
+        server.release()
+
+
+def _calm_console() -> None:
+    """Keep Prefect's tracebacks off the terminal, and its log lines where bars are drawn.
+
+    All of them stay in the UI. `main` says what failed, once.
+    """
+    import logging
+    import warnings
+
+    logging.getLogger("bm25s").setLevel(logging.INFO)  # it wakes up at DEBUG
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    logging.getLogger("polymine").setLevel(logging.INFO)  # Prefect adds its handler, not a level
+    bars = sys.stderr.isatty()
+
+    def wanted(record: logging.LogRecord) -> bool:
+        if record.name.startswith(("prefect.flow_runs", "prefect.task_runs")):
+            return record.levelno < logging.ERROR and not (bars and record.levelno < 30)
+        return not (bars and record.levelno < logging.WARNING)
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(wanted)
+
+
+def complain(text: str) -> None:
+    """Say on the error stream what went wrong."""
+    console = Console(stderr=True, highlight=False)
+    console.print(text, style="bold red", markup=False, soft_wrap=True)

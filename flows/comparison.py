@@ -1,0 +1,124 @@
+"""Which negatives train best: several ways to mine, the same training, the same evaluation."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from data_contracts.references import CollectionRef, DatasetRef
+from data_contracts.settings import (
+    ArmSettings,
+    ComparisonSettings,
+    DatasetSettings,
+    EngineSettings,
+    EvaluationSettings,
+    MiningSettings,
+    OutputSettings,
+    TrainingSettings,
+)
+from flows.mining import mine_collection
+from flows.training import run_steps
+from tasks.comparison import arm_mining, arm_training, check_arms, compare_arms, mine_otherwise
+from tasks.comparison_report import report_comparison
+from tasks.encoding import Measured, open_measured
+from tasks.evaluation import measure
+from tasks.evaluation_sets import read_set
+from tasks.ingestion import ingest
+from tasks.output import COMPARISON, check_place
+from tasks.parts import with_held_out
+from tasks.split import hold_out_set, training_side
+from tasks.store import Store
+from tasks.teachers import check_models
+from tasks.threads import limited_threads
+from tasks.training import check_training
+from tasks.training_data import resolve_mined
+
+
+@flow(name="compare", persist_result=False, validate_parameters=True)
+def compare(
+    dataset: DatasetSettings,
+    output: OutputSettings,
+    mining: MiningSettings = MiningSettings(),
+    training: TrainingSettings = TrainingSettings(),
+    evaluation: EvaluationSettings = EvaluationSettings(),
+    comparison: ComparisonSettings = ComparisonSettings(),
+    engine: EngineSettings = EngineSettings(),
+) -> dict[str, Any]:
+    """Compare ways to mine.
+
+    Each arm finds its negatives, trains the same recipe once per seed and is measured on the same
+    queries. One table says what each gains over the untouched base, with intervals.
+    """
+    parts = {
+        "dataset": dataset, "mining": mining, "training": training, "evaluation": evaluation,
+        "comparison": comparison,
+    }  # fmt: skip
+    check_place(output, settings=parts, kind=COMPARISON)
+    check_models(mining)
+    check_arms(comparison.arms, mining)
+    check_training(training)
+    with limited_threads(engine):
+        root = str(Store(engine.store).root)
+        collection = ingest(dataset, root)
+        if evaluation.held_out:
+            held = hold_out_set(collection, dataset, evaluation, root)
+            collection = training_side(collection, dataset, evaluation, root)
+            evaluation = with_held_out(evaluation, held.path)
+        arms: dict[str, dict[int, dict[str, DatasetRef]]] = {}
+        for arm in comparison.arms:
+            for seed in comparison.seeds:
+                triplets = mine_arm(arm, seed, collection, output, mining, engine)
+                model = train_arm(arm.name, seed, triplets, training, evaluation, engine)
+                arms.setdefault(arm.name, {})[seed] = measure_all(model, evaluation, engine)
+        base = open_measured("base", training.base, evaluation)
+        measured = measure_all(base, evaluation, engine)
+        sets = read_sets(evaluation, root)
+        compared = compare_arms(sets, measured, arms, evaluation, root)
+        return dict(report_comparison(compared, training, evaluation, output, parts))
+
+
+def mine_arm(
+    arm: ArmSettings,
+    seed: int,
+    collection: CollectionRef,
+    output: OutputSettings,
+    mining: MiningSettings,
+    engine: EngineSettings,
+) -> str:
+    """Find an arm's negatives; return the folder that holds its `triplets/`."""
+    root = str(Store(engine.store).root)
+    if arm.miner == "polymine":
+        own = arm_mining(arm, mining, seed)
+        return mine_collection(collection, output, own, engine).exported.path
+    return mine_otherwise(arm, collection, mining, seed, root).path
+
+
+def train_arm(
+    name: str,
+    seed: int,
+    triplets: str,
+    training: TrainingSettings,
+    evaluation: EvaluationSettings,
+    engine: EngineSettings,
+) -> Measured:
+    """Train the recipe on an arm's negatives."""
+    own = arm_training(name, seed, resolve_mined(training, triplets))
+    trained = run_steps(own, evaluation, engine)
+    return open_measured(f"{name}-{seed}", str(Path(trained.assembled.path)), evaluation)
+
+
+def measure_all(
+    measured: Measured, evaluation: EvaluationSettings, engine: EngineSettings
+) -> dict[str, DatasetRef]:
+    """Measure one model on every set."""
+    root = str(Store(engine.store).root)
+    sets = read_sets(evaluation, root)
+    return {
+        chosen.name: measure(measured, chosen, sets[chosen.name], evaluation, engine, root)
+        for chosen in evaluation.sets
+    }
+
+
+def read_sets(evaluation: EvaluationSettings, root: str) -> dict[str, DatasetRef]:
+    """Read every set; all but the first time they are there already."""
+    return {chosen.name: read_set(chosen, evaluation.seed, root) for chosen in evaluation.sets}

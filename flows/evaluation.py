@@ -1,0 +1,50 @@
+"""The evaluation flow: models against the untouched base, on every set, in every direction."""
+
+from typing import Any
+
+from prefect import flow
+
+from data_contracts.settings import EngineSettings, EvaluationSettings, OutputSettings
+from tasks.encoding import open_candidates
+from tasks.evaluation import compare_models, measure
+from tasks.evaluation_sets import read_set
+from tasks.learning_report import Evaluated, report_evaluation
+from tasks.output import EVALUATION, check_place
+from tasks.store import Store
+from tasks.threads import limited_threads
+
+
+@flow(name="evaluate", persist_result=False, validate_parameters=True)
+def evaluate(
+    evaluation: EvaluationSettings,
+    output: OutputSettings,
+    engine: EngineSettings = EngineSettings(),
+) -> dict[str, Any]:
+    """Measure models.
+
+    Compares them with the untouched base: retrieval in every direction of documents' and queries'
+    languages, pooled, and whatever else the sets measure, with intervals.
+    """
+    check_place(output, settings={"evaluation": evaluation}, kind=EVALUATION)
+    with limited_threads(engine):
+        evaluated = run_measures(evaluation, engine)
+        return dict(report_evaluation(evaluated, evaluation, output, engine))
+
+
+def run_measures(evaluation: EvaluationSettings, engine: EngineSettings) -> Evaluated:
+    """Read the sets, measure base and models on each, and compare."""
+    root = str(Store(engine.store).root)
+    base, candidates = open_candidates(evaluation)
+    sets = {chosen.name: read_set(chosen, evaluation.seed, root) for chosen in evaluation.sets}
+    measures = {
+        measured.name: {
+            chosen.name: measure(measured, chosen, sets[chosen.name], evaluation, engine, root)
+            for chosen in evaluation.sets
+        }
+        for measured in (base, *candidates)
+    }
+    names = tuple(measured.name for measured in candidates)
+    compared = compare_models(
+        sets, measures["base"], {name: measures[name] for name in names}, evaluation, root
+    )
+    return Evaluated(base.model, names, sets, measures, compared)

@@ -1,0 +1,103 @@
+"""The whole of it: mine, train, evaluate, report."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.deployments import run_deployment
+
+from data_contracts.errors import PolymineError
+from data_contracts.settings import (
+    DatasetSettings,
+    EngineSettings,
+    EvaluationSettings,
+    MiningSettings,
+    OutputSettings,
+    TrainingSettings,
+)
+from flows.evaluation import evaluate
+from flows.mining import mine_collection
+from flows.training import train
+from tasks.ingestion import ingest
+from tasks.output import PIPELINE
+from tasks.parts import check_parts, part_of, with_held_out, with_trained
+from tasks.pipeline_report import report_pipeline
+from tasks.report import report
+from tasks.split import hold_out_set, training_side
+from tasks.store import Store
+from tasks.teachers import check_models
+from tasks.threads import limited_threads
+from tasks.training import check_training
+from tasks.training_data import resolve_mined
+
+PARTS = ("mining", "training", "evaluation")
+
+
+@flow(name="pipeline", persist_result=False, validate_parameters=True)
+def pipeline(
+    dataset: DatasetSettings,
+    output: OutputSettings,
+    mining: MiningSettings = MiningSettings(),
+    training: TrainingSettings = TrainingSettings(),
+    evaluation: EvaluationSettings = EvaluationSettings(),
+    engine: EngineSettings = EngineSettings(),
+) -> dict[str, Any]:
+    """Mine, train, evaluate.
+
+    Keeps some documents and their queries apart, mines the others, trains adapters on the triplets
+    and says what that did to the search, on what was kept apart and on any other set.
+    """
+    parts = {"dataset": dataset, "mining": mining, "training": training, "evaluation": evaluation}
+    check_parts(output, PIPELINE, PARTS, parts)
+    check_models(mining)
+    check_training(training)
+    with limited_threads(engine):
+        triplets, held_out = mine_training_side(dataset, output, mining, evaluation, engine)
+    training = resolve_mined(training, triplets)
+    evaluation = with_held_out(evaluation, held_out)
+    place = part_of(output, "training")
+    start("train", engine, training=training, evaluation=evaluation, output=place)
+    measured = with_trained(evaluation, Path(place.path).absolute())
+    start("evaluate", engine, evaluation=measured, output=part_of(output, "evaluation"))
+    return dict(report_pipeline(output, training, measured, parts, engine))
+
+
+def mine_training_side(
+    dataset: DatasetSettings,
+    output: OutputSettings,
+    mining: MiningSettings,
+    evaluation: EvaluationSettings,
+    engine: EngineSettings,
+) -> tuple[str, str | None]:
+    """Hold documents out and mine the others; return the folders of triplets and held-out set."""
+    root = str(Store(engine.store).root)
+    collection, held = ingest(dataset, root), None
+    if evaluation.held_out:
+        held = hold_out_set(collection, dataset, evaluation, root)
+        collection = training_side(collection, dataset, evaluation, root)
+    place = part_of(output, "mining")
+    mined = mine_collection(collection, place, mining, engine)
+    report(mined.sources, mined.exported, mined.stages, dataset, mining, place, engine)
+    return mined.exported.path, held.path if held else None
+
+
+def start(name: str, engine: EngineSettings, **settings: Any) -> None:
+    """Run `train` or `evaluate`: in this process, or on the work pool that is configured.
+
+    Raises PolymineError when the run on the work pool did not finish well.
+    """
+    parameters = {**settings, "engine": engine}
+    if engine.gpu_pool is None:
+        flows: dict[str, Any] = {"train": train, "evaluate": evaluate}
+        flows[name](**parameters)
+        return
+    run: Any = run_deployment(
+        name=f"{name}/{engine.gpu_pool}",
+        parameters={key: value.model_dump(mode="json") for key, value in parameters.items()},
+    )
+    if run.state is None or not run.state.is_completed():
+        state = run.state.name if run.state else "lost"
+        raise PolymineError(
+            f"{name} on work pool {engine.gpu_pool} ended as {state}; see flow run {run.name} in "
+            "the Prefect UI, mend what it says, and run this again: what is finished is reused"
+        )

@@ -1,0 +1,59 @@
+"""The training flow: from data that is there to adapters, a step of the recipe at a time."""
+
+from typing import Any
+
+from prefect import flow
+
+from data_contracts.references import DatasetRef
+from data_contracts.settings import (
+    EngineSettings,
+    EvaluationSettings,
+    OutputSettings,
+    TrainingSettings,
+)
+from tasks.evaluation_sets import read_set
+from tasks.learning_report import Trained, report_training
+from tasks.output import TRAINING, check_place
+from tasks.store import Store
+from tasks.threads import limited_threads
+from tasks.training import assemble, beneath, check_training, describe_model
+from tasks.training import train as train_adapter
+from tasks.training_data import gather_rows, guard_rows, resolve_mined
+
+
+@flow(name="train", persist_result=False, validate_parameters=True)
+def train(
+    training: TrainingSettings,
+    output: OutputSettings,
+    evaluation: EvaluationSettings = EvaluationSettings(),
+    engine: EngineSettings = EngineSettings(),
+) -> dict[str, Any]:
+    """Train adapters.
+
+    Follows the recipe step by step and writes the adapters with a model card. Texts of
+    `evaluation.sets` are kept out of training. A killed run goes on from its last checkpoint.
+    """
+    check_place(output, settings={"training": training}, kind=TRAINING)
+    training = resolve_mined(training, None)
+    with limited_threads(engine):
+        trained = run_steps(training, evaluation, engine)
+        return dict(report_training(trained, training, evaluation, output, engine))
+
+
+def run_steps(
+    training: TrainingSettings, evaluation: EvaluationSettings, engine: EngineSettings
+) -> Trained:
+    """Check everything, read all data, then train one step after the other."""
+    root = str(Store(engine.store).root)
+    steps = check_training(training)
+    sets = {chosen.name: read_set(chosen, evaluation.seed, root) for chosen in evaluation.sets}
+    gathered = {step.name: gather_rows(step, root) for step in steps}
+    rows = {
+        step.name: guard_rows(step, gathered[step.name], sets, training, root) for step in steps
+    }
+    made: dict[str, DatasetRef] = {}
+    for step in steps:
+        below = beneath(step, steps, made)
+        made[step.name] = train_adapter(step, rows[step.name], below, training, engine, root)
+    model = describe_model(training, steps, made)
+    return Trained(steps, rows, made, model, assemble(model, made, root))

@@ -1,0 +1,188 @@
+"""Negatives found in other ways, the arms of a comparison, and what they come to."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from data_contracts.errors import SettingsError
+from data_contracts.learning import QueryScores
+from data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from data_contracts.settings import (
+    ArmSettings,
+    EvaluationSettings,
+    MiningSettings,
+    TeacherSettings,
+    TrainingSettings,
+    apply_override,
+    check_as,
+)
+from data_contracts.tables import Triplets
+from polymine import models
+from polymine.evaluation.matrix import compare
+from polymine.evaluation.significance import Resampling
+from polymine.mining.library_miner import check_options
+from polymine.mining.other_miners import library_triplets, random_triplets
+from polymine.reporting.learning_data import ARMS
+from polymine.reporting.learning_tables import pick_result
+from polymine.training import recipes
+from tasks.evaluation_sets import kind_of, open_collection
+from tasks.stages import stage
+from tasks.store import Store, load, shard_name
+
+VERSION = 1
+
+
+def arm_mining(arm: ArmSettings, mining: MiningSettings, seed: int) -> MiningSettings:
+    """Apply an arm's settings over `[mining]`; SettingsError names a wrong one."""
+    values = mining.model_dump(mode="json", exclude_unset=True) | {"seed": seed}
+    for override in arm.set:
+        apply_override(values, override)
+    return check_as(MiningSettings, values, where=f"comparison arm {arm.name}")
+
+
+def check_arms(arms: Sequence[ArmSettings], mining: MiningSettings) -> None:
+    """Refuse, before any work, arms that cannot be mined."""
+    for arm in arms:
+        if arm.miner == "polymine":
+            arm_mining(arm, mining, 0)
+            continue
+        if arm.miner == "random":
+            if arm.set:
+                raise SettingsError(f"comparison arm {arm.name}: `random` takes no settings")
+            continue
+        check_options(_options(arm), mining.negatives)
+        if not any(teacher.kind == "dense" for teacher in mining.teachers):
+            raise SettingsError(
+                f"comparison arm {arm.name}: mine_hard_negatives needs a dense teacher in "
+                "mining.teachers"
+            )
+
+
+def arm_training(arm: str, seed: int, training: TrainingSettings) -> TrainingSettings:
+    """Write out the steps for one arm and seed, under names of its own."""
+    steps = recipes.expand(training)
+    names = {step.name: f"{arm}-{seed}-{step.name}" for step in steps}
+    renamed = [
+        step.model_copy(
+            update={"name": names[step.name], "seed": seed,
+                    "on": names.get(recipes.parent(steps, step.name) or "", step.on)}
+        )
+        for step in steps
+    ]  # fmt: skip
+    routes = {
+        language: names.get(name, name)
+        for language, name in recipes.routes(steps, training).items()
+    }
+    return training.model_copy(update={"steps": tuple(renamed), "recipe": None, "routes": routes})
+
+
+@stage("mine-otherwise", "mine-{arm.name}")
+def mine_otherwise(
+    arm: ArmSettings, collection: CollectionRef, mining: MiningSettings, seed: int, root: str
+) -> DatasetRef:
+    """Find negatives as another tool does, into a folder with `triplets/`."""
+    teacher = next((t for t in mining.teachers if t.kind == "dense"), None)
+    named = teacher if arm.miner == "sentence-transformers" else None
+    version = fingerprint(
+        version=VERSION,
+        miner=arm.miner,
+        options=arm.set,
+        collection=collection.fingerprint,
+        negatives=mining.negatives,
+        seed=seed,
+        teacher=models.fingerprint(str(named.model)) if named else None,
+    )
+    place = Store(root).dataset("other-triplets", version)
+    if found := place.find():
+        return found
+    tables = [load(getattr(collection, n)) for n in ("documents", "queries", "judgments")]
+    if arm.miner == "random":
+        closure = load(collection.closure)
+        made = random_triplets(*tables, closure, negatives=mining.negatives, seed=seed)
+    else:
+        assert named is not None, "checked before any work"
+        encoder = models.load_encoder(
+            str(named.model), device=models.visible_devices()[0], dtype="auto",
+            max_length=named.max_length,
+        )  # fmt: skip
+        made = library_triplets(
+            *tables, encoder, negatives=mining.negatives, options=_prompted(arm, named), seed=seed
+        )
+    place.write(f"triplets/{shard_name(0)}", made, Triplets)
+    return place.commit({"collection": collection.fingerprint}, {"miner": arm.miner})
+
+
+def _prompted(arm: ArmSettings, teacher: TeacherSettings) -> dict[str, Any]:
+    """Give the library the teacher's prompts, unless the arm names some."""
+    prompts = {"query_prompt": teacher.query_prompt, "corpus_prompt": teacher.document_prompt}
+    return {name: text for name, text in prompts.items() if text} | _options(arm)
+
+
+def _options(arm: ArmSettings) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for override in arm.set:
+        apply_override(values, override)
+    return values
+
+
+@stage("compare-arms")
+def compare_arms(
+    sets: Mapping[str, DatasetRef],
+    base: Mapping[str, DatasetRef],
+    arms: Mapping[str, Mapping[int, Mapping[str, DatasetRef]]],
+    evaluation: EvaluationSettings,
+    root: str,
+) -> DatasetRef:
+    """Compare every arm with the base: each seed, and all seeds of a query's scores together.
+
+    Args:
+        sets, base: set name to its tables, and to the base's measures.
+        arms: arm, seed and set name to measures.
+    """
+    version = fingerprint(
+        version=VERSION,
+        base={name: reference.fingerprint for name, reference in base.items()},
+        arms={
+            f"{arm}/{seed}/{name}": reference.fingerprint
+            for arm, seeds in arms.items()
+            for seed, measures in seeds.items()
+            for name, reference in measures.items()
+        },
+        resampling=[evaluation.confidence, evaluation.resamples, evaluation.seed],
+    )
+    place = Store(root).dataset("arms", version)
+    if found := place.find():
+        return found
+    resampling = Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed)
+    rows: list[dict[str, Any]] = []
+    for name, tables in sets.items():
+        if kind_of(tables) != "retrieval":
+            continue
+        questions = open_collection(tables).questions.with_columns(set=pl.lit(name))
+        before = QueryScores.validate(load(base[name]), cast=True)
+        for arm, seeds in arms.items():
+            scores = {seed: load(measures[name]) for seed, measures in seeds.items()}
+            together = (None, _mean_of_seeds(list(scores.values())))
+            for seed, own in (*scores.items(), together):
+                compared = compare(
+                    before, QueryScores.validate(own, cast=True), name=arm, questions=questions,
+                    pivot=None, resampling=resampling,
+                )  # fmt: skip
+                rows += [
+                    {"arm": arm, "seed": seed, "set": name, "metric": gain.metric,
+                     "base": gain.base, "value": gain.value, "gain": gain.gain,
+                     "low": gain.low, "high": gain.high}
+                    for gain in pick_result(compared, name, arm).overall
+                ]  # fmt: skip
+    frame = pl.DataFrame(rows, schema=ARMS)
+    path = place.folder / "arms.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.write_parquet(path)
+    return place.commit()
+
+
+def _mean_of_seeds(scores: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    key = ["set", "document_language", "query_language", "query_id"]
+    metrics = pl.col("ndcg", "recall", "mrr", "map").mean()
+    return pl.concat(scores).group_by(key).agg(metrics).sort(key)

@@ -1,0 +1,66 @@
+"""The page and tables of a comparison."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel
+
+from data_contracts.references import DatasetRef
+from data_contracts.settings import EvaluationSettings, OutputSettings, TrainingSettings
+from polymine.reporting.learning import render_learning
+from polymine.reporting.learning_data import LearningReport, LinkedFile, StepReport
+from polymine.reporting.learning_tables import list_arms
+from polymine.reporting.learning_words import name_metric, write_gain
+from polymine.training import recipes
+from tasks.artifacts import publish_learning
+from tasks.learning_report import report_task
+from tasks.output import COMPARISON, publish_folder, without_passwords
+from tasks.report import versions
+
+ARMS_FILE = "arms.parquet"
+
+
+@report_task("report-comparison")
+def report_comparison(
+    compared: DatasetRef,
+    training: TrainingSettings,
+    evaluation: EvaluationSettings,
+    output: OutputSettings,
+    parts: Mapping[str, BaseModel],
+) -> dict[str, Any]:
+    """Write the output folder of a comparison."""
+    path = Path(compared.path) / ARMS_FILE
+    arms = pl.read_parquet(path)
+    results = list_arms(arms)
+    best = max(results, key=lambda r: r.together.gain or 0.0) if results else None
+    report = LearningReport(
+        title=Path(output.path).name,
+        headline=f"{best.arm} gains most: {name_metric(best.metric, evaluation.k)} on {best.set} "
+        f"{write_gain(best.together)}" if best else "nothing was measured",
+        base=training.base,
+        steps=tuple(StepReport(step) for step in recipes.expand(training)),
+        arms=arms,
+        k=evaluation.k,
+        confidence=evaluation.confidence,
+        kind="comparison",
+        settings={name: without_passwords(part) for name, part in parts.items()},
+        fingerprints={"comparison": compared.fingerprint},
+        versions=versions(),
+        files=(LinkedFile(ARMS_FILE, ARMS_FILE, "every arm, seed, set and metric"),),
+    )  # fmt: skip
+    manifest = {"headline": report.headline, "settings": dict(report.settings),
+                "versions": dict(report.versions)}  # fmt: skip
+    files: dict[str, Path | str | bytes] = {
+        ARMS_FILE: path, "report.html": render_learning(report),
+    }  # fmt: skip
+    place = publish_folder(output, files, manifest, kind=COMPARISON, run=compared.fingerprint)
+    publish_learning(report, "compare", str(place))
+    shown = [
+        {"set": r.set, "arm": r.arm, "metric": name_metric(r.metric, evaluation.k),
+         "gain": write_gain(r.together)}
+        for r in results if r.metric == results[0].metric
+    ]  # fmt: skip
+    return {"output": str(place), "report": str(place / "report.html"),
+            "headline": report.headline, "arms": shown}  # fmt: skip

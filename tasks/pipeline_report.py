@@ -1,0 +1,115 @@
+"""The page over a pipeline's parts, and the trained model's card with its results."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel
+
+from data_contracts.references import fingerprint
+from data_contracts.settings import (
+    EngineSettings,
+    EvaluationSettings,
+    OutputSettings,
+    StepSettings,
+    TrainingSettings,
+)
+from polymine import models
+from polymine.reporting.adapter_card import render_adapter_card
+from polymine.reporting.learning import render_learning
+from polymine.reporting.learning_data import (
+    LearningReport,
+    LinkedFile,
+    RowCount,
+    Speed,
+    StepReport,
+)
+from polymine.reporting.page import Timing
+from tasks.artifacts import publish_learning
+from tasks.learning_report import COMPARISONS, CURVES, SCORES, read_contamination, report_task
+from tasks.output import PIPELINE, without_passwords
+from tasks.parts import TRAINED, part_of, publish_parts, read_info, refresh_card
+from tasks.report import versions
+
+
+@report_task("report-pipeline")
+def report_pipeline(
+    output: OutputSettings,
+    training: TrainingSettings,
+    evaluation: EvaluationSettings,
+    parts: Mapping[str, BaseModel],
+    engine: EngineSettings,
+) -> dict[str, Any]:
+    """Write the page over all parts; read from their folders, wherever they were made."""
+    folders = {name: Path(part_of(output, name).path).absolute() for name in
+               ("mining", "training", "evaluation")}  # fmt: skip
+    info = {name: read_info(folder) for name, folder in folders.items()}
+    report = LearningReport(
+        title=Path(output.path).name,
+        headline=info["evaluation"]["headline"],
+        base=training.base,
+        models=tuple(info["evaluation"]["models"]),
+        steps=tuple(_step(entry) for entry in info["training"]["steps"]),
+        curves=pl.read_parquet(folders["training"] / CURVES),
+        speeds=tuple(Speed(**speed) for speed in info["training"]["speeds"]),
+        comparisons=pl.read_parquet(folders["evaluation"] / COMPARISONS),
+        scores=pl.read_parquet(folders["evaluation"] / SCORES),
+        contamination=read_contamination(info["training"]),
+        k=evaluation.k,
+        confidence=evaluation.confidence,
+        pivot=evaluation.pivot,
+        settings={name: without_passwords(part) for name, part in parts.items()}
+        | {"output": without_passwords(output), "engine": without_passwords(engine)},
+        timings=[
+            Timing(f"{name}: {t['stage']}", t["seconds"], 0, t["stage"] in each["reused"])
+            for name, each in info.items()
+            for t in each["timings"]
+        ],
+        versions=versions(),
+        files=(
+            LinkedFile("mining", "mining/report.html", "negatives, why each, and what was refused"),
+            LinkedFile("triplets", "mining/triplets/", "the training set"),
+            LinkedFile("model", "training/model/", "the adapters, with their card"),
+            LinkedFile("evaluation", "evaluation/report.html", "every measure in full"),
+        ),
+    )
+    own = [c for c in report.comparisons["model"].unique() if c == TRAINED]
+    trained_only = report.comparisons.filter(pl.col("model").is_in(own))
+    _write_card(report, trained_only, training, folders["training"], info["training"])
+    run = fingerprint(parts={name: each["headline"] for name, each in info.items()}, of=parts)
+    manifest = {
+        "headline": report.headline,
+        "settings": dict(report.settings),
+        "parts": {name: each["headline"] for name, each in info.items()},
+        "versions": dict(report.versions),
+    }
+    place = publish_parts(output, PIPELINE, run, {"report.html": render_learning(report)}, manifest)
+    publish_learning(report, "pipeline", str(place))
+    timings = [{"stage": t.stage, "seconds": round(t.seconds, 3)} for t in report.timings]
+    return {
+        "output": str(place),
+        "report": str(place / "report.html"),
+        "headline": report.headline,
+        "parts": {name: each["headline"] for name, each in info.items()},
+        "timings": timings,
+        "reused": [timing.stage for timing in report.timings if timing.reused],
+    }
+
+
+def _write_card(
+    report: LearningReport,
+    comparisons: pl.DataFrame,
+    training: TrainingSettings,
+    folder: Path,
+    info: Mapping[str, Any],
+) -> None:
+    kind = models.resolve(training.base).kind
+    shown = replace(report, comparisons=comparisons)
+    refresh_card(folder, render_adapter_card(shown, training, info["routes"], kind, str(folder)))
+
+
+def _step(entry: Mapping[str, Any]) -> StepReport:
+    settings = StepSettings.model_validate(entry["settings"])
+    return StepReport(settings, tuple(RowCount(*row) for row in entry["rows"]), entry["reused"])
