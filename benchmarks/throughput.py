@@ -5,9 +5,8 @@ both sides: same base, layers, initial weights, batches, precision and steps, fl
 hardware multiplies it) bfloat16, with gradient caching and without; then encodes all its texts.
 Each side runs in a process of its own, one after the other. As both see the same batches their
 losses can be compared, and they are. `peer_dropout` is the peer with the base's dropout left on, as
-it comes; Polymine turns it off, so ratios are taken to the peer without it. On a GPU what runs in
-bfloat16 is given as a share of the device's dense peak, too. `--quick` proves that it runs and
-keeps nothing.
+it comes; Polymine turns it off, so `peer` is the fair one. What runs in bfloat16 on a GPU is given
+as a share of its dense peak, too. `--quick` proves in a minute that it runs, and keeps nothing.
 """
 
 import argparse
@@ -18,23 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
+from benchmarks.flops import find_peak
 from benchmarks.processes import machine, measure, save, table
+from benchmarks.throughput_work import prepare
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "piaf"
-NEGATIVES, WARM_UP = 2, 2
+WARM_UP = 2
 SIDES = "benchmarks.throughput_sides"
-
-# Dense bf16 TFLOP/s with float32 accumulation, by words of the device's name, the first that has
-# all of them. From NVIDIA's data sheets of each (where they print the figure with sparsity, half of
-# it): H200, H100 (SXM, PCIe, NVL), HGX B200, A100, L40S, L4, A10; RTX 4090 and 3090 from the
-# appendices of the Ada and Ampere GA102 whitepapers.
-PEAKS = (
-    (("B200",), 2250.0), (("GH200",), 989.4), (("H200", "NVL"), 835.5), (("H200",), 989.4),
-    (("H100", "PCIe"), 756.5), (("H100", "NVL"), 835.5), (("H100",), 989.4), (("A100",), 312.0),
-    (("L40S",), 362.1), (("L4",), 121.0), (("A10",), 125.0), (("4090",), 165.2), (("3090",), 71.0),
-)  # fmt: skip
 
 
 def main() -> None:
@@ -46,14 +36,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         work = prepare(Path(scratch), options)
         results: dict[str, Any] = {"machine": {**machine(), **device()}, "work": work["said"]}
-        dtypes = ["float32"] + ["bfloat16"] * has_bfloat16()
+        dtypes = ["float32"] + ["bfloat16"] * (has_bfloat16() and not options.quick)
+        parts = {"cached": options.batch // 2, "not cached": options.batch}
         results["training"] = {
-            f"{dtype} {name}": train(work, dtype, mini_batch, environment)
+            f"{dtype} {name}": train(work, dtype, parts[name], environment)
             for dtype in dtypes
-            for name, mini_batch in (
-                ("cached", options.batch // 2),
-                ("not cached", options.batch),
-            )
+            for name in (list(parts)[:1] if options.quick else parts)
         }
         results["embedding"] = embed(work, dtypes, options.rounds, environment)
     print(show(results))
@@ -78,90 +66,6 @@ def read_options() -> argparse.Namespace:
         options.steps, options.batch, options.max_length = WARM_UP + 2, 4, 32
         options.rounds, options.texts = 1, 96
     return options
-
-
-def prepare(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Write what both sides read: rows, the same rows batch by batch, and texts to encode."""
-    from data_contracts.settings import StepSettings
-    from polymine import models
-    from polymine.mining.batching import count_tokens
-
-    encoder = models.load_encoder(options.model, device="cpu", dtype="float32")
-    job = {
-        "model": options.model,
-        "steps": options.steps,
-        "batch": options.batch,
-        "max_length": options.max_length,
-        "negatives": NEGATIVES,
-    }
-    rows = make_rows(options.data)
-    ordered = order_rows(rows, StepSettings(name="order"), options.steps, options.batch)
-    texts = pl.concat(
-        pl.read_parquet(options.data / f"{name}.parquet").select("text")
-        for name in ("corpus", "queries")
-    )
-    texts = texts.sample(options.texts or len(texts), seed=0, shuffle=True)
-    paths = {name: str(scratch / f"{name}.parquet") for name in ("rows", "ordered", "texts")}
-    for path, frame in zip(paths.values(), (rows, ordered, texts), strict=True):
-        frame.write_parquet(path)
-
-    def tokens(column: str, frame: pl.DataFrame, longest: int) -> Any:
-        return np.minimum(count_tokens(encoder.tokenizer, frame[column].to_list()), longest)
-
-    per_row = sum(tokens(column, ordered, options.max_length) for column in ordered.columns)
-    whole = int(tokens("text", texts, encoder.max_seq_length or 1 << 30).sum())
-    steps = per_row.reshape(options.steps, options.batch).sum(axis=1).tolist()
-    said = {**job, "data": options.data.name, "texts": len(texts), "text_tokens": whole}
-    return {"job": {**job, **paths}, "step_tokens": steps, "scratch": scratch, "said": said}
-
-
-def make_rows(folder: Path) -> pl.DataFrame:
-    """Make TrainingRows of a judged collection; negatives drawn at random, since none is judged."""
-    corpus = pl.read_parquet(folder / "corpus.parquet").sort("doc_id")
-    judged = (
-        pl.read_parquet(folder / "qrels.parquet")
-        .unique("query_id", keep="first", maintain_order=True)
-        .sort("query_id")
-        .join(pl.read_parquet(folder / "queries.parquet"), on="query_id")
-        .join(corpus.with_row_index("at"), on="doc_id", suffix="_document")
-    )
-    # Another document than the positive, by a number of places between 1 and all of them.
-    draws = np.random.default_rng(0).permuted(
-        np.tile(np.arange(1, len(corpus)), (len(judged), 1)), axis=1
-    )[:, :NEGATIVES]
-    places = (judged["at"].to_numpy()[:, None] + draws) % len(corpus)
-    texts = corpus["text"].to_list()
-    return judged.select(
-        pl.lit("data-0").alias("source"),
-        pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
-        pl.col("language").alias("anchor_language"),
-        pl.col("language_document").alias("positive_language"),
-        pl.col("text").alias("anchor"),
-        pl.col("text_document").alias("positive"),
-        pl.Series("negatives", [[texts[at] for at in row] for row in places]),
-        pl.Series("weights", [[1.0] * NEGATIVES] * len(places), pl.List(pl.Float32)),
-        pl.Series("scores", [[]] * len(places), pl.List(pl.Float32)),
-    )
-
-
-def order_rows(rows: pl.DataFrame, step: Any, steps: int, batch: int) -> pl.DataFrame:
-    """Put the columns' texts in the order in which Polymine's trainer batches them."""
-    import torch
-    from torch.utils.data import ConcatDataset
-
-    from polymine.training import batches
-
-    (dataset,) = batches.build_datasets(batches.split_rows(rows), step).values()
-    generator = torch.Generator()
-    sampler = batches.sample_without_copies(
-        dataset, batch, True, ["label"], generator, step.seed
-    )
-    shared = batches.SharedBatches(
-        ConcatDataset([dataset]), [sampler], generator, step.seed, shares=(1.0,), steps=steps
-    )
-    order = [row for members in shared for row in members]
-    wide = pl.DataFrame(dataset.data.table).drop("label")
-    return wide[order]
 
 
 def train(work: dict[str, Any], dtype: str, mini_batch: int, environment: dict[str, str]) -> Any:
@@ -235,12 +139,6 @@ def intensity(flops: float, dtype: str) -> dict[str, float]:
     peak = find_peak(device().get("gpu", "")) if dtype == "bfloat16" else None
     share = {"share_of_bf16_peak": round(flops / peak / 1e12, 5)} if peak else {}
     return {"model_tflops": round(flops / 1e12, 4), **share}
-
-
-def find_peak(name: str) -> float | None:
-    """Dense bf16 TFLOP/s of a device by the name CUDA gives it; None if the table lacks it."""
-    words = set(name.replace("-", " ").split())
-    return next((peak for all_of, peak in PEAKS if words.issuperset(all_of)), None)
 
 
 def device() -> dict[str, str]:

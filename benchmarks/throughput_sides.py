@@ -8,17 +8,26 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from benchmarks.flops import count_flops
+from benchmarks.throughput_work import (
+    ALPHA,
+    DECAY,
+    RANK,
+    RATE,
+    SEED,
+    WARMUP,
+    WEIGHT_DECAY,
+    settings,
+)
+
 BEGAN = time.monotonic()
-RANK, ALPHA, SEED = 16, 32, 0
-RATE, WEIGHT_DECAY, WARMUP, DECAY = 2e-4, 0.01, 0.1, "cosine"
 
 
 class Clock:
@@ -74,36 +83,6 @@ def train_polymine(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def settings(job: dict[str, Any]) -> tuple[Any, Any]:
-    """Name Polymine's step and training for a job; the peer has the same numbers."""
-    from data_contracts.settings import (
-        LoraSettings,
-        LossSettings,
-        ScheduleSettings,
-        StepSettings,
-        TrainingSettings,
-    )
-
-    step = StepSettings(
-        name="throughput",
-        seed=SEED,
-        lora=LoraSettings(rank=RANK, alpha=ALPHA, dropout=0.0),
-        loss=LossSettings(negatives=job["negatives"], temperature=0.05),
-        schedule=ScheduleSettings(
-            steps=job["steps"],
-            batch=job["batch"],
-            mini_batch=job["mini_batch"],
-            learning_rate=RATE,
-            warmup=WARMUP,
-            decay=DECAY,
-            weight_decay=WEIGHT_DECAY,
-        ),
-    )
-    bf16 = "on" if job["dtype"] == "bfloat16" else "off"
-    training = TrainingSettings(base=job["model"], bf16=bf16, max_length=job["max_length"])
-    return step, training
-
-
 def train_peer(job: dict[str, Any]) -> dict[str, Any]:
     """Train with the library's trainer as its documentation shows it, one adapter added."""
     from datasets import Dataset
@@ -155,7 +134,10 @@ def load_peer(job: dict[str, Any]) -> Any:
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
     config = LoraConfig(
-        r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=find_targets(model, ["all-linear"])
+        r=RANK,
+        lora_alpha=ALPHA,
+        lora_dropout=0.0,
+        target_modules=find_targets(model, ["all-linear"]),
     )
     torch.manual_seed(SEED)
     model.add_adapter(config)
@@ -237,45 +219,6 @@ def gpu_memory() -> dict[str, int]:
     if not torch.cuda.is_available():
         return {}
     return {"gpu_peak_mb": round(torch.cuda.max_memory_allocated() / 2**20)}
-
-
-def count_flops(encoder: Any, *, learning: bool = True) -> int:
-    """Count the model FLOPs of one token, in the linear layers, as autograd would do them.
-
-    A layer of n weights costs 2n forward, 2n backward if its input needs a gradient and 2n if its
-    weights do. All weights learning, that is 6n; with LoRA about 4n, since frozen weights get no
-    gradient, and the first layer's queries, keys and values pass none on. Attention itself, norms
-    and activations are left out, and so is the second forward of gradient caching: that is
-    recomputation, no work of the model (PaLM, arXiv 2204.02311, appendix B). A pooler sees one
-    token of a text and its output is not read; it is left out, too.
-    """
-    import torch
-
-    total = 0
-
-    def count(layer: torch.nn.Linear, inputs: Sequence[torch.Tensor], _: Any) -> None:
-        nonlocal total
-        if inputs[0].dim() == 3:  # (texts, tokens, components): what every token passes
-            gradients = int(inputs[0].requires_grad) + int(layer.weight.requires_grad)
-            total += 2 * layer.weight.numel() * (1 + learning * gradients)
-
-    with torch.set_grad_enabled(learning), _hooks(encoder, count):
-        features = encoder.preprocess(["one text"])
-        encoder({k: v.to(encoder.device) if hasattr(v, "to") else v for k, v in features.items()})
-    return total
-
-
-@contextmanager
-def _hooks(encoder: Any, hook: Any) -> Iterator[None]:
-    import torch
-
-    linear = [module for module in encoder.modules() if isinstance(module, torch.nn.Linear)]
-    handles = [module.register_forward_hook(hook) for module in linear]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 SIDES = {
