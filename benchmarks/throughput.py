@@ -131,7 +131,7 @@ def ratios(sides: dict[str, Any]) -> dict[str, float]:
 
 
 def _ratio(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
-    return round(ours["tokens_per_s"] / theirs["tokens_per_s"], 3)
+    return round(float(ours["tokens_per_s"] / theirs["tokens_per_s"]), 3)
 
 
 def intensity(flops: float, dtype: str) -> dict[str, float]:
@@ -145,7 +145,7 @@ def device() -> dict[str, str]:
     """Name the GPU, if there is one, and what computes."""
     import torch
 
-    names = {"torch": torch.__version__}
+    names = {"torch": str(torch.__version__)}
     return {**names, "gpu": torch.cuda.get_device_name(0)} if torch.cuda.is_available() else names
 
 
