@@ -58,7 +58,8 @@ class Clock:
 def train_polymine(job: dict[str, Any]) -> dict[str, Any]:
     """Train a step as a pipeline does."""
     from polymine import models
-    from polymine.training.trainer import Start, prepare, train_step
+    from polymine.training import adapters
+    from polymine.training.trainer import train_step
 
     step, training = settings(job)
     device = models.visible_devices()[0]
@@ -73,7 +74,8 @@ def train_polymine(job: dict[str, Any]) -> dict[str, Any]:
             device=device,
             progress=clock,
         )
-    flops = count_flops(prepare(step, training, Start(), device)[0].train())
+    adapters.activate(trained.encoder, [trained.adapter], trained.adapter)  # as in training
+    flops = count_flops(trained.encoder.train())
     return {
         **clock.result(),
         **gpu_memory(),

@@ -27,12 +27,15 @@ def prepare(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
         "negatives": NEGATIVES,
     }
     rows = make_rows(options.data)
+    most = rows["positive"].n_unique() // (2 * (1 + NEGATIVES))
+    if options.batch > most:  # no text is twice in a batch, and there must be a choice
+        raise SystemExit(f"--batch {options.batch}: {options.data.name} has texts for {most} rows")
     ordered = order_rows(rows, StepSettings(name="order"), options.steps, options.batch)
     texts = pl.concat(
         pl.read_parquet(options.data / f"{name}.parquet").select("text")
         for name in ("corpus", "queries")
     )
-    texts = texts.sample(options.texts or len(texts), seed=0, shuffle=True)
+    texts = texts.sample(min(options.texts, len(texts)), seed=0, shuffle=True)
     paths = {name: str(scratch / f"{name}.parquet") for name in ("rows", "ordered", "texts")}
     for path, frame in zip(paths.values(), (rows, ordered, texts), strict=True):
         frame.write_parquet(path)
