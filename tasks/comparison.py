@@ -96,10 +96,13 @@ def mine_otherwise(
     place = Store(root).dataset("other-triplets", version)
     if found := place.find():
         return found
-    tables = [load(getattr(collection, n)) for n in ("documents", "queries", "judgments")]
+    documents, queries = load(collection.documents), load(collection.queries)
+    judgments, negatives = load(collection.judgments), mining.negatives
     if arm.miner == "random":
         closure = load(collection.closure)
-        made = random_triplets(*tables, closure, negatives=mining.negatives, seed=seed)
+        made = random_triplets(
+            documents, queries, judgments, closure, negatives=negatives, seed=seed
+        )
     else:
         assert named is not None, "checked before any work"
         encoder = models.load_encoder(
@@ -107,8 +110,9 @@ def mine_otherwise(
             max_length=named.max_length,
         )  # fmt: skip
         made = library_triplets(
-            *tables, encoder, negatives=mining.negatives, options=_prompted(arm, named), seed=seed
-        )
+            documents, queries, judgments, encoder,
+            negatives=negatives, options=_prompted(arm, named), seed=seed,
+        )  # fmt: skip
     place.write(f"triplets/{shard_name(0)}", made, Triplets)
     return place.commit({"collection": collection.fingerprint}, {"miner": arm.miner})
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset, DatasetDict
 
+LEAST = 0.5  # of a whole batch's rows, below which a leftover is no batch
 SEPARATOR = " | "  # between the source and the language pair in a part's name
 
 
@@ -135,13 +136,12 @@ def sample_without_copies(
     generator: torch.Generator | None = None,
     seed: int = 0,
 ) -> NoDuplicatesBatchSampler:
-    """Make the sampler of one part: no text twice in a batch, none of its rows thrown away.
+    """Make the sampler of one part: no text twice in a batch.
 
-    A part smaller than a batch makes smaller batches. The library's signature.
+    What is left over at the end of a pass makes a smaller batch. The library's signature.
     """
-    size = min(batch_size, dataset.num_rows)
     return NoDuplicatesBatchSampler(
-        dataset, size, True, valid_label_columns, generator, seed, precompute_hashes=False
+        dataset, batch_size, False, valid_label_columns, generator, seed, precompute_hashes=False
     )
 
 
@@ -183,9 +183,21 @@ class SharedBatches(MultiDatasetDefaultBatchSampler):
 
 
 def _endless(sampler: Any) -> Iterator[list[int]]:
-    """Pass over a part again and again, shuffled anew each time."""
+    """Pass over a part again and again, shuffled anew each time.
+
+    Small leftovers are passed over: in a batch of few rows there is little to tell apart. Whatever
+    was left over is drawn again in the next pass. Raises InputError when no two rows of a part
+    have different texts.
+    """
     epoch = 0
     while True:
         sampler.set_epoch(epoch)
-        yield from sampler
+        drawn = [batch for batch in sampler if len(batch) > 1]
+        if not drawn:
+            raise InputError(
+                "training data: no two rows of a part have different texts, so none could be the "
+                "other's negative; add data, or leave the part out"
+            )
+        longest = max(map(len, drawn))
+        yield from (batch for batch in drawn if len(batch) >= longest * LEAST)
         epoch += 1

@@ -26,6 +26,7 @@ class StepTrainer(SentenceTransformerTrainer):
     def __init__(self, *, adapter: str, stamp: str, **arguments: Any) -> None:
         self._adapter, self._stamp = adapter, stamp
         self._tokens, self._began, self._before = 0, time.monotonic(), 0.0
+        self._pending: Any = 0
         super().__init__(**arguments)
         self.remove_callback(PrinterCallback)  # a core that prints disturbs whoever calls it
 
@@ -37,8 +38,14 @@ class StepTrainer(SentenceTransformerTrainer):
     ) -> tuple[list[dict[str, Tensor]], Tensor | None]:
         """Count the tokens that are read, padding left out."""
         features, labels = super().collect_features(inputs)
-        self._tokens += sum(int(each["attention_mask"].sum()) for each in features)
+        # On the device, and read when it is logged: waiting for a GPU at every step is slow.
+        for each in features:
+            self._pending = each["attention_mask"].sum() + self._pending
         return features, labels
+
+    def _count(self) -> int:
+        self._tokens, self._pending = self._tokens + int(self._pending), 0
+        return self._tokens
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add tokens and seconds so far; they outlive an interruption in the trainer's state."""
@@ -48,7 +55,7 @@ class StepTrainer(SentenceTransformerTrainer):
                 f"the loss became {loss} after {self.state.global_step} steps: lower "
                 "schedule.learning_rate, or turn bf16 off"
             )
-        logs["tokens"] = self._tokens
+        logs["tokens"] = self._count()
         logs["seconds"] = round(self._before + time.monotonic() - self._began, 3)
         super().log(logs, start_time)
 
@@ -74,7 +81,7 @@ class StepTrainer(SentenceTransformerTrainer):
             {
                 "step": self._adapter,
                 "stamp": self._stamp,
-                "tokens": self._tokens,
+                "tokens": self._count(),
                 "seconds": seconds,
             },
         )

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from sentence_transformers.base.losses.merged_forward import embed_columns
 from sentence_transformers.sentence_transformer.losses import (
     CachedGISTEmbedLoss,
     CachedMultipleNegativesRankingLoss,
@@ -55,9 +56,8 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
         features = list(sentence_features)
         if len(features[0]["attention_mask"]) > self.mini_batch_size:
             return super().forward(features, labels)
-        return self.calculate_loss(
-            [[self.model(each)["sentence_embedding"]] for each in features], labels
-        )
+        reps = [[each] for each in embed_columns(self.model, features)]
+        return self.calculate_loss(reps, labels)
 
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
