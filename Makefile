@@ -9,10 +9,11 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench ui clean
+.PHONY: help demo pipeline test check bench ui clean
 
 help:
 	@echo "make demo    mine the docstrings of the installed libraries: offline, a few minutes"
+	@echo "make pipeline  mine, train and evaluate on the same: offline, under ten minutes"
 	@echo "make ui      see its run in the Prefect UI"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy, import-linter"
@@ -21,6 +22,9 @@ help:
 
 demo: .venv/.installed
 	$(BIN)/polymine demo
+
+pipeline: .venv/.installed
+	$(BIN)/polymine pipeline configs/pipeline.toml
 
 ui: .venv/.installed
 	$(BIN)/polymine ui
@@ -37,9 +41,12 @@ check: .venv/.installed-dev
 bench: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.mining
 	$(BIN)/python -m benchmarks.false_negatives
+	$(BIN)/python -m benchmarks.triplets
+	$(BIN)/python -m benchmarks.crosslingual
+	$(BIN)/python -m benchmarks.throughput
 
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache runs/demo
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache runs/demo runs/pipeline
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # The stamps are written last, so that an installation that failed is tried again.

@@ -78,7 +78,9 @@ def mine_training_side(
     place = part_of(output, "mining")
     mined = mine_collection(collection, place, mining, engine)
     report(mined.sources, mined.exported, mined.stages, dataset, mining, place, engine)
-    return mined.exported.path, held.path if held else None
+    # A worker elsewhere has another current folder.
+    triplets = place.path if engine.gpu_pool is None else str(Path(place.path).absolute())
+    return triplets, held.path if held else None
 
 
 def start(name: str, engine: EngineSettings, **settings: Any) -> None:

@@ -87,7 +87,7 @@ class _Taker:
             documents,
             name=self._chosen.name,
             k=self._evaluation.k,
-            pooled=self._chosen.pooled,
+            pooled=self._chosen.pooled and collection.documents["language"].n_unique() > 1,
         )
 
     def similarity(self) -> pl.DataFrame:

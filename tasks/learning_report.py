@@ -42,7 +42,7 @@ from tasks.model_folder import MODEL
 from tasks.output import EVALUATION, TRAINING, publish_folder, without_passwords
 from tasks.report import versions
 from tasks.store import info_of, read_manifest
-from tasks.training import describe_steps, model_files, read_curves
+from tasks.training import describe_steps, log_files, model_files, read_curves
 from tasks.training_data import describe_source
 
 CURVES, COMPARISONS, SCORES = "curves.parquet", "comparisons.parquet", "scores.parquet"
@@ -96,6 +96,7 @@ def report_training(
     report.curves.write_parquet(curves)
     files: dict[str, Path | str | bytes] = {
         **model_files(trained.assembled),
+        **log_files(trained.made),
         f"{MODEL}/README.md": card,
         CURVES: curves.getvalue(),
         "report.html": render_learning(report),
@@ -300,7 +301,7 @@ def _manifest(report: LearningReport, more: Mapping[str, Any]) -> dict[str, Any]
         "headline": report.headline,
         "settings": dict(report.settings),
         "timings": [
-            {"stage": timing.stage, "seconds": round(timing.seconds, 3)}
+            {"stage": timing.stage, "seconds": round(timing.seconds, 3), "rows": timing.rows}
             for timing in report.timings
         ],
         "reused": [timing.stage for timing in report.timings if timing.reused],

@@ -63,7 +63,7 @@ def report_pipeline(
         settings={name: without_passwords(part) for name, part in parts.items()}
         | {"output": without_passwords(output), "engine": without_passwords(engine)},
         timings=[
-            Timing(f"{name}: {t['stage']}", t["seconds"], 0, t["stage"] in each["reused"])
+            Timing(f"{name}: {t['stage']}", t["seconds"], t["rows"], t["stage"] in each["reused"])
             for name, each in info.items()
             for t in each["timings"]
         ],

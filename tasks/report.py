@@ -122,7 +122,8 @@ def describe(made: ReportData) -> dict[str, Any]:
         "warnings": [note.text for note in made.notes if note.level == "warning"],
         "fingerprints": dict(made.fingerprints),
         "timings": [
-            {"stage": timing.stage, "seconds": round(timing.seconds, 3)} for timing in made.timings
+            {"stage": timing.stage, "seconds": round(timing.seconds, 3), "rows": timing.rows}
+            for timing in made.timings
         ],
         "reused": [timing.stage for timing in made.timings if timing.reused],
         "versions": dict(made.versions),

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from data_contracts.errors import SettingsError
 from data_contracts.learning import TrainingCurve
 from data_contracts.references import DatasetRef, fingerprint
 from data_contracts.settings import EngineSettings, StepSettings, TrainingSettings
@@ -24,7 +25,7 @@ from tasks.threads import count_threads
 
 VERSION = 1
 CONTRACT = "adapters"
-ADAPTER, CURVE = "adapter", "curve.parquet"
+ADAPTER, CURVE, LOGS = "adapter", "curve.parquet", "logs"
 logger = logging.getLogger("polymine.training")
 
 
@@ -52,6 +53,7 @@ def check_training(training: TrainingSettings) -> tuple[StepSettings, ...]:
     for step in steps:
         if step.loss.guide is not None:
             models.resolve(step.loss.guide)
+    _check_trackers(training.report_to)
     from polymine.training import adapters
 
     base = adapters.load_base(
@@ -64,6 +66,17 @@ def check_training(training: TrainingSettings) -> tuple[StepSettings, ...]:
     for number, folder in enumerate(sorted(folders)):
         adapters.load_adapter(base, f"given-{number}", Path(folder).expanduser())
     return steps
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    from transformers.integrations.integration_utils import get_available_reporting_integrations
+
+    there = get_available_reporting_integrations()  # type: ignore[no-untyped-call]
+    if missing := [name for name in names if name not in there]:
+        raise SettingsError(
+            f"training.report_to: {', '.join(missing)} is not installed or not known; installed "
+            f"are {', '.join(there) or 'none'}. Install it, as `pip install {missing[0]}`"
+        )
 
 
 @stage("train", "train-{step.name}")
@@ -122,6 +135,8 @@ def train(
         "tokens": trained.tokens, "seconds": trained.seconds, "frozen": list(below.frozen),
         "device": device,
     }  # fmt: skip
+    if (checkpoints / "runs").is_dir():  # where trackers such as TensorBoard write
+        shutil.copytree(checkpoints / "runs", place.folder / LOGS, dirs_exist_ok=True)
     reference = place.commit({"rows": rows.fingerprint}, info)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return reference
@@ -189,6 +204,17 @@ def model_files(assembled: DatasetRef) -> dict[str, Path]:
     files = sorted(path for path in (folder / ADAPTERS).rglob("*") if path.is_file())
     files.append(folder / ABOUT)
     return {f"{MODEL}/{path.relative_to(folder).as_posix()}": path for path in files}
+
+
+def log_files(made: Mapping[str, DatasetRef]) -> dict[str, Path]:
+    """Name what trackers wrote on this machine, by step."""
+    found = {}
+    for name, reference in made.items():
+        folder = Path(reference.path) / LOGS
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                found[f"{LOGS}/{name}/{path.relative_to(folder).as_posix()}"] = path
+    return found
 
 
 def read_curves(made: Mapping[str, DatasetRef]) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from data_contracts.references import DatasetRef, fingerprint
 from data_contracts.settings import (
     MINED,
     DatasetSettings,
+    RecipeSettings,
     Source,
     StepSettings,
     TrainingData,
@@ -24,6 +25,7 @@ from tasks.run_folder import open_run
 from tasks.source_files import digest, fetch
 from tasks.source_formats import read_file
 from tasks.sources import fingerprint_sources, read_sources
+from tasks.split import HELD_OUT
 from tasks.stages import stage
 from tasks.store import RUN, Store, info_of, load, read_manifest
 
@@ -74,7 +76,11 @@ def guard_rows(
     training: TrainingSettings,
     root: str,
 ) -> DatasetRef:
-    """Refuse, or leave out, training rows with a text that an evaluation set holds."""
+    """Refuse, or leave out, training rows with a text that an evaluation set holds.
+
+    What is near to a pipeline's own held-out side is always left out: the split keeps near-copies
+    together as far as it finds them, and nobody could choose other data.
+    """
     version = fingerprint(
         version=VERSION,
         rows=rows.fingerprint,
@@ -93,8 +99,9 @@ def guard_rows(
         **info_of(rows), "checked": list(sets), "removed": 0, "equal": 0, "near": 0, "overlaps": [],
     }  # fmt: skip
     if overlap is not None and overlap.height:
-        if training.contaminated == "fail":
-            raise InputError(_describe_overlap(step, overlap))
+        given = overlap.filter(pl.col("set") != HELD_OUT)
+        if training.contaminated == "fail" and given.height:
+            raise InputError(_describe_overlap(step, given))
         frame, removed = exclude(frame, overlap)
         kinds = dict(overlap.group_by("kind").len().rows())
         info |= {"removed": removed, "overlaps": overlap.head(SHOWN).to_dicts(), **kinds}
@@ -123,7 +130,7 @@ def resolve_mined(training: TrainingSettings, run: str | None) -> TrainingSettin
         step.model_copy(update={"data": tuple(resolved(part) for part in step.data)})
         for step in training.steps
     )
-    recipe = training.recipe
+    recipe = training.recipe or (None if steps else RecipeSettings())
     if recipe is not None:
         cross = resolved(recipe.cross) if recipe.cross else None
         recipe = recipe.model_copy(update={"mono": resolved(recipe.mono), "cross": cross})

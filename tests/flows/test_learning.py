@@ -1,0 +1,284 @@
+"""Training, evaluation, pipeline and comparison as real flows, on the animals and a tiny model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import BM25, MINILM
+from peft import PeftModel
+from prefect.testing.utilities import prefect_test_harness
+from sentence_transformers import SentenceTransformer
+
+from data_contracts.errors import InputError, ModelError, SettingsError, StoreError
+from data_contracts.settings import (
+    ArmSettings,
+    ComparisonSettings,
+    DatasetSettings,
+    EngineSettings,
+    EvaluationSet,
+    EvaluationSettings,
+    LoraSettings,
+    LossSettings,
+    MiningSettings,
+    ModelSettings,
+    OutputSettings,
+    RecipeSettings,
+    ScheduleSettings,
+    StepSettings,
+    TrainingData,
+    TrainingSettings,
+)
+from flows.comparison import compare
+from flows.evaluation import evaluate
+from flows.pipeline import pipeline
+from flows.training import train
+from tests.training.small_encoder import save_small_encoder
+
+pytestmark = pytest.mark.flow
+PARALLEL = Path(__file__).parents[2] / "examples" / "parallel"
+SCHEDULE = ScheduleSettings(steps=3, batch=8, mini_batch=8)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    return save_small_encoder(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory) -> EngineSettings:
+    return EngineSettings(store=str(tmp_path_factory.mktemp("store")), threads=2)
+
+
+def recipe_settings(base: str, name: str, **others) -> TrainingSettings:
+    """A recipe over the project's parallel corpus, in Russian and French."""
+    collection = TrainingData(collection=str(PARALLEL))
+    recipe = RecipeSettings(
+        name=name, languages=("ru", "fr"), mono=collection,
+        cross=None if name == "mono" else collection, **others,
+    )  # fmt: skip
+    return TrainingSettings(
+        base=base, recipe=recipe, schedule=SCHEDULE, lora=LoraSettings(rank=4), bf16="off",
+        loss=LossSettings(negatives=0),
+    )  # fmt: skip
+
+
+def read_manifest(folder: Path) -> dict:
+    return json.loads((folder / "manifest.json").read_text())["info"]
+
+
+@pytest.mark.parametrize("name", ["mono", "cross", "mixed", "sequential", "stacked"])
+def test_every_shipped_recipe_trains_and_its_model_is_measured(
+    server, base, engine, tmp_path, name
+):
+    training = recipe_settings(base, name, per_language=True)
+    train(training, OutputSettings(path=str(tmp_path / "train")), engine=engine)
+    about = json.loads((tmp_path / "train" / "model" / "polymine.json").read_text())
+    last = {"mono": "mono", "mixed": "mixed"}.get(name, "cross")
+    assert about["routes"] == {"*": "base", "ru": f"{last}-ru", "fr": f"{last}-fr"}
+    rows = {s["settings"]["name"]: s["rows"] for s in read_manifest(tmp_path / "train")["steps"]}
+    for step, counts in rows.items():
+        language = step[-2:]
+        pairs = {(document, query) for _, document, query, _ in counts}
+        mono, cross = {(language, language)}, {(language, "en"), ("en", language)}
+        wanted = {"mono": mono, "cross": cross, "mixed": mono | cross}[step[:-3]]
+        assert pairs == wanted
+    if name != "stacked":
+        return
+    evaluation = EvaluationSettings(
+        sets=(EvaluationSet(name="own", path=str(PARALLEL), languages=("en", "fr", "ru")),),
+        models=(ModelSettings(name="stacked", model=str(tmp_path / "train")),),
+        resamples=200,
+    )
+    evaluate(evaluation, OutputSettings(path=str(tmp_path / "eval")), engine=engine)
+    found = pl.read_parquet(tmp_path / "eval" / "comparisons.parquet")
+    directions = found.filter(group="direction", metric="ndcg")
+    assert len(directions) == 9
+    english = directions.filter(document_language="en", query_language="en")
+    assert english["gain"].item() == 0  # the pivot's texts pass through the untouched base
+    assert directions.filter(pl.col("gain") != 0).height > 0
+    assert set(found["group"]) == {
+        "direction", "pool", "document", "same", "cross", "pivot", "non-pivot", "all",
+    }  # fmt: skip
+    assert "<svg" in (tmp_path / "eval" / "report.html").read_text()
+
+
+def test_a_stored_stack_is_its_two_adapters_and_loads_without_polymine(
+    server, base, engine, tmp_path
+):
+    training = recipe_settings(base, "stacked")
+    train(training, OutputSettings(path=str(tmp_path / "out")), engine=engine)
+    folder = tmp_path / "out" / "model" / "adapters" / "cross"
+    assert json.loads((folder / "adapter_config.json").read_text())["r"] == 8
+    plain = SentenceTransformer(base, device="cpu")
+    plain.load_adapter(str(folder))
+    peft = SentenceTransformer(base, device="cpu")
+    peft[0].model = PeftModel.from_pretrained(peft[0].model, str(folder))
+    texts = ["un renard", "two foxes"]
+    np.testing.assert_allclose(plain.encode(texts), peft.encode(texts), atol=1e-6)
+
+    from commands.merge import merge
+
+    assert "merged into" in merge(tmp_path / "out", None, None)
+    merged = SentenceTransformer(str(tmp_path / "out-merged"), device="cpu")
+    np.testing.assert_allclose(merged.encode(texts), plain.encode(texts), atol=1e-5)
+    with pytest.raises(StoreError, match="already there"):
+        merge(tmp_path / "out", None, None)
+    with pytest.raises(ModelError, match="no adapter 'mono'"):
+        merge(tmp_path / "out", "mono", tmp_path / "other")
+
+
+def test_the_same_training_again_is_reused(server, base, engine, tmp_path):
+    training = recipe_settings(base, "sequential")
+    first = train(training, OutputSettings(path=str(tmp_path / "a")), engine=engine)
+    again = train(training, OutputSettings(path=str(tmp_path / "b")), engine=engine)
+    assert {"train mono", "train cross"} <= set(again["reused"])
+    assert first["headline"] == again["headline"]
+    weights = [tmp_path / d / "model/adapters/cross/adapter_model.safetensors" for d in "ab"]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_training_texts_in_an_evaluation_set_fail_the_run_or_are_left_out(
+    server, base, engine, tmp_path
+):
+    training = recipe_settings(base, "mono")
+    sets = (EvaluationSet(name="own", path=str(PARALLEL), languages=("ru",)),)
+    output = OutputSettings(path=str(tmp_path / "out"))
+    with pytest.raises(InputError, match=r"(?s)own: \d+ training texts in 210 rows.*alhambra-1-ru"):
+        train(training, output, EvaluationSettings(sets=sets), engine)
+    excluding = training.model_copy(update={"contaminated": "exclude"})
+    train(excluding, output, EvaluationSettings(sets=sets), engine)
+    rows = read_manifest(tmp_path / "out")["steps"][0]["rows"]
+    assert [row[1:3] for row in rows] == [["fr", "fr"]]
+    assert read_manifest(tmp_path / "out")["contamination"]["removed"] == 210
+
+
+def step(**given) -> StepSettings:
+    data = (TrainingData(collection=str(PARALLEL), languages=("ru-ru",)),)
+    shared = {"name": "one", "data": data, "schedule": SCHEDULE, "loss": LossSettings(negatives=0)}
+    return StepSettings.model_validate({**shared, **given})
+
+
+@pytest.mark.parametrize(
+    ("steps", "error", "words"),
+    [
+        ((step(adapter="stack", on="nowhere"),), SettingsError, "nowhere"),
+        ((step(lora=LoraSettings(targets=("q_proj",))),), ModelError, "q_proj"),
+        (
+            (step(data=(TrainingData(collection=str(PARALLEL), languages=("de-de",)),)),),
+            InputError,
+            "de-de",
+        ),
+        (
+            (step(loss=LossSettings(kind="distill", negatives=2)),),
+            SettingsError,
+            "distill",
+        ),
+        ((step(data=(TrainingData(triplets="mined"),)),), SettingsError, "nothing is mined here"),
+        ((step(data=(TrainingData(triplets="no/such"),)),), InputError, "no/such"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_any_training(
+    server, base, engine, tmp_path, steps, error, words
+):
+    training = TrainingSettings(base=base, steps=steps, bf16="off")
+    with pytest.raises(error, match=words):
+        train(training, OutputSettings(path=str(tmp_path / "out")), engine=engine)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tracker_that_is_not_there_is_refused(server, base, engine, tmp_path):
+    training = recipe_settings(base, "mono").model_copy(update={"report_to": ("nonesuch",)})
+    with pytest.raises(SettingsError, match="nonesuch is not installed"):
+        train(training, OutputSettings(path=str(tmp_path / "out")), engine=engine)
+
+
+def test_weights_out_of_range_are_refused(server, base, engine, tmp_path):
+    triplets = {"anchor": ["a", "b"], "positive": ["c", "d"], "negative": ["e", "f"],
+                "weight": [0.5, 1.5]}  # fmt: skip
+    pl.DataFrame(triplets).write_parquet(tmp_path / "triplets.parquet")
+    data = (TrainingData(triplets=str(tmp_path / "triplets.parquet")),)
+    training = TrainingSettings(base=base, steps=(step(data=data),), bf16="off")
+    with pytest.raises(InputError, match=r"weight.*1\.5"):
+        train(training, OutputSettings(path=str(tmp_path / "out")), engine=engine)
+
+
+@pytest.fixture(scope="module")
+def animal_settings(animals, base) -> dict:
+    return {
+        "dataset": DatasetSettings(**animals),
+        "mining": MiningSettings(teachers=(MINILM, BM25), negatives=2, depth=10),
+        "training": TrainingSettings(
+            base=base, schedule=SCHEDULE, loss=LossSettings(negatives=2), bf16="off",
+            lora=LoraSettings(rank=4),
+        ),
+        "evaluation": EvaluationSettings(held_out=0.25, resamples=200),
+    }  # fmt: skip
+
+
+def test_the_pipeline_mines_trains_and_measures_on_what_it_held_out(
+    server, engine, animal_settings, tmp_path
+):
+    output = OutputSettings(path=str(tmp_path / "out"))
+    summary = pipeline(**animal_settings, output=output, engine=engine)
+    assert summary["headline"].startswith("nDCG@10 on held-out")
+    assert set(summary["parts"]) == {"mining", "training", "evaluation"}
+    measured = pl.read_parquet(tmp_path / "out/evaluation/measures/base/held-out.parquet")
+    triplets = pl.read_parquet(tmp_path / "out/mining/triplets/*.parquet")
+    assert not set(measured["query_id"]) & set(triplets["query_id"])
+    tested = {query.rstrip("?") for query in measured["query_id"]}
+    assert not tested & set(triplets["positive_id"])
+    assert not tested & set(triplets["negative_id"])
+    card = (tmp_path / "out/training/model/README.md").read_text()
+    assert "held-out" in card
+    page = (tmp_path / "out/report.html").read_text()
+    assert "mining/report.html" in page
+    again = pipeline(**animal_settings, output=output, engine=engine)
+    assert again["headline"] == summary["headline"]
+    other = animal_settings["evaluation"].model_copy(update={"k": 5})
+    with pytest.raises(StoreError, match="holds another pipeline"):
+        pipeline(**{**animal_settings, "evaluation": other}, output=output, engine=engine)
+
+
+def test_arms_differ_in_their_negatives_alone(server, engine, animal_settings, tmp_path):
+    arms = (
+        ArmSettings(name="random", miner="random"),
+        ArmSettings(name="naive", set=("selection.rule=naive",)),
+        ArmSettings(
+            name="library", miner="sentence-transformers", set=("relative_margin=0.05",)
+        ),
+    )  # fmt: skip
+    summary = compare(
+        **animal_settings, comparison=ComparisonSettings(arms=arms, seeds=(0, 1)),
+        output=OutputSettings(path=str(tmp_path / "out")), engine=engine,
+    )  # fmt: skip
+    rows = pl.read_parquet(tmp_path / "out/arms.parquet").filter(metric="ndcg")
+    assert sorted(rows["arm"].unique()) == ["library", "naive", "random"]
+    assert rows["base"].n_unique() == 1
+    each = rows.group_by("arm").agg(pl.col("seed").sort())
+    assert all(seeds == [None, 0, 1] for seeds in each["seed"])
+    for arm in rows["arm"].unique():
+        own = rows.filter(arm=arm)
+        seeds = own.filter(pl.col("seed").is_not_null())["value"].mean()
+        assert own.filter(pl.col("seed").is_null())["value"].item() == pytest.approx(seeds)
+    assert len(summary["arms"]) == 3
+
+
+def test_an_arm_that_cannot_be_mined_is_refused_at_once(server, engine, animal_settings, tmp_path):
+    for arm, words in (
+        (ArmSettings(name="odd", set=("selection.rul=naive",)), "did you mean `rule`"),
+        (ArmSettings(name="odd", miner="random", set=("x=1",)), "takes no settings"),
+        (ArmSettings(name="odd", miner="sentence-transformers", set=("margn=1",)), "margn"),
+    ):
+        with pytest.raises(SettingsError, match=words):
+            compare(
+                **animal_settings, comparison=ComparisonSettings(arms=(arm,), seeds=(0,)),
+                output=OutputSettings(path=str(tmp_path / "out")), engine=engine,
+            )  # fmt: skip
