@@ -1,0 +1,78 @@
+"""The pipeline hands training and evaluation to a work pool, where a worker runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import BM25, MINILM
+from prefect import flow
+from prefect.settings import get_current_settings
+from prefect.testing.utilities import prefect_test_harness
+
+from data_contracts.errors import PolymineError
+from data_contracts.settings import (
+    DatasetSettings,
+    EngineSettings,
+    EvaluationSettings,
+    LoraSettings,
+    LossSettings,
+    MiningSettings,
+    OutputSettings,
+    ScheduleSettings,
+    TrainingSettings,
+)
+from flows.pipeline import pipeline
+from tests.training.small_encoder import save_small_encoder
+
+pytestmark = pytest.mark.flow
+ROOT = Path(__file__).parents[2]
+PREFECT = [sys.executable, "-m", "prefect"]
+
+
+def settings(base: str, animals: dict[str, str]) -> dict:
+    training = TrainingSettings(
+        base=base, schedule=ScheduleSettings(steps=2, batch=8, mini_batch=8), bf16="off",
+        loss=LossSettings(negatives=2), lora=LoraSettings(rank=4),
+    )  # fmt: skip
+    return {
+        "dataset": DatasetSettings(**animals),
+        "mining": MiningSettings(teachers=(MINILM, BM25), negatives=2, depth=10),
+        "training": training,
+        "evaluation": EvaluationSettings(held_out=0.25, resamples=200),
+    }
+
+
+def test_training_and_evaluation_run_on_the_work_pool(animals, tmp_path, monkeypatch):
+    base = save_small_encoder(tmp_path / "base")
+    with prefect_test_harness(server_startup_timeout=120):
+        env = {**os.environ, "PREFECT_API_URL": str(get_current_settings().api.url)}
+        subprocess.run(
+            [*PREFECT, "work-pool", "create", "accelerated", "--type", "process"],
+            check=True, env=env, capture_output=True,
+        )  # fmt: skip
+        for module, name in (("training", "train"), ("evaluation", "evaluate")):
+            source = flow.from_source(str(ROOT), f"flows/{module}.py:{name}")
+            source.deploy("accelerated", work_pool_name="accelerated", print_next_steps=False)
+        worker = subprocess.Popen(
+            [*PREFECT, "worker", "start", "--pool", "accelerated", "--query-seconds", "1"],
+            env=env, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            engine = EngineSettings(store=str(tmp_path / "store"), gpu_pool="accelerated")
+            monkeypatch.chdir(tmp_path)
+            summary = pipeline(
+                **settings(base, animals), output=OutputSettings(path="out"), engine=engine
+            )
+            assert summary["headline"].startswith("nDCG@10 on held-out")
+            assert (tmp_path / "out/training/model/polymine.json").is_file()
+            broken = settings(base, animals)
+            broken["evaluation"] = EvaluationSettings(
+                held_out=0.25, query_prompt="x", sets=({"name": "gone", "path": "no/such/folder"},)
+            )
+            with pytest.raises(PolymineError, match=r"train on work pool accelerated ended as"):
+                pipeline(**broken, output=OutputSettings(path="other"), engine=engine)
+        finally:
+            worker.terminate()
+            worker.wait(20)
