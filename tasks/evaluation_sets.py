@@ -19,6 +19,7 @@ from data_contracts.references import DatasetRef, fingerprint
 from data_contracts.settings import DatasetSettings, EvaluationSet
 from polymine.evaluation import local_sets
 from polymine.evaluation.collection import EvaluationCollection
+from polymine.mining.input_checks import SOURCE_COLUMN
 from tasks.source_files import SourceFile, digest, fetch
 from tasks.source_formats import read_file
 from tasks.sources import fingerprint_sources, read_sources
@@ -94,11 +95,25 @@ def _read(chosen: EvaluationSet, seed: int) -> tuple[str, dict[str, pl.DataFrame
 
 def _collection(chosen: EvaluationSet) -> EvaluationCollection:
     raw = read_sources(_as_dataset(chosen))
-    documents = raw.documents.unique("doc_id", keep="first", maintain_order=True)
-    if documents.height < raw.documents.height:
-        twice = raw.documents.filter(pl.col("doc_id").is_duplicated())["doc_id"][0]
-        raise InputError(f"{raw.names[0]}: doc_id {twice!r} stands twice; ids must be unique")
-    return EvaluationCollection(documents, raw.queries, raw.judgments)
+    _check_unique(raw.documents, "doc_id")
+    _check_unique(raw.queries, "query_id")
+    _check_unique(raw.judgments, "query_id", "doc_id")
+    return EvaluationCollection(raw.documents, raw.queries, raw.judgments)
+
+
+def _check_unique(table: pl.DataFrame, *key: str) -> None:
+    """Check that no key is there twice; the collection does too, but does not know the files."""
+    twice = table.filter(pl.struct(key).is_duplicated())
+    if twice.is_empty():
+        return
+    first = twice.select(key).row(0)
+    same = pl.all_horizontal(pl.col(name) == value for name, value in zip(key, first, strict=True))
+    files = twice.filter(same)[SOURCE_COLUMN].unique().sort()
+    named = ", ".join(f"{name} {value!r}" for name, value in zip(key, first, strict=True))
+    raise InputError(
+        f"{' and '.join(files)}: {named} stands {twice.filter(same).height} times; "
+        "give every row its own and leave copies out"
+    )
 
 
 def _as_dataset(chosen: EvaluationSet) -> DatasetSettings:
@@ -153,7 +168,7 @@ def _names_retrieval(path: str) -> bool:
     if "://" in path:
         return True
     with fetch(path) as files:
-        return any(file.role == "corpus" for file in files)
+        return not {"corpus", "queries"}.isdisjoint(file.role for file in files)
 
 
 def _tables_of(path: str) -> dict[str, pl.DataFrame]:
