@@ -6,8 +6,8 @@
 | `pairs` without | parallel sentences |
 | `sentences` with labels | clustering |
 
-`splits` is known beside any of them; other tables are left alone. Sets for retrieval are read as
-the data to mine are.
+`splits` (id, split) is known beside any of them, as is a column `split`; other tables are left
+alone. Sets for retrieval are read as the data to mine are.
 """
 
 from collections.abc import Iterable, Mapping
@@ -81,12 +81,38 @@ def sentence_set(
     _need("sentences", sentences, _SENTENCES)
     _check_unique("sentences", sentences, "id")
     wanted = _wanted(languages, {"sentences": sentences["language"]})
-    if split is not None and "split" in sentences.columns:
-        tables = {"splits": sentences.select("id", "split")}
-    kept = _of_split(sentences, tables, "id", split).filter(pl.col("language").is_in(wanted))
+    kept = _of_split(sentences, tables, split).filter(pl.col("language").is_in(wanted))
     if "group_id" not in kept.columns:
         kept = kept.with_columns(group_id=pl.col("id"))
     return kept.select(*_SENTENCES, "group_id")
+
+
+def only_split(
+    frame: pl.DataFrame, splits: pl.DataFrame | None, key: str, split: str
+) -> pl.DataFrame:
+    """Rows of `frame` that `splits` (key, split) gives this split, in their order.
+
+    Raises:
+        InputError: there is no table, it has no such split, or none of the split's rows is there.
+    """
+    if splits is None:
+        raise InputError(
+            f"split {split!r} was asked for, but there is no table `splits` ({key}, split); put "
+            "one beside the others, or leave `split` out"
+        )
+    _need("splits", splits, (key, "split"))
+    splits = splits.select(pl.col(key, "split").cast(pl.String)).drop_nulls()
+    members = splits.filter(pl.col("split") == split)[key]
+    if members.is_empty():
+        names = ", ".join(splits["split"].unique().sort())
+        raise InputError(f"splits: has no {split!r}; it has {names or 'no rows'}")
+    kept = frame.filter(pl.col(key).cast(pl.String).is_in(members.implode()))
+    if kept.is_empty():
+        raise InputError(
+            f"splits: none of the {len(members):,} rows of {split!r}, such as {members[0]!r}, is "
+            f"there by its {key}"
+        )
+    return kept
 
 
 def _wanted(languages: Iterable[str] | None, where: Mapping[str, pl.Series]) -> list[str]:
@@ -109,7 +135,7 @@ def _pairs(tables: Tables, languages: Iterable[str] | None, split: str | None) -
     pairs = tables["pairs"]
     _check_unique("pairs", pairs, "id")
     wanted = _wanted(languages, {"first texts": pairs["lang_a"], "second texts": pairs["lang_b"]})
-    kept = _of_split(pairs, tables, "id", split).filter(
+    kept = _of_split(pairs, tables, split).filter(
         pl.col("lang_a").is_in(wanted) & pl.col("lang_b").is_in(wanted)
     )
     if kept.is_empty():
@@ -121,6 +147,14 @@ def _pairs(tables: Tables, languages: Iterable[str] | None, split: str | None) -
     return kept
 
 
+def _of_split(frame: pl.DataFrame, tables: Tables, split: str | None) -> pl.DataFrame:
+    """Rows of the split by `splits`, or by a column `split` of their own."""
+    if split is None:
+        return frame
+    own = "split" in frame.columns
+    return only_split(frame, frame if own else tables.get("splits"), "id", split)
+
+
 def _pairs_with_groups(pairs: pl.DataFrame, splits: pl.DataFrame | None) -> pl.DataFrame:
     if splits is None or "group_id" not in splits.columns:
         return pairs.with_columns(group_id=pl.col("id"))
@@ -129,20 +163,6 @@ def _pairs_with_groups(pairs: pl.DataFrame, splits: pl.DataFrame | None) -> pl.D
         .join(splits.select("id", "group_id"), on="id", how="left", maintain_order="left")
         .with_columns(pl.coalesce("group_id", "id").alias("group_id"))
     )
-
-
-def _of_split(frame: pl.DataFrame, tables: Tables, key: str, split: str | None) -> pl.DataFrame:
-    if split is None:
-        return frame
-    splits = tables.get("splits")
-    if splits is None:
-        raise InputError(f"split {split!r} was asked for, but there is no table `splits`")
-    _need("splits", splits, (key, "split"))
-    names = splits["split"].unique().sort()
-    if split not in names:
-        raise InputError(f"splits: has no {split!r}; it has {', '.join(names)}")
-    members = splits.filter(pl.col("split") == split)
-    return frame.join(members, on=key, how="semi", maintain_order="left")
 
 
 def _check_unique(name: str, frame: pl.DataFrame, *key: str) -> None:

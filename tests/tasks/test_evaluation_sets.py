@@ -1,4 +1,4 @@
-"""Evaluation sets as a run reads them: formats, languages, splits, and every public set."""
+"""Evaluation sets as a run reads them: formats, languages, draws, and what is refused."""
 
 import csv
 import gzip
@@ -9,62 +9,11 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_sets import PAIRS, Tables, collect, name_tables, read, small, write
 
 from data_contracts.errors import InputError, SettingsError
-from data_contracts.references import DatasetRef
-from data_contracts.settings import EvaluationSet
-from polymine.evaluation.collection import EvaluationCollection
-from tasks.evaluation_sets import kind_of, open_collection, read_set, read_table, texts_of_set
+from tasks.evaluation_sets import kind_of, open_collection, read_table, texts_of_set
 from tests.evaluation.small_hub import belebele_rows
-
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
-Tables = dict[str, pl.DataFrame]
-
-
-def small() -> Tables:
-    """Two documents in two languages each, one question in both, one judgment of each kind."""
-    return {
-        "corpus": pl.DataFrame(
-            {
-                "doc_id": ["a-en", "a-ru", "b-en", "b-ru"],
-                "text": ["otters swim", "выдры плавают", "owls fly", "совы летают"],
-                "title": ["Otter", None, "", "Сова"],
-                "language": ["en", "ru", "en", "ru"],
-            }
-        ),
-        "queries": pl.DataFrame(
-            {
-                "query_id": ["q-en", "q-ru"],
-                "text": ["who swims?", "кто плавает?"],
-                "language": ["en", "ru"],
-            }
-        ),
-        "qrels": pl.DataFrame(
-            {"query_id": ["q-en", "q-en"], "doc_id": ["a-en", "b-en"], "relevance": [1, 0]}
-        ),
-        "translations": pl.DataFrame(
-            {"doc_id": ["a-en", "a-ru", "elsewhere"], "group_id": ["a", "a", "a"]}
-        ),
-        "query_translations": pl.DataFrame({"query_id": ["q-en", "q-ru"], "group_id": ["?", "?"]}),
-    }
-
-
-def write(folder: Path, tables: Tables) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        table.write_parquet(folder / f"{name}.parquet")
-    return str(folder)
-
-
-def read(folder: Path, seed: int = 0, **chosen: object) -> DatasetRef:
-    """Read a set of `folder / "set"`, or what else is chosen, into a store beside it."""
-    named = {} if {"corpus", "path", "benchmark"} & set(chosen) else {"path": str(folder / "set")}
-    return read_set.fn(EvaluationSet(name="own", **named, **chosen), seed, str(folder / "store"))
-
-
-def collect(folder: Path, tables: Tables, **chosen: object) -> EvaluationCollection:
-    write(folder / "set", tables)
-    return open_collection(read(folder, **chosen))
 
 
 class TestRetrieval:
@@ -139,9 +88,7 @@ class TestRetrieval:
 
     def test_three_tables_by_name_are_the_folder(self, tmp_path):
         whole = collect(tmp_path, small())
-        names = {"corpus": "corpus", "queries": "queries", "judgments": "qrels"}
-        files = {key: str(tmp_path / "set" / f"{name}.parquet") for key, name in names.items()}
-        named = open_collection(read(tmp_path, **files))
+        named = open_collection(read(tmp_path, **name_tables(tmp_path)))
         assert named.documents.equals(whole.documents)
         assert named.relevant.equals(whole.relevant)
 
@@ -182,18 +129,8 @@ class TestRetrieval:
 
 
 class TestPairsAndSentences:
-    PAIRS = pl.DataFrame(
-        {
-            "id": ["1", "2", "3"],
-            "text_a": ["an otter", "an owl", "an otter"],
-            "lang_a": ["en", "en", "en"],
-            "text_b": ["выдра", "сова", "une loutre"],
-            "lang_b": ["ru", "ru", "fr"],
-        }
-    )
-
     def test_parallel_pairs_are_retrieval_of_the_other_side(self, tmp_path):
-        reference = read(tmp_path, path=write(tmp_path / "set", {"pairs": self.PAIRS}))
+        reference = read(tmp_path, path=write(tmp_path / "set", {"pairs": PAIRS}))
         assert kind_of(reference) == "retrieval"
         found = open_collection(reference)
         assert found.languages == ("en", "fr", "ru")
@@ -204,7 +141,7 @@ class TestPairsAndSentences:
 
     @pytest.mark.parametrize("name", ["anything.csv", "pairs.jsonl", "sts.tsv"])
     def test_one_file_of_pairs_with_scores_is_similarity(self, tmp_path, name):
-        scored = self.PAIRS.with_columns(score=pl.Series([5.0, 4.5, 1.0]))
+        scored = PAIRS.with_columns(score=pl.Series([5.0, 4.5, 1.0]))
         path = tmp_path / name
         if path.suffix == ".jsonl":
             scored.write_ndjson(path)
@@ -265,7 +202,7 @@ class TestTexts:
         }  # fmt: skip
 
     def test_of_both_sides_of_pairs(self, tmp_path):
-        pairs = TestPairsAndSentences.PAIRS.head(1).with_columns(score=1.0)
+        pairs = PAIRS.head(1).with_columns(score=1.0)
         assert self.texts(tmp_path, {"pairs": pairs}) == {("1", "an otter"), ("1", "выдра")}
 
     def test_of_sentences(self, tmp_path):
@@ -279,77 +216,3 @@ class TestTexts:
         assert kind_of(reference) == "choice"
         told = {*rows["en"]["flores_passage"], *rows["en"]["question"]}
         assert set(texts_of_set(reference)["text"]) == told
-
-
-class TestPublicSets:
-    def public(self, name: str, folder: Path, **chosen: object) -> DatasetRef:
-        if not (DATA / name).is_dir():
-            pytest.skip(f"no {name} data here")
-        return read(folder, path=str(DATA / name), **chosen)
-
-    @pytest.mark.parametrize(
-        ("name", "documents", "queries", "judgments"),
-        [
-            ("adi", 82, 35, 170), ("arcd", 460, 1395, 1395), ("cacm", 3204, 64, 796),
-            ("cisi", 1460, 112, 3114), ("cranfield", 1398, 225, 1836),
-            ("epqa-dev", 9702, 977, 9763), ("jaquad", 11144, 35685, 35685),
-            ("lareqa-xquad-r", 13014, 13090, 143990), ("med", 1033, 30, 696),
-            ("medquad", 15809, 14345, 16359), ("piaf", 761, 3815, 3815),
-            ("pquad", 2157, 12054, 12054), ("pubmedqa", 1000, 1000, 1000),
-            ("scifact", 5183, 1109, 1258), ("squad-dev", 2067, 10534, 10534),
-            ("squad-it", 2007, 7584, 7584), ("tquad", 2117, 8358, 8358),
-            ("xquad", 2880, 14280, 14280),
-        ],
-    )  # fmt: skip
-    def test_retrieval(self, tmp_path, name, documents, queries, judgments):
-        reference = self.public(name, tmp_path)
-        assert kind_of(reference) == "retrieval"
-        found = open_collection(reference)
-        heights = (found.documents.height, found.queries.height, found.judgments.height)
-        assert heights == (documents, queries, judgments)
-        judged = pl.read_parquet(DATA / name / "qrels.parquet").filter(pl.col("relevance") > 0)
-        assert judged.join(found.relevant, on=["query_id", "doc_id"], how="anti").is_empty()
-
-    def test_groups_of_xquad_are_in_every_language_and_restrict_with_it(self, tmp_path):
-        found = open_collection(self.public("xquad", tmp_path, languages=("ar", "ru")))
-        assert found.documents.group_by("group_id").len()["len"].to_list() == [2] * 240
-        assert found.queries.group_by("group_id").len()["len"].to_list() == [2] * 1190
-        assert found.judgments.height == 4 * 1190
-
-    def test_lareqa_names_the_sentence_of_every_language(self, tmp_path):
-        languages = ("ar", "en", "es", "ru")
-        found = open_collection(self.public("lareqa-xquad-r", tmp_path, languages=languages))
-        assert found.judgments.group_by("query_id").len()["len"].to_list() == [4] * (4 * 1190)
-
-    def test_groups_of_squad_it_reach_outside_and_break_nothing(self, tmp_path):
-        found = open_collection(self.public("squad-it", tmp_path))
-        groups = found.documents["group_id"].drop_nulls()
-        assert groups.n_unique() == len(groups) == 1824
-        assert found.relevant.height == 7584
-
-    def test_epqa_keeps_what_was_judged_not_relevant(self, tmp_path):
-        judged = open_collection(self.public("epqa-dev", tmp_path)).judgments
-        assert judged.filter(relevance=0).height == 6408
-
-    @pytest.mark.parametrize(("name", "height"), [("sts17", 1750), ("stsb-multi-mt", 94908)])
-    def test_scored_pairs(self, tmp_path, name, height):
-        reference = self.public(name, tmp_path)
-        assert kind_of(reference) == "similarity"
-        assert read_table(reference, "pairs").height == height
-
-    @pytest.mark.parametrize("name", ["tatoeba", "ntrex"])
-    def test_parallel_pairs(self, tmp_path, name):
-        reference = self.public(name, tmp_path, languages=("ar", "en"))
-        assert kind_of(reference) == "retrieval"
-        found = open_collection(reference)
-        assert found.languages == ("ar", "en")
-        cross = found.directions.filter(
-            pl.col("document_language") != "*",
-            pl.col("document_language") != pl.col("query_language"),
-        )
-        assert cross["left_out"].to_list() == [0, 0]
-
-    def test_labelled_sentences(self, tmp_path):
-        reference = self.public("sib200", tmp_path, languages=("ru", "fa"))
-        assert kind_of(reference) == "clustering"
-        assert read_table(reference, "sentences").height == 2008
