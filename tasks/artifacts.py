@@ -3,10 +3,8 @@
 Five requests over one client, at once: each `create_..._artifact` would open a client of its own.
 """
 
-import html
 import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -30,9 +28,8 @@ from polymine.reporting.risk_words import (
     describe_looks,
     describe_sureness,
 )
-from polymine.reporting.words import format_rate, format_score
+from polymine.reporting.words import format_rate, format_score, plain
 
-LONGEST = 1500  # characters of a text in the summary
 CHARTS = 2  # in the UI; the page has them all
 LARGEST = 60_000  # bytes of a chart: the UI becomes slow with larger ones
 
@@ -120,7 +117,7 @@ def write_summary(report: ReportData, place: str) -> str:
     """Write the headline, the warnings, one triplet and where everything lies."""
     lines = [f"# {report.headline}", ""]
     lines += [
-        f"- {'**Check this:** ' if note.level == 'warning' else ''}{_plain(note.text)}"
+        f"- {'**Check this:** ' if note.level == 'warning' else ''}{plain(note.text)}"
         for note in report.notes
     ]
     lines += ["", *_example(report.example)]
@@ -150,7 +147,7 @@ def write_risk(report: ReportData) -> str:
     charts = [figure for figure in draw_risk(risk) if len(as_image(figure.chart)) < LARGEST]
     lines += [write_charts(charts)] if charts else []
     lines += [" ".join([*describe_fit(risk), describe_sureness(risk.model)])]
-    return "\n\n".join([*lines, *(_plain(note) for note in risk.model.notes)])
+    return "\n\n".join([*lines, *(plain(note) for note in risk.model.notes)])
 
 
 def write_charts(figures: Sequence[Figure]) -> str:
@@ -170,15 +167,8 @@ def _example(triplet: Mapping[str, Any]) -> list[str]:
     ):  # fmt: skip
         score = triplet.get(f"{role}_score")
         about = f" (score {score:.3f})" if score is not None else ""
-        lines += [f"**{name}**{about}", "", f"> {_plain(str(triplet[role]))}", ""]
+        lines += [f"**{name}**{about}", "", f"> {plain(str(triplet[role]))}", ""]
     return lines
-
-
-def _plain(text: str) -> str:
-    """Make sure that a document's own markup is shown and not obeyed."""
-    short = text if len(text) <= LONGEST else text[:LONGEST] + " …"
-    flat = html.escape(" ".join(short.split()), quote=False)
-    return re.sub(r"([\\`*_\[\]#|~!])", r"\\\1", flat)
 
 
 def _markdown(key: str, text: str, description: str) -> dict[str, Any]:

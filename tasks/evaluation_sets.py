@@ -7,9 +7,12 @@
 | `clustering` | sentences with labels |
 | `choice` | passages, questions and four answers |
 | `mteb` | none: MTEB reads its own data |
+
+`splits.*` (query_id or id, split) beside the queries, pairs or sentences says what `split` chooses.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -19,7 +22,9 @@ from data_contracts.references import DatasetRef, fingerprint
 from data_contracts.settings import DatasetSettings, EvaluationSet
 from polymine.evaluation import local_sets
 from polymine.evaluation.collection import EvaluationCollection
-from tasks.source_files import SourceFile, digest, fetch
+from polymine.mining.input_checks import SOURCE_COLUMN
+from tasks.source_columns import QUERIES, rename_columns
+from tasks.source_files import SourceFile, digest, fetch, side_table
 from tasks.source_formats import read_file
 from tasks.sources import fingerprint_sources, read_sources
 from tasks.stages import stage
@@ -33,7 +38,7 @@ _COLLECTION = ("documents", "queries", "judgments", "hidden")
 
 @stage("read-set", "read-set-{chosen.name}")
 def read_set(chosen: EvaluationSet, seed: int, root: str) -> DatasetRef:
-    """Read one set, restricted to the languages and the number of queries asked for."""
+    """Read one set, restricted to the split, languages and number of queries asked for."""
     version = fingerprint(version=VERSION, source=_fingerprint(chosen), settings=chosen, seed=seed)
     place = Store(root).dataset(CONTRACT, version)
     if found := place.find():
@@ -82,23 +87,61 @@ def _read(chosen: EvaluationSet, seed: int) -> tuple[str, dict[str, pl.DataFrame
     if chosen.path is None or _names_retrieval(chosen.path):
         return "retrieval", _restricted(_collection(chosen), chosen, seed)
     tables = _tables_of(chosen.path)
-    kind = local_sets.set_kind(tables)
+    kind, languages, split = local_sets.set_kind(tables), chosen.languages, chosen.split
     if kind == "similarity":
-        return kind, {"pairs": local_sets.similarity_set(tables, chosen.languages)}
+        return kind, {"pairs": local_sets.similarity_set(tables, languages, split=split)}
     if kind == "clustering":
-        return kind, {"sentences": local_sets.sentence_set(tables, chosen.languages)}
-    return "retrieval", _restricted(
-        local_sets.parallel_set(tables, chosen.languages), chosen, seed, narrowed=True
-    )
+        return kind, {"sentences": local_sets.sentence_set(tables, languages, split=split)}
+    found = local_sets.parallel_set(tables, languages, split=split)
+    return "retrieval", _restricted(found, chosen, seed, narrowed=True)
 
 
 def _collection(chosen: EvaluationSet) -> EvaluationCollection:
     raw = read_sources(_as_dataset(chosen))
-    documents = raw.documents.unique("doc_id", keep="first", maintain_order=True)
-    if documents.height < raw.documents.height:
-        twice = raw.documents.filter(pl.col("doc_id").is_duplicated())["doc_id"][0]
-        raise InputError(f"{raw.names[0]}: doc_id {twice!r} stands twice; ids must be unique")
-    return EvaluationCollection(documents, raw.queries, raw.judgments)
+    _check_unique(raw.documents, "doc_id")
+    _check_unique(raw.queries, "query_id")
+    _check_unique(raw.judgments, "query_id", "doc_id")
+    whole = EvaluationCollection(raw.documents, raw.queries, raw.judgments)
+    if chosen.split is None:
+        return whole
+    splits = _splits(chosen)
+    return whole.ask(local_sets.only_split(whole.queries, splits, "query_id", chosen.split))
+
+
+def _check_unique(table: pl.DataFrame, *key: str) -> None:
+    """Check that no key is there twice; the collection does too, but does not know the files."""
+    twice = table.filter(pl.struct(key).is_duplicated())
+    if twice.is_empty():
+        return
+    first = twice.select(key).row(0)
+    same = pl.all_horizontal(
+        pl.col(name).eq_missing(pl.lit(value)) for name, value in zip(key, first, strict=True)
+    )
+    files = twice.filter(same)[SOURCE_COLUMN].unique().sort()
+    named = ", ".join(f"{name} {value!r}" for name, value in zip(key, first, strict=True))
+    raise InputError(
+        f"{' and '.join(files)}: {named} stands {twice.filter(same).height} times; "
+        "give every row its own and leave copies out"
+    )
+
+
+def _splits(chosen: EvaluationSet) -> pl.DataFrame | None:
+    """Which query is of which split, from `splits.*` beside the queries."""
+    names = {"query_id": QUERIES.columns["query_id"], "split": ("split",)}
+    with _split_files(chosen) as files:
+        tables = [rename_columns(_whole(path, path.name), names) for path in files]
+    return pl.concat(tables, how="diagonal_relaxed") if tables else None
+
+
+@contextmanager
+def _split_files(chosen: EvaluationSet) -> Iterator[list[Path]]:
+    """Files `splits.*` beside the queries, on this machine for as long as the context lasts."""
+    named = chosen.path or chosen.queries or []
+    with ExitStack() as stack:
+        sources = [named] if isinstance(named, str) else named
+        files = [file for source in sources for file in stack.enter_context(fetch(source))]
+        beside = (side_table(file, "splits") for file in files)
+        yield list(dict.fromkeys(path for path in beside if path is not None))
 
 
 def _as_dataset(chosen: EvaluationSet) -> DatasetSettings:
@@ -153,25 +196,25 @@ def _names_retrieval(path: str) -> bool:
     if "://" in path:
         return True
     with fetch(path) as files:
-        return any(file.role == "corpus" for file in files)
+        return not {"corpus", "queries"}.isdisjoint(file.role for file in files)
 
 
 def _tables_of(path: str) -> dict[str, pl.DataFrame]:
     """Read the pairs or sentences of a folder, or one file of pairs."""
     with fetch(path) as files:
-        return {_role(file, len(files)): _whole(file) for file in files}
+        return {_role(file, len(files)): _whole(file.path, file.name) for file in files}
 
 
 def _role(file: SourceFile, files: int) -> str:
     return "pairs" if files == 1 and file.role != "sentences" else file.role
 
 
-def _whole(file: SourceFile) -> pl.DataFrame:
+def _whole(path: Path, name: str) -> pl.DataFrame:
     known = frozenset(("id", "text_a", "lang_a", "text_b", "lang_b", "score", "text", "label"))
-    frame, broken = read_file(file.path, file.name, known)
+    frame, broken = read_file(path, name, known)
     if broken.height:
         raise InputError(
-            f"{file.name}: {broken.height} lines cannot be read, the first: {broken.row(0)!r:.200}"
+            f"{name}: {broken.height} lines cannot be read, the first: {broken.row(0)!r:.200}"
         )
     if "score" in frame.columns and frame["score"].dtype == pl.String:
         return frame.with_columns(pl.col("score").cast(pl.Float64, strict=False))
@@ -182,6 +225,10 @@ def _fingerprint(chosen: EvaluationSet) -> str:
     if chosen.benchmark is not None:
         return chosen.benchmark
     if chosen.path is None or _names_retrieval(chosen.path):
-        return fingerprint_sources(_as_dataset(chosen))
+        sources = fingerprint_sources(_as_dataset(chosen))
+        if chosen.split is None:
+            return sources
+        with _split_files(chosen) as paths:
+            return fingerprint(sources=sources, splits=[digest(path) for path in paths])
     with fetch(chosen.path) as files:
         return fingerprint(files={file.name: digest(file.path) for file in files})

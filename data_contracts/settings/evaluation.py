@@ -40,14 +40,20 @@ class EvaluationSet(Settings):
     languages: tuple[str, ...] | None = Field(
         None, min_length=1, description="ISO 639-1 codes; all if not set.", json_schema_extra=at(6)
     )
+    split: str | None = Field(
+        None,
+        min_length=1,
+        description="Only what `splits` gives this split, as `test`.",
+        json_schema_extra=at(7),
+    )
     pooled: bool = Field(
-        True, description="Also rank documents of all languages together.", json_schema_extra=at(7)
+        True, description="Also rank documents of all languages together.", json_schema_extra=at(8)
     )
     queries_per_language: int | None = Field(
-        None, ge=1, description="At most, drawn by hash.", json_schema_extra=at(8)
+        None, ge=1, description="At most, drawn by hash.", json_schema_extra=at(9)
     )
     title: bool = Field(
-        True, description="Put a document's title before its text.", json_schema_extra=at(9)
+        True, description="Put a document's title before its text.", json_schema_extra=at(10)
     )
 
     @model_validator(mode="after")
@@ -56,6 +62,10 @@ class EvaluationSet(Settings):
         if [bool(self.path), tables, bool(self.benchmark)].count(True) != 1:
             raise ValueError(
                 "name a `path`, or `corpus`, `queries` and `judgments`, or a `benchmark`"
+            )
+        if self.split is not None and self.benchmark:
+            raise ValueError(
+                "`split` is of a `path` or of tables; a benchmark has its own, so leave `split` out"
             )
         return self
 

@@ -152,6 +152,13 @@ class EvaluationCollection:
         spoken = pl.col("language").is_in(list(languages))
         return self._cut(self.documents.filter(spoken), self.queries.filter(spoken))
 
+    def ask(self, queries: pl.DataFrame) -> EvaluationCollection:
+        """Keep `queries`, which are rows of this one's, and all documents.
+
+        Judgments were handed on before, as by `only`.
+        """
+        return self._cut(self.documents, queries)
+
     def draw(self, count: int, seed: int) -> EvaluationCollection:
         """Keep at most `count` queries per language, and all documents.
 
@@ -168,8 +175,7 @@ class EvaluationCollection:
             .group_by("language", maintain_order=True)
             .head(count)
         )
-        kept = self.queries.join(chosen, on="query_id", how="semi", maintain_order="left")
-        return self._cut(self.documents, kept)
+        return self.ask(self.queries.join(chosen, on="query_id", how="semi", maintain_order="left"))
 
     @property
     def _hidden(self) -> pl.DataFrame:

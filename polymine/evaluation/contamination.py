@@ -15,10 +15,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from polymine.mining import near_copies as minhash
 from polymine.mining.groups import Indices
 from polymine.mining.hashing import hash_texts
-from polymine.mining.near_copies import WORDS, text_key
+from polymine.mining.near_copies import (
+    WORDS,
+    Shingles,
+    band_keys,
+    hash_tokens,
+    jaccard,
+    rows_per_band,
+    shingle,
+    signatures,
+    text_key,
+)
 
 NEAR = 0.8  # Jaccard similarity from which two texts are much the same
 LONG, SHORT = 5, 3  # words: enough by themselves; enough together with the row's other text
@@ -80,9 +89,9 @@ def _pairs(trained: pl.DataFrame, tested: pl.DataFrame, near: float) -> pl.DataF
     """Pairs of keys, `left` of training texts and `right` of evaluation texts, with their kind."""
     equal = trained.select(left="key").join(tested.select(left="key"), on="left")
     equal = equal.select("left", right="left", kind=pl.lit("equal"))
-    shingles = minhash._shingle(pl.concat([trained["text"], tested["text"]]))
+    shingles = shingle(pl.concat([trained["text"], tested["text"]]))
     left, right = _candidates(shingles, trained.height, near)
-    close = minhash._jaccard(shingles, left, right) >= near
+    close = jaccard(shingles, left, right) >= near
     alike = pl.DataFrame(
         {
             "left": trained["key"].gather(left[close]),
@@ -104,14 +113,13 @@ def _weighty(found: pl.DataFrame, key: list[str]) -> pl.DataFrame:
     return telling.filter(long | both)
 
 
-def _candidates(shingles: minhash._Shingles, trained: int, near: float) -> tuple[Indices, Indices]:
+def _candidates(shingles: Shingles, trained: int, near: float) -> tuple[Indices, Indices]:
     """Pairs (training, evaluation) of texts that share a bucket; those below `trained` train."""
     texts = np.flatnonzero(shingles.sizes)
     count = len(shingles.sizes)
     if len(texts) == 0:
         return texts, texts
-    rows = minhash._rows_per_band(near)
-    keys = minhash._band_keys(minhash._signatures(shingles, texts), rows)
+    keys = band_keys(signatures(shingles, texts), rows_per_band(near))
     codes = [np.empty(0, dtype=np.int64)]
     for band in range(keys.shape[1]):
         # As in mining: the next band breaks ties, so that the alike stand together in a crowd.
@@ -148,7 +156,7 @@ def _words(found: pl.DataFrame) -> pl.DataFrame:
     texts = found.unique("key").select("key", "text")
     if texts.height == 0:
         return texts.select("key", words=pl.lit(0.0))
-    lengths, width = minhash._tokens([text_key(text[:BEGINNING]) for text in texts["text"]])[1:]
+    lengths, width = hash_tokens([text_key(text[:BEGINNING]) for text in texts["text"]])[1:]
     return texts.select("key", words=pl.Series(lengths * WORDS / width, dtype=pl.Float64))
 
 

@@ -39,19 +39,25 @@ _UNSPACED = (
 
 
 @dataclass(frozen=True)
-class _Shingles:
-    """Shingle sets of all documents: sorted distinct hashes, those of document i lie in
-    `hashes[offsets[i] : offsets[i + 1]]`."""
+class Shingles:
+    """Shingle sets of texts, one after the other in the order of the texts.
+
+    Args:
+        hashes: (shingles,), 42 bits each; those of text i lie in
+            `hashes[offsets[i] : offsets[i + 1]]`, ascending and distinct.
+        offsets: (texts + 1,), from 0 to the number of shingles.
+    """
 
     hashes: Hashes
     offsets: Indices
 
     @property
     def sizes(self) -> Indices:
+        """Shingles of each text: (texts,); 0 for one without a letter or digit."""
         return np.diff(self.offsets)
 
     def of(self, documents: Indices) -> tuple[Hashes, Indices]:
-        """Hashes of some documents, one after the other, and their offsets."""
+        """Hashes of the texts at these positions, in their order, and offsets: as the class's."""
         sizes = self.sizes[documents]
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         place = np.arange(offsets[-1]) + np.repeat(self.offsets[documents] - offsets[:-1], sizes)
@@ -74,9 +80,9 @@ def near_copies(documents: pl.DataFrame, threshold: float) -> pl.DataFrame:
     so the result does not depend on the order of the rows.
     """
     documents = documents.select("doc_id", "text").sort("doc_id")
-    shingles = _shingle(documents["text"])
+    shingles = shingle(documents["text"])
     left, right = _candidates(shingles, threshold)
-    close = _jaccard(shingles, left, right) >= threshold
+    close = jaccard(shingles, left, right) >= threshold
     group = components(documents.height, left[close], right[close])
     return (
         documents.select("doc_id", near_group=pl.Series(group, dtype=pl.Int64))
@@ -85,21 +91,25 @@ def near_copies(documents: pl.DataFrame, threshold: float) -> pl.DataFrame:
     )
 
 
-def _shingle(texts: pl.Series) -> _Shingles:
+def shingle(texts: pl.Series) -> Shingles:
+    """Cut texts (strings without nulls, by their `text_key`) into their shingle sets."""
     keys = [text_key(text) for text in texts]
     block = np.cumsum([len(key) for key in keys]) // BLOCK_CHARACTERS
     hashes, sizes = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int64)]
     for start, stop in itertools.pairwise([*np.flatnonzero(np.diff(block, prepend=-1)), len(keys)]):
-        tokens, lengths, width = _tokens(keys[start:stop])
+        tokens, lengths, width = hash_tokens(keys[start:stop])
         found, document = _distinct(*_windows(tokens, lengths, width))
         hashes.append(found)
         sizes.append(np.bincount(document, minlength=stop - start))
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
-    return _Shingles(np.concatenate(hashes), offsets.astype(np.int64))
+    return Shingles(np.concatenate(hashes), offsets.astype(np.int64))
 
 
-def _tokens(keys: list[str]) -> tuple[Hashes, Indices, Indices]:
-    """Hash of every token of the texts, tokens per text, and tokens per shingle of each text.
+def hash_tokens(keys: list[str]) -> tuple[Hashes, Indices, Indices]:
+    """Hash the tokens of texts, which are given by their `text_key`.
+
+    Returns the hash of every token, text after text: (tokens,); the number of tokens: (texts,); and
+    how many of them make a shingle, CHARACTERS or WORDS: (texts,).
 
     A token is a run of letters, marks and digits, or a single one of them in a script that
     writes no spaces. A word's hash is the sum of its characters' hashes, each mixed with its
@@ -168,14 +178,14 @@ def _distinct(hashes: Hashes, document: Indices) -> tuple[Hashes, Indices]:
     return packed & ((np.uint64(1) << _HASH_BITS) - np.uint64(1)), packed >> _HASH_BITS
 
 
-def _candidates(shingles: _Shingles, threshold: float) -> tuple[Indices, Indices]:
+def _candidates(shingles: Shingles, threshold: float) -> tuple[Indices, Indices]:
     """Pairs (left < right, distinct) that share a bucket of the LSH, or their whole set."""
     count = len(shingles.sizes)
     documents = np.flatnonzero(shingles.sizes)
     if len(documents) == 0:
         return documents, documents
     kept, twins = _collapse(shingles, documents)
-    keys = _band_keys(_signatures(shingles, kept), _rows_per_band(threshold))
+    keys = band_keys(signatures(shingles, kept), rows_per_band(threshold))
     codes = [twins[0] * count + twins[1]]
     for band in range(keys.shape[1]):
         # The next band breaks ties, so that within a crowded bucket the alike stand together.
@@ -187,7 +197,7 @@ def _candidates(shingles: _Shingles, threshold: float) -> tuple[Indices, Indices
     return distinct // count, distinct % count
 
 
-def _collapse(shingles: _Shingles, documents: Indices) -> tuple[Indices, tuple[Indices, Indices]]:
+def _collapse(shingles: Shingles, documents: Indices) -> tuple[Indices, tuple[Indices, Indices]]:
     """Leave one document of each distinct shingle set; pair the others with it."""
     starts = shingles.offsets[documents]
     parts = (shingles.hashes, _mix(shingles.hashes))
@@ -198,8 +208,11 @@ def _collapse(shingles: _Shingles, documents: Indices) -> tuple[Indices, tuple[I
     return documents[~twin], (first[twin], documents[twin])
 
 
-def _rows_per_band(threshold: float) -> int:
-    """Most rows per band (the fewest false candidates) that keep RECALL at the threshold."""
+def rows_per_band(threshold: float) -> int:
+    """Most rows per band (the fewest false candidates) that keep RECALL at the threshold.
+
+    `threshold` is a Jaccard similarity in (0, 1]; the result lies in 1 .. PERMUTATIONS.
+    """
     for rows in range(PERMUTATIONS, 1, -1):
         missed = (1 - threshold**rows) ** (PERMUTATIONS // rows)
         if 1 - missed >= RECALL:
@@ -207,7 +220,11 @@ def _rows_per_band(threshold: float) -> int:
     return 1
 
 
-def _signatures(shingles: _Shingles, documents: Indices) -> NDArray[np.uint32]:
+def signatures(shingles: Shingles, documents: Indices) -> NDArray[np.uint32]:
+    """MinHash of the texts at these positions, none of them empty: (documents, PERMUTATIONS).
+
+    Broder (1997): two signatures agree in a column with the sets' Jaccard similarity as chance.
+    """
     from rensa import RMinHash
 
     blocks = [np.empty((0, PERMUTATIONS), dtype=np.uint32)]
@@ -220,11 +237,14 @@ def _signatures(shingles: _Shingles, documents: Indices) -> NDArray[np.uint32]:
     return np.concatenate(blocks)
 
 
-def _band_keys(signatures: NDArray[np.uint32], rows: int) -> Hashes:
-    """One bucket key per document and band: (documents, bands)."""
+def band_keys(minhashes: NDArray[np.uint32], rows: int) -> Hashes:
+    """Bucket keys from signatures (documents, PERMUTATIONS), `rows` columns to a band.
+
+    Returns (documents, PERMUTATIONS // rows): texts with an equal key in a band share its bucket.
+    """
     bands = PERMUTATIONS // rows
-    parts = signatures[:, : bands * rows].reshape(len(signatures), bands, rows)
-    keys = np.zeros((len(signatures), bands), dtype=np.uint64)
+    parts = minhashes[:, : bands * rows].reshape(len(minhashes), bands, rows)
+    keys = np.zeros((len(minhashes), bands), dtype=np.uint64)
     for row in range(rows):
         keys = _mix(keys + parts[:, :, row] + _STEP)
     return keys
@@ -244,8 +264,11 @@ def _bucket_pairs(keys: Hashes) -> list[tuple[Indices, Indices]]:
     return pairs
 
 
-def _jaccard(shingles: _Shingles, left: Indices, right: Indices) -> NDArray[np.float64]:
-    """Exact Jaccard similarity of each pair's shingle sets."""
+def jaccard(shingles: Shingles, left: Indices, right: Indices) -> NDArray[np.float64]:
+    """Exact Jaccard similarity of each pair's shingle sets: (pairs,), 0 where both are empty.
+
+    `left` and `right` are positions of texts: (pairs,) each.
+    """
     from scipy.sparse import csr_array
 
     involved = np.unique(np.concatenate([left, right]))

@@ -7,8 +7,9 @@ from data_contracts.settings.training import TrainingSettings
 from polymine.reporting import learning_words as words
 from polymine.reporting.charts import markdown
 from polymine.reporting.learning_data import LearningReport
-from polymine.reporting.learning_summary import plain, write_gains
+from polymine.reporting.learning_summary import write_gains
 from polymine.reporting.page import flatten
+from polymine.reporting.words import plain
 
 Kind = Literal["package", "folder", "hub", "embedded"]
 OTHERS = "*"

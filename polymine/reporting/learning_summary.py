@@ -1,8 +1,5 @@
 """The short form of a learning page, as Markdown: headline, table, where things lie."""
 
-import html
-import re
-
 from polymine.reporting.learning_data import LearningReport
 from polymine.reporting.learning_tables import Gain, list_arms, list_results, list_scores
 from polymine.reporting.learning_words import (
@@ -11,9 +8,13 @@ from polymine.reporting.learning_words import (
     name_metric,
     name_pair,
 )
-from polymine.reporting.words import format_count, format_gain, format_interval, format_score
-
-LONGEST = 1500  # characters of a text
+from polymine.reporting.words import (
+    format_count,
+    format_gain,
+    format_interval,
+    format_score,
+    plain,
+)
 
 
 def write_learning_summary(report: LearningReport) -> str:
@@ -53,13 +54,6 @@ def write_gains(report: LearningReport) -> list[str]:
     sure = f"{report.confidence:.0%}".replace("%", " %")
     head = f"| set | model | measure | base | trained | gain | {sure} interval | | queries |"
     return [head, "|---|---|---|--:|--:|--:|--:|---|--:|", *rows]
-
-
-def plain(text: str) -> str:
-    """Write a text so that its own markup is shown in Markdown and not obeyed, in one line."""
-    short = text if len(text) <= LONGEST else text[:LONGEST] + " …"
-    flat = html.escape(" ".join(short.split()), quote=False)
-    return re.sub(r"([\\`*_\[\]#|~!])", r"\\\1", flat)
 
 
 def _row(name: str, model: str, gain: Gain, k: int, queries: str) -> str:

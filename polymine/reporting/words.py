@@ -1,6 +1,11 @@
-"""Plain words for what the tables say in short, and numbers the way people read them."""
+"""Plain words for what the tables say in short, and numbers and texts the way people read them."""
+
+import html
+import re
 
 from data_contracts.settings import MiningSettings, SelectionSettings
+
+LONGEST = 1500  # characters of a text in a summary
 
 LANGUAGES = {
     "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "cs": "Czech", "da": "Danish",
@@ -117,6 +122,13 @@ def name_language(code: str) -> str:
     """Write a language code with its name, where it is a common one."""
     name = LANGUAGES.get(code.partition("-")[0])
     return f"{name} ({code})" if name else code
+
+
+def plain(text: str) -> str:
+    """Write a text so that its own markup is shown in Markdown and not obeyed, in one line."""
+    short = text if len(text) <= LONGEST else text[:LONGEST] + " …"
+    flat = html.escape(" ".join(short.split()), quote=False)
+    return re.sub(r"([\\`*_\[\]#|~!])", r"\\\1", flat)
 
 
 def format_count(value: int) -> str:

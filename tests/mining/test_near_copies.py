@@ -4,6 +4,7 @@ import itertools
 import random
 import time
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,17 @@ from polars.testing import assert_frame_equal
 from small_tables import DATA, DOCUMENTS, documents, needs_data
 
 from polymine.mining.ingestion import near_copies, normalise, text_key
+from polymine.mining.near_copies import (
+    CHARACTERS,
+    PERMUTATIONS,
+    RECALL,
+    band_keys,
+    hash_tokens,
+    jaccard,
+    rows_per_band,
+    shingle,
+    signatures,
+)
 
 SENTENCE = "the old man and the sea went home by a long road under many bright stars tonight"
 WORDS = SENTENCE.split()
@@ -43,6 +55,51 @@ class TestTextKeys:
     @given(st.text())
     def test_key_of_a_key_is_itself(self, text):
         assert text_key(text_key(text)) == text_key(text)
+
+
+class TestParts:
+    # "one two three" and its like: 3 runs of three words, 2 of them shared; and no words at all.
+    TEXTS = pl.Series(["one two three four five", "one two three four six", "?", "One, two three"])
+
+    def test_shingles_are_ascending_and_distinct_for_each_text(self):
+        shingles = shingle(self.TEXTS)
+        assert shingles.sizes.tolist() == [3, 3, 0, 1]
+        hashes, offsets = shingles.of(np.array([3, 0]))
+        assert offsets.tolist() == [0, 1, 4]
+        assert (np.diff(hashes[1:].astype(np.int64)) > 0).all()
+        assert hashes[0] in hashes[1:]
+
+    def test_jaccard_is_shared_over_all_shingles(self):
+        left, right = np.array([0, 0, 2, 0]), np.array([0, 1, 2, 3])
+        assert jaccard(shingle(self.TEXTS), left, right).tolist() == [1, 2 / 4, 0, 1 / 3]
+
+    def test_tokens_are_words_or_characters_by_the_script(self):
+        hashes, lengths, width = hash_tokens(["two words", "", "的一是不了人"])
+        assert lengths.tolist() == [2, 0, 6]
+        assert width.tolist() == [3, 3, CHARACTERS]
+        assert len(hashes) == 8
+
+    def test_signatures_agree_about_as_often_as_the_sets_are_alike(self):
+        words = [f"word{i}" for i in range(402)]
+        texts = pl.Series([" ".join(words[:302]), " ".join(words[100:])])  # 200 of 400 shared
+        one, other = signatures(shingle(texts), np.arange(2))
+        assert one.shape == (PERMUTATIONS,)
+        assert abs((one == other).mean() - 0.5) < 4 * (0.25 / PERMUTATIONS) ** 0.5
+
+    @pytest.mark.parametrize("threshold", [0.5, 0.8, 0.95, 1.0])
+    def test_bands_hold_as_many_rows_as_recall_allows(self, threshold):
+        def recall(rows: int) -> float:
+            return 1 - (1 - threshold**rows) ** (PERMUTATIONS // rows)
+
+        rows = rows_per_band(threshold)
+        assert recall(rows) >= RECALL
+        assert rows == PERMUTATIONS or recall(rows + 1) < RECALL
+
+    def test_texts_share_a_bucket_of_the_bands_in_which_they_agree(self):
+        minhashes = np.zeros((2, PERMUTATIONS), dtype=np.uint32)
+        minhashes[1, :40] = 1
+        one, other = band_keys(minhashes, 40)
+        assert (one == other).tolist() == [False, True, True]
 
 
 class TestNearCopies:
