@@ -17,6 +17,7 @@ from data_contracts.settings import (
     TrainingSettings,
 )
 from flows.mining import mine_collection
+from flows.pipeline import check_learning
 from flows.training import run_steps
 from tasks.comparison import arm_mining, arm_training, check_arms, compare_arms, mine_otherwise
 from tasks.comparison_report import report_comparison
@@ -28,9 +29,7 @@ from tasks.output import COMPARISON, check_place
 from tasks.parts import with_held_out
 from tasks.split import hold_out_set, training_side
 from tasks.store import Store
-from tasks.teachers import check_models
 from tasks.threads import limited_threads
-from tasks.training import check_training
 from tasks.training_data import resolve_mined
 
 
@@ -54,9 +53,8 @@ def compare(
         "comparison": comparison,
     }  # fmt: skip
     check_place(output, settings=parts, kind=COMPARISON)
-    check_models(mining)
-    check_arms(comparison.arms, mining)
-    check_training(training)
+    check_arms(comparison.arms, mining, training)
+    check_learning(mining, training, evaluation, engine)
     with limited_threads(engine):
         root = str(Store(engine.store).root)
         collection = ingest(dataset, root)

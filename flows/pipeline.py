@@ -8,6 +8,7 @@ from prefect.deployments import run_deployment
 
 from data_contracts.errors import PolymineError
 from data_contracts.settings import (
+    MINED,
     DatasetSettings,
     EngineSettings,
     EvaluationSettings,
@@ -18,9 +19,10 @@ from data_contracts.settings import (
 from flows.evaluation import evaluate
 from flows.mining import mine_collection
 from flows.training import train
+from tasks.evaluation_sets import read_set
 from tasks.ingestion import ingest
-from tasks.output import PIPELINE
-from tasks.parts import check_parts, part_of, with_held_out, with_trained
+from tasks.output import PIPELINE, check_place
+from tasks.parts import check_evaluation, check_parts, part_of, with_held_out, with_trained
 from tasks.pipeline_report import report_pipeline
 from tasks.report import report
 from tasks.split import hold_out_set, training_side
@@ -28,7 +30,8 @@ from tasks.store import Store
 from tasks.teachers import check_models
 from tasks.threads import limited_threads
 from tasks.training import check_training
-from tasks.training_data import resolve_mined
+from tasks.training_data import gather_rows, resolve_mined
+from tasks.work_pool import check_deployments, for_elsewhere
 
 PARTS = ("mining", "training", "evaluation")
 
@@ -49,8 +52,8 @@ def pipeline(
     """
     parts = {"dataset": dataset, "mining": mining, "training": training, "evaluation": evaluation}
     check_parts(output, PIPELINE, PARTS, parts)
-    check_models(mining)
-    check_training(training)
+    check_place(part_of(output, "mining"), settings={"dataset": dataset, "mining": mining})
+    check_learning(mining, training, evaluation, engine)
     with limited_threads(engine):
         triplets, held_out = mine_training_side(dataset, output, mining, evaluation, engine)
     training = resolve_mined(training, triplets)
@@ -60,6 +63,26 @@ def pipeline(
     measured = with_trained(evaluation, Path(place.path).absolute())
     start("evaluate", engine, evaluation=measured, output=part_of(output, "evaluation"))
     return dict(report_pipeline(output, training, measured, parts, engine))
+
+
+def check_learning(
+    mining: MiningSettings,
+    training: TrainingSettings,
+    evaluation: EvaluationSettings,
+    engine: EngineSettings,
+) -> None:
+    """Refuse what would fail only after hours of work, and read all data that is there."""
+    root = str(Store(engine.store).root)
+    check_models(mining)
+    steps = check_training(training)
+    check_evaluation(evaluation)
+    if engine.gpu_pool is not None:
+        check_deployments(engine.gpu_pool)
+    for chosen in evaluation.sets:
+        read_set(chosen, evaluation.seed, root)
+    for step in steps:
+        if not any(part.triplets == MINED for part in step.data):
+            gather_rows(step, root)
 
 
 def mine_training_side(
@@ -88,14 +111,13 @@ def start(name: str, engine: EngineSettings, **settings: Any) -> None:
 
     Raises PolymineError when the run on the work pool did not finish well.
     """
-    parameters = {**settings, "engine": engine}
     if engine.gpu_pool is None:
+        parameters = {**settings, "engine": engine}
         flows: dict[str, Any] = {"train": train, "evaluate": evaluate}
         flows[name](**parameters)
         return
     run: Any = run_deployment(
-        name=f"{name}/{engine.gpu_pool}",
-        parameters={key: value.model_dump(mode="json") for key, value in parameters.items()},
+        name=f"{name}/{engine.gpu_pool}", parameters=for_elsewhere(engine, settings)
     )
     if run.state is None or not run.state.is_completed():
         state = run.state.name if run.state else "lost"

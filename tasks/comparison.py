@@ -41,8 +41,18 @@ def arm_mining(arm: ArmSettings, mining: MiningSettings, seed: int) -> MiningSet
     return check_as(MiningSettings, values, where=f"comparison arm {arm.name}")
 
 
-def check_arms(arms: Sequence[ArmSettings], mining: MiningSettings) -> None:
-    """Refuse, before any work, arms that cannot be mined."""
+def check_arms(
+    arms: Sequence[ArmSettings], mining: MiningSettings, training: TrainingSettings
+) -> None:
+    """Refuse, before any work, arms that cannot be mined, or would not be trained alike."""
+    steps = recipes.expand(training)
+    if open_ended := [step.name for step in steps if step.schedule.steps is None]:
+        raise SettingsError(
+            f"training: step {open_ended[0]} goes by epochs, and arms have different numbers of "
+            "rows: set schedule.steps, so that all train equally long"
+        )
+    if any(arm.miner == "random" for arm in arms) and any(s.loss.kind == "distill" for s in steps):
+        raise SettingsError("comparison: `random` negatives have no scores to distill")
     for arm in arms:
         if arm.miner == "polymine":
             arm_mining(arm, mining, 0)

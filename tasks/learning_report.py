@@ -234,8 +234,7 @@ def _training_headline(trained: Trained) -> str:
 def _row_counts(step: StepSettings, info: Mapping[str, Any]) -> tuple[RowCount, ...]:
     counts = []
     for name, rows in info["rows"].items():
-        source, pair = name.split(" | ")[:2]
-        document, _, query = pair.partition("-")
+        source, document, query = name.split(" | ")[:3]
         part = step.data[int(source.removeprefix("data-"))]
         counts.append(RowCount(describe_source(part), document, query, rows))
     return tuple(counts)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from data_contracts.errors import StoreError
+from data_contracts.errors import SettingsError, StoreError
 from data_contracts.references import Manifest
 from data_contracts.settings import (
     EvaluationSet,
@@ -15,6 +15,7 @@ from data_contracts.settings import (
     ModelSettings,
     OutputSettings,
 )
+from tasks.encoding import open_measured
 from tasks.output import describe_difference
 from tasks.split import HELD_OUT
 from tasks.store import MANIFEST, describe_shard, read_manifest, write_bytes
@@ -71,6 +72,19 @@ def publish_parts(
     )
     write_bytes(place / MANIFEST, manifest.model_dump_json(indent=1).encode())
     return place
+
+
+def check_evaluation(evaluation: EvaluationSettings) -> None:
+    """Refuse an evaluation that would end a pipeline with nothing, or with a missing model."""
+    if not evaluation.held_out and not evaluation.sets:
+        raise SettingsError(
+            "evaluation: nothing is held out and no set is named; set `held_out`, as 0.1, or name "
+            "`sets` to measure on"
+        )
+    for choice in evaluation.models:
+        open_measured(choice.name, choice.model, evaluation)
+    if evaluation.base is not None:
+        open_measured("base", evaluation.base, evaluation)
 
 
 def with_held_out(evaluation: EvaluationSettings, folder: str | None) -> EvaluationSettings:

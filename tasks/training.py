@@ -1,8 +1,10 @@
 """Trains one adapter per step, kept in the store, and puts the model's folder together."""
 
+import fcntl
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +15,20 @@ from data_contracts.errors import SettingsError
 from data_contracts.learning import TrainingCurve
 from data_contracts.references import DatasetRef, fingerprint
 from data_contracts.settings import EngineSettings, StepSettings, TrainingSettings
-from data_contracts.trained import TrainedModel
+from data_contracts.trained import BASE, TrainedModel
 from polymine import models
 from polymine.training import recipes
 from polymine.training.step_checks import parent
 from tasks.model_folder import ABOUT, ADAPTERS, MODEL
+from tasks.output import copy_file
 from tasks.progress import TaskProgress
 from tasks.stages import stage
-from tasks.store import Store, info_of, load, write_frame
+from tasks.store import Dataset, Store, info_of, load, write_frame
 from tasks.threads import count_threads
 
 VERSION = 1
 CONTRACT = "adapters"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ADAPTER, CURVE, LOGS = "adapter", "curve.parquet", "logs"
 logger = logging.getLogger("polymine.training")
 
@@ -49,7 +53,9 @@ def check_training(training: TrainingSettings) -> tuple[StepSettings, ...]:
     """
     steps = recipes.expand(training)
     recipes.check(steps)
-    recipes.routes(steps, training)
+    routes = recipes.routes(steps, training)
+    if set(routes.values()) == {BASE}:
+        raise SettingsError("training.routes: all lead to `base`; name the step for some language")
     for step in steps:
         if step.loss.guide is not None:
             models.resolve(step.loss.guide)
@@ -57,7 +63,10 @@ def check_training(training: TrainingSettings) -> tuple[StepSettings, ...]:
     from polymine.training import adapters
 
     base = adapters.load_base(
-        training.base, device="cpu", trust_remote_code=training.trust_remote_code
+        training.base,
+        device="cpu",
+        max_length=training.max_length,
+        trust_remote_code=training.trust_remote_code,
     )
     for step in steps:
         adapters.find_targets(base, step.lora.targets)
@@ -65,7 +74,33 @@ def check_training(training: TrainingSettings) -> tuple[StepSettings, ...]:
     folders = {step.on for step in steps if step.on is not None and step.on not in names}
     for number, folder in enumerate(sorted(folders)):
         adapters.load_adapter(base, f"given-{number}", Path(folder).expanduser())
+    for step in steps:
+        if step.adapter == "continue" and step.on in folders:
+            _check_shape(step, adapters.find_targets(base, step.lora.targets))
     return steps
+
+
+def _check_shape(step: StepSettings, targets: Sequence[str]) -> None:
+    """Refuse to continue an adapter under another shape than it has."""
+    from peft import LoraConfig
+
+    config = LoraConfig.from_pretrained(str(Path(str(step.on)).expanduser()))
+    for name, had, wanted in (
+        ("rank", config.r, step.lora.rank),
+        ("alpha", config.lora_alpha, step.lora.alpha),
+    ):
+        if had != wanted:
+            raise SettingsError(
+                f"step `{step.name}`: continues {step.on}, whose {name} is {had}, with "
+                f"{wanted:g}; set lora.{name} to that, or stack a new adapter on it"
+            )
+    other = [t for t in targets if not any(t == m or t.endswith(f".{m}") for m in
+                                           config.target_modules or ())]  # fmt: skip
+    if other:
+        raise SettingsError(
+            f"step `{step.name}`: continues {step.on}, which does not adapt {other[0]}; set "
+            "lora.targets to the layers it has, or stack a new adapter on it"
+        )
 
 
 def _check_trackers(names: Sequence[str]) -> None:
@@ -97,6 +132,8 @@ def train(
         shares=[part.share for part in step.data],
         rows=rows.fingerprint,
         below=[below.fingerprints, len(below.frozen), below.initial is not None],
+        guide=models.fingerprint(step.loss.guide) if step.loss.guide else None,
+        remote_code=training.trust_remote_code,
         prompts=[training.query_prompt, training.document_prompt],
         max_length=training.max_length,
         bf16=training.bf16 if training.bf16 != "auto" else models.resolve_dtype("auto", device),
@@ -106,11 +143,25 @@ def train(
     place = store.dataset(CONTRACT, version)
     if found := place.find():
         return found
+    checkpoints = store.root / "checkpoints" / version
+    with _alone(checkpoints):
+        return place.find() or _train(step, rows, below, training, engine, place, checkpoints)
+
+
+def _train(
+    step: StepSettings,
+    rows: DatasetRef,
+    below: Below,
+    training: TrainingSettings,
+    engine: EngineSettings,
+    place: Dataset,
+    checkpoints: Path,
+) -> DatasetRef:
     import torch
 
     from polymine.training.trainer import Start, train_step
 
-    checkpoints = store.root / "checkpoints" / version
+    device = models.visible_devices()[0]
     threads = torch.get_num_threads()
     torch.set_num_threads(count_threads(engine))
     try:
@@ -122,7 +173,7 @@ def train(
                 tuple(map(Path, below.frozen)), Path(below.initial) if below.initial else None
             ),
             checkpoints=checkpoints,
-            stamp=version,
+            stamp=place.fingerprint,
             device=device,
             progress=TaskProgress(),
         )
@@ -130,9 +181,12 @@ def train(
         torch.set_num_threads(threads)
     trained.write(place.folder / ADAPTER, training.base)
     write_frame(TrainingCurve.validate(trained.curve, cast=True), place.folder / CURVE)
+    for number, folder in enumerate(below.frozen):  # what lies beneath may change or go
+        for name in (CONFIG, WEIGHTS):
+            copy_file(Path(folder) / name, place.folder / beneath_name(number) / name)
     info = {
         "rows": trained.rows, "shares": trained.shares, "steps": trained.steps,
-        "tokens": trained.tokens, "seconds": trained.seconds, "frozen": list(below.frozen),
+        "tokens": trained.tokens, "seconds": trained.seconds, "frozen": len(below.frozen),
         "device": device,
     }  # fmt: skip
     if (checkpoints / "runs").is_dir():  # where trackers such as TensorBoard write
@@ -140,6 +194,27 @@ def train(
     reference = place.commit({"rows": rows.fingerprint}, info)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return reference
+
+
+def beneath_name(number: int) -> str:
+    """Name the folder of a frozen adapter within a step's dataset, the lowest first."""
+    return f"below-{number}"
+
+
+def stack_of(reference: DatasetRef) -> tuple[Path, ...]:
+    """List the folders of a step's adapters, the lowest first and its own last."""
+    folder = Path(reference.path)
+    count = int(info_of(reference)["frozen"])
+    return (*(folder / beneath_name(number) for number in range(count)), folder / ADAPTER)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one run at a time train this; another one waits, and then finds the result."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{folder.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def beneath(
@@ -154,7 +229,8 @@ def beneath(
     on = parent(steps, step.name)
     assert on is not None, "checked before any work"
     if on in made:
-        folder, frozen = str(Path(made[on].path) / ADAPTER), tuple(info_of(made[on])["frozen"])
+        *lower, own = stack_of(made[on])
+        folder, frozen = str(own), tuple(map(str, lower))
         version = made[on].fingerprint
     else:
         folder, frozen = str(Path(on).expanduser().absolute()), ()
@@ -170,7 +246,7 @@ def describe_model(
     """Say what the trained adapters are and which language uses which."""
     routes = recipes.routes(steps, training)
     return TrainedModel(
-        base=training.base,
+        base=_lasting_name(training.base),
         routes=routes,
         query_prompt=training.query_prompt,
         document_prompt=training.document_prompt,
@@ -183,6 +259,13 @@ def describe_model(
     )
 
 
+def _lasting_name(base: str) -> str:
+    """Name a local folder from the root: from another current folder it would be a hub id."""
+    return (
+        str(Path(base).expanduser().absolute()) if models.resolve(base).kind == "folder" else base
+    )
+
+
 @stage("assemble")
 def assemble(model: TrainedModel, made: Mapping[str, DatasetRef], root: str) -> DatasetRef:
     """Write the model's folder: each adapter whole, with what it stands on."""
@@ -192,8 +275,8 @@ def assemble(model: TrainedModel, made: Mapping[str, DatasetRef], root: str) -> 
     from polymine.training.adapters import concatenate
 
     for name in model.adapters:
-        parts = [*info_of(made[name])["frozen"], str(Path(made[name].path) / ADAPTER)]
-        concatenate([Path(part) for part in parts], place.folder / ADAPTERS / name, model.base)
+        concatenate(stack_of(made[name]), place.folder / ADAPTERS / name, model.base)
+    place.folder.mkdir(parents=True, exist_ok=True)
     (place.folder / ABOUT).write_text(model.model_dump_json(indent=1), encoding="utf-8")
     return place.commit({name: reference.fingerprint for name, reference in made.items()})
 

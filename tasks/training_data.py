@@ -39,6 +39,7 @@ _COLUMNS = frozenset(
         "text_a", "lang_a", "text_b", "lang_b", "score",
     }
 )  # fmt: skip
+_NUMBERS = {"score", "weight", "position", "positive_score", "negative_score"}
 logger = logging.getLogger("polymine.training")
 
 
@@ -89,6 +90,7 @@ def guard_rows(
     )
     place = Store(root).dataset(CONTRACT, version)
     if found := place.find():
+        check_rows(step, load(found))  # another loss may ask for more of the same rows
         return found
     frame = load(rows)
     texts = [
@@ -108,9 +110,15 @@ def guard_rows(
         logger.warning(
             "%s: %s rows left out, whose texts evaluation sets hold", step.name, f"{removed:,}"
         )
-        if frame.is_empty():
-            raise InputError(f"step {step.name}: all of its rows lie in evaluation sets")
+    check_rows(step, frame)
     return place.write_single(frame, TrainingRows, {"rows": rows.fingerprint}, info)
+
+
+def check_rows(step: StepSettings, rows: pl.DataFrame) -> None:
+    """Refuse rows the step cannot train on, before any step of the run trains."""
+    from polymine.training.batches import check_parts, split_rows
+
+    check_parts(split_rows(rows), step)
 
 
 def resolve_mined(training: TrainingSettings, run: str | None) -> TrainingSettings:
@@ -185,9 +193,24 @@ def _read_files(source: Source) -> pl.DataFrame:
                         f"{file.name}: {broken.height} lines cannot be read, the first: "
                         f"{broken.row(0)!r:.200}"
                     )
-                numbers = [c for c in ("score", "weight", "position") if c in frame.columns]
-                frames.append(frame.with_columns(pl.col(numbers).cast(pl.Float64, strict=False)))
+                frames.append(_as_numbers(frame, file.name))
     return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _as_numbers(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Read columns of numbers that a CSV file holds as strings; InputError for what is none."""
+    for column in _NUMBERS & set(frame.columns):
+        if frame[column].dtype != pl.String:
+            continue
+        numbers = frame[column].cast(pl.Float64, strict=False)
+        wrong = frame.filter(numbers.is_null() & frame[column].is_not_null())
+        if wrong.height:
+            raise InputError(
+                f"{name}: `{column}` is no number in {wrong.height:,} rows, the first: "
+                f"{wrong[column][0]!r:.40}; write it with a point, as 0.5"
+            )
+        frame = frame.with_columns(numbers)
+    return frame
 
 
 def _fingerprint(part: TrainingData) -> str:

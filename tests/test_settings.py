@@ -13,16 +13,21 @@ from pydantic import ValidationError
 from data_contracts.errors import SettingsError
 from data_contracts.references import fingerprint
 from data_contracts.settings import (
+    ComparisonRunSettings,
     DatasetSettings,
     EngineSettings,
+    EvaluationRunSettings,
     MiningSettings,
     OutputSettings,
+    PipelineSettings,
     RiskSettings,
     RunSettings,
     SelectionSettings,
     TeacherSettings,
+    TrainingRunSettings,
     ValidationSettings,
     check_settings,
+    load_as,
     load_settings,
 )
 
@@ -63,7 +68,13 @@ views = ["triplet", "n-tuple"]
 """
 LEAST = {"dataset": {"pairs": "pairs.csv"}, "output": {"path": "out"}}
 RECIPES = ("validator", "risk")  # of what ships, not of runs
-MINING_FILES = [path for path in (ROOT / "configs").glob("*.toml") if path.stem not in RECIPES]
+FILES = [path for path in (ROOT / "configs").glob("*.toml") if path.stem not in RECIPES]
+KINDS = {
+    "pipeline": PipelineSettings,
+    "training": TrainingRunSettings,
+    "evaluation": EvaluationRunSettings,
+    "comparison": ComparisonRunSettings,
+}
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +121,9 @@ def test_what_is_left_out_has_the_defaults_of_the_demo():
     assert settings.engine == EngineSettings()
 
 
-@pytest.mark.parametrize("path", MINING_FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_shipped_files_can_be_read(path):
-    assert load_settings(path).output.path
+    assert load_as(KINDS.get(path.stem, RunSettings), path).output.path
 
 
 @pytest.mark.parametrize(

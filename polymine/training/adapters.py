@@ -25,9 +25,25 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ALL_LINEAR = "all-linear"
+# Kinds of LoRA whose update is not alpha/rank times B A in every layer.
+_VARIANTS = (
+    "use_rslora",
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "layer_replication",
+    "fan_in_fan_out",
+)
 
 
-def load_base(name: str, *, device: str, trust_remote_code: bool = False) -> SentenceTransformer:
+def load_base(
+    name: str,
+    *,
+    device: str,
+    max_length: int | None = None,
+    trust_remote_code: bool = False,
+) -> SentenceTransformer:
     """Load the model to adapt, in float32, frozen and without dropout.
 
     What does not learn needs no noise: with dropout off a text has one vector per step, and a
@@ -36,7 +52,11 @@ def load_base(name: str, *, device: str, trust_remote_code: bool = False) -> Sen
     import torch
 
     encoder = load_encoder(
-        name, device=device, dtype="float32", trust_remote_code=trust_remote_code
+        name,
+        device=device,
+        dtype="float32",
+        max_length=max_length,
+        trust_remote_code=trust_remote_code,
     )
     for module in encoder.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -85,8 +105,10 @@ def find_targets(encoder: SentenceTransformer, targets: Sequence[str]) -> list[s
     return sorted({name for names in ends.values() for name in names})
 
 
-def load_adapter(encoder: SentenceTransformer, name: str, folder: Path) -> None:
-    """Put a stored adapter on the encoder.
+def load_adapter(
+    encoder: SentenceTransformer, name: str, folder: Path, dropout: float = 0.0
+) -> None:
+    """Put a stored adapter on the encoder; `dropout` is of its input, while it learns.
 
     Raises ModelError when `folder` holds none, or one for another model.
     """
@@ -95,7 +117,7 @@ def load_adapter(encoder: SentenceTransformer, name: str, folder: Path) -> None:
 
     check_adapter(folder)
     config = LoraConfig.from_pretrained(str(folder))
-    config.inference_mode = False
+    config.inference_mode, config.lora_dropout = False, dropout
     try:
         with quiet():
             _add(encoder, name, config)
@@ -122,9 +144,19 @@ def check_adapter(folder: Path) -> None:
         inside += sorted(path.parent for path in folder.glob(f"*/*/{CONFIG}"))
         hint = f"; there are adapters in {', '.join(map(str, inside[:4]))}" if inside else ""
         raise ModelError(f"Adapter {folder}: expected {' and '.join(missing)} there{hint}")
-    kind = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("peft_type")
-    if kind != "LORA":
-        raise ModelError(f"Adapter {folder}: expected a LoRA adapter, got {kind}")
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if config.get("peft_type") != "LORA":
+        raise ModelError(
+            f"Adapter {folder}: expected a LoRA adapter, got {config.get('peft_type')}"
+        )
+    odd = [key for key in _VARIANTS if config.get(key)]
+    odd += ["bias"] if config.get("bias", "none") != "none" else []
+    odd += ["target_modules"] if not isinstance(config.get("target_modules"), list) else []
+    if odd:
+        raise ModelError(
+            f"Adapter {folder}: expected plain LoRA with listed target_modules, and it sets "
+            f"{', '.join(odd)}; merge it into its base, and take the result as the base"
+        )
 
 
 def activate(encoder: SentenceTransformer, names: Sequence[str], trainable: str | None) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 LEAST = 0.5  # of a whole batch's rows, below which a leftover is no batch
-SEPARATOR = " | "  # between the source and the language pair in a part's name
+SEPARATOR = " | "  # in a part's name, between source, document's and query's language
 
 
 def split_rows(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -34,7 +34,7 @@ def split_rows(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
     Rows without negatives are apart from those with: a batch is a rectangle.
     """
     kind = pl.concat_str(
-        "source", pl.lit(SEPARATOR), "positive_language", pl.lit("-"), "anchor_language",
+        "source", pl.lit(SEPARATOR), "positive_language", pl.lit(SEPARATOR), "anchor_language",
         pl.when(pl.col("negatives").list.len() > 0).then(pl.lit("")).otherwise(
             pl.lit(f"{SEPARATOR}pairs")
         ),
@@ -47,6 +47,16 @@ def split_rows(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 def check_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> None:
     """Refuse what cannot be trained on. Raises InputError naming step and part."""
+    held = {name.partition(SEPARATOR)[0] for name in parts}
+    for number, data in enumerate(step.data):
+        if source_name(number) not in held:
+            share = (
+                "" if data.share is None else f", and it was to be {data.share:.0%} of the batches"
+            )
+            raise InputError(
+                f"step {step.name}: part {number + 1} of its data has no rows left{share}; give it "
+                "data, or leave the part out"
+            )
     for name, part in parts.items():
         if len(part) < 2:
             raise InputError(
@@ -84,6 +94,12 @@ def share_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> dict[s
 def source_name(index: int) -> str:
     """Name the source of a step's part of data by its place in the settings."""
     return f"data-{index}"
+
+
+def languages_of(part: str) -> tuple[str, str]:
+    """Read the document's and the query's language from a part's name."""
+    document, query = part.split(SEPARATOR)[1:3]
+    return document, query
 
 
 def count_steps(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> int:

@@ -49,12 +49,13 @@ class StepTrainer(SentenceTransformerTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add tokens and seconds so far; they outlive an interruption in the trainer's state."""
-        loss = logs.get("loss")
-        if loss is not None and not math.isfinite(loss):
-            raise ModelError(
-                f"the loss became {loss} after {self.state.global_step} steps: lower "
-                "schedule.learning_rate, or turn bf16 off"
-            )
+        for name in ("loss", "grad_norm"):
+            value = logs.get(name)
+            if value is not None and not math.isfinite(value):
+                raise ModelError(
+                    f"{name} became {value} after {self.state.global_step} steps: lower "
+                    "schedule.learning_rate, or turn bf16 off"
+                )
         logs["tokens"] = self._count()
         logs["seconds"] = round(self._before + time.monotonic() - self._began, 3)
         super().log(logs, start_time)

@@ -118,13 +118,23 @@ class WeightedDistillationLoss(DistillKLDivLoss):
 
 
 def build_loss(
-    model: SentenceTransformer, settings: LossSettings, mini_batch: int, *, device: str
+    model: SentenceTransformer,
+    settings: LossSettings,
+    mini_batch: int,
+    *,
+    device: str,
+    trust_remote_code: bool = False,
 ) -> torch.nn.Module:
     """Make the loss that a step's settings name."""
     if settings.kind == "distill":
         return WeightedDistillationLoss(model, temperature=settings.temperature)
     if settings.kind == "gist":
-        guide = models.load_encoder(str(settings.guide), device=device, dtype="float32")
+        guide = models.load_encoder(
+            str(settings.guide),
+            device=device,
+            dtype="float32",
+            trust_remote_code=trust_remote_code,
+        )
         return WeightedGISTLoss(
             model,
             guide,

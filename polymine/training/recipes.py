@@ -77,7 +77,12 @@ def routes(steps: Sequence[StepSettings], training: TrainingSettings) -> dict[st
                 f"routes: `{language}` goes to `{name}`, and no step has that name"
                 f"{nearest(name, [BASE, *names])}"
             )
-    return dict(given) if OTHERS in given else _default_routes(steps) | given
+    if OTHERS in given:
+        return dict(given)
+    found = _default_routes(steps)
+    if training.recipe is not None:
+        found = aligned_routes(found, training.recipe)
+    return found | given
 
 
 def _default_routes(steps: Sequence[StepSettings]) -> dict[str, str]:
@@ -89,6 +94,16 @@ def _default_routes(steps: Sequence[StepSettings]) -> dict[str, str]:
         else:
             found |= dict.fromkeys(step.languages, step.name)
     return found
+
+
+def aligned_routes(routes: dict[str, str], recipe: RecipeSettings) -> dict[str, str]:
+    """Send the pivot to the base where others were aligned with it there.
+
+    With an adapter per language, what learned across languages learned to meet the pivot's texts
+    as the untouched base encodes them; the pivot's own adapter would move them away again.
+    """
+    across = recipe.per_language and recipe.name != "mono"
+    return routes | {recipe.pivot: BASE} if across and recipe.pivot in routes else routes
 
 
 def _steps(

@@ -113,17 +113,18 @@ def prepare(
 ) -> tuple[SentenceTransformer, str, list[str]]:
     """Load the base with its adapters; return it, the learning one's name and the frozen ones'."""
     encoder = adapters.load_base(
-        training.base, device=device, trust_remote_code=training.trust_remote_code
+        training.base,
+        device=device,
+        max_length=training.max_length,
+        trust_remote_code=training.trust_remote_code,
     )
-    if training.max_length is not None:
-        encoder.max_seq_length = training.max_length
     below = []
     for number, folder in enumerate(start.frozen):
         below.append(f"{TEXT}below-{number}")
         adapters.load_adapter(encoder, below[-1], folder)
     name = TEXT + step.name
     if start.initial is not None:
-        adapters.load_adapter(encoder, name, start.initial)
+        adapters.load_adapter(encoder, name, start.initial, dropout=step.lora.dropout)
     else:
         adapters.add_fresh(encoder, name, step.lora, step.seed)
     for each in below:
@@ -159,7 +160,11 @@ class _Job:
         datasets = batches.build_datasets(parts, self.step)
         route_by_language(encoder, self.step, [*self.below, self.name], self.name)
         loss = build_loss(
-            encoder, self.step.loss, self.step.schedule.mini_batch, device=self.device
+            encoder,
+            self.step.loss,
+            self.step.schedule.mini_batch,
+            device=self.device,
+            trust_remote_code=self.training.trust_remote_code,
         )
         return StepTrainer(
             model=encoder,
@@ -176,7 +181,7 @@ class _Job:
 
         plan = self.step.schedule
         columns = {name: list(each.column_names) for name, each in datasets.items()}
-        return SentenceTransformerTrainingArguments(
+        arguments = SentenceTransformerTrainingArguments(
             output_dir=str(folder),
             max_steps=self.steps,
             per_device_train_batch_size=plan.batch,
@@ -196,6 +201,7 @@ class _Job:
                 batches.SharedBatches, shares=tuple(self.shares.values()), steps=self.steps
             ),
             logging_steps=max(1, self.steps // LOGGED),
+            logging_nan_inf_filter=False,  # it would write 0 for a loss that is no number
             save_strategy="steps",
             save_steps=self.training.checkpoint_steps,
             save_total_limit=2,
@@ -204,6 +210,9 @@ class _Job:
             disable_tqdm=True,
             dataloader_pin_memory=self.device != "cpu",
         )
+        # Several visible GPUs would each get a batch: more rows a step than the settings say.
+        arguments._n_gpu = min(1, arguments.n_gpu)
+        return arguments
 
     def _bf16(self) -> bool:
         if self.training.bf16 != "auto":
@@ -216,8 +225,7 @@ class _Job:
 
     def _languages(self, part: str, columns: Sequence[str]) -> dict[str, str]:
         """Name each column's language, which the collator stamps on the features as their task."""
-        pair = part.split(batches.SEPARATOR)[1]
-        document, _, query = pair.partition("-")
+        document, query = batches.languages_of(part)
         return {c: query if c == "anchor" else document for c in columns if c != "label"}
 
 

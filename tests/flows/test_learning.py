@@ -263,7 +263,7 @@ def test_arms_differ_in_their_negatives_alone(server, engine, animal_settings, t
     assert sorted(rows["arm"].unique()) == ["library", "naive", "random"]
     assert rows["base"].n_unique() == 1
     each = rows.group_by("arm").agg(pl.col("seed").sort())
-    assert all(seeds == [None, 0, 1] for seeds in each["seed"])
+    assert all(seeds.to_list() == [None, 0, 1] for seeds in each["seed"])
     for arm in rows["arm"].unique():
         own = rows.filter(arm=arm)
         seeds = own.filter(pl.col("seed").is_not_null())["value"].mean()

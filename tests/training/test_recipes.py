@@ -123,8 +123,10 @@ class TestRoutes:
         assert routes(expand(training), training) == {
             "*": "base",
             "ru": "cross-ru",
-            "en": "mono-en",
+            "en": "base",  # what Russian was aligned with
         }
+        mono = recipe("mono", "ru", "en")
+        assert routes(expand(mono), mono)["en"] == "mono-en"
 
     def test_a_later_step_on_all_languages_takes_them_over(self):
         steps = (step("ru", languages=("ru",)), step("all", "stack"), step("ar", languages=("ar",)))

@@ -98,7 +98,7 @@ def test_it_learns_and_says_what_it_did(base, tmp_path):
     trained = train(make_step(steps=30), make_rows(), base, tmp_path)
     losses = trained.curve["loss"]
     assert losses.tail(5).mean() < 0.8 * losses.head(5).mean()
-    assert trained.rows == {"data-0 | en-en": 12}
+    assert trained.rows == {"data-0 | en | en": 12}
     assert trained.tokens > 30 * 4 * 4 * 5  # steps, rows, columns, tokens of the shortest text
     assert trained.curve["step"].to_list() == list(range(1, 31))
 
@@ -187,7 +187,7 @@ def test_other_languages_pass_through_the_untouched_base(base, tmp_path):
     both = pl.concat([make_rows(document="en", query="ru"), make_rows(document="ru", query="en")])
     both = both.with_columns(row=pl.int_range(pl.len(), dtype=pl.UInt32))
     trained = train(step, both, base, tmp_path)
-    assert set(trained.rows) == {"data-0 | en-ru", "data-0 | ru-en"}
+    assert set(trained.rows) == {"data-0 | en | ru", "data-0 | ru | en"}
     assert trained.curve["gradient_norm"].min() > 0
 
 
@@ -200,7 +200,7 @@ def test_batches_hold_one_source_and_language_pair_in_the_shares_asked_for():
     parts = batches.split_rows(rows)
     shares = batches.share_parts(parts, step)
     assert shares == pytest.approx(
-        {"data-0 | en-en": 0.25, "data-1 | en-ru": 0.25, "data-1 | ru-en": 0.5}
+        {"data-0 | en | en": 0.25, "data-1 | en | ru": 0.25, "data-1 | ru | en": 0.5}
     )
     datasets = batches.build_datasets(parts, step)
     from torch.utils.data import ConcatDataset
@@ -234,18 +234,18 @@ def test_rows_with_and_without_negatives_are_batched_apart():
     rows = pl.concat([make_rows(count=3), make_rows(count=4, negatives=0)])
     parts = batches.split_rows(rows)
     assert {name: len(part) for name, part in parts.items()} == {
-        "data-0 | en-en": 3, "data-0 | en-en | pairs": 4,
+        "data-0 | en | en": 3, "data-0 | en | en | pairs": 4,
     }  # fmt: skip
     shaped = batches.build_datasets(parts, make_step())
-    assert shaped["data-0 | en-en"].column_names == [
+    assert shaped["data-0 | en | en"].column_names == [
         "anchor", "positive", "negative_1", "negative_2", "label",
     ]  # fmt: skip
-    assert shaped["data-0 | en-en | pairs"].column_names == ["anchor", "positive"]
+    assert shaped["data-0 | en | en | pairs"].column_names == ["anchor", "positive"]
 
 
 def test_a_pair_with_a_single_row_is_refused(base, tmp_path):
     rows = pl.concat([make_rows(), make_rows(document="ru", query="ru", count=1)])
-    with pytest.raises(InputError, match=r"step mono: data-0 \| ru-ru has 1 row"):
+    with pytest.raises(InputError, match=r"step mono: data-0 \| ru \| ru has 1 row"):
         train(make_step(), rows, base, tmp_path)
 
 
