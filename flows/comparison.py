@@ -21,7 +21,7 @@ from flows.pipeline import check_learning
 from flows.training import run_steps
 from tasks.comparison import arm_mining, arm_training, check_arms, compare_arms, mine_otherwise
 from tasks.comparison_report import report_comparison
-from tasks.encoding import Measured, open_measured
+from tasks.encoding import Measured, open_base, open_measured
 from tasks.evaluation import measure
 from tasks.evaluation_sets import read_set
 from tasks.ingestion import ingest
@@ -68,7 +68,8 @@ def compare(
                 triplets = mine_arm(arm, seed, collection, output, mining, engine)
                 model = train_arm(arm.name, seed, triplets, training, evaluation, engine)
                 arms.setdefault(arm.name, {})[seed] = measure_all(model, evaluation, engine)
-        base = open_measured("base", training.base, evaluation)
+        prompts = (training.query_prompt, training.document_prompt)
+        base = open_base(training.base, prompts, evaluation)
         measured = measure_all(base, evaluation, engine)
         sets = read_sets(evaluation, root)
         compared = compare_arms(sets, measured, arms, evaluation, root)

@@ -38,17 +38,31 @@ class Measured:
     max_length: int | None
     folder: str | None = None
     trained: TrainedModel | None = None
+    trust_remote_code: bool = False
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that decides its vectors."""
+        """Hash of all that decides its vectors, the kind of device and its precision included."""
         routes = dict(self.trained.routes) if self.trained else {}
         used = {name: models.fingerprint(self._path(name)) for name in set(routes.values())}
+        device = models.visible_devices()[0].partition(":")[0]
         return fingerprint(
             model=models.fingerprint(self.model),
             routes={language: used[name] for language, name in routes.items()},
             prompts=[self.query_prompt, self.document_prompt],
             max_length=self.max_length,
+            dtype=models.resolve_dtype(self.as_teacher(self.model).dtype, device),
+            device=device,
+            remote_code=self.trust_remote_code,
+        )
+
+    def as_teacher(self, path: str) -> TeacherSettings:
+        """Say how the model at `path`, the base or one of the adapters, is to be loaded."""
+        return TeacherSettings(
+            name=_column_name(self.name),
+            model=path,
+            max_length=self.max_length,
+            trust_remote_code=self.trust_remote_code,
         )
 
     def path_for(self, language: str) -> str:
@@ -67,49 +81,77 @@ def open_measured(name: str, model: str, settings: EvaluationSettings) -> Measur
     Prompts are the settings', or what the model was trained with where the settings have none.
     Raises ModelError when it is not there.
     """
+    plain = Measured(
+        name,
+        model,
+        settings.query_prompt,
+        settings.document_prompt,
+        settings.max_length,
+        trust_remote_code=settings.trust_remote_code,
+    )
     found = find_model(model)
     if found is None:
         models.resolve(model)
-        return Measured(
-            name, model, settings.query_prompt, settings.document_prompt, settings.max_length
-        )
+        return plain
     folder, trained = found
-    measured = Measured(
-        name,
-        trained.base,
-        settings.query_prompt or trained.query_prompt,
-        settings.document_prompt or trained.document_prompt,
-        settings.max_length,
-        str(folder),
-        trained,
+    prompts = (trained.query_prompt, trained.document_prompt)
+    measured = replace(
+        _prompted(plain, prompts), model=trained.base, folder=str(folder), trained=trained
     )
+    models.resolve(trained.base)
     for adapter in trained.adapters:
         models.resolve(measured._path(adapter))
     return measured
 
 
+def open_base(name: str, prompts: tuple[str, str], evaluation: EvaluationSettings) -> Measured:
+    """Find the untouched base, to be measured as the models that are compared with it.
+
+    Args:
+        name: of the model.
+        prompts: before queries and documents, as those models were trained; the settings' come
+            first.
+        evaluation: says how to measure.
+
+    Raises:
+        ModelError: it is not there.
+    """
+    return _prompted(open_measured("base", name, evaluation), prompts)
+
+
+def check_candidates(evaluation: EvaluationSettings) -> tuple[Measured, ...]:
+    """Find the models that the settings name, and their base if they name one.
+
+    For before any work: what a pipeline will train need not be there yet. Raises ModelError for a
+    model that is not there.
+    """
+    if evaluation.base is not None:
+        open_measured("base", evaluation.base, evaluation)
+    return tuple(open_measured(choice.name, choice.model, evaluation)
+                 for choice in evaluation.models)  # fmt: skip
+
+
 def open_candidates(evaluation: EvaluationSettings) -> tuple[Measured, tuple[Measured, ...]]:
     """Find the untouched base and the models to compare with it, before anything is encoded.
 
-    The base reads texts with the prompts of the first model that was trained on it. Raises
-    SettingsError where nothing is to be measured, ModelError for a model that is not there.
+    The base reads texts with the prompts of the first model that was trained on it, whatever name
+    it goes by. Raises SettingsError where nothing is to be measured, ModelError for a model that
+    is not there.
     """
     if not evaluation.sets:
         raise SettingsError("evaluation.sets: name at least one set to measure on")
     if not evaluation.models:
         raise SettingsError("evaluation.models: name at least one model to compare with its base")
-    candidates = tuple(
-        open_measured(choice.name, choice.model, evaluation) for choice in evaluation.models
-    )
-    trained = next((each for each in candidates if each.trained is not None), None)
-    name = evaluation.base or (trained.model if trained else None)
+    candidates = check_candidates(evaluation)
+    trained = [each for each in candidates if each.trained is not None]
+    name = evaluation.base or (trained[0].model if trained else None)
     if name is None:
         raise SettingsError("evaluation.base: name the untouched model that all are compared with")
     base = open_measured("base", name, evaluation)
-    if trained is not None and trained.model == name:
-        prompts = (trained.query_prompt, trained.document_prompt)
-        base = replace(base, query_prompt=prompts[0], document_prompt=prompts[1])
-    return base, candidates
+    content = models.fingerprint(base.model)
+    alike = (each for each in trained if models.fingerprint(each.model) == content)
+    prompts = next(((each.query_prompt, each.document_prompt) for each in alike), ("", ""))
+    return open_base(name, prompts, evaluation), candidates
 
 
 def encode(
@@ -131,9 +173,7 @@ def encode(
     table = table.with_columns(model=pl.col("language").replace_strict(paths)).with_row_index("row")
     out: Matrix | None = None
     for (path,), part in table.group_by("model", maintain_order=True):
-        teacher = TeacherSettings(
-            name=_column_name(measured.name), model=str(path), max_length=measured.max_length
-        )
+        teacher = measured.as_teacher(str(path))
         label = f"{measured.name} {side}"
         folder, _ = store_vectors(teacher, prompt, part["text"], engine, root, label, source)
         stored = StoredVectors(family_of(folder), hash_texts(part["text"]))
@@ -148,6 +188,16 @@ def encode(
         out[part["row"].to_numpy()] = vectors
     assert out is not None, "there are no texts to encode"
     return out
+
+
+def _prompted(measured: Measured, prompts: tuple[str, str]) -> Measured:
+    """Give it these prompts where it has none."""
+    query, document = prompts
+    return replace(
+        measured,
+        query_prompt=measured.query_prompt or query,
+        document_prompt=measured.document_prompt or document,
+    )
 
 
 def _column_name(name: str) -> str:

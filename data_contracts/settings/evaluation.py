@@ -117,6 +117,9 @@ class EvaluationSettings(Settings):
         None, ge=8, le=131072, description="Tokens; the model's own if not set.",
         json_schema_extra=at(10),
     )  # fmt: skip
+    trust_remote_code: bool = Field(
+        False, description="Run code that comes with the models.", json_schema_extra=at(12)
+    )
 
     @model_validator(mode="after")
     def _names_differ(self) -> "EvaluationSettings":
