@@ -11,7 +11,7 @@ from prefect import flow
 from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from data_contracts.errors import PolymineError
+from data_contracts.errors import PolymineError, SettingsError
 from data_contracts.settings import (
     DatasetSettings,
     EngineSettings,
@@ -44,6 +44,16 @@ def settings(base: str, animals: dict[str, str]) -> dict:
     }
 
 
+def test_a_work_pool_without_deployments_is_refused_at_once(animals, tmp_path):
+    base = save_small_encoder(tmp_path / "base")
+    engine = EngineSettings(store=str(tmp_path / "store"), gpu_pool="nowhere")
+    with (
+        prefect_test_harness(server_startup_timeout=120),
+        pytest.raises(SettingsError, match=r"no deployment `train/nowhere`.*prefect deploy"),
+    ):
+        pipeline(**settings(base, animals), output=OutputSettings(path="out"), engine=engine)
+
+
 def test_training_and_evaluation_run_on_the_work_pool(animals, tmp_path, monkeypatch):
     base = save_small_encoder(tmp_path / "base")
     with prefect_test_harness(server_startup_timeout=120):
@@ -56,8 +66,9 @@ def test_training_and_evaluation_run_on_the_work_pool(animals, tmp_path, monkeyp
             source = flow.from_source(str(ROOT), f"flows/{module}.py:{name}")
             source.deploy("accelerated", work_pool_name="accelerated", print_next_steps=False)
         worker = subprocess.Popen(
-            [*PREFECT, "worker", "start", "--pool", "accelerated", "--query-seconds", "1"],
-            env=env, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [*PREFECT, "worker", "start", "--pool", "accelerated"],
+            env={**env, "PREFECT_WORKER_QUERY_SECONDS": "1"}, cwd=tmp_path,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
             engine = EngineSettings(store=str(tmp_path / "store"), gpu_pool="accelerated")
@@ -67,12 +78,12 @@ def test_training_and_evaluation_run_on_the_work_pool(animals, tmp_path, monkeyp
             )
             assert summary["headline"].startswith("nDCG@10 on held-out")
             assert (tmp_path / "out/training/model/polymine.json").is_file()
-            broken = settings(base, animals)
-            broken["evaluation"] = EvaluationSettings(
-                held_out=0.25, query_prompt="x", sets=({"name": "gone", "path": "no/such/folder"},)
-            )
+            (tmp_path / "other" / "training").mkdir(parents=True)
+            (tmp_path / "other" / "training" / "mine.txt").write_text("not a training run")
             with pytest.raises(PolymineError, match=r"train on work pool accelerated ended as"):
-                pipeline(**broken, output=OutputSettings(path="other"), engine=engine)
+                pipeline(
+                    **settings(base, animals), output=OutputSettings(path="other"), engine=engine
+                )
         finally:
             worker.terminate()
             worker.wait(20)
