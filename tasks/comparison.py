@@ -84,14 +84,15 @@ def mine_otherwise(
     """Find negatives as another tool does, into a folder with `triplets/`."""
     teacher = next((t for t in mining.teachers if t.kind == "dense"), None)
     named = teacher if arm.miner == "sentence-transformers" else None
+    device = models.visible_devices()[0]
     version = fingerprint(
         version=VERSION,
         miner=arm.miner,
-        options=arm.set,
+        options=_prompted(arm, named) if named else arm.set,
         collection=collection.fingerprint,
         negatives=mining.negatives,
         seed=seed,
-        teacher=models.fingerprint(str(named.model)) if named else None,
+        teacher=_version_of(named, device) if named else None,
     )
     place = Store(root).dataset("other-triplets", version)
     if found := place.find():
@@ -106,8 +107,8 @@ def mine_otherwise(
     else:
         assert named is not None, "checked before any work"
         encoder = models.load_encoder(
-            str(named.model), device=models.visible_devices()[0], dtype="auto",
-            max_length=named.max_length,
+            str(named.model), device=device, dtype=named.dtype, max_length=named.max_length,
+            trust_remote_code=named.trust_remote_code,
         )  # fmt: skip
         made = library_triplets(
             documents, queries, judgments, encoder,
@@ -115,6 +116,17 @@ def mine_otherwise(
         )  # fmt: skip
     place.write(f"triplets/{shard_name(0)}", made, Triplets)
     return place.commit({"collection": collection.fingerprint}, {"miner": arm.miner})
+
+
+def _version_of(teacher: TeacherSettings, device: str) -> dict[str, Any]:
+    """Everything but the prompts that decides a teacher's vectors."""
+    return {
+        "model": models.fingerprint(str(teacher.model)),
+        "max_length": teacher.max_length,
+        "dtype": models.resolve_dtype(teacher.dtype, device),
+        "device": device.partition(":")[0],
+        "remote_code": teacher.trust_remote_code,
+    }
 
 
 def _prompted(arm: ArmSettings, teacher: TeacherSettings) -> dict[str, Any]:
