@@ -55,6 +55,12 @@ class EvaluationSet(Settings):
     title: bool = Field(
         True, description="Put a document's title before its text.", json_schema_extra=at(10)
     )
+    language: str = Field(
+        "und",
+        min_length=2,
+        description="ISO 639-1 code for rows that name no language; `und` is undetermined.",
+        json_schema_extra=at(11),
+    )
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "EvaluationSet":
