@@ -10,16 +10,15 @@ from pydantic import BaseModel
 from data_contracts.errors import StoreError
 from data_contracts.references import Manifest
 from data_contracts.settings import (
+    HELD_OUT,
+    TRAINED,
     EvaluationSet,
     EvaluationSettings,
     ModelSettings,
     OutputSettings,
 )
 from tasks.output import describe_difference
-from tasks.split import HELD_OUT
 from tasks.store import MANIFEST, describe_shard, read_manifest, write_bytes
-
-TRAINED = "trained"  # name of a pipeline's model in its evaluation
 
 
 def part_of(output: OutputSettings, part: str) -> OutputSettings:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from data_contracts.references import fingerprint
 from data_contracts.settings import (
+    TRAINED,
     EngineSettings,
     EvaluationSettings,
     OutputSettings,
@@ -37,7 +38,7 @@ from tasks.learning_report import (
     report_task,
 )
 from tasks.output import PIPELINE, without_passwords
-from tasks.parts import TRAINED, part_of, publish_parts, read_info, refresh_card
+from tasks.parts import part_of, publish_parts, read_info, refresh_card
 from tasks.report import versions
 
 

@@ -5,6 +5,8 @@ from pydantic import Field, model_validator
 from data_contracts.settings.base import Settings, Source, at
 from data_contracts.settings.training import NAME
 
+HELD_OUT, TRAINED = "held-out", "trained"  # a pipeline's own set and model
+
 
 class ModelSettings(Settings):
     """A model to measure: what `train` wrote, or anything a teacher could be."""
