@@ -104,3 +104,40 @@ class Comparisons(dy.Schema):
     gain = dy.Float64(nullable=False)
     low = dy.Float64(nullable=False)
     high = dy.Float64(nullable=False)
+
+
+class Arms(dy.Schema):
+    """A way to mine against the base, by the widest mean of a set; one row per arm, seed, metric.
+
+    A null `seed` stands for all seeds together: every query's scores averaged over them. `low` and
+    `high` bound `gain` over queries; what another seed would have come to is not in them.
+    """
+
+    arm = dy.String(nullable=False)
+    seed = dy.UInt32(nullable=True)
+    set = dy.String(nullable=False)
+    metric = dy.String(nullable=False)
+    base = dy.Float64(nullable=False)
+    value = dy.Float64(nullable=False)
+    gain = dy.Float64(nullable=False)
+    low = dy.Float64(nullable=True)
+    high = dy.Float64(nullable=True)
+
+    @dy.rule()
+    def every_seed_stands_once(cls) -> pl.Expr:
+        return pl.struct("arm", "seed", "set", "metric").is_unique()
+
+
+class Differences(dy.Schema):
+    """An arm against the reference arm on the same queries, all seeds of each averaged.
+
+    `gain` is the arm's mean minus the reference's; `low` and `high` bound it over queries.
+    """
+
+    arm = dy.String(primary_key=True)
+    reference = dy.String(primary_key=True)
+    set = dy.String(primary_key=True)
+    metric = dy.String(primary_key=True)
+    gain = dy.Float64(nullable=False)
+    low = dy.Float64(nullable=False)
+    high = dy.Float64(nullable=False)

@@ -1,12 +1,14 @@
 """Negatives found in other ways, the arms of a comparison, and what they come to."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
+import dataframely as dy
 import polars as pl
 
 from data_contracts.errors import SettingsError
-from data_contracts.learning import QueryScores
+from data_contracts.learning import Arms, Differences, QueryScores
 from data_contracts.references import CollectionRef, DatasetRef, fingerprint
 from data_contracts.settings import (
     ArmSettings,
@@ -19,18 +21,20 @@ from data_contracts.settings import (
 )
 from data_contracts.tables import Triplets
 from polymine import models
-from polymine.evaluation.matrix import compare
+from polymine.evaluation.matrix import compare, overall
 from polymine.evaluation.significance import Resampling
 from polymine.mining.library_miner import check_options
 from polymine.mining.other_miners import library_triplets, random_triplets
-from polymine.reporting.learning_data import ARMS
-from polymine.reporting.learning_tables import pick_result
 from polymine.training import recipes
+from tasks.evaluation import FEWEST
 from tasks.evaluation_sets import kind_of, open_collection
 from tasks.stages import stage
-from tasks.store import Store, load, shard_name
+from tasks.store import Store, load, shard_name, write_frame
 
-VERSION = 1
+VERSION = 2
+Schema = TypeVar("Schema", bound=dy.Schema)
+Scores = Mapping[str, Mapping[int, pl.DataFrame]]  # arm, seed: QueryScores
+Against = Callable[..., pl.DataFrame]  # `compare` with all but the scores and the name given
 
 
 def arm_mining(arm: ArmSettings, mining: MiningSettings, seed: int) -> MiningSettings:
@@ -94,14 +98,15 @@ def mine_otherwise(
     """Find negatives as another tool does, into a folder with `triplets/`."""
     teacher = next((t for t in mining.teachers if t.kind == "dense"), None)
     named = teacher if arm.miner == "sentence-transformers" else None
+    device = models.visible_devices()[0]
     version = fingerprint(
         version=VERSION,
         miner=arm.miner,
-        options=arm.set,
+        options=_prompted(arm, named) if named else arm.set,
         collection=collection.fingerprint,
         negatives=mining.negatives,
         seed=seed,
-        teacher=models.fingerprint(str(named.model)) if named else None,
+        teacher=_version_of(named, device) if named else None,
     )
     place = Store(root).dataset("other-triplets", version)
     if found := place.find():
@@ -116,8 +121,8 @@ def mine_otherwise(
     else:
         assert named is not None, "checked before any work"
         encoder = models.load_encoder(
-            str(named.model), device=models.visible_devices()[0], dtype="auto",
-            max_length=named.max_length,
+            str(named.model), device=device, dtype=named.dtype, max_length=named.max_length,
+            trust_remote_code=named.trust_remote_code,
         )  # fmt: skip
         made = library_triplets(
             documents, queries, judgments, encoder,
@@ -125,6 +130,17 @@ def mine_otherwise(
         )  # fmt: skip
     place.write(f"triplets/{shard_name(0)}", made, Triplets)
     return place.commit({"collection": collection.fingerprint}, {"miner": arm.miner})
+
+
+def _version_of(teacher: TeacherSettings, device: str) -> dict[str, Any]:
+    """Everything but the prompts that decides a teacher's vectors."""
+    return {
+        "model": models.fingerprint(str(teacher.model)),
+        "max_length": teacher.max_length,
+        "dtype": models.resolve_dtype(teacher.dtype, device),
+        "device": device.partition(":")[0],
+        "remote_code": teacher.trust_remote_code,
+    }
 
 
 def _prompted(arm: ArmSettings, teacher: TeacherSettings) -> dict[str, Any]:
@@ -152,51 +168,79 @@ def compare_arms(
 
     Args:
         sets, base: set name to its tables, and to the base's measures.
-        arms: arm, seed and set name to measures.
+        arms: arm, seed and set name to measures; the last arm is the reference.
+
+    Writes `arms` (Arms) and `differences` (Differences): all other arms minus the reference.
     """
+    reference = list(arms)[-1]
     version = fingerprint(
         version=VERSION,
-        base={name: reference.fingerprint for name, reference in base.items()},
+        base={name: measured.fingerprint for name, measured in base.items()},
         arms={
-            f"{arm}/{seed}/{name}": reference.fingerprint
+            f"{arm}/{seed}/{name}": measured.fingerprint
             for arm, seeds in arms.items()
             for seed, measures in seeds.items()
-            for name, reference in measures.items()
+            for name, measured in measures.items()
         },
+        reference=reference,
         resampling=[evaluation.confidence, evaluation.resamples, evaluation.seed],
     )
     place = Store(root).dataset("arms", version)
     if found := place.find():
         return found
     resampling = Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed)
-    rows: list[dict[str, Any]] = []
+    compared, differences = [Arms.create_empty()], [Differences.create_empty()]
     for name, tables in sets.items():
         if kind_of(tables) != "retrieval":
             continue
         questions = open_collection(tables).questions.with_columns(set=pl.lit(name))
-        before = QueryScores.validate(load(base[name]), cast=True)
-        for arm, seeds in arms.items():
-            scores = {seed: load(measures[name]) for seed, measures in seeds.items()}
-            together = (None, _mean_of_seeds(list(scores.values())))
-            for seed, own in (*scores.items(), together):
-                compared = compare(
-                    before, QueryScores.validate(own, cast=True), name=arm, questions=questions,
-                    pivot=None, resampling=resampling,
-                )  # fmt: skip
-                rows += [
-                    {"arm": arm, "seed": seed, "set": name, "metric": gain.metric,
-                     "base": gain.base, "value": gain.value, "gain": gain.gain,
-                     "low": gain.low, "high": gain.high}
-                    for gain in pick_result(compared, name, arm).overall
-                ]  # fmt: skip
-    frame = pl.DataFrame(rows, schema=ARMS)
-    path = place.folder / "arms.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frame.write_parquet(path)
+        against = partial(
+            compare, questions=questions, pivot=None, fewest=FEWEST, resampling=resampling
+        )
+        scores = {
+            arm: {seed: _scores(measures[name]) for seed, measures in seeds.items()}
+            for arm, seeds in arms.items()
+        }
+        compared += _gains(_scores(base[name]), scores, against)
+        differences += _differences(scores, reference, against)
+    write_frame(Arms.validate(pl.concat(compared)), place.folder / "arms.parquet")
+    write_frame(pl.concat(differences), place.folder / "differences.parquet")
     return place.commit()
 
 
-def _mean_of_seeds(scores: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def _gains(base: pl.DataFrame, scores: Scores, against: Against) -> list[dy.DataFrame[Arms]]:
+    """Compare each arm with the base: seed by seed, then with all seeds averaged."""
+    found = []
+    for arm, own in scores.items():
+        for seed, measured in (*own.items(), (None, _mean_of_seeds(own))):
+            rows = overall(against(base, measured, name=arm))
+            found.append(_as(Arms, rows.with_columns(arm="model", seed=pl.lit(seed))))
+    return found
+
+
+def _differences(
+    scores: Scores, reference: str, against: Against
+) -> list[dy.DataFrame[Differences]]:
+    """Compare each other arm with the reference arm, all seeds averaged."""
+    before = _mean_of_seeds(scores[reference])
+    found = []
+    for arm, own in scores.items():
+        if arm != reference:
+            rows = overall(against(before, _mean_of_seeds(own), name=arm))
+            rows = rows.with_columns(arm="model", reference=pl.lit(reference))
+            found.append(_as(Differences, rows))
+    return found
+
+
+def _as(schema: type[Schema], rows: pl.DataFrame) -> dy.DataFrame[Schema]:
+    return schema.validate(rows.select(schema.column_names()), cast=True)
+
+
+def _scores(measures: DatasetRef) -> pl.DataFrame:
+    return QueryScores.validate(load(measures), cast=True)
+
+
+def _mean_of_seeds(scores: Mapping[int, pl.DataFrame]) -> pl.DataFrame:
     key = ["set", "document_language", "query_language", "query_id"]
     metrics = pl.col("ndcg", "recall", "mrr", "map").mean()
-    return pl.concat(scores).group_by(key).agg(metrics).sort(key)
+    return pl.concat(scores.values()).group_by(key).agg(metrics).sort(key)

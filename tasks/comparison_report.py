@@ -19,7 +19,7 @@ from tasks.learning_report import report_task
 from tasks.output import COMPARISON, publish_folder, without_passwords
 from tasks.report import versions
 
-ARMS_FILE = "arms.parquet"
+ARMS_FILE, DIFFERENCES = "arms.parquet", "differences.parquet"
 
 
 @report_task("report-comparison")
@@ -31,8 +31,8 @@ def report_comparison(
     parts: Mapping[str, BaseModel],
 ) -> dict[str, Any]:
     """Write the output folder of a comparison."""
-    path = Path(compared.path) / ARMS_FILE
-    arms = pl.read_parquet(path)
+    folder = Path(compared.path)
+    arms = pl.read_parquet(folder / ARMS_FILE)
     results = list_arms(arms)
     best = max(results, key=lambda r: r.together.gain or 0.0) if results else None
     report = LearningReport(
@@ -42,18 +42,23 @@ def report_comparison(
         base=training.base,
         steps=tuple(StepReport(step) for step in recipes.expand(training)),
         arms=arms,
+        differences=pl.read_parquet(folder / DIFFERENCES),
         k=evaluation.k,
         confidence=evaluation.confidence,
         kind="comparison",
         settings={name: without_passwords(part) for name, part in parts.items()},
         fingerprints={"comparison": compared.fingerprint},
         versions=versions(),
-        files=(LinkedFile(ARMS_FILE, ARMS_FILE, "every arm, seed, set and metric"),),
+        files=(
+            LinkedFile(ARMS_FILE, ARMS_FILE, "every arm, seed, set and metric"),
+            LinkedFile(DIFFERENCES, DIFFERENCES, "every arm minus the last one"),
+        ),
     )  # fmt: skip
     manifest = {"headline": report.headline, "settings": dict(report.settings),
                 "versions": dict(report.versions)}  # fmt: skip
     files: dict[str, Path | str | bytes] = {
-        ARMS_FILE: path, "report.html": render_learning(report),
+        ARMS_FILE: folder / ARMS_FILE, DIFFERENCES: folder / DIFFERENCES,
+        "report.html": render_learning(report),
     }  # fmt: skip
     place = publish_folder(output, files, manifest, kind=COMPARISON, run=compared.fingerprint)
     publish_learning(report, "compare", str(place))

@@ -1,6 +1,6 @@
 """Encodes texts with a model to be measured: each language with its adapter, each text once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,6 +68,11 @@ class Measured:
     def path_for(self, language: str) -> str:
         """Name the model that encodes this language."""
         return self._path(self.trained.adapter_of(language) if self.trained else BASE)
+
+    def leaves_untouched(self, languages: Iterable[str]) -> bool:
+        """Whether it is a trained model and encodes all these languages with the plain base."""
+        trained = self.trained
+        return trained is not None and {trained.adapter_of(each) for each in languages} == {BASE}
 
     def _path(self, adapter: str) -> str:
         if adapter == BASE or self.folder is None:

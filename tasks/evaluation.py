@@ -1,5 +1,6 @@
 """Measures models on sets, one dataset each, and compares them with the untouched base."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,16 +11,19 @@ from data_contracts.references import DatasetRef, fingerprint
 from data_contracts.settings import EngineSettings, EvaluationSet, EvaluationSettings
 from polymine.evaluation import choice, similarity
 from polymine.evaluation.matrix import compare
+from polymine.evaluation.mteb_tasks import mteb_scores, mteb_version
 from polymine.evaluation.retrieval import measure as measure_retrieval
 from polymine.evaluation.significance import Resampling
 from tasks.encoding import Matrix, Measured, encode
-from tasks.evaluation_sets import kind_of, open_collection, read_table
+from tasks.evaluation_sets import kind_of, languages_of_set, open_collection, read_table
 from tasks.stages import stage
-from tasks.store import Store, load, write_frame
+from tasks.store import Store, info_of, load, write_frame
 
-VERSION = 1
+VERSION = 2
 CONTRACT = "measures"
 FEWEST = 5  # queries a direction needs to count in a mean
+
+logger = logging.getLogger("polymine.evaluation")
 
 
 @stage("measure", "measure-{measured.name}-{chosen.name}")
@@ -42,13 +46,27 @@ def measure(
         pooled=chosen.pooled if kind == "retrieval" else None,
         languages=chosen.languages if kind == "mteb" else None,
         seed=evaluation.seed if kind == "clustering" else None,
+        mteb=mteb_version() if kind == "mteb" else None,
     )
     place = Store(root).dataset(CONTRACT, version)
     if found := place.find():
         return found
     frame = _Taker(measured, tables, chosen, evaluation, engine, root).take(kind)
     write_frame(frame, place.folder / "part-00000.parquet")
-    return place.commit({"set": tables.fingerprint}, {"kind": kind})
+    languages = languages_of_set(tables) or set(chosen.languages or ())
+    untouched = sorted(languages) if measured.leaves_untouched(languages) else []
+    if untouched:
+        logger.warning(
+            "%s: no text of %s (%s) passes through an adapter; it is measured as its base",
+            measured.name, chosen.name, ", ".join(untouched),
+        )  # fmt: skip
+    info = {"kind": kind, "untouched": untouched}
+    return place.commit({"set": tables.fingerprint}, info)
+
+
+def untouched_languages(measures: DatasetRef) -> tuple[str, ...]:
+    """List the languages of a set none of whose texts passed through an adapter; else nothing."""
+    return tuple(info_of(measures)["untouched"])
 
 
 class _Taker:
@@ -122,8 +140,6 @@ class _Taker:
         return choice.answer(items, asked, self._encode(items, "passage", "documents"))
 
     def benchmark(self) -> pl.DataFrame:
-        from polymine.evaluation.mteb_tasks import mteb_scores
-
         def run(texts: Sequence[str], language: str, role: str) -> Matrix:
             side = "documents" if role == "document" else "queries"
             spoken = [language] * len(texts)

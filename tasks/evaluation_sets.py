@@ -2,7 +2,7 @@
 
 | kind | shards |
 |---|---|
-| `retrieval` | documents, queries, judgments, hidden |
+| `retrieval` | documents, queries, judgments, hidden; variants: texts with or without title |
 | `similarity` | pairs with gold scores |
 | `clustering` | sentences with labels |
 | `choice` | passages, questions and four answers |
@@ -23,14 +23,14 @@ from data_contracts.settings import DatasetSettings, EvaluationSet
 from polymine.evaluation import local_sets
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.mining.input_checks import SOURCE_COLUMN
-from tasks.source_columns import QUERIES, rename_columns
-from tasks.source_files import SourceFile, digest, fetch, side_table
-from tasks.source_formats import read_file
+from tasks.evaluation_files import names_retrieval, tables_of, whole
+from tasks.source_columns import QUERIES, prepend_titles, rename_columns
+from tasks.source_files import digest, fetch, side_table
 from tasks.sources import fingerprint_sources, read_sources
 from tasks.stages import stage
 from tasks.store import Store, info_of, write_frame
 
-VERSION = 1
+VERSION = 2
 CONTRACT = "evaluation-sets"
 HUB = ("belebele", "belebele-choice", "xquad")
 _COLLECTION = ("documents", "queries", "judgments", "hidden")
@@ -39,11 +39,13 @@ _COLLECTION = ("documents", "queries", "judgments", "hidden")
 @stage("read-set", "read-set-{chosen.name}")
 def read_set(chosen: EvaluationSet, seed: int, root: str) -> DatasetRef:
     """Read one set, restricted to the split, languages and number of queries asked for."""
-    version = fingerprint(version=VERSION, source=_fingerprint(chosen), settings=chosen, seed=seed)
+    retrieval = chosen.benchmark is None and (chosen.path is None or names_retrieval(chosen.path))
+    source = _fingerprint(chosen, retrieval)
+    version = fingerprint(version=VERSION, source=source, settings=chosen, seed=seed)
     place = Store(root).dataset(CONTRACT, version)
     if found := place.find():
         return found
-    kind, tables = _read(chosen, seed)
+    kind, tables = _read(chosen, seed, retrieval)
     for name, table in tables.items():
         write_frame(table, place.folder / f"{name}.parquet")
     return place.commit(info={"kind": kind, "name": chosen.name, "benchmark": chosen.benchmark})
@@ -64,15 +66,39 @@ def read_table(reference: DatasetRef, name: str) -> pl.DataFrame:
     return pl.read_parquet(Path(reference.path) / f"{name}.parquet")
 
 
+def is_checked(reference: DatasetRef) -> bool:
+    """Whether `texts_of_set` knows the set's texts: not those that MTEB reads by itself."""
+    return kind_of(reference) != "mteb"
+
+
+def languages_of_set(reference: DatasetRef) -> set[str] | None:
+    """List the languages of all texts that are encoded; None where MTEB reads them by itself."""
+    columns = {
+        "retrieval": [("documents", "language"), ("queries", "language")],
+        "similarity": [("pairs", "language_a"), ("pairs", "language_b")],
+        "clustering": [("sentences", "language")],
+        "choice": [("items", "language")],
+    }.get(kind_of(reference))
+    if columns is None:
+        return None
+    return {code for table, name in columns for code in read_table(reference, table)[name].unique()}
+
+
 def texts_of_set(reference: DatasetRef) -> pl.DataFrame:
-    """List the texts that training must not have seen: id, text."""
+    """List the texts that training must not have seen: id, text.
+
+    Documents that have a title are there with and without it: training passages often have none,
+    and a short passage is no near-copy of itself under a long title. Empty where `is_checked` says
+    that nothing is known.
+    """
     kind = kind_of(reference)
     columns = {
-        "retrieval": [("documents", "doc_id", "text"), ("queries", "query_id", "text")],
+        "retrieval": [("documents", "doc_id", "text"), ("variants", "doc_id", "text"),
+                      ("queries", "query_id", "text")],
         "similarity": [("pairs", "id", "text_a"), ("pairs", "id", "text_b")],
         "clustering": [("sentences", "id", "text")],
         "choice": [("items", "item_id", "passage"), ("items", "item_id", "question")],
-    }.get(kind, [])
+    }.get(kind, [])  # fmt: skip
     parts = [
         read_table(reference, table).select(id=pl.col(key).cast(pl.String), text=text)
         for table, key, text in columns
@@ -81,12 +107,14 @@ def texts_of_set(reference: DatasetRef) -> pl.DataFrame:
     return pl.concat([empty, *parts]).unique(maintain_order=True)
 
 
-def _read(chosen: EvaluationSet, seed: int) -> tuple[str, dict[str, pl.DataFrame]]:
+def _read(chosen: EvaluationSet, seed: int, retrieval: bool) -> tuple[str, dict[str, pl.DataFrame]]:
     if chosen.benchmark is not None:
         return _read_benchmark(chosen, chosen.benchmark, seed)
-    if chosen.path is None or _names_retrieval(chosen.path):
-        return "retrieval", _restricted(_collection(chosen), chosen, seed)
-    tables = _tables_of(chosen.path)
+    if retrieval:
+        collection, variants = _collection(chosen)
+        return "retrieval", _restricted(collection, chosen, seed, variants)
+    assert chosen.path is not None, "tables are named for retrieval only"
+    tables = tables_of(chosen.path, chosen.language)
     kind, languages, split = local_sets.set_kind(tables), chosen.languages, chosen.split
     if kind == "similarity":
         return kind, {"pairs": local_sets.similarity_set(tables, languages, split=split)}
@@ -96,16 +124,22 @@ def _read(chosen: EvaluationSet, seed: int) -> tuple[str, dict[str, pl.DataFrame
     return "retrieval", _restricted(found, chosen, seed, narrowed=True)
 
 
-def _collection(chosen: EvaluationSet) -> EvaluationCollection:
+def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, pl.DataFrame]:
+    """Read a collection, and doc_id and text of the documents as they are not: see `title`."""
     raw = read_sources(_as_dataset(chosen))
+    documents, other = prepend_titles(raw.documents), raw.documents
+    if not chosen.title:
+        documents, other = other, documents
     _check_unique(raw.documents, "doc_id")
     _check_unique(raw.queries, "query_id")
     _check_unique(raw.judgments, "query_id", "doc_id")
-    whole = EvaluationCollection(raw.documents, raw.queries, raw.judgments)
+    whole = EvaluationCollection(documents, raw.queries, raw.judgments)
+    variants = other.select("doc_id", "text").filter(pl.col("text").str.len_chars() > 0)
     if chosen.split is None:
-        return whole
+        return whole, variants
     splits = _splits(chosen)
-    return whole.ask(local_sets.only_split(whole.queries, splits, "query_id", chosen.split))
+    asked = local_sets.only_split(whole.queries, splits, "query_id", chosen.split)
+    return whole.ask(asked), variants
 
 
 def _check_unique(table: pl.DataFrame, *key: str) -> None:
@@ -129,7 +163,7 @@ def _splits(chosen: EvaluationSet) -> pl.DataFrame | None:
     """Which query is of which split, from `splits.*` beside the queries."""
     names = {"query_id": QUERIES.columns["query_id"], "split": ("split",)}
     with _split_files(chosen) as files:
-        tables = [rename_columns(_whole(path, path.name), names) for path in files]
+        tables = [rename_columns(whole(path, path.name), names) for path in files]
     return pl.concat(tables, how="diagonal_relaxed") if tables else None
 
 
@@ -145,22 +179,34 @@ def _split_files(chosen: EvaluationSet) -> Iterator[list[Path]]:
 
 
 def _as_dataset(chosen: EvaluationSet) -> DatasetSettings:
-    title = "prepend" if chosen.title else "ignore"
+    """Name the sources; titles are put before texts here, where both forms are kept."""
     if chosen.path is not None:
-        return DatasetSettings(corpus=chosen.path, title=title)
+        return DatasetSettings(corpus=chosen.path, title="ignore", language=chosen.language)
     return DatasetSettings(
-        corpus=chosen.corpus, queries=chosen.queries, judgments=chosen.judgments, title=title
-    )
+        corpus=chosen.corpus, queries=chosen.queries, judgments=chosen.judgments,
+        title="ignore", language=chosen.language,
+    )  # fmt: skip
 
 
 def _restricted(
-    collection: EvaluationCollection, chosen: EvaluationSet, seed: int, narrowed: bool = False
+    collection: EvaluationCollection,
+    chosen: EvaluationSet,
+    seed: int,
+    variants: pl.DataFrame | None = None,
+    narrowed: bool = False,
 ) -> dict[str, pl.DataFrame]:
+    """Tables of what is left; of `variants` those that differ from a document that is left."""
     if chosen.languages is not None and not narrowed:
         collection = collection.only(chosen.languages)
     if chosen.queries_per_language is not None:
         collection = collection.draw(chosen.queries_per_language, seed)
-    return {name: getattr(collection, name) for name in _COLLECTION}
+    tables = {name: getattr(collection, name) for name in _COLLECTION}
+    shown = collection.documents.select("doc_id", shown="text")
+    if variants is None:
+        variants = shown.clear().rename({"shown": "text"})
+    other = variants.join(shown, on="doc_id", maintain_order="left")
+    other = other.filter(pl.col("text") != pl.col("shown"))
+    return tables | {"variants": other.select("doc_id", "text")}
 
 
 def _read_benchmark(
@@ -192,39 +238,10 @@ def _named_languages(chosen: EvaluationSet) -> Iterable[str]:
     return chosen.languages
 
 
-def _names_retrieval(path: str) -> bool:
-    if "://" in path:
-        return True
-    with fetch(path) as files:
-        return not {"corpus", "queries"}.isdisjoint(file.role for file in files)
-
-
-def _tables_of(path: str) -> dict[str, pl.DataFrame]:
-    """Read the pairs or sentences of a folder, or one file of pairs."""
-    with fetch(path) as files:
-        return {_role(file, len(files)): _whole(file.path, file.name) for file in files}
-
-
-def _role(file: SourceFile, files: int) -> str:
-    return "pairs" if files == 1 and file.role != "sentences" else file.role
-
-
-def _whole(path: Path, name: str) -> pl.DataFrame:
-    known = frozenset(("id", "text_a", "lang_a", "text_b", "lang_b", "score", "text", "label"))
-    frame, broken = read_file(path, name, known)
-    if broken.height:
-        raise InputError(
-            f"{name}: {broken.height} lines cannot be read, the first: {broken.row(0)!r:.200}"
-        )
-    if "score" in frame.columns and frame["score"].dtype == pl.String:
-        return frame.with_columns(pl.col("score").cast(pl.Float64, strict=False))
-    return frame
-
-
-def _fingerprint(chosen: EvaluationSet) -> str:
+def _fingerprint(chosen: EvaluationSet, retrieval: bool) -> str:
     if chosen.benchmark is not None:
         return chosen.benchmark
-    if chosen.path is None or _names_retrieval(chosen.path):
+    if retrieval or chosen.path is None:
         sources = fingerprint_sources(_as_dataset(chosen))
         if chosen.split is None:
             return sources

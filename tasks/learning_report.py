@@ -33,11 +33,12 @@ from polymine.reporting.learning_data import (
     Speed,
     StepReport,
 )
-from polymine.reporting.learning_words import write_headline
+from polymine.reporting.learning_words import note_untouched, write_headline
+from polymine.reporting.notes import Note
 from polymine.reporting.page import Timing
 from polymine.reporting.words import count_of
 from tasks.artifacts import publish_learning
-from tasks.evaluation import read_comparisons
+from tasks.evaluation import read_comparisons, untouched_languages
 from tasks.model_folder import MODEL
 from tasks.output import EVALUATION, TRAINING, publish_folder, without_passwords
 from tasks.report import versions
@@ -149,6 +150,7 @@ def report_evaluation(
         ),
         fingerprints={"comparison": evaluated.compared.fingerprint},
         versions=versions(),
+        notes=_untouched(evaluated),
     )
     folder = Path(evaluated.compared.path)
     files: dict[str, Path | str | bytes] = {
@@ -188,6 +190,11 @@ def describe_training(trained: Trained) -> dict[str, Any]:
         "speeds": tuple(_speed(step, info[step.name]) for step in trained.steps),
         "contamination": _contamination(trained.rows),
     }
+
+
+def read_notes(info: Mapping[str, Any]) -> tuple[Note, ...]:
+    """Read the remarks of a run from its manifest."""
+    return tuple(Note(**note) for note in info.get("notes", ()))
 
 
 def read_contamination(info: Mapping[str, Any]) -> Contamination | None:
@@ -283,6 +290,15 @@ def _training_info(report: LearningReport) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _untouched(evaluated: Evaluated) -> tuple[Note, ...]:
+    return tuple(
+        note_untouched(model, name, languages)
+        for model, of in evaluated.measures.items()
+        for name, measures in of.items()
+        if (languages := untouched_languages(measures))
+    )
+
+
 def _timings(stages: Mapping[str, DatasetRef]) -> list[Timing]:
     return [Timing(name, r.seconds, r.rows, r.reused) for name, r in stages.items()]
 
@@ -305,6 +321,7 @@ def _manifest(report: LearningReport, more: Mapping[str, Any]) -> dict[str, Any]
         ],
         "reused": [timing.stage for timing in report.timings if timing.reused],
         "versions": dict(report.versions),
+        "notes": [vars(note) for note in report.notes],
         **more,
     }
 

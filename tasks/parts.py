@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from data_contracts.errors import SettingsError, StoreError
 from data_contracts.references import Manifest
 from data_contracts.settings import (
+    HELD_OUT,
+    TRAINED,
     EvaluationSet,
     EvaluationSettings,
     ModelSettings,
@@ -17,10 +19,7 @@ from data_contracts.settings import (
 )
 from tasks.encoding import open_measured
 from tasks.output import describe_difference
-from tasks.split import HELD_OUT
 from tasks.store import MANIFEST, describe_shard, read_manifest, write_bytes
-
-TRAINED = "trained"  # name of a pipeline's model in its evaluation
 
 
 def part_of(output: OutputSettings, part: str) -> OutputSettings:

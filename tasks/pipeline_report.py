@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from data_contracts.references import fingerprint
 from data_contracts.settings import (
+    TRAINED,
     EngineSettings,
     EvaluationSettings,
     OutputSettings,
@@ -28,9 +29,16 @@ from polymine.reporting.learning_data import (
 )
 from polymine.reporting.page import Timing
 from tasks.artifacts import publish_learning
-from tasks.learning_report import COMPARISONS, CURVES, SCORES, read_contamination, report_task
+from tasks.learning_report import (
+    COMPARISONS,
+    CURVES,
+    SCORES,
+    read_contamination,
+    read_notes,
+    report_task,
+)
 from tasks.output import PIPELINE, without_passwords
-from tasks.parts import TRAINED, part_of, publish_parts, read_info, refresh_card
+from tasks.parts import part_of, publish_parts, read_info, refresh_card
 from tasks.report import versions
 
 
@@ -68,6 +76,7 @@ def report_pipeline(
             for t in each["timings"]
         ],
         versions=versions(),
+        notes=read_notes(info["evaluation"]),
         files=(
             LinkedFile("mining", "mining/report.html", "negatives, why each, and what was refused"),
             LinkedFile("triplets", "mining/triplets/", "the training set"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import polars as pl
 
 from data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from data_contracts.settings import HELD_OUT as HELD_OUT
 from data_contracts.settings import DatasetSettings, EvaluationSettings
 from polymine.evaluation.contamination import NEAR
 from polymine.mining.split import TEST, TRAINING, Split, hold_out, near_texts, take
@@ -13,7 +14,6 @@ from tasks.stages import stage
 from tasks.store import Store, info_of, load, write_frame
 
 VERSION = 2
-HELD_OUT = "held-out"  # name of the evaluation set
 _TABLES = ("documents", "queries", "judgments")
 
 

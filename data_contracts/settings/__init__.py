@@ -16,6 +16,8 @@ from data_contracts.settings.dataset import (
     DatasetSettings,
 )
 from data_contracts.settings.evaluation import (
+    HELD_OUT,
+    TRAINED,
     EvaluationSet,
     EvaluationSettings,
     ModelSettings,
@@ -57,7 +59,9 @@ from data_contracts.settings.training import (
 )
 
 __all__ = [
+    "HELD_OUT",
     "MINED",
+    "TRAINED",
     "ArmSettings",
     "ComparisonRunSettings",
     "ComparisonSettings",

@@ -5,6 +5,8 @@ from pydantic import Field, model_validator
 from data_contracts.settings.base import Settings, Source, at
 from data_contracts.settings.training import NAME
 
+HELD_OUT, TRAINED = "held-out", "trained"  # a pipeline's own set and model
+
 
 class ModelSettings(Settings):
     """A model to measure: what `train` wrote, or anything a teacher could be."""
@@ -54,6 +56,12 @@ class EvaluationSet(Settings):
     )
     title: bool = Field(
         True, description="Put a document's title before its text.", json_schema_extra=at(10)
+    )
+    language: str = Field(
+        "und",
+        min_length=2,
+        description="ISO 639-1 code for rows that name no language; `und` is undetermined.",
+        json_schema_extra=at(11),
     )
 
     @model_validator(mode="after")

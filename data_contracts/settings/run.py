@@ -2,12 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data_contracts.settings.base import Settings, at
 from data_contracts.settings.comparison import ComparisonSettings
 from data_contracts.settings.dataset import DatasetSettings
-from data_contracts.settings.evaluation import EvaluationSettings
+from data_contracts.settings.evaluation import HELD_OUT, TRAINED, EvaluationSettings
 from data_contracts.settings.mining import MiningSettings
 from data_contracts.settings.training import TrainingSettings
 
@@ -89,6 +89,20 @@ class PipelineSettings(RunSettings):
 
     training: Annotated[TrainingSettings, Field(json_schema_extra=at(4))] = TrainingSettings()
     evaluation: Annotated[EvaluationSettings, Field(json_schema_extra=at(5))] = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _leaves_own_names(self) -> "PipelineSettings":
+        """Keep the names that a pipeline gives its own set and model."""
+        for kind, items, own, what in (
+            ("sets", self.evaluation.sets, HELD_OUT, "what is held out here"),
+            ("models", self.evaluation.models, TRAINED, "the model that is trained here"),
+        ):
+            if any(item.name == own for item in items):
+                raise ValueError(
+                    f"evaluation.{kind}: no other one may be called `{own}`, the name of {what}; "
+                    "give it another `name`"
+                )
+        return self
 
 
 class ComparisonRunSettings(PipelineSettings):

@@ -22,6 +22,8 @@ from polymine.evaluation.significance import Numbers, Resampling, interval_of_me
 
 _DIRECTION = ["document_language", "query_language"]
 _KEY = ["set", *_DIRECTION, "query_id"]
+# Means that sum a set up, the widest first; a lone direction is its own mean.
+_WIDEST = ("all", "same", "pool", "document", "direction")
 Value = Literal["base", "value", "gain", "low", "high"]
 
 
@@ -98,6 +100,20 @@ def matrix(
         "query_language", index="document_language", values=value, aggregate_function="first"
     )
     return wide.select("document_language", *sorted(wide.columns[1:]))
+
+
+def overall(comparisons: pl.DataFrame) -> pl.DataFrame:
+    """Take the rows that sum up each model and set, one per metric: the widest mean there is.
+
+    Of several languages only their mean sums up; where that is not there, neither is a row.
+    """
+    widest = pl.DataFrame({"group": _WIDEST}).with_row_index("place")
+    ranked = comparisons.join(widest, on="group", maintain_order="left")
+    alone = pl.struct("model", "set", "group", "metric").is_unique()
+    whole = (pl.col("document_language") == POOL) & (pl.col("query_language") == POOL)
+    found = ranked.filter(alone | whole)
+    nearest = pl.col("place") == pl.col("place").min().over("model", "set")
+    return found.filter(nearest).select(comparisons.columns)
 
 
 def _paired(base: pl.DataFrame, model: pl.DataFrame) -> pl.DataFrame:

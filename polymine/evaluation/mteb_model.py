@@ -6,6 +6,7 @@ but never their language. `MtebModel` works it out:
 - the two languages of a retrieval subset are the documents' and the queries';
 - the two languages of a pair subset (STS, bitext mining) are those of `sentence1` and `sentence2`;
   which of them is being encoded is told by comparing the texts with the second column;
+- texts to cluster are documents: nothing asks for them, and local sets are encoded so too;
 - where one bitext holds all languages as columns, MTEB names the column as the subset.
 """
 
@@ -50,6 +51,8 @@ class MtebModel:
         texts = [text for batch in inputs for text in batch["text"]]
         role: Role = "text" if prompt_type is None else prompt_type.value
         language = self._language(texts, role, hf_subset, hf_split)
+        if role == "text" and self._task.metadata.type == "Clustering":
+            role = "document"  # as in clustering of local sentences
         return np.asarray(self._encode(texts, language, role), dtype=np.float32)
 
     def similarity(self, embeddings1: Vectors, embeddings2: Vectors) -> Any:

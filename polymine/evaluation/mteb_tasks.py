@@ -6,6 +6,7 @@ MTEB's own result cache is not used: it goes by a model's name and would not see
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -40,7 +41,7 @@ def mteb_scores(name: str, encode: Encode, languages: Iterable[str] | None = Non
     Args:
         name: as MTEB spells it: `STS17`, `STS22.v2`, `SIB200ClusteringS2S`, `BelebeleRetrieval`.
         encode: called with texts of one language at a time. The role is `text` where MTEB treats
-            both sides alike. Vectors are compared by cosine.
+            both sides alike, and `document` in clustering. Vectors are compared by cosine.
         languages: ISO 639-1, or FLORES codes where there is none; only subsets whose languages are
             all among them. All subsets if None.
 
@@ -62,6 +63,14 @@ def mteb_scores(name: str, encode: Encode, languages: Iterable[str] | None = Non
         row for split in task.eval_splits for row in _split_scores(task, split, subsets, encode)
     ]
     return _named(pl.DataFrame(rows, {"subset": pl.String, "split": pl.String, **_SCHEMA}))
+
+
+def mteb_version() -> str | None:
+    """Version of the library, which both reads and scores its sets; None without it."""
+    try:
+        return version("mteb")
+    except PackageNotFoundError:
+        return None
 
 
 def _task(name: str) -> AbsTask:

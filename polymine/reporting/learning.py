@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-import polars as pl
 from markupsafe import Markup
 
 from polymine.reporting import learning_words as words
@@ -13,10 +12,12 @@ from polymine.reporting.heatmap import draw_panels, make_matrix, panel_width
 from polymine.reporting.learning_curves import draw_gains, draw_training
 from polymine.reporting.learning_data import LearningReport, RowCount, StepReport
 from polymine.reporting.learning_tables import (
+    ArmDifference,
     ArmResult,
     Gain,
     SetResult,
     list_arms,
+    list_differences,
     list_results,
     list_scores,
 )
@@ -58,11 +59,12 @@ class ArmTable:
     metric: str
     rows: tuple[ArmResult, ...]
     chart: Markup | None
+    differences: tuple[ArmDifference, ...] = ()
 
 
 def render_learning(report: LearningReport) -> str:
     """Write the page; names and texts of the data are shown as text, whatever they contain."""
-    results, arms = list_results(report.comparisons), gather_arms(report.arms)
+    results, arms = list_results(report.comparisons), gather_arms(report)
     first = next((result.headline.metric for result in results if result.overall), None)
     settings = flatten(report.settings)
     curves = draw_curves(report)
@@ -142,11 +144,17 @@ def draw_heatmaps(result: SetResult, pivot: str | None) -> Heatmaps | None:
     return Heatmaps(tuple(draw_panels(matrix)), panel_width(matrix), gains, shown)
 
 
-def gather_arms(frame: pl.DataFrame) -> list[ArmTable]:
-    """Put the arms of each set and metric into a table, best first, with a chart."""
+def gather_arms(report: LearningReport) -> list[ArmTable]:
+    """Put the arms of each set and metric into a table, best first, with a chart.
+
+    Differences from the reference arm stand in the same order.
+    """
     tables: dict[tuple[str, str], list[ArmResult]] = {}
-    for arm in list_arms(frame):
+    for arm in list_arms(report.arms):
         tables.setdefault((arm.set, arm.metric), []).append(arm)
+    compared: dict[tuple[str, str], dict[str, ArmDifference]] = {}
+    for one in list_differences(report.differences):
+        compared.setdefault((one.set, one.metric), {})[one.arm] = one
     made = []
     for (name, metric), found in tables.items():
         best = sorted(found, key=lambda arm: -(arm.together.gain or 0.0))
@@ -154,7 +162,9 @@ def gather_arms(frame: pl.DataFrame) -> list[ArmTable]:
         if metric == next(iter(tables))[1]:
             rows = [(arm.together, arm.seeds) for arm in best]
             chart = draw_gains(rows, f"Gain over the base on {name}")
-        made.append(ArmTable(name, metric, tuple(best), chart))
+        of = compared.get((name, metric), {})
+        differences = tuple(of[arm.arm] for arm in best if arm.arm in of)
+        made.append(ArmTable(name, metric, tuple(best), chart, differences))
     return made
 
 

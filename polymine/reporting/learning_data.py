@@ -6,16 +6,10 @@ from typing import Any, Literal
 
 import polars as pl
 
-from data_contracts.learning import Comparisons, SetScores, TrainingCurve
+from data_contracts.learning import Arms, Comparisons, Differences, SetScores, TrainingCurve
 from data_contracts.settings.training import StepSettings
 from polymine.reporting.notes import Note
 from polymine.reporting.page import Timing
-
-ARMS = {
-    "arm": pl.String, "seed": pl.UInt32, "set": pl.String, "metric": pl.String,
-    "base": pl.Float64, "value": pl.Float64, "gain": pl.Float64,
-    "low": pl.Float64, "high": pl.Float64,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,8 +96,8 @@ class LearningReport:
         curves: `TrainingCurve`, of all steps.
         comparisons: `Comparisons`; the base may have rows of its own, which are not shown.
         scores: `SetScores`, those of the base under `base`.
-        arms: columns as in ARMS, a row per arm, seed, set and metric; a null seed stands for all
-            seeds together, with the interval over them.
+        arms: `Arms`, a row per arm, seed, set and metric; a null seed stands for all seeds.
+        differences: `Differences`, of the arms from one of them.
         k, confidence: of the metrics and of the intervals.
         pivot: the language that the others are aligned with, if there is one.
         settings: nested, as written into the manifest.
@@ -118,7 +112,8 @@ class LearningReport:
     speeds: tuple[Speed, ...] = ()
     comparisons: pl.DataFrame = field(default_factory=Comparisons.create_empty)
     scores: pl.DataFrame = field(default_factory=SetScores.create_empty)
-    arms: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ARMS))
+    arms: pl.DataFrame = field(default_factory=Arms.create_empty)
+    differences: pl.DataFrame = field(default_factory=Differences.create_empty)
     contamination: Contamination | None = None
     notes: tuple[Note, ...] = ()
     k: int = 10

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import polars as pl
 
+from polymine.evaluation.matrix import overall
+
 PRIMARY = "ndcg"  # what matrices, means and headlines show
 METRICS = ("ndcg", "recall", "mrr", "map")
 EVERY = "*"
@@ -93,6 +95,17 @@ class ArmResult:
     seeds: tuple[Gain, ...]
 
 
+@dataclass(frozen=True)
+class ArmDifference:
+    """What an arm's mean is above the reference arm's, with an interval over the same queries."""
+
+    set: str
+    metric: str
+    arm: str
+    reference: str
+    gain: Gain
+
+
 def list_results(comparisons: pl.DataFrame) -> list[SetResult]:
     """Sort comparisons by set, then model, in the order in which they come."""
     pairs = comparisons.filter(pl.col("model") != "base").select("set", "model")
@@ -151,6 +164,17 @@ def list_arms(arms: pl.DataFrame) -> list[ArmResult]:
     return sorted(results, key=lambda result: _place(result.metric))
 
 
+def list_differences(differences: pl.DataFrame) -> list[ArmDifference]:
+    """List each arm's difference from the reference arm, of every set and metric."""
+    return [
+        ArmDifference(
+            row["set"], row["metric"], row["arm"], row["reference"],
+            Gain(row["arm"], None, row["gain"], row["gain"], row["low"], row["high"]),
+        )
+        for row in differences.iter_rows(named=True)
+    ]  # fmt: skip
+
+
 def list_scores(scores: pl.DataFrame) -> list[dict[str, Any]]:
     """List numbers of sets without queries, each beside the base's own."""
     keys = ["set", "document_language", "query_language", "metric"]
@@ -171,15 +195,8 @@ def count_verdicts(gains: Sequence[Gain]) -> dict[Verdict, int]:
 
 
 def _overall(rows: pl.DataFrame) -> list[Gain]:
-    """One row per metric: of all directions, else of the widest mean that there is."""
-    for group in ("all", "same", "pool", "document", "direction"):
-        found = rows.filter(pl.col("group") == group)
-        if found.height > found["metric"].n_unique():  # several languages: only their mean
-            found = found.filter(pl.col("query_language") == EVERY)
-        if found.height:
-            gains = [_gain(row, row["metric"]) for row in found.iter_rows(named=True)]
-            return sorted(gains, key=lambda gain: _place(gain.metric))
-    return []
+    gains = [_gain(row, row["metric"]) for row in overall(rows).iter_rows(named=True)]
+    return sorted(gains, key=lambda gain: _place(gain.metric))
 
 
 def _place(metric: str) -> int:

@@ -7,6 +7,7 @@ import polars as pl
 from data_contracts.settings.training import LossSettings, StepSettings
 from polymine.reporting.learning_data import Contamination, LearningReport, StepReport
 from polymine.reporting.learning_tables import Gain, Verdict, count_verdicts, pick_result
+from polymine.reporting.notes import Note
 from polymine.reporting.words import (
     count_of,
     format_gain,
@@ -179,6 +180,17 @@ def describe_contamination(found: Contamination) -> str:
         else "Nothing was left out: scores on these sets are too good."
     )
     return f"{looked}{found.exact:,} stand there word for word, {found.near:,} nearly. {ended}"
+
+
+def note_untouched(model: str, name: str, languages: Sequence[str]) -> Note:
+    """Warn that a model was measured as its base on a set in these languages."""
+    spoken = " and ".join(name_side(code) for code in languages)
+    return Note(
+        "warning",
+        f"No text of {name} passes through an adapter of {model}: all are in {spoken}, which it "
+        "leaves to the base, so that every gain there is exactly 0. If the texts are in another "
+        "language, give the set its `language`.",
+    )
 
 
 def describe_kind(report: LearningReport) -> str:

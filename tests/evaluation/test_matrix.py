@@ -6,7 +6,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.learning import QueryScores
-from polymine.evaluation.matrix import compare, matrix
+from polymine.evaluation.matrix import compare, matrix, overall
 from polymine.evaluation.significance import Resampling
 
 QUICK = Resampling(resamples=200)
@@ -55,6 +55,28 @@ def test_every_mean_by_hand():
     means = means.filter(pl.col("document_language") == "*")
     counts = dict(means.select("group", "queries").rows())
     assert counts == {"pool": 8, "all": 12, "same": 8, "cross": 12, "pivot": 12, "non-pivot": 4}
+
+
+def test_the_widest_mean_sums_up():
+    found = compare(scores(GAINS, 0), scores(GAINS, 1), name="model", resampling=QUICK)
+    assert set(overall(found)["group"]) == {"all"}
+    assert overall(found)["metric"].n_unique() == overall(found).height == 4
+    pool = found.filter(pl.col("group").is_in(["pool", "direction"]))
+    assert ndcg(overall(pool)) == {("pool", "*", "*"): 0.4}
+    several = found.filter(group="direction")
+    assert overall(several).is_empty()
+    alone = several.filter(document_language="en", query_language="ru")
+    assert ndcg(overall(alone)) == {("direction", "en", "ru"): 0.1}
+
+
+def test_models_and_sets_are_summed_up_each_by_itself():
+    whole = compare(scores(GAINS, 0), scores(GAINS, 1), name="model", resampling=QUICK)
+    one = {("en", "en"): 0.25}
+    thin = compare(scores(one, 0, 2), scores(one, 1, 2), name="other", fewest=5, resampling=QUICK)
+    both = overall(pl.concat([whole, thin]))
+    assert both.filter(model="model").equals(overall(whole))
+    assert ndcg(both.filter(model="other")) == {("direction", "en", "en"): 0.25}
+    assert overall(whole.clear()).is_empty()
 
 
 def test_without_a_pivot_and_with_other_pivots():

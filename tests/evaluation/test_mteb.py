@@ -119,7 +119,7 @@ class TestOthers:
             ("ru", "ru", "v_measure", 12), ("arb_Latn", "arb_Latn", "v_measure", 12),
         ]  # fmt: skip
         assert scores["value"].to_list() == [pytest.approx(1.0)] * 2
-        assert encoder.languages() == {"text": {"ru", "arb_Latn"}}
+        assert encoder.languages() == {"document": {"ru", "arb_Latn"}}  # as local sentences are
 
     def test_columns_of_a_bitext_are_languages(self):
         encoder = CountingEncoder()

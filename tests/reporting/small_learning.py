@@ -7,10 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from data_contracts.learning import Comparisons, SetScores, TrainingCurve
+from data_contracts.learning import Arms, Comparisons, Differences, SetScores, TrainingCurve
 from data_contracts.settings.training import LoraSettings, StepSettings, TrainingData
 from polymine.reporting.learning_data import (
-    ARMS,
     Contamination,
     Leak,
     LearningReport,
@@ -146,7 +145,19 @@ def make_arms() -> pl.DataFrame:
                 rows.append(
                     (arm, seed, name, "ndcg", 0.51, 0.51 + gain, gain, gain - half, gain + half)
                 )
-    return pl.DataFrame(rows, schema=ARMS, orient="row")
+    return Arms.validate(pl.DataFrame(rows, Arms.column_names(), orient="row"), cast=True)
+
+
+def make_differences() -> pl.DataFrame:
+    """The other arms minus the last."""
+    rows = [
+        (arm, "default", name, "ndcg", gain, gain - 0.01, gain + 0.01)
+        for name in ("medquad", "pquad")
+        for arm, gain in (("random", -0.05), ("naive", -0.027), ("st-percent", -0.004))
+    ]
+    return Differences.validate(
+        pl.DataFrame(rows, Differences.column_names(), orient="row"), cast=True
+    )
 
 
 def make_learning(languages: Sequence[str] = SIX, **changed: Any) -> LearningReport:

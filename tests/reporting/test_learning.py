@@ -14,6 +14,7 @@ from small_learning import (
     make_arms,
     make_comparisons,
     make_curve,
+    make_differences,
     make_learning,
 )
 from test_page import Outline
@@ -142,6 +143,18 @@ def test_arms_are_listed_best_first_with_their_seeds() -> None:
     assert table.index("default") < table.index("st-percent") < table.index("random")
     assert "seed 0:" in table
     assert "seed 1:" in table
+
+
+def test_arms_stand_beside_the_reference_arm_with_an_interval() -> None:
+    report = make_learning(arms=make_arms(), differences=make_differences(), kind="comparison")
+    text = " ".join(read(report).text.split())
+    assert text.count("on the same questions, all seeds averaged") == 2
+    table = text.partition("Each arm minus default")[2]
+    assert table.index("st-percent") < table.index("naive") < table.index("random")
+    assert "-0.027 [-0.037, -0.017]" in table.replace("\u2212", "-")
+    assert "do not contain the variance between seeds" in text
+    alone = read(make_learning(arms=make_arms(), kind="comparison")).text
+    assert "Each arm minus" not in alone
 
 
 def test_without_a_row_for_all_seeds_their_mean_stands_in() -> None:

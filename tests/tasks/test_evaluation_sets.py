@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from small_sets import PAIRS, Tables, collect, name_tables, read, small, write
 
 from data_contracts.errors import InputError, SettingsError
-from tasks.evaluation_sets import kind_of, open_collection, read_table, texts_of_set
+from polymine.evaluation.contamination import find_overlap
+from tasks.evaluation_sets import (
+    is_checked,
+    kind_of,
+    languages_of_set,
+    open_collection,
+    read_table,
+    texts_of_set,
+)
 from tests.evaluation.small_hub import belebele_rows
 
 
@@ -166,6 +174,22 @@ class TestPairsAndSentences:
         only = read(tmp_path, languages=("ru",))
         assert read_table(only, "sentences")["text"].to_list() == ["б"]
 
+    @pytest.mark.parametrize("score", ["n/a", "nan", "4,5"])
+    def test_a_score_that_is_no_number_is_refused(self, tmp_path, score):
+        scored = PAIRS.with_columns(score=pl.Series(["5.0", score, "1.0"]))
+        write(tmp_path / "set", {"pairs": scored})
+        with pytest.raises(
+            InputError, match=rf"pairs\.parquet: 1 of 3 scores are no numbers, such as '{score}'"
+        ):
+            read(tmp_path)
+
+    def test_pairs_elsewhere_are_what_they_hold(self, tmp_path):
+        scored = PAIRS.with_columns(score=pl.Series([5.0, 4.5, 1.0]))
+        folder = write(tmp_path / "set", {"pairs": scored})
+        assert kind_of(read(tmp_path, path=f"file://{folder}")) == "similarity"
+        folder = write(tmp_path / "other", small())
+        assert kind_of(read(tmp_path, path=f"file://{folder}")) == "retrieval"
+
     def test_a_broken_line_is_named_with_its_file(self, tmp_path):
         (tmp_path / "pairs.jsonl").write_text('{"id": "1"}\n{"id"\n')
         with pytest.raises(InputError, match=r"pairs\.jsonl: 1 lines cannot be read"):
@@ -175,6 +199,28 @@ class TestPairsAndSentences:
         write(tmp_path / "set", {"qrels": small()["qrels"], "other": small()["qrels"]})
         with pytest.raises(InputError, match=r"corpus, queries and qrels, or pairs.* found other"):
             read(tmp_path)
+
+
+class TestLanguage:
+    """Of rows that do not say it."""
+
+    def test_of_documents_and_queries(self, tmp_path):
+        bare = {name: small()[name].drop("language") for name in ("corpus", "queries")}
+        assert collect(tmp_path, small() | bare).languages == ("und",)
+        assert collect(tmp_path, small() | bare, language="ru").languages == ("ru",)
+        some = small()["queries"].with_columns(language=pl.Series(["en", None]))
+        found = collect(tmp_path, small() | {"queries": some}, language="ru")
+        assert found.queries["language"].to_list() == ["en", "ru"]
+
+    def test_of_pairs_and_sentences(self, tmp_path):
+        pairs = PAIRS.drop("lang_a", "lang_b").with_columns(score=1.0)
+        write(tmp_path / "set", {"pairs": pairs})
+        with pytest.raises(InputError, match="has no column lang_a, lang_b"):
+            read(tmp_path)
+        assert languages_of_set(read(tmp_path, language="fr")) == {"fr"}
+        sentences = pl.DataFrame({"id": ["1"], "text": ["a"], "label": ["x"]})
+        folder = write(tmp_path / "other", {"sentences": sentences})
+        assert languages_of_set(read(tmp_path, path=folder, language="fr")) == {"fr"}
 
 
 class TestBenchmarks:
@@ -187,6 +233,8 @@ class TestBenchmarks:
         reference = read(tmp_path, benchmark="STS17")
         assert kind_of(reference) == "mteb"
         assert texts_of_set(reference).is_empty()
+        assert not is_checked(reference)
+        assert languages_of_set(reference) is None
 
 
 class TestTexts:
@@ -198,8 +246,30 @@ class TestTexts:
     def test_of_documents_and_queries(self, tmp_path):
         one = {"corpus": small()["corpus"].head(1), "qrels": small()["qrels"].head(1)}
         assert self.texts(tmp_path, small() | one) == {
-            ("a-en", "Otter otters swim"), ("q-en", "who swims?"), ("q-ru", "кто плавает?")
+            ("a-en", "Otter otters swim"), ("a-en", "otters swim"),
+            ("q-en", "who swims?"), ("q-ru", "кто плавает?"),
         }  # fmt: skip
+
+    @pytest.mark.parametrize("title", [True, False])
+    def test_a_passage_without_its_long_title_is_found(self, tmp_path, title):
+        passage = " ".join(f"word{n}" for n in range(20))
+        titled = small()["corpus"].with_columns(
+            title=pl.lit("eight words that stand above it as usual"), text=pl.lit(passage)
+        )
+        reference = read(
+            tmp_path, title=title, path=write(tmp_path / "set", small() | {"corpus": titled})
+        )
+        rows = pl.DataFrame({"row": [0], "side": ["positive"], "text": [passage]})
+        tested = texts_of_set(reference).with_columns(set=pl.lit("own"))
+        assert set(find_overlap(rows, tested)["kind"]) == {"equal"}
+        whole = rows.with_columns(text="eight words that stand above it as usual " + pl.col("text"))
+        assert set(find_overlap(whole, tested)["kind"]) == {"equal"}
+
+    def test_only_of_languages_that_are_left(self, tmp_path):
+        write(tmp_path / "set", small())
+        reference = read(tmp_path, languages=("ru",))
+        assert read_table(reference, "variants").rows() == [("b-ru", "совы летают")]
+        assert languages_of_set(reference) == {"ru"}
 
     def test_of_both_sides_of_pairs(self, tmp_path):
         pairs = PAIRS.head(1).with_columns(score=1.0)
@@ -216,3 +286,5 @@ class TestTexts:
         assert kind_of(reference) == "choice"
         told = {*rows["en"]["flores_passage"], *rows["en"]["question"]}
         assert set(texts_of_set(reference)["text"]) == told
+        assert is_checked(reference)
+        assert languages_of_set(reference) == {"en"}
