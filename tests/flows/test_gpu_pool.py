@@ -9,7 +9,6 @@ import pytest
 from conftest import BM25, MINILM
 from prefect import flow
 from prefect.settings import get_current_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from data_contracts.errors import PolymineError, SettingsError
 from data_contracts.settings import (
@@ -44,46 +43,42 @@ def settings(base: str, animals: dict[str, str]) -> dict:
     }
 
 
-def test_a_work_pool_without_deployments_is_refused_at_once(animals, tmp_path):
+def test_a_work_pool_without_deployments_is_refused_at_once(prefect_server, animals, tmp_path):
     base = save_small_encoder(tmp_path / "base")
     engine = EngineSettings(store=str(tmp_path / "store"), gpu_pool="nowhere")
-    with (
-        prefect_test_harness(server_startup_timeout=120),
-        pytest.raises(SettingsError, match=r"no deployment `train/nowhere`.*prefect deploy"),
-    ):
+    with pytest.raises(SettingsError, match=r"no deployment `train/nowhere`.*prefect deploy"):
         pipeline(**settings(base, animals), output=OutputSettings(path="out"), engine=engine)
 
 
-def test_training_and_evaluation_run_on_the_work_pool(animals, tmp_path, monkeypatch):
+def test_training_and_evaluation_run_on_the_work_pool(
+    prefect_server, animals, tmp_path, monkeypatch
+):
     base = save_small_encoder(tmp_path / "base")
-    with prefect_test_harness(server_startup_timeout=120):
-        env = {**os.environ, "PREFECT_API_URL": str(get_current_settings().api.url)}
-        subprocess.run(
-            [*PREFECT, "work-pool", "create", "accelerated", "--type", "process"],
-            check=True, env=env, capture_output=True,
-        )  # fmt: skip
-        for module, name in (("training", "train"), ("evaluation", "evaluate")):
-            source = flow.from_source(str(ROOT), f"flows/{module}.py:{name}")
-            source.deploy("accelerated", work_pool_name="accelerated", print_next_steps=False)
-        worker = subprocess.Popen(
-            [*PREFECT, "worker", "start", "--pool", "accelerated"],
-            env={**env, "PREFECT_WORKER_QUERY_SECONDS": "1"}, cwd=tmp_path,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            engine = EngineSettings(store=str(tmp_path / "store"), gpu_pool="accelerated")
-            monkeypatch.chdir(tmp_path)
-            summary = pipeline(
-                **settings(base, animals), output=OutputSettings(path="out"), engine=engine
-            )
-            assert summary["headline"].startswith("nDCG@10 on held-out")
-            assert (tmp_path / "out/training/model/polymine.json").is_file()
-            (tmp_path / "other" / "training").mkdir(parents=True)
-            (tmp_path / "other" / "training" / "mine.txt").write_text("not a training run")
-            with pytest.raises(PolymineError, match=r"train on work pool accelerated ended as"):
-                pipeline(
-                    **settings(base, animals), output=OutputSettings(path="other"), engine=engine
-                )
-        finally:
-            worker.terminate()
-            worker.wait(20)
+    env = {**os.environ, "PREFECT_API_URL": str(get_current_settings().api.url)}
+    subprocess.run(
+        [*PREFECT, "work-pool", "create", "accelerated", "--type", "process"],
+        check=True, env=env, capture_output=True,
+    )  # fmt: skip
+    for module, name in (("training", "train"), ("evaluation", "evaluate")):
+        source = flow.from_source(str(ROOT), f"flows/{module}.py:{name}")
+        source.deploy("accelerated", work_pool_name="accelerated", print_next_steps=False)
+    worker = subprocess.Popen(
+        [*PREFECT, "worker", "start", "--pool", "accelerated"],
+        env={**env, "PREFECT_WORKER_QUERY_SECONDS": "1"}, cwd=tmp_path,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        engine = EngineSettings(store=str(tmp_path / "store"), gpu_pool="accelerated")
+        monkeypatch.chdir(tmp_path)
+        summary = pipeline(
+            **settings(base, animals), output=OutputSettings(path="out"), engine=engine
+        )
+        assert summary["headline"].startswith("nDCG@10 on held-out")
+        assert (tmp_path / "out/training/model/polymine.json").is_file()
+        (tmp_path / "other" / "training").mkdir(parents=True)
+        (tmp_path / "other" / "training" / "mine.txt").write_text("not a training run")
+        with pytest.raises(PolymineError, match=r"train on work pool accelerated ended as"):
+            pipeline(**settings(base, animals), output=OutputSettings(path="other"), engine=engine)
+    finally:
+        worker.terminate()
+        worker.wait(20)

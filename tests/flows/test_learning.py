@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 from conftest import BM25, MINILM
 from peft import PeftModel
-from prefect.testing.utilities import prefect_test_harness
 from sentence_transformers import SentenceTransformer
 
 from data_contracts.errors import InputError, ModelError, SettingsError, StoreError
@@ -42,12 +41,6 @@ SCHEDULE = ScheduleSettings(steps=3, batch=8, mini_batch=8)
 
 
 @pytest.fixture(scope="module")
-def server():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-
-
-@pytest.fixture(scope="module")
 def base(tmp_path_factory) -> str:
     return save_small_encoder(tmp_path_factory.mktemp("base"))
 
@@ -76,7 +69,7 @@ def read_manifest(folder: Path) -> dict:
 
 @pytest.mark.parametrize("name", ["mono", "cross", "mixed", "sequential", "stacked"])
 def test_every_shipped_recipe_trains_and_its_model_is_measured(
-    server, base, engine, tmp_path, name
+    prefect_server, base, engine, tmp_path, name
 ):
     training = recipe_settings(base, name, per_language=True)
     train(training, OutputSettings(path=str(tmp_path / "train")), engine=engine)
@@ -111,7 +104,7 @@ def test_every_shipped_recipe_trains_and_its_model_is_measured(
 
 
 def test_a_stored_stack_is_its_two_adapters_and_loads_without_polymine(
-    server, base, engine, tmp_path
+    prefect_server, base, engine, tmp_path
 ):
     training = recipe_settings(base, "stacked")
     train(training, OutputSettings(path=str(tmp_path / "out")), engine=engine)
@@ -135,7 +128,7 @@ def test_a_stored_stack_is_its_two_adapters_and_loads_without_polymine(
         merge(tmp_path / "out", "mono", tmp_path / "other")
 
 
-def test_the_same_training_again_is_reused(server, base, engine, tmp_path):
+def test_the_same_training_again_is_reused(prefect_server, base, engine, tmp_path):
     training = recipe_settings(base, "sequential")
     first = train(training, OutputSettings(path=str(tmp_path / "a")), engine=engine)
     again = train(training, OutputSettings(path=str(tmp_path / "b")), engine=engine)
@@ -146,7 +139,7 @@ def test_the_same_training_again_is_reused(server, base, engine, tmp_path):
 
 
 def test_training_texts_in_an_evaluation_set_fail_the_run_or_are_left_out(
-    server, base, engine, tmp_path
+    prefect_server, base, engine, tmp_path
 ):
     training = recipe_settings(base, "mono")
     sets = (EvaluationSet(name="own", path=str(PARALLEL), languages=("ru",)),)
@@ -186,7 +179,7 @@ def step(**given) -> StepSettings:
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_any_training(
-    server, base, engine, tmp_path, steps, error, words
+    prefect_server, base, engine, tmp_path, steps, error, words
 ):
     training = TrainingSettings(base=base, steps=steps, bf16="off")
     with pytest.raises(error, match=words):
@@ -194,13 +187,13 @@ def test_what_cannot_be_trained_is_refused_before_any_training(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_tracker_that_is_not_there_is_refused(server, base, engine, tmp_path):
+def test_a_tracker_that_is_not_there_is_refused(prefect_server, base, engine, tmp_path):
     training = recipe_settings(base, "mono").model_copy(update={"report_to": ("nonesuch",)})
     with pytest.raises(SettingsError, match="nonesuch is not installed"):
         train(training, OutputSettings(path=str(tmp_path / "out")), engine=engine)
 
 
-def test_weights_out_of_range_are_refused(server, base, engine, tmp_path):
+def test_weights_out_of_range_are_refused(prefect_server, base, engine, tmp_path):
     triplets = {"anchor": ["a", "b"], "positive": ["c", "d"], "negative": ["e", "f"],
                 "weight": [0.5, 1.5]}  # fmt: skip
     pl.DataFrame(triplets).write_parquet(tmp_path / "triplets.parquet")
@@ -224,7 +217,7 @@ def animal_settings(animals, base) -> dict:
 
 
 def test_the_pipeline_mines_trains_and_measures_on_what_it_held_out(
-    server, engine, animal_settings, tmp_path
+    prefect_server, engine, animal_settings, tmp_path
 ):
     output = OutputSettings(path=str(tmp_path / "out"))
     summary = pipeline(**animal_settings, output=output, engine=engine)
@@ -247,7 +240,7 @@ def test_the_pipeline_mines_trains_and_measures_on_what_it_held_out(
         pipeline(**{**animal_settings, "evaluation": other}, output=output, engine=engine)
 
 
-def test_arms_differ_in_their_negatives_alone(server, engine, animal_settings, tmp_path):
+def test_arms_differ_in_their_negatives_alone(prefect_server, engine, animal_settings, tmp_path):
     arms = (
         ArmSettings(name="random", miner="random"),
         ArmSettings(name="naive", set=("selection.rule=naive",)),
@@ -271,7 +264,9 @@ def test_arms_differ_in_their_negatives_alone(server, engine, animal_settings, t
     assert len(summary["arms"]) == 3
 
 
-def test_an_arm_that_cannot_be_mined_is_refused_at_once(server, engine, animal_settings, tmp_path):
+def test_an_arm_that_cannot_be_mined_is_refused_at_once(
+    prefect_server, engine, animal_settings, tmp_path
+):
     for arm, words in (
         (ArmSettings(name="odd", set=("selection.rul=naive",)), "did you mean `rule`"),
         (ArmSettings(name="odd", miner="random", set=("x=1",)), "takes no settings"),

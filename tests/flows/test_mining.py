@@ -18,7 +18,6 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
 )
-from prefect.testing.utilities import prefect_test_harness
 
 from data_contracts.errors import StoreError
 from data_contracts.settings import (
@@ -42,13 +41,6 @@ RANKED = {
     "rank-bm25", "score-positives", "evidence", "fit-risk",
 }  # fmt: skip
 DECIDED = {"deepen", "assess", "select", "validate", "export"}
-
-
-@pytest.fixture(scope="session")
-def prefect_server():
-    """A server with a database of its own, until the tests end."""
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @dataclass(frozen=True)
