@@ -87,6 +87,7 @@ def report_training(
             | {f"train {name}": ref for name, ref in trained.made.items()}
         ),
         fingerprints={"model": trained.assembled.fingerprint},
+        notes=_unchecked(trained.rows),
         versions=versions(),
         **describe_training(trained),
     )
@@ -190,6 +191,16 @@ def describe_training(trained: Trained) -> dict[str, Any]:
         "speeds": tuple(_speed(step, info[step.name]) for step in trained.steps),
         "contamination": _contamination(trained.rows),
     }
+
+
+def _unchecked(rows: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
+    """Name the sets that training data could not be compared with."""
+    names = sorted({name for ref in rows.values() for name in info_of(ref).get("unchecked", ())})
+    text = (
+        f"{', '.join(names)}: read by MTEB itself, so nobody looked whether training data holds "
+        "their texts"
+    )
+    return (Note("warning", text),) if names else ()
 
 
 def read_notes(info: Mapping[str, Any]) -> tuple[Note, ...]:

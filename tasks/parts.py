@@ -17,7 +17,7 @@ from data_contracts.settings import (
     ModelSettings,
     OutputSettings,
 )
-from tasks.encoding import open_measured
+from tasks.encoding import check_candidates
 from tasks.output import describe_difference
 from tasks.store import MANIFEST, describe_shard, read_manifest, write_bytes
 
@@ -80,10 +80,7 @@ def check_evaluation(evaluation: EvaluationSettings) -> None:
             "evaluation: nothing is held out and no set is named; set `held_out`, as 0.1, or name "
             "`sets` to measure on"
         )
-    for choice in evaluation.models:
-        open_measured(choice.name, choice.model, evaluation)
-    if evaluation.base is not None:
-        open_measured("base", evaluation.base, evaluation)
+    check_candidates(evaluation)
 
 
 def with_held_out(evaluation: EvaluationSettings, folder: str | None) -> EvaluationSettings:

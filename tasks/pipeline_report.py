@@ -76,7 +76,7 @@ def report_pipeline(
             for t in each["timings"]
         ],
         versions=versions(),
-        notes=read_notes(info["evaluation"]),
+        notes=read_notes(info["training"]) + read_notes(info["evaluation"]),
         files=(
             LinkedFile("mining", "mining/report.html", "negatives, why each, and what was refused"),
             LinkedFile("triplets", "mining/triplets/", "the training set"),

@@ -20,7 +20,7 @@ from data_contracts.settings import (
 )
 from polymine.evaluation.contamination import exclude, find_overlap, texts_of
 from polymine.training import mixture
-from tasks.evaluation_sets import texts_of_set
+from tasks.evaluation_sets import is_checked, texts_of_set
 from tasks.run_folder import open_run
 from tasks.source_files import digest, fetch
 from tasks.source_formats import read_file
@@ -98,7 +98,10 @@ def guard_rows(
     ]
     overlap = find_overlap(texts_of(frame), pl.concat(texts)) if texts else None
     info = {
-        **info_of(rows), "checked": list(sets), "removed": 0, "equal": 0, "near": 0, "overlaps": [],
+        **info_of(rows),
+        "checked": [name for name, reference in sets.items() if is_checked(reference)],
+        "unchecked": [name for name, reference in sets.items() if not is_checked(reference)],
+        "removed": 0, "equal": 0, "near": 0, "overlaps": [],
     }  # fmt: skip
     if overlap is not None and overlap.height:
         given = overlap.filter(pl.col("set") != HELD_OUT)

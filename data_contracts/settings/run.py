@@ -75,6 +75,13 @@ class TrainingRunSettings(Settings):
     evaluation: Annotated[EvaluationSettings, Field(json_schema_extra=at(2))] = EvaluationSettings()
     engine: Annotated[EngineSettings, Field(json_schema_extra=at(3))] = EngineSettings()
 
+    @model_validator(mode="after")
+    def _leaves_own_name(self) -> "TrainingRunSettings":
+        """Keep the name whose overlaps are a pipeline's own affair."""
+        if any(item.name == HELD_OUT for item in self.evaluation.sets):
+            raise ValueError(f"evaluation.sets: `{HELD_OUT}` is a pipeline's own; rename it")
+        return self
+
 
 class EvaluationRunSettings(Settings):
     """One evaluation of models that are there."""

@@ -1,5 +1,7 @@
 """What LoRA promises: fresh adapters change nothing, stacks are sums, frozen means frozen."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -163,3 +165,21 @@ def test_a_folder_without_an_adapter_says_where_there_are_some(base, tmp_path):
         adapters.check_adapter(tmp_path / "model")
     with pytest.raises(ModelError, match=r"expected adapter_config\.json"):
         adapters.check_adapter(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"use_rslora": True}, "use_rslora"),
+        ({"rank_pattern": {"query": 2}}, "rank_pattern"),
+        ({"bias": "all"}, "bias"),
+        ({"target_modules": "query|value"}, "target_modules"),
+        ({"peft_type": "LOHA"}, "expected a LoRA adapter, got LOHA"),
+    ],
+)
+def test_adapters_whose_sum_would_be_another_are_refused(base, tmp_path, changes, said):
+    stored(base, tmp_path / "one", "one", seed=1)
+    config = tmp_path / "one" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    with pytest.raises(ModelError, match=said):
+        adapters.check_adapter(tmp_path / "one")

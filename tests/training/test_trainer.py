@@ -267,3 +267,36 @@ def test_padding_counts_as_nothing(base, tmp_path):
     ]
     for key, value in weights(trained[0]).items():
         torch.testing.assert_close(value, weights(trained[1])[key], rtol=1e-3, atol=1e-5)
+
+
+def test_a_loss_that_is_no_number_ends_the_training(base, tmp_path):
+    step = make_step(steps=8)
+    wild = step.model_copy(
+        update={"schedule": step.schedule.model_copy(update={"learning_rate": 1e30, "warmup": 0.0})}
+    )
+    with pytest.raises(ModelError, match=r"became (nan|inf) after \d+ steps: lower"):
+        train(wild, make_rows(), base, tmp_path)
+
+
+def test_a_part_whose_rows_are_all_gone_is_refused(base, tmp_path):
+    data = (TrainingData(parallel="x", share=0.5), TrainingData(parallel="y", share=0.5))
+    with pytest.raises(InputError, match=r"part 2 of its data has no rows left, .* 50% of the"):
+        train(make_step(data=data), make_rows("data-0"), base, tmp_path)
+
+
+def test_few_distinct_texts_make_smaller_batches_and_never_hang(base, tmp_path):
+    rows = make_rows(count=9).with_columns(
+        positive=pl.format("it is {}", pl.int_range(pl.len()) % 3),
+        negatives=pl.lit([], pl.List(pl.String)),
+        weights=pl.lit([], pl.List(pl.Float32)), scores=pl.lit([], pl.List(pl.Float32)),
+    )  # fmt: skip
+    trained = train(make_step(steps=4, loss=LossSettings(negatives=0)), rows, base, tmp_path)
+    assert trained.steps == 4
+    same_text = rows.with_columns(positive=pl.lit("it is one thing"))
+    with pytest.raises(InputError, match="no two rows of a part have different texts"):
+        train(make_step(steps=4, loss=LossSettings(negatives=0)), same_text, base, tmp_path / "2")
+
+
+def test_more_tokens_than_the_model_has_places_for_are_refused(base, tmp_path):
+    with pytest.raises(ModelError, match="max_length between 3 and 64"):
+        prepare(make_step(), make_training(base, max_length=100_000), Start(), "cpu")
