@@ -21,7 +21,8 @@ DEMO = Path(__file__).resolve().parent.parent / "configs" / "demo.toml"
 
 app = typer.Typer(
     name="polymine",
-    help="Mine hard negatives: from queries, a corpus and known pairs to validated triplets.",
+    help="From queries, a corpus and known pairs to hard negatives, adapters trained on them, and "
+    "what these did to the search.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -26,7 +26,7 @@ from polymine.evaluation.significance import Resampling
 from polymine.mining.library_miner import check_options
 from polymine.mining.other_miners import library_triplets, random_triplets
 from polymine.training import recipes
-from tasks.evaluation import FEWEST
+from tasks.evaluation import fewest_of
 from tasks.evaluation_sets import kind_of, open_collection
 from tasks.stages import stage
 from tasks.store import Store, load, shard_name, write_frame
@@ -195,7 +195,11 @@ def compare_arms(
             continue
         questions = open_collection(tables).questions.with_columns(set=pl.lit(name))
         against = partial(
-            compare, questions=questions, pivot=None, fewest=FEWEST, resampling=resampling
+            compare,
+            questions=questions,
+            pivot=None,
+            fewest=fewest_of(load(base[name])),
+            resampling=resampling,
         )
         scores = {
             arm: {seed: _scores(measures[name]) for seed, measures in seeds.items()}

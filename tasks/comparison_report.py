@@ -11,7 +11,7 @@ from data_contracts.references import DatasetRef
 from data_contracts.settings import EvaluationSettings, OutputSettings, TrainingSettings
 from polymine.reporting.learning import render_learning
 from polymine.reporting.learning_data import LearningReport, LinkedFile, StepReport
-from polymine.reporting.learning_tables import list_arms
+from polymine.reporting.learning_tables import ArmResult, list_arms
 from polymine.reporting.learning_words import name_metric, write_gain
 from polymine.training import recipes
 from tasks.artifacts import publish_learning
@@ -20,6 +20,16 @@ from tasks.output import COMPARISON, publish_folder, without_passwords
 from tasks.report import versions
 
 ARMS_FILE, DIFFERENCES = "arms.parquet", "differences.parquet"
+
+
+def _headline(best: ArmResult | None, k: int) -> str:
+    """Name the arm that gains most, unless it may be chance that it gains at all."""
+    if best is None:
+        return "nothing was measured"
+    gain = f"{name_metric(best.metric, k)} on {best.set} {write_gain(best.together)}"
+    if best.together.low is None or best.together.low <= 0:
+        return f"no arm clearly gains over the base; the largest is {best.arm}: {gain}"
+    return f"{best.arm} gains most: {gain}"
 
 
 @report_task("report-comparison")
@@ -37,8 +47,7 @@ def report_comparison(
     best = max(results, key=lambda r: r.together.gain or 0.0) if results else None
     report = LearningReport(
         title=Path(output.path).name,
-        headline=f"{best.arm} gains most: {name_metric(best.metric, evaluation.k)} on {best.set} "
-        f"{write_gain(best.together)}" if best else "nothing was measured",
+        headline=_headline(best, evaluation.k),
         base=training.base,
         steps=tuple(StepReport(step) for step in recipes.expand(training)),
         arms=arms,

@@ -205,7 +205,7 @@ def compare_models(
                     name=model,
                     questions=questions,
                     pivot=evaluation.pivot if evaluation.pivot in languages else None,
-                    fewest=FEWEST,
+                    fewest=fewest_of(load(base[name])),
                     resampling=resampling,
                 )
             )
@@ -243,6 +243,12 @@ def _score(
         )  # fmt: skip
         frames.append(SetScores.validate(gained.select(SetScores.column_names()), cast=True))
     return list(frames)
+
+
+def fewest_of(scores: pl.DataFrame) -> int:
+    """Say how many queries a direction needs to count in means; 1 where no direction has enough."""
+    counts = scores.group_by("document_language", "query_language").len()["len"]
+    return FEWEST if int(counts.max() or 0) >= FEWEST else 1  # type: ignore[arg-type]
 
 
 def read_comparisons(compared: DatasetRef) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -64,6 +64,10 @@ def gather_rows(step: StepSettings, root: str) -> DatasetRef:
         rows.append(chosen.rows)
         counts.append({"source": name, "from": describe_source(part), "rows": counted.rows,
                        "merged": counted.merged, "dropped": dict(counted.dropped)})  # fmt: skip
+        if counted.merged:
+            logger.info(
+                "%s, %s: %s rows merged into equal pairs", step.name, name, f"{counted.merged:,}"
+            )
         for reason, count in counted.dropped.items():
             logger.info("%s, %s: %s left out: %s", step.name, name, f"{count:,}", reason)
     return place.write_single(pl.concat(rows), TrainingRows, info={"counts": counts})

@@ -99,13 +99,12 @@ class Watch(TrainerCallback):
     def __init__(self, progress: Progress, name: str, steps: int) -> None:
         self._progress, self._stage, self._steps = progress, f"train {name}", steps
         self._note, self._at = "", 0
-        self._began = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._progress.start(self._stage, self._steps, "steps")
-        self._began = time.monotonic()
-        if state.global_step:
-            self._move(state.global_step)
+        self._at = state.global_step  # what an interrupted run did is no speed of this one
+        self._progress.start(self._stage, self._steps - self._at, "steps")
+        if self._at:
+            self._progress.advance(self._stage, 0, f"going on from step {self._at}")
 
     def on_log(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         logs = others.get("logs") or {}
