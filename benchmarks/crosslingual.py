@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks.processes import machine, save
+from benchmarks.processes import machine, save, told
 from data_contracts.settings import (
     EngineSettings,
     EvaluationSet,
@@ -69,7 +69,7 @@ def make_arms(data: Path, steps: int, rows: int) -> dict[str, tuple[StepSettings
 
     first = step("mono", mono, schedule=half)
     arms = {"mono": (step("mono", mono),), "cross": (step("cross", cross),)}
-    arms |= {f"mixed-{share:.2f}": (step("mixed", mixed(share)),) for share in SHARES}
+    arms |= {f"mixed-{share:.0%}".rstrip("%"): (step("mixed", mixed(share)),) for share in SHARES}
     for name, adapter in (("sequential", "continue"), ("stacked", "stack")):
         arms[name] = (first, step("cross", cross, schedule=half, adapter=adapter, on="mono"))
     return arms
@@ -170,7 +170,7 @@ def main() -> None:
         print(rows)
     if not options.no_results:
         kept = {
-            "machine": machine(), "options": vars(options), "gains": table.to_dicts(),
+            "machine": machine(), "options": told(options), "gains": table.to_dicts(),
             "documents": rows.to_dicts(),
             "directions": comparisons.filter(metric="ndcg", group="direction").to_dicts(),
         }  # fmt: skip

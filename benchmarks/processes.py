@@ -1,5 +1,6 @@
 """Runs one side of a comparison in a process of its own and reads what it cost."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -76,3 +77,9 @@ def table(rows: list[list[str]]) -> str:
         for row in rows
     ]
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
+
+
+def told(options: argparse.Namespace) -> dict[str, Any]:
+    """Name the options a result depends on: not where things lay on this machine."""
+    places = {"data", "work", "store", "cache", "no_results"}
+    return {name: value for name, value in vars(options).items() if name not in places}

@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks.processes import machine, save
+from benchmarks.processes import machine, save, told
 
 SETS = ("medquad", "piaf", "tquad", "pquad", "jaquad")
 LANGUAGES = {"medquad": "en", "piaf": "fr", "tquad": "tr", "pquad": "fa", "jaquad": "ja"}
@@ -136,7 +136,7 @@ def main() -> None:
     for name, value in goal.items():
         print(f"{name}: {value}")
     if not options.no_results:
-        kept = {"machine": machine(), "options": vars(options), "goal": goal,
+        kept = {"machine": machine(), "options": told(options), "goal": goal,
                 "table": table.to_dicts(), "all": rows.to_dicts()}  # fmt: skip
         save("triplets", kept)
 
