@@ -47,6 +47,15 @@ FACTS = (
 
 
 @pytest.fixture(scope="session")
+def prefect_server():
+    """One Prefect server, with a database of its own, for all tests of flows."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
 def minilm():
     """The packaged encoder, in float32 on the CPU."""
     return models.load_encoder(str(MINILM.model), device="cpu", dtype="float32")
