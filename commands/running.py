@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from commands.server import Server
 
 Name = Literal["mine", "train", "evaluate", "pipeline", "compare"]
@@ -40,7 +41,7 @@ def run_file(name: Name, file: Path, overrides: list[str] | None) -> None:
     show(summary, seconds=time.monotonic() - began, page=page)
 
 
-def run_flow(flow: Any, settings: BaseModel) -> dict[str, Any]:
+def run_flow(flow: Any, settings: "BaseModel") -> dict[str, Any]:
     """Run a flow in this process, its parameters being the sections of its settings."""
     from prefect import tags
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings

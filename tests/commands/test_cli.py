@@ -126,11 +126,11 @@ def test_each_failure_has_its_exit_code(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(file: Path, overrides: list[str] | None) -> None:
+    def fail(name: str, file: Path, overrides: list[str] | None) -> None:
         raise error
 
     monkeypatch.setenv("POLYMINE_HOME", str(tmp_path))
-    monkeypatch.setattr(command_line, "_run", fail)
+    monkeypatch.setattr(command_line, "run_file", fail)
     monkeypatch.setattr(sys, "argv", ["polymine", "run", "any.toml"])
     with pytest.raises(SystemExit) as stopped:
         command_line.main()
