@@ -63,9 +63,19 @@ def test_bfloat16_stays_close_to_float32(vectors, bfloat16_vectors):
     assert (vectors != bfloat16_vectors).any()  # or it was float32 after all
 
 
+def expect_other_bits(request, dtype: str) -> None:
+    """AMX units multiply bfloat16 in another order for another number of rows (docs/LOG.md)."""
+    import torch
+
+    if dtype == "bfloat16" and torch.cpu.get_capabilities().get("amx_bf16"):
+        reason = "bfloat16 on AMX: a vector's last bits depend on its batch"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("threads", "budget"), [(1, 2048), (2, 64), (3, 300), (3, 100_000)])
 def test_same_bits_on_other_threads_and_budgets(request, dtype, threads, budget):
+    expect_other_bits(request, dtype)
     model = request.getfixturevalue("minilm" if dtype == "float32" else "bfloat16_model")
     expected = request.getfixturevalue("vectors" if dtype == "float32" else "bfloat16_vectors")
     found = encode_all(TextEncoder([model], threads, budget), TEXTS)
@@ -74,6 +84,7 @@ def test_same_bits_on_other_threads_and_budgets(request, dtype, threads, budget)
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_same_bits_in_other_company(request, dtype):
+    expect_other_bits(request, dtype)
     model = request.getfixturevalue("minilm" if dtype == "float32" else "bfloat16_model")
     expected = request.getfixturevalue("vectors" if dtype == "float32" else "bfloat16_vectors")
     encoder = TextEncoder([model], 2, 2048)
