@@ -23,7 +23,7 @@ from tasks.evaluation_sets import read_set
 from tasks.ingestion import ingest
 from tasks.output import PIPELINE, check_place
 from tasks.parts import check_evaluation, check_parts, part_of, with_held_out, with_trained
-from tasks.pipeline_report import report_pipeline
+from tasks.pipeline_report import PARTS, report_pipeline
 from tasks.report import report
 from tasks.split import hold_out_set, training_side
 from tasks.store import Store
@@ -32,8 +32,6 @@ from tasks.threads import limited_threads
 from tasks.training import check_training
 from tasks.training_data import gather_rows, resolve_mined
 from tasks.work_pool import check_deployments, for_elsewhere
-
-PARTS = ("mining", "training", "evaluation")
 
 
 @flow(name="pipeline", persist_result=False, validate_parameters=True)

@@ -41,6 +41,14 @@ from tasks.output import PIPELINE, without_passwords
 from tasks.parts import part_of, publish_parts, read_info, refresh_card
 from tasks.report import versions
 
+PARTS = ("mining", "training", "evaluation")
+FILES = (
+    LinkedFile("mining", "mining/report.html", "negatives, why each, and what was refused"),
+    LinkedFile("triplets", "mining/triplets/", "the training set"),
+    LinkedFile("model", "training/model/", "the adapters, with their card"),
+    LinkedFile("evaluation", "evaluation/report.html", "every measure in full"),
+)
+
 
 @report_task("report-pipeline")
 def report_pipeline(
@@ -51,11 +59,44 @@ def report_pipeline(
     engine: EngineSettings,
 ) -> dict[str, Any]:
     """Write the page over all parts; read from their folders, wherever they were made."""
-    folders = {name: Path(part_of(output, name).path).absolute() for name in
-               ("mining", "training", "evaluation")}  # fmt: skip
+    folders = {name: Path(part_of(output, name).path).absolute() for name in PARTS}
     info = {name: read_info(folder) for name, folder in folders.items()}
-    report = LearningReport(
-        title=Path(output.path).name,
+    shown = {**parts, "output": output, "engine": engine}
+    settings = {name: without_passwords(part) for name, part in shown.items()}
+    report = _compose(folders, info, training, evaluation, Path(output.path).name, settings)
+    own = report.comparisons.filter(model=TRAINED)
+    _write_card(report, own, training, folders["training"], info["training"])
+    headlines = {name: each["headline"] for name, each in info.items()}
+    manifest = {
+        "headline": report.headline,
+        "settings": settings,
+        "parts": headlines,
+        "versions": dict(report.versions),
+    }
+    run = fingerprint(parts=headlines, of=parts)
+    place = publish_parts(output, PIPELINE, run, {"report.html": render_learning(report)}, manifest)
+    publish_learning(report, "pipeline", str(place))
+    return {
+        "output": str(place),
+        "report": str(place / "report.html"),
+        "headline": report.headline,
+        "parts": headlines,
+        "timings": [{"stage": t.stage, "seconds": round(t.seconds, 3)} for t in report.timings],
+        "reused": [timing.stage for timing in report.timings if timing.reused],
+    }
+
+
+def _compose(
+    folders: Mapping[str, Path],
+    info: Mapping[str, Mapping[str, Any]],
+    training: TrainingSettings,
+    evaluation: EvaluationSettings,
+    title: str,
+    settings: Mapping[str, Any],
+) -> LearningReport:
+    """Gather what the page shows from what the parts have written."""
+    return LearningReport(
+        title=title,
         headline=info["evaluation"]["headline"],
         base=training.base,
         models=tuple(info["evaluation"]["models"]),
@@ -68,8 +109,7 @@ def report_pipeline(
         k=evaluation.k,
         confidence=evaluation.confidence,
         pivot=evaluation.pivot,
-        settings={name: without_passwords(part) for name, part in parts.items()}
-        | {"output": without_passwords(output), "engine": without_passwords(engine)},
+        settings=settings,
         timings=[
             Timing(f"{name}: {t['stage']}", t["seconds"], t["rows"], t["stage"] in each["reused"])
             for name, each in info.items()
@@ -77,34 +117,8 @@ def report_pipeline(
         ],
         versions=versions(),
         notes=read_notes(info["training"]) + read_notes(info["evaluation"]),
-        files=(
-            LinkedFile("mining", "mining/report.html", "negatives, why each, and what was refused"),
-            LinkedFile("triplets", "mining/triplets/", "the training set"),
-            LinkedFile("model", "training/model/", "the adapters, with their card"),
-            LinkedFile("evaluation", "evaluation/report.html", "every measure in full"),
-        ),
+        files=FILES,
     )
-    own = [c for c in report.comparisons["model"].unique() if c == TRAINED]
-    trained_only = report.comparisons.filter(pl.col("model").is_in(own))
-    _write_card(report, trained_only, training, folders["training"], info["training"])
-    run = fingerprint(parts={name: each["headline"] for name, each in info.items()}, of=parts)
-    manifest = {
-        "headline": report.headline,
-        "settings": dict(report.settings),
-        "parts": {name: each["headline"] for name, each in info.items()},
-        "versions": dict(report.versions),
-    }
-    place = publish_parts(output, PIPELINE, run, {"report.html": render_learning(report)}, manifest)
-    publish_learning(report, "pipeline", str(place))
-    timings = [{"stage": t.stage, "seconds": round(t.seconds, 3)} for t in report.timings]
-    return {
-        "output": str(place),
-        "report": str(place / "report.html"),
-        "headline": report.headline,
-        "parts": {name: each["headline"] for name, each in info.items()},
-        "timings": timings,
-        "reused": [timing.stage for timing in report.timings if timing.reused],
-    }
 
 
 def _write_card(
