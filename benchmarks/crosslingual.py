@@ -86,7 +86,7 @@ def train_arm(
         rows = gather_rows.fn(step, root)
         below = beneath(step, seeded, made)
         made[step.name] = train.fn(step, rows, below, training, EngineSettings(store=root), root)
-    assembled = assemble.fn(describe_model(training, seeded, made), made, root)
+    assembled = assemble.fn(describe_model(training, seeded, made, {}), made, root)
     return open_measured(f"{name}-{seed}", assembled.path, EvaluationSettings())
 
 

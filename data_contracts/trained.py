@@ -16,6 +16,7 @@ class TrainedModel(BaseModel):
         query_prompt, document_prompt, max_length: as in training.
         fingerprint: of everything the adapters depend on.
         steps: how each adapter was made.
+        rows: step to the fingerprint of the rows it learned from, as the store names them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,6 +28,7 @@ class TrainedModel(BaseModel):
     max_length: int | None = None
     fingerprint: str
     steps: list[dict[str, Any]] = []
+    rows: dict[str, str] = {}
 
     @property
     def adapters(self) -> tuple[str, ...]:

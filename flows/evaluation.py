@@ -10,6 +10,7 @@ from tasks.evaluation import compare_models, measure
 from tasks.evaluation_sets import read_set
 from tasks.learning_report import Evaluated, report_evaluation
 from tasks.output import EVALUATION, check_place
+from tasks.overlaps import look_for_seen
 from tasks.store import Store
 from tasks.threads import limited_threads
 
@@ -36,6 +37,7 @@ def run_measures(evaluation: EvaluationSettings, engine: EngineSettings) -> Eval
     root = str(Store(engine.store).root)
     base, candidates = open_candidates(evaluation)
     sets = {chosen.name: read_set(chosen, evaluation.seed, root) for chosen in evaluation.sets}
+    notes = look_for_seen(candidates, sets, evaluation, root)
     measures = {
         measured.name: {
             chosen.name: measure(measured, chosen, sets[chosen.name], evaluation, engine, root)
@@ -47,4 +49,4 @@ def run_measures(evaluation: EvaluationSettings, engine: EngineSettings) -> Eval
     compared = compare_models(
         sets, measures["base"], {name: measures[name] for name in names}, evaluation, root
     )
-    return Evaluated(base.model, names, sets, measures, compared)
+    return Evaluated(base.model, names, sets, measures, compared, notes)

@@ -55,5 +55,5 @@ def run_steps(
     for step in steps:
         below = beneath(step, steps, made)
         made[step.name] = train_adapter(step, rows[step.name], below, training, engine, root)
-    model = describe_model(training, steps, made)
+    model = describe_model(training, steps, made, rows)
     return Trained(steps, rows, made, model, assemble(model, made, root))

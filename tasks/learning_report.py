@@ -119,6 +119,7 @@ class Evaluated:
     sets: Mapping[str, DatasetRef]
     measures: Mapping[str, Mapping[str, DatasetRef]]
     compared: DatasetRef
+    notes: tuple[Note, ...] = ()
 
 
 @report_task("report-evaluation")
@@ -151,7 +152,7 @@ def report_evaluation(
         ),
         fingerprints={"comparison": evaluated.compared.fingerprint},
         versions=versions(),
-        notes=_untouched(evaluated),
+        notes=(*evaluated.notes, *_untouched(evaluated)),
     )
     folder = Path(evaluated.compared.path)
     files: dict[str, Path | str | bytes] = {

@@ -241,7 +241,10 @@ def beneath(
 
 
 def describe_model(
-    training: TrainingSettings, steps: Sequence[StepSettings], made: Mapping[str, DatasetRef]
+    training: TrainingSettings,
+    steps: Sequence[StepSettings],
+    made: Mapping[str, DatasetRef],
+    rows: Mapping[str, DatasetRef],
 ) -> TrainedModel:
     """Say what the trained adapters are and which language uses which."""
     routes = recipes.routes(steps, training)
@@ -256,6 +259,7 @@ def describe_model(
             routes=routes,
         ),
         steps=[step.model_dump(mode="json") for step in steps],
+        rows={name: reference.fingerprint for name, reference in rows.items()},
     )
 
 

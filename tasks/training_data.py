@@ -18,9 +18,10 @@ from data_contracts.settings import (
     TrainingData,
     TrainingSettings,
 )
-from polymine.evaluation.contamination import exclude, find_overlap, texts_of
+from polymine.evaluation.contamination import exclude
 from polymine.training import mixture
-from tasks.evaluation_sets import is_checked, texts_of_set
+from tasks.evaluation_sets import is_checked
+from tasks.overlaps import SHOWN, describe_overlap, overlap_with
 from tasks.run_folder import open_run
 from tasks.source_files import digest, fetch
 from tasks.source_formats import read_file
@@ -31,7 +32,7 @@ from tasks.store import RUN, Store, info_of, load, read_manifest
 
 VERSION = 1
 CONTRACT = "training-rows"
-SHOWN = 10  # overlaps that an error lists
+EXCLUDE = 'Set training.contaminated = "exclude" to leave these rows out, or choose other data.'
 _COLUMNS = frozenset(
     {
         "query_id", "positive_id", "negative_id", "position", "anchor", "positive", "negative",
@@ -97,20 +98,20 @@ def guard_rows(
         check_rows(step, load(found))  # another loss may ask for more of the same rows
         return found
     frame = load(rows)
-    texts = [
-        texts_of_set(reference).with_columns(set=pl.lit(name)) for name, reference in sets.items()
-    ]
-    overlap = find_overlap(texts_of(frame), pl.concat(texts)) if texts else None
+    overlap = overlap_with(sets, frame)
     info = {
         **info_of(rows),
         "checked": [name for name, reference in sets.items() if is_checked(reference)],
         "unchecked": [name for name, reference in sets.items() if not is_checked(reference)],
+        "sets": sorted(reference.fingerprint for reference in sets.values()),
         "removed": 0, "equal": 0, "near": 0, "overlaps": [],
     }  # fmt: skip
-    if overlap is not None and overlap.height:
+    if overlap.height:
         given = overlap.filter(pl.col("set") != HELD_OUT)
         if training.contaminated == "fail" and given.height:
-            raise InputError(_describe_overlap(step, given))
+            raise InputError(
+                describe_overlap(f"step {step.name}: training data holds", given, EXCLUDE)
+            )
         frame, removed = exclude(frame, overlap)
         kinds = dict(overlap.group_by("kind").len().rows())
         info |= {"removed": removed, "overlaps": overlap.head(SHOWN).to_dicts(), **kinds}
@@ -235,24 +236,3 @@ def _fingerprint(part: TrainingData) -> str:
         with fetch(each) as files:
             digests += [digest(file.path) for file in files]
     return fingerprint(files=digests)
-
-
-def _describe_overlap(step: StepSettings, overlap: pl.DataFrame) -> str:
-    counts = overlap.group_by("set").agg(texts=pl.len(), rows=pl.struct("source", "row").n_unique())
-    lines = [
-        f"  {name}: {texts:,} training texts in {rows:,} rows"
-        for name, texts, rows in counts.sort("set").rows()
-    ]
-    examples = [
-        f"  {row['set']} {row['id']} ({row['kind']}, as {row['side']}): {row['text']!r:.100}"
-        for row in overlap.head(SHOWN).to_dicts()
-    ]
-    return "\n".join(
-        [
-            f"step {step.name}: training data holds texts of evaluation sets, so their figures "
-            "would not be true:",
-            *lines,
-            *examples,
-            'Set training.contaminated = "exclude" to leave these rows out, or choose other data.',
-        ]
-    )

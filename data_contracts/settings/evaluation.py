@@ -1,5 +1,7 @@
 """What is measured: models against the untouched base, on which sets, with which certainty."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from data_contracts.settings.base import Settings, Source, at
@@ -127,6 +129,12 @@ class EvaluationSettings(Settings):
     )  # fmt: skip
     trust_remote_code: bool = Field(
         False, description="Run code that comes with the models.", json_schema_extra=at(12)
+    )
+    contaminated: Literal["fail", "report"] = Field(
+        "fail",
+        description="What to do when a set holds texts that a trained model has learned from: "
+        "refuse to measure, or measure and say so.",
+        json_schema_extra=at(13),
     )
 
     @model_validator(mode="after")
