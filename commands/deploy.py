@@ -80,6 +80,8 @@ async def _set_up(
     async with get_client() as client:
         deadline = time.monotonic() + PATIENCE
         while error := await client.api_healthcheck():
+            if isinstance(error, httpx.HTTPStatusError):
+                raise ServerError(_explain(error))
             if time.monotonic() > deadline:
                 raise ServerError(f"{client.api_url}: the Prefect server does not answer: {error}")
             await asyncio.sleep(1)

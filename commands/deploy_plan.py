@@ -162,7 +162,9 @@ def _with_own_folder(values: Mapping[str, Any], name: str, flow: str) -> dict[st
     Beside the file's `output.path`, never in it: a folder with a run in it belongs to that run.
     """
     output = values.get("output")
-    path = output.get("path") if isinstance(output, dict) else None
+    if not isinstance(output, dict):
+        return dict(values)
+    path = output.get("path")
     if not isinstance(path, str) or "{" in path:
         return dict(values)
     before, slash, _ = path.rstrip("/").rpartition("/")
