@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from data_contracts.errors import SettingsError
+from data_contracts.settings.places import check_places, hide_credentials
 from data_contracts.settings.run import RunSettings
 
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -45,11 +46,13 @@ def check_settings(values: dict[str, Any], where: str) -> RunSettings:
 def check_as(kind: type[Kind], values: dict[str, Any], where: str) -> Kind:
     """Turn nested values into settings, or raise SettingsError naming every bad key."""
     try:
-        return kind.model_validate(values)
+        settings = kind.model_validate(values)
     except ValidationError as error:
         problems = _root_problems(error.errors())
         lines = "\n".join(f"  {_describe(problem, kind)}" for problem in problems)
         raise SettingsError(f"{where}: {len(problems)} wrong settings\n{lines}") from error
+    check_places(settings)
+    return settings
 
 
 def _root_problems(problems: list[Any]) -> list[Any]:
@@ -102,7 +105,11 @@ def _describe(problem: Any, kind: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "the file"
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown key{_nearest(problem['loc'], kind)}"
-    got = "" if problem["type"] == "missing" else f" (got {problem['input']!r:.80})"
+    got = (
+        ""
+        if problem["type"] == "missing"
+        else f" (got {hide_credentials(repr(problem['input'])):.80})"
+    )
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}{got}"
 
 
