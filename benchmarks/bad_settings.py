@@ -43,7 +43,7 @@ CONTRADICTIONS: list[tuple[str, list[str], str]] = [
     ("mine", ['output.path="  "'], "path"),
     ("mine", ["dataset.corpus=s3://key:secret@bucket/c.parquet"], "password"),
     ("mine", ["dataset.corpus=https://host/c.csv?X-Amz-Signature=abc"], "secret"),
-    ("train", ["training.recipe.name=mixed"], "not both"),
+    ("train", ["training.recipe.name=mono"], "not both"),
     ("train", ['training.steps.0.loss.kind="gist"'], "guide"),
     ("train", ["training.steps.0.loss.guide=x"], "gist"),
     ("train", ["training.steps.0.on=other"], "on"),
@@ -102,7 +102,7 @@ def make(chance: random.Random) -> Wrong:
     flow = chance.choice(list(SETTINGS))
     where, name, annotation, metadata = chance.choice(list(_leaves(SETTINGS[flow], ())))
     if kind == "unknown":
-        bad = chance.choice([name + "s", name[:-1] or "x", name.upper(), f"{name} ", "zzz"])
+        bad = chance.choice([name + "s", name[:-1] or "x", name.upper(), "zzz"])
         if bad in where or bad == name or _is_field(SETTINGS[flow], (*where, bad)):
             bad = "no_such_key"
         override, says = ".".join((*where, bad)), bad.strip()

@@ -146,7 +146,9 @@ def _read_json_lines(
 
 def _json_object(line: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode())  # bytes it would take in other encodings, too
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
     except (ValueError, RecursionError):
         raise ValueError("not a line of JSON") from None
     if not isinstance(row, dict):

@@ -31,7 +31,7 @@ def load_as(kind: type[Kind], path: Path, overrides: list[str] | None = None) ->
         raise SettingsError(f"{path}: there is no such file") from error
     except PermissionError as error:
         raise SettingsError(f"{path}: not allowed to read it") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise SettingsError(f"{path}: not a TOML file: {error}") from error
     for override in overrides or []:
         apply_override(values, override)
@@ -72,7 +72,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
         raise SettingsError(f"--set {override}: expected `key=value`, as in `mining.depth=50`")
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = raw  # a bare word is a string, so that no one has to quote twice in a shell
     *parents, last = key.strip().split(".")
     node: Any = values

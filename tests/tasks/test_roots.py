@@ -87,7 +87,8 @@ def test_every_kind_of_setting_is_looked_at(inside):
         {"mining": MiningSettings(teachers=(teacher,))},
         {"mining": MiningSettings(validation=ValidationSettings(model="../x"))},
         {"training": TrainingSettings(base=out)},
-        {"training": TrainingSettings.model_validate({"steps": [{"name": "a", "adapter": "stack", "on": out}]})},
+        {"training": TrainingSettings.model_validate(
+            {"steps": [{"name": "a", "adapter": "stack", "on": out}]})},
         {"training": TrainingSettings.model_validate(
             {"recipe": {"mono": {"parallel": [out]}}})},
         {"evaluation": EvaluationSettings(sets=sets)},
