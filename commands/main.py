@@ -212,11 +212,15 @@ def train_validator(
 
 
 @server_app.command("start")
-def server_start() -> None:
+def server_start(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; another than loopback needs a password.")
+    ] = "127.0.0.1",
+) -> None:
     """Start the server and leave it running."""
     from commands.server import standing_server
 
-    with standing_server(standing=True) as server:
+    with standing_server(standing=True, host=host) as server:
         _say(f"The Prefect server runs at [link]{server.ui_url}[/link]")
 
 

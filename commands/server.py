@@ -11,10 +11,12 @@ choosing and using it, and the first request waits in the socket's queue instead
 That is why the server is run by `_serve` below and not by `prefect server start`.
 """
 
+import base64
 import fcntl
 import gc
 import http.client
 import importlib.metadata
+import ipaddress
 import json
 import os
 import signal
@@ -36,6 +38,7 @@ from tasks.home import home
 
 HOST = "127.0.0.1"
 PREFERRED_PORT = 4200  # Prefect's own, so that a bookmark of the UI stays right
+AUTH = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")  # of server and clients
 RUN_TAG = "command-line"  # on runs whose process holds the lock; see `_bury_dead_runs`
 START_TIMEOUT = 180.0  # seconds; a new database takes 8 on two cores, far more on a slow disk
 FLUSH_TIMEOUT = 60.0  # seconds; Prefect sends 100 to 300 events a second
@@ -55,11 +58,13 @@ class Record:
     port: int
     version: str
     standing: bool
+    host: str = HOST
 
     @property
     def url(self) -> str:
-        """Address of the API."""
-        return f"http://{HOST}:{self.port}/api"
+        """Address of the API for this machine."""
+        here = {"0.0.0.0": HOST, "::": "::1"}.get(self.host, self.host)  # "any" is no address
+        return f"http://{f'[{here}]' if ':' in here else here}:{self.port}/api"
 
     def is_alive(self) -> bool:
         """Whether this very process runs, and not another one that got its number."""
@@ -112,12 +117,14 @@ class Server:
         self._users.close()
 
 
-def start(standing: bool = False, folder: Path | None = None) -> Server:
+def start(standing: bool = False, folder: Path | None = None, host: str = HOST) -> Server:
     """Find or start the home's server and return at once, while it is still booting.
 
     So the caller can import heavy libraries in the meantime and then `wait`. With `standing` it
-    stays when this command ends.
+    stays when this command ends. A `host` that other machines can reach needs an auth string in
+    `PREFECT_SERVER_API_AUTH_STRING`; without one ServerError is raised.
     """
+    check_host(host)
     folder = folder or home() / "server"
     with _locked(folder / "start.lock"):
         users = (folder / "users.lock").open("a")
@@ -131,8 +138,13 @@ def start(standing: bool = False, folder: Path | None = None) -> Server:
                 )
             _stop_process(record, folder)
             record = None
+        if record and host not in (HOST, record.host):
+            raise ServerError(
+                f"a server runs at {record.url} already; `polymine server stop`, then start it on "
+                f"{host}"
+            )
         began = record is None
-        record = record or _spawn(folder)
+        record = record or _spawn(folder, host)
         if standing and not record.standing:
             record = replace(record, standing=True)
         _write_record(folder, record)
@@ -141,9 +153,9 @@ def start(standing: bool = False, folder: Path | None = None) -> Server:
 
 
 @contextmanager
-def standing_server(standing: bool = False) -> Iterator[Server]:
+def standing_server(standing: bool = False, host: str = HOST) -> Iterator[Server]:
     """Yield the home's server, ready; release it at the end, come what may."""
-    server = start(standing)
+    server = start(standing, host=host)
     try:
         server.wait()
         yield server
@@ -177,7 +189,8 @@ def client_environment(url: str, folder: Path | None = None) -> dict[str, str]:
     It must be set before Prefect is imported, which reads it once.
     """
     local = ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST, "localhost"]))
-    return {
+    auth = {"PREFECT_API_AUTH_STRING": text} if (text := auth_string()) else {}
+    return auth | {
         "PREFECT_API_URL": url,
         "PREFECT_UI_URL": url.removesuffix("/api"),  # in the log's links to a run
         "PREFECT_HOME": str(folder or home() / "server"),
@@ -199,7 +212,37 @@ def client_environment(url: str, folder: Path | None = None) -> dict[str, str]:
 def forget_foreign_settings() -> None:
     """Drop settings of another Prefect server from this process, as of a cloud account."""
     for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
-        del os.environ[name]
+        if name not in AUTH:  # the home's server may ask for it
+            del os.environ[name]
+
+
+def auth_string() -> str | None:
+    """`user:password` for the server, from the environment and nowhere else."""
+    return next((text for name in AUTH if (text := os.environ.get(name))), None)
+
+
+def check_host(host: str) -> None:
+    """Refuse to be reached from other machines by whoever can reach this one.
+
+    Raises ServerError for a host that is not loopback without an auth string.
+    """
+    if _is_loopback(host):
+        return
+    if ":" not in (os.environ.get(AUTH[0]) or "").strip(":"):
+        raise ServerError(
+            f"--host {host}: other machines could start runs and read their settings without a "
+            f"password; set {AUTH[0]}=USER:PASSWORD in the environment (clients and workers set "
+            f"{AUTH[1]} to the same), or leave --host out"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name: nobody can say where it leads tomorrow
+        return False
 
 
 def newest_flow_run(url: str) -> dict[str, Any] | None:
@@ -210,9 +253,10 @@ def newest_flow_run(url: str) -> dict[str, Any] | None:
 
 def ask(url: str, path: str, body: dict[str, Any]) -> Any:
     """POST to the API without Prefect, whose import takes longer than most questions."""
-    request = urllib.request.Request(
-        f"{url}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json"}
+    if auth := auth_string():
+        headers["Authorization"] = f"Basic {base64.b64encode(auth.encode()).decode()}"
+    request = urllib.request.Request(f"{url}/{path}", json.dumps(body).encode(), headers)
     try:
         with _opener().open(request, timeout=30) as response:
             return json.loads(response.read() or b"null")
@@ -239,13 +283,13 @@ def _is_healthy(url: str) -> bool:
         return False
 
 
-def _spawn(folder: Path) -> Record:
-    listener = _listen()
+def _spawn(folder: Path, host: str) -> Record:
+    listener = _listen(host)
     port = listener.getsockname()[1]
     with (folder / "server.log").open("wb") as log, listener:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "commands.server", str(listener.fileno())],
-            env=_server_environment(folder, port),
+            env=_server_environment(folder, port, host),
             cwd=folder,  # so that no prefect.toml of the caller's folder is read
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -255,31 +299,36 @@ def _spawn(folder: Path) -> Record:
         )
     process.returncode = 0  # it may outlive this command: no warning when it is forgotten
     created = psutil.Process(process.pid).create_time()
-    return Record(process.pid, created, port, _version(), standing=False)
+    return Record(process.pid, created, port, _version(), standing=False, host=host)
 
 
-def _listen() -> socket.socket:
+def _listen(host: str = HOST) -> socket.socket:
     for port in (PREFERRED_PORT, 0):
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((HOST, port))
+            listener.bind((host, port))
             listener.listen(2048)
         except OSError:
             listener.close()
         else:
             return listener
-    raise ServerError(f"no free port on {HOST} for the Prefect server")
+    raise ServerError(f"no free port on {host} for the Prefect server")
 
 
-def _server_environment(folder: Path, port: int) -> dict[str, str]:
+def _server_environment(folder: Path, port: int, host: str = HOST) -> dict[str, str]:
     kept = {name: text for name, text in os.environ.items() if not name.startswith(_FOREIGN)}
+    open_to_all = not _is_loopback(host)
+    if open_to_all:
+        kept[AUTH[0]] = os.environ[AUTH[0]]
     return kept | {
         "PREFECT_HOME": str(folder),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder}/prefect.db",
-        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_HOST": host,
         "PREFECT_SERVER_API_PORT": str(port),  # the UI asks this one, whatever is served
-        "PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{port}/api",
+        # A browser elsewhere asks the address that it has the page from.
+        "PREFECT_SERVER_UI_API_URL": "/api" if open_to_all else f"http://{HOST}:{port}/api",
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder / "ui"),  # the default is site-packages
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",

@@ -19,7 +19,14 @@ from data_contracts.settings import (
 from flows.mining import mine_collection
 from flows.pipeline import check_learning
 from flows.training import run_steps
-from tasks.comparison import arm_mining, arm_training, check_arms, compare_arms, mine_otherwise
+from tasks.comparison import (
+    arm_mining,
+    arm_training,
+    check_arms,
+    compare_arms,
+    mine_otherwise,
+    minings_of,
+)
 from tasks.comparison_report import report_comparison
 from tasks.encoding import Measured, open_base, open_measured
 from tasks.evaluation import measure
@@ -28,6 +35,7 @@ from tasks.ingestion import ingest
 from tasks.output import COMPARISON, check_place
 from tasks.parts import with_held_out
 from tasks.places import settle
+from tasks.roots import check_roots
 from tasks.split import hold_out_set, training_side
 from tasks.store import Store
 from tasks.threads import limited_threads
@@ -54,6 +62,8 @@ def compare(
         "comparison": comparison,
     }  # fmt: skip
     output = settle(output)
+    arms_mining = minings_of(comparison.arms, mining)
+    check_roots(**parts, **arms_mining, output=output, engine=engine)
     check_place(output, settings=parts, kind=COMPARISON)
     check_arms(comparison.arms, mining, training)
     check_learning(mining, training, evaluation, engine)
@@ -71,7 +81,7 @@ def compare(
                 model = train_arm(arm.name, seed, triplets, training, evaluation, engine)
                 arms.setdefault(arm.name, {})[seed] = measure_all(model, evaluation, engine)
         prompts = (training.query_prompt, training.document_prompt)
-        base = open_base(training.base, prompts, evaluation)
+        base = open_base(training.base, prompts, evaluation, training.trust_remote_code)
         measured = measure_all(base, evaluation, engine)
         sets = read_sets(evaluation, root)
         compared = compare_arms(sets, measured, arms, evaluation, root)
@@ -105,7 +115,8 @@ def train_arm(
     """Train the recipe on an arm's negatives."""
     own = arm_training(name, seed, resolve_mined(training, triplets))
     trained = run_steps(own, evaluation, engine)
-    return open_measured(f"{name}-{seed}", str(Path(trained.assembled.path)), evaluation)
+    place = str(Path(trained.assembled.path))
+    return open_measured(f"{name}-{seed}", place, evaluation, training.trust_remote_code)
 
 
 def measure_all(

@@ -12,6 +12,7 @@ from tasks.learning_report import Evaluated, report_evaluation
 from tasks.output import EVALUATION, check_place
 from tasks.overlaps import look_for_seen
 from tasks.places import settle
+from tasks.roots import check_roots
 from tasks.store import Store
 from tasks.threads import limited_threads
 
@@ -28,6 +29,7 @@ def evaluate(
     languages, pooled, and whatever else the sets measure, with intervals.
     """
     output = settle(output)
+    check_roots(evaluation=evaluation, output=output, engine=engine)
     check_place(output, settings={"evaluation": evaluation}, kind=EVALUATION)
     with limited_threads(engine):
         evaluated = run_measures(evaluation, engine)

@@ -21,6 +21,7 @@ from tasks.places import settle
 from tasks.ranking import rank
 from tasks.report import report
 from tasks.risk import assess, fit_risk
+from tasks.roots import check_roots
 from tasks.selection import select
 from tasks.store import Store
 from tasks.teachers import check_languages, check_models, index
@@ -41,6 +42,7 @@ def mine(
     writes triplets with a report. Whatever an earlier run has already made is reused.
     """
     output = settle(output)
+    check_roots(dataset=dataset, output=output, mining=mining, engine=engine)
     check_place(output, settings={"dataset": dataset, "mining": mining})
     check_models(mining)
     with limited_threads(engine):

@@ -26,6 +26,7 @@ from tasks.parts import check_evaluation, check_parts, part_of, with_held_out, w
 from tasks.pipeline_report import PARTS, report_pipeline
 from tasks.places import settle
 from tasks.report import report
+from tasks.roots import check_roots
 from tasks.split import hold_out_set, training_side
 from tasks.store import Store
 from tasks.teachers import check_models
@@ -51,6 +52,7 @@ def pipeline(
     """
     parts = {"dataset": dataset, "mining": mining, "training": training, "evaluation": evaluation}
     output = settle(output)
+    check_roots(**parts, output=output, engine=engine)
     check_parts(output, PIPELINE, PARTS, parts)
     check_place(part_of(output, "mining"), settings={"dataset": dataset, "mining": mining})
     check_learning(mining, training, evaluation, engine)
@@ -60,7 +62,7 @@ def pipeline(
     evaluation = with_held_out(evaluation, held_out)
     place = part_of(output, "training")
     start("train", engine, training=training, evaluation=evaluation, output=place)
-    measured = with_trained(evaluation, Path(place.path).absolute())
+    measured = with_trained(evaluation, Path(place.path).absolute(), training.trust_remote_code)
     start("evaluate", engine, evaluation=measured, output=part_of(output, "evaluation"))
     return dict(report_pipeline(output, training, measured, parts, engine))
 

@@ -15,6 +15,7 @@ from tasks.evaluation_sets import read_set
 from tasks.learning_report import Trained, report_training
 from tasks.output import TRAINING, check_place
 from tasks.places import settle
+from tasks.roots import check_roots
 from tasks.store import Store
 from tasks.threads import limited_threads
 from tasks.training import assemble, beneath, check_training, describe_model
@@ -35,6 +36,7 @@ def train(
     `evaluation.sets` are kept out of training. A killed run goes on from its last checkpoint.
     """
     output = settle(output)
+    check_roots(training=training, output=output, evaluation=evaluation, engine=engine)
     check_place(output, settings={"training": training}, kind=TRAINING)
     training = resolve_mined(training, None)
     with limited_threads(engine):

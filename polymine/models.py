@@ -238,9 +238,13 @@ def build_maxsim_encoder(base: str, *, device: str, head: Path | None = None) ->
     with _loading(base, device):
         module = Transformer(
             found.location,
-            model_kwargs={"dtype": torch.float32, "local_files_only": True},
+            model_kwargs={
+                "dtype": torch.float32,
+                "local_files_only": True,
+                "trust_remote_code": False,
+            },
             # CrossEncoder counts its outputs by the number of labels in the config.
-            config_kwargs={"num_labels": 1},
+            config_kwargs={"num_labels": 1, "trust_remote_code": False},
         )
         tokenizer: Any = module.tokenizer
         special = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)
@@ -456,9 +460,17 @@ def _loading(name: str, device: str) -> Iterator[None]:
     except Exception as error:
         raise ModelError(
             f"Model {name!r} was found but could not be loaded on {device!r}: "
-            f"{type(error).__name__}: {_first_line(error)}. Check that its files are "
-            "complete and the device exists."
+            f"{type(error).__name__}: {_first_line(error)}. {_advice(error)}"
         ) from error
+
+
+def _advice(error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return (
+            "It comes with code of its own, which runs only where `trust_remote_code = true` "
+            "stands beside its name."
+        )
+    return "Check that its files are complete and the device exists."
 
 
 @contextmanager

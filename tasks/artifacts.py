@@ -28,7 +28,7 @@ from polymine.reporting.risk_words import (
     describe_looks,
     describe_sureness,
 )
-from polymine.reporting.words import format_rate, format_score, plain
+from polymine.reporting.words import code, format_rate, format_score, plain
 
 CHARTS = 2  # in the UI; the page has them all
 LARGEST = 60_000  # bytes of a chart: the UI becomes slow with larger ones
@@ -43,7 +43,7 @@ def publish_artifacts(report: ReportData, figures: Sequence[Figure], place: str)
 
 def publish_learning(report: LearningReport, flow: str, place: str) -> None:
     """Show a page of training or evaluation: a summary, the curves, the matrices."""
-    text = f"{write_learning_summary(report)}\n\nAll of it is in `{place}`."
+    text = f"{write_learning_summary(report)}\n\nAll of it is in {code(place)}."
     made = [_markdown(f"{flow}-summary", text, report.headline)]
     charts = [f for f in draw_curves(report) if len(as_image(f.chart)) < LARGEST][:CHARTS]
     if charts:
@@ -127,7 +127,7 @@ def write_summary(report: ReportData, place: str) -> str:
         ("triplets/", "the training set, as Parquet"),
         ("README.md", "how to open it and train on it"),
     ):
-        lines.append(f"- `{place}/{name}`: {about}")
+        lines.append(f"- {code(f'{place}/{name}')}: {about}")
     return "\n".join(lines)
 
 

@@ -45,6 +45,12 @@ def arm_mining(arm: ArmSettings, mining: MiningSettings, seed: int) -> MiningSet
     return check_as(MiningSettings, values, where=f"comparison arm {arm.name}")
 
 
+def minings_of(arms: Sequence[ArmSettings], mining: MiningSettings) -> dict[str, MiningSettings]:
+    """Name the settings that each arm of Polymine's own mines with."""
+    own = (arm for arm in arms if arm.miner == "polymine")
+    return {f"comparison.arms.{arm.name}": arm_mining(arm, mining, 0) for arm in own}
+
+
 def check_arms(
     arms: Sequence[ArmSettings], mining: MiningSettings, training: TrainingSettings
 ) -> None:

@@ -80,10 +80,13 @@ class Measured:
         return str(adapter_folder(Path(self.folder), adapter))
 
 
-def open_measured(name: str, model: str, settings: EvaluationSettings) -> Measured:
+def open_measured(
+    name: str, model: str, settings: EvaluationSettings, trust: bool | None = None
+) -> Measured:
     """Find a model and, if it is a trained one, its adapters.
 
-    Prompts are the settings', or what the model was trained with where the settings have none.
+    Prompts are the settings', or what the model was trained with where the settings have none;
+    `trust` lets its own code run, as the settings say of the base if not given.
     Raises ModelError when it is not there.
     """
     plain = Measured(
@@ -92,7 +95,7 @@ def open_measured(name: str, model: str, settings: EvaluationSettings) -> Measur
         settings.query_prompt,
         settings.document_prompt,
         settings.max_length,
-        trust_remote_code=settings.trust_remote_code,
+        trust_remote_code=settings.trust_remote_code if trust is None else trust,
     )
     found = find_model(model)
     if found is None:
@@ -109,7 +112,12 @@ def open_measured(name: str, model: str, settings: EvaluationSettings) -> Measur
     return measured
 
 
-def open_base(name: str, prompts: tuple[str, str], evaluation: EvaluationSettings) -> Measured:
+def open_base(
+    name: str,
+    prompts: tuple[str, str],
+    evaluation: EvaluationSettings,
+    trust: bool | None = None,
+) -> Measured:
     """Find the untouched base, to be measured as the models that are compared with it.
 
     Args:
@@ -117,11 +125,12 @@ def open_base(name: str, prompts: tuple[str, str], evaluation: EvaluationSetting
         prompts: before queries and documents, as those models were trained; the settings' come
             first.
         evaluation: says how to measure.
+        trust: whether its own code may run; as `evaluation` says if not given.
 
     Raises:
         ModelError: it is not there.
     """
-    return _prompted(open_measured("base", name, evaluation), prompts)
+    return _prompted(open_measured("base", name, evaluation, trust), prompts)
 
 
 def check_candidates(evaluation: EvaluationSettings) -> tuple[Measured, ...]:
@@ -132,8 +141,10 @@ def check_candidates(evaluation: EvaluationSettings) -> tuple[Measured, ...]:
     """
     if evaluation.base is not None:
         open_measured("base", evaluation.base, evaluation)
-    return tuple(open_measured(choice.name, choice.model, evaluation)
-                 for choice in evaluation.models)  # fmt: skip
+    return tuple(
+        open_measured(choice.name, choice.model, evaluation, choice.trust_remote_code)
+        for choice in evaluation.models
+    )
 
 
 def open_candidates(evaluation: EvaluationSettings) -> tuple[Measured, tuple[Measured, ...]]:
@@ -152,11 +163,13 @@ def open_candidates(evaluation: EvaluationSettings) -> tuple[Measured, tuple[Mea
     name = evaluation.base or (trained[0].model if trained else None)
     if name is None:
         raise SettingsError("evaluation.base: name the untouched model that all are compared with")
-    base = open_measured("base", name, evaluation)
+    own = evaluation.base is None and trained[0].trust_remote_code  # it was trusted with its model
+    trust = own or evaluation.trust_remote_code
+    base = open_measured("base", name, evaluation, trust)
     content = models.fingerprint(base.model)
     alike = (each for each in trained if models.fingerprint(each.model) == content)
     prompts = next(((each.query_prompt, each.document_prompt) for each in alike), ("", ""))
-    return open_base(name, prompts, evaluation), candidates
+    return open_base(name, prompts, evaluation, trust), candidates
 
 
 def encode(

@@ -91,9 +91,11 @@ def with_held_out(evaluation: EvaluationSettings, folder: str | None) -> Evaluat
     return evaluation.model_copy(update={"sets": (held, *evaluation.sets)})
 
 
-def with_trained(evaluation: EvaluationSettings, folder: Path) -> EvaluationSettings:
+def with_trained(
+    evaluation: EvaluationSettings, folder: Path, trust: bool = False
+) -> EvaluationSettings:
     """Put the trained model first among the models."""
-    model = ModelSettings(name=TRAINED, model=str(folder))
+    model = ModelSettings(name=TRAINED, model=str(folder), trust_remote_code=trust)
     return evaluation.model_copy(update={"models": (model, *evaluation.models)})
 
 

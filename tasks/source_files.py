@@ -51,7 +51,7 @@ def fetch(source: str) -> Iterator[list[SourceFile]]:
         with tempfile.TemporaryDirectory(prefix="polymine-") as folder:
             yield _listed(source, _remote_path(source, Path(folder)))
     else:
-        yield _listed(source, Path(source).expanduser())
+        yield _local(source)
 
 
 def side_table(file: SourceFile, role: str) -> Path | None:
@@ -90,15 +90,29 @@ def _hub_path(source: str) -> Path:
     return Path(folder) / path
 
 
+def _local(source: str) -> list[SourceFile]:
+    try:
+        return _listed(source, Path(source).expanduser())
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, links in a circle
+        raise InputError(f"{source:.200}: cannot be opened: {error!s:.200}") from error
+
+
 def _remote_path(source: str, folder: Path) -> Path:
     import fsspec
 
     try:
         filesystem, path = fsspec.url_to_fs(source)
-        target = folder / (Path(path).name or "source")
-        filesystem.get(path, str(target), recursive=filesystem.isdir(path))
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"{source}: cannot be fetched: {error}") from error
+        target = folder / (Path(path).name.strip(".") or "source")
+        many = filesystem.isdir(path)
+        # A name such as `a/../../b` is legal in a bucket, and would be written beside the folder.
+        if many and any(".." in found.split("/") for found in filesystem.find(path)):
+            raise InputError(f"{source}: holds files with `..` in their names; rename them")
+        filesystem.get(path, str(target), recursive=many)
+    except InputError:
+        raise
+    except Exception as error:  # each file system has its own, beside OSError
+        what = str(error) or type(error).__name__
+        raise InputError(f"{source}: cannot be fetched: {what:.500}") from error
     return target
 
 

@@ -5,10 +5,12 @@ by Python: polars is a few times faster, but silently writes a list among string
 Large corpora are better kept as Parquet.
 """
 
+import codecs
 import csv
 import gzip
 import io
 import json
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +24,10 @@ from polymine.mining.input_checks import BROKEN, as_json
 SUFFIXES = (".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson")
 
 _Broken = list[tuple[str, list[str], str]]
+_OTHER_CODES = {
+    codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}  # fmt: skip
 
 
 def suffix_of(path: Path) -> str:
@@ -46,20 +52,46 @@ def read_file(path: Path, name: str, known: frozenset[str]) -> tuple[pl.DataFram
         content = path.read_bytes()
         if path.suffix.lower() == ".gz":
             content = gzip.decompress(content)
+        _check_encoding(content, name)
         if suffix in (".jsonl", ".ndjson"):
             return _read_json_lines(content, name, known)
         return _read_delimited(content, name, "\t" if suffix == ".tsv" else ",")
-    except (pl.exceptions.PolarsError, OSError, EOFError, csv.Error) as error:
+    except _UNREADABLE as error:
         what = suffix.removeprefix(".").upper()
-        raise InputError(f"{name}: cannot be read as {what}: {error}") from error
+        raise InputError(f"{name}: cannot be read as {what}: {error!s:.500}") from error
+
+
+_UNREADABLE = (
+    pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, EOFError, csv.Error,
+    zlib.error,
+)  # fmt: skip
+
+
+def _check_encoding(content: bytes, name: str) -> None:
+    """Refuse what is plainly another encoding than UTF-8, which would come out as noise."""
+    found = next((code for mark, code in _OTHER_CODES.items() if content.startswith(mark)), None)
+    if found is None and len(content) > 1 and (content[0] == 0) != (content[1] == 0):
+        found = "UTF-16"  # without its mark: every other byte of plain letters is 0
+    if found is not None:
+        raise InputError(f"{name}: is in {found}; save it as UTF-8")
 
 
 def _read_delimited(content: bytes, name: str, separator: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    _check_header(content, name, separator)
     try:
         frame = pl.read_csv(io.BytesIO(content), separator=separator, infer_schema=False)
     except pl.exceptions.PolarsError:
         return _read_row_by_row(content, name, separator)
     return frame, _broken_frame([])
+
+
+def _check_header(content: bytes, name: str, separator: str) -> None:
+    """Refuse a column that stands twice: nothing says which of the two is meant."""
+    first = content.removeprefix(codecs.BOM_UTF8).partition(b"\n")[0]
+    header = next(csv.reader([first.decode("utf-8", "replace")], delimiter=separator), [])
+    twice = sorted({column for column in header if column and header.count(column) > 1})
+    if twice:
+        raise InputError(f"{name}: column `{twice[0]}` stands twice in the header")
 
 
 def _read_row_by_row(
@@ -114,11 +146,16 @@ def _read_json_lines(
 
 def _json_object(line: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(line)
-    except ValueError:
+        row = json.loads(line.decode())  # bytes it would take in other encodings, too
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    except (ValueError, RecursionError):
         raise ValueError("not a line of JSON") from None
     if not isinstance(row, dict):
         raise ValueError("not a JSON object")
+    # Only then is it worth the time to look: of a key that stands twice, the last one counts.
+    if line.count(b'":') + line.count(b'" :') > len(row) and _key_twice(line):
+        raise ValueError("a key stands twice")
     if b"\\ud" in line.lower():  # half a surrogate pair is legal JSON, and no legal text
         try:
             as_json(row).encode()
@@ -127,9 +164,19 @@ def _json_object(line: bytes) -> dict[str, Any]:
     return row
 
 
+def _key_twice(line: bytes) -> bool:
+    def keys_of(pairs: list[tuple[str, Any]]) -> list[str]:
+        return [key for key, _ in pairs]
+
+    keys = json.loads(line, object_pairs_hook=keys_of)  # the outermost object comes last
+    return len(set(keys)) < len(keys)
+
+
 def _kind(value: Any) -> str:
     if value is None:
         return "nothing"
+    if isinstance(value, bool):
+        return "truth value"
     if isinstance(value, str):
         return "string"
     if isinstance(value, (int, float)):

@@ -10,13 +10,10 @@ from pydantic import BaseModel
 
 from data_contracts.errors import SettingsError
 from data_contracts.settings import EngineSettings
+from data_contracts.settings.places import Kind, with_places
 from tasks.store import Store
 
 NEEDED = ("train", "evaluate")
-_PATHS = {
-    "path", "base", "model", "triplets", "parallel", "collection", "corpus", "queries",
-    "judgments", "on", "guide",
-}  # fmt: skip
 
 
 def check_deployments(pool: str) -> None:
@@ -38,19 +35,16 @@ def for_elsewhere(engine: EngineSettings, settings: Mapping[str, BaseModel]) -> 
     The worker has another current folder; the folders themselves have to be shared.
     """
     away = engine.model_copy(update={"store": str(Store(engine.store).root), "gpu_pool": None})
-    dumped = {name: part.model_dump(mode="json") for name, part in settings.items()}
-    for name, part in dumped.items():
-        dumped[name] = _absolute(part, is_output=name == "output")
+    dumped = {
+        name: with_places(part, _absolute).model_dump(mode="json")
+        for name, part in settings.items()
+    }
     return {**dumped, "engine": away.model_dump(mode="json")}
 
 
-def _absolute(value: Any, key: str = "", is_output: bool = False) -> Any:
-    if isinstance(value, dict):
-        return {name: _absolute(each, name, is_output) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_absolute(each, key, is_output) for each in value]
-    if isinstance(value, str) and key in _PATHS and "://" not in value:
+def _absolute(value: str, kind: Kind) -> str:
+    if "://" not in value:
         path = Path(value).expanduser()
-        if path.exists() or (is_output and key == "path"):
+        if path.exists() or kind == "output":
             return str(path.absolute())
     return value

@@ -4,7 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-Source = str | list[str]
+from data_contracts.settings.places import Table
+
+Source = Table | list[Table]
 
 
 class Settings(BaseModel):

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data_contracts.settings.base import Settings, Source, at
+from data_contracts.settings.places import Model, Table
 from data_contracts.settings.training import NAME
 
 HELD_OUT, TRAINED = "held-out", "trained"  # a pipeline's own set and model
@@ -14,9 +15,12 @@ class ModelSettings(Settings):
     """A model to measure: what `train` wrote, or anything a teacher could be."""
 
     name: str = Field(pattern=NAME, description="Short name, used in tables.")
-    model: str = Field(
+    model: Model = Field(
         description="Output folder of a training run (its adapters are used by language), hub id, "
         "local folder or `package:NAME`."
+    )
+    trust_remote_code: bool = Field(
+        False, description="Run code that comes with this model, or with its base."
     )
 
 
@@ -24,7 +28,7 @@ class EvaluationSet(Settings):
     """One set of texts with what is relevant, or a benchmark by name."""
 
     name: str = Field(pattern=NAME, description="Short name.", json_schema_extra=at(0))
-    path: str | None = Field(
+    path: Table | None = Field(
         None,
         description="Folder: corpus, queries and qrels (with translations where texts have "
         "versions), or pairs with scores (STS) or without (parallel sentences).",
@@ -90,7 +94,7 @@ class EvaluationSettings(Settings):
     models: tuple[ModelSettings, ...] = Field(
         (), description="What to measure, beside what a pipeline trains.", json_schema_extra=at(1)
     )
-    base: str | None = Field(
+    base: Model | None = Field(
         None, description="The untouched model; the first trained model's base if not set.",
         json_schema_extra=at(2),
     )  # fmt: skip
@@ -128,7 +132,7 @@ class EvaluationSettings(Settings):
         json_schema_extra=at(10),
     )  # fmt: skip
     trust_remote_code: bool = Field(
-        False, description="Run code that comes with the models.", json_schema_extra=at(12)
+        False, description="Run code that comes with the base.", json_schema_extra=at(12)
     )
     contaminated: Literal["fail", "report"] = Field(
         "fail",

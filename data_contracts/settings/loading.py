@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from data_contracts.errors import SettingsError
+from data_contracts.settings.places import check_places, hide_credentials
 from data_contracts.settings.run import RunSettings
 
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -30,7 +31,7 @@ def load_as(kind: type[Kind], path: Path, overrides: list[str] | None = None) ->
         raise SettingsError(f"{path}: there is no such file") from error
     except PermissionError as error:
         raise SettingsError(f"{path}: not allowed to read it") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise SettingsError(f"{path}: not a TOML file: {error}") from error
     for override in overrides or []:
         apply_override(values, override)
@@ -45,11 +46,13 @@ def check_settings(values: dict[str, Any], where: str) -> RunSettings:
 def check_as(kind: type[Kind], values: dict[str, Any], where: str) -> Kind:
     """Turn nested values into settings, or raise SettingsError naming every bad key."""
     try:
-        return kind.model_validate(values)
+        settings = kind.model_validate(values)
     except ValidationError as error:
         problems = _root_problems(error.errors())
         lines = "\n".join(f"  {_describe(problem, kind)}" for problem in problems)
         raise SettingsError(f"{where}: {len(problems)} wrong settings\n{lines}") from error
+    check_places(settings)
+    return settings
 
 
 def _root_problems(problems: list[Any]) -> list[Any]:
@@ -69,7 +72,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
         raise SettingsError(f"--set {override}: expected `key=value`, as in `mining.depth=50`")
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = raw  # a bare word is a string, so that no one has to quote twice in a shell
     *parents, last = key.strip().split(".")
     node: Any = values
@@ -102,7 +105,11 @@ def _describe(problem: Any, kind: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "the file"
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown key{_nearest(problem['loc'], kind)}"
-    got = "" if problem["type"] == "missing" else f" (got {problem['input']!r:.80})"
+    got = (
+        ""
+        if problem["type"] == "missing"
+        else f" (got {hide_credentials(repr(problem['input'])):.80})"
+    )
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}{got}"
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from data_contracts.settings.base import Settings, at
+from data_contracts.settings.places import Model
 
 
 class TeacherSettings(Settings):
@@ -16,7 +17,7 @@ class TeacherSettings(Settings):
     kind: Literal["dense", "lexical"] = Field(
         "dense", description="`dense`: a sentence-transformers model; `lexical`: BM25."
     )
-    model: str | None = Field(
+    model: Model | None = Field(
         None, description="Hub id (`name@revision`), local folder, or `package:NAME`."
     )
     query_prompt: str = Field("", description="Text put before every query.")
@@ -107,7 +108,7 @@ class ValidationSettings(Settings):
     a candidate is a negative, up to `positive - margin` it is excluded, above it is promoted.
     """
 
-    model: str = Field(description="Hub id, local folder, or `embedded:validator`.")
+    model: Model = Field(description="Hub id, local folder, or `embedded:validator`.")
     margin: float = Field(0.0, description="Logits below the known positive's logit.")
     grey_zone: float = Field(1.0, ge=0, description="Width of the excluded band, in logits.")
     pairs_per_query: int = Field(

@@ -9,6 +9,7 @@ from data_contracts.settings.comparison import ComparisonSettings
 from data_contracts.settings.dataset import DatasetSettings
 from data_contracts.settings.evaluation import HELD_OUT, TRAINED, EvaluationSettings
 from data_contracts.settings.mining import MiningSettings
+from data_contracts.settings.places import Place
 from data_contracts.settings.training import TrainingSettings
 
 View = Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"]
@@ -18,7 +19,7 @@ Format = Literal["flagembedding", "tevatron", "nemo", "ms-swift"]
 class OutputSettings(Settings):
     """Where the result goes and in which shapes."""
 
-    path: str = Field(
+    path: Annotated[str, Place("output")] = Field(
         min_length=1,
         pattern=r"^([^{}]|\{date\}|\{run\})+$",
         description="Folder of this run; `{date}` stands for the day it was scheduled for (UTC), "
@@ -44,7 +45,7 @@ class OutputSettings(Settings):
 class EngineSettings(Settings):
     """How the work is cut and where intermediate results are kept; never changes a result."""
 
-    store: str | None = Field(
+    store: Annotated[str, Place("store")] | None = Field(
         None, description="Folder of reusable stages; `$POLYMINE_HOME/store` if not set."
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; all cores if not set.")

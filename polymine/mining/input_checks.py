@@ -26,6 +26,7 @@ SOURCE_COLUMN = "source_file"  # optional, beside the contract's: the file a row
 BROKEN = pl.Schema([("source", pl.String()), ("rules", pl.List(pl.String)), ("row", pl.String())])
 EXAMPLES = 3  # rows shown for a broken rule
 _EXAMPLE_CHARACTERS = 160
+PROBLEM = 2000  # characters shown of what is wrong with a file, whose columns may be very many
 _LANGUAGE = r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$|^.?$"  # the contract says what is too short
 
 
@@ -179,7 +180,7 @@ def shape_problems(frame: pl.DataFrame, contract: type[dy.Schema], source: str) 
 
 def input_error(problems: Sequence[str], broken: pl.DataFrame) -> InputError:
     """One error for all that is wrong: problems of whole files, then rules broken by rows."""
-    lines = [f"  {problem}" for problem in problems]
+    lines = [f"  {_shortened(problem, PROBLEM)}" for problem in problems]
     rules = broken.explode("rules").group_by("source", "rules", maintain_order=True)
     for (source, rule), rows in rules:
         lines.append(f"  {source}: {rule} ({rows.height} row{'s' if rows.height > 1 else ''})")
@@ -286,8 +287,8 @@ def _nearest(name: str, frame: pl.DataFrame) -> str:
     return f"{hint} (found: {', '.join(found) or 'no columns'})"
 
 
-def _shortened(row: str) -> str:
-    return row if len(row) <= _EXAMPLE_CHARACTERS else row[: _EXAMPLE_CHARACTERS - 3] + "..."
+def _shortened(text: str, longest: int = _EXAMPLE_CHARACTERS) -> str:
+    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def _empty_broken() -> pl.DataFrame:

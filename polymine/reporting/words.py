@@ -131,6 +131,14 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]#|~!])", r"\\\1", flat)
 
 
+def code(text: str) -> str:
+    """Write a name or path as code in Markdown, whatever quotes and lines it holds itself."""
+    flat = " ".join(text.split())
+    longest = max((len(run) for run in re.findall(r"`+", flat)), default=0)
+    space = " " if longest else ""
+    return f"{'`' * (longest + 1)}{space}{flat}{space}{'`' * (longest + 1)}"
+
+
 def format_count(value: int) -> str:
     """Write 1234 as 1,234."""
     return f"{value:,}"

@@ -15,6 +15,12 @@ from data_contracts.errors import ModelError
 from polymine.progress import Progress
 from polymine.training import adapters
 from polymine.training.checkpoints import read_stamp, write_stamp
+from polymine.training.trainer_state import (
+    read_chance,
+    read_optimizer,
+    write_chance,
+    write_optimizer,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,6 +78,22 @@ class StepTrainer(SentenceTransformerTrainer):
         weights = load_file(str(Path(resume_from_checkpoint) / adapters.WEIGHTS))
         module: Any = self.model[0]
         set_peft_model_state_dict(module.model, weights, adapter_name=self._adapter)
+
+    # The four below stand for the library's, which write pickles.
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        write_optimizer(Path(output_dir), self.optimizer, self.lr_scheduler)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            read_optimizer(Path(checkpoint), self.optimizer, self.lr_scheduler)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        write_chance(Path(output_dir))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            read_chance(Path(checkpoint))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import ModelError
+from polymine.training.trainer_state import PLAIN
 
 STAMP = "step.json"  # written last into a checkpoint: without it there is none
 
@@ -27,7 +28,9 @@ def find_checkpoint(folder: Path, stamp: str) -> Path | None:
 
     Raises ModelError when it is one of another recipe, data or base.
     """
-    found = sorted((path.parent for path in folder.glob(f"checkpoint-*/{STAMP}")), key=_number)
+    stamped = (path.parent for path in folder.glob(f"checkpoint-*/{STAMP}"))
+    # Those that an earlier version wrote are pickles, which are not read.
+    found = sorted((path for path in stamped if (path / PLAIN).is_file()), key=_number)
     if not found:
         return None
     held = read_stamp(found[-1])

@@ -123,7 +123,6 @@ def build_loss(
     mini_batch: int,
     *,
     device: str,
-    trust_remote_code: bool = False,
 ) -> torch.nn.Module:
     """Make the loss that a step's settings name."""
     if settings.kind == "distill":
@@ -133,7 +132,7 @@ def build_loss(
             str(settings.guide),
             device=device,
             dtype="float32",
-            trust_remote_code=trust_remote_code,
+            trust_remote_code=settings.trust_remote_code,
         )
         return WeightedGISTLoss(
             model,

@@ -164,7 +164,6 @@ class _Job:
             self.step.loss,
             self.step.schedule.mini_batch,
             device=self.device,
-            trust_remote_code=self.training.trust_remote_code,
         )
         return StepTrainer(
             model=encoder,

@@ -157,3 +157,28 @@ def test_settings_of_another_server_are_left_behind(
     assert environment["PREFECT_SERVER_UI_API_URL"] == "http://127.0.0.1:1234/api"
     client = server.client_environment("http://127.0.0.1:1234/api", tmp_path)
     assert client["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] == "false"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "polymine.example"])
+def test_other_machines_need_a_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    for name in server.AUTH:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ServerError, match="set PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD"):
+        server.start(folder=tmp_path, host=host)
+    assert not (tmp_path / "users.lock").exists()
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:secret")
+    server.check_host(host)
+    environment = server._server_environment(tmp_path, 1234, host)
+    assert environment["PREFECT_SERVER_API_AUTH_STRING"] == "admin:secret"
+    client = server.client_environment("http://127.0.0.1:1234/api", tmp_path)
+    assert client["PREFECT_API_AUTH_STRING"] == "admin:secret"
+    server.forget_foreign_settings()
+    assert server.auth_string() == "admin:secret"
+
+
+def test_this_machine_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING", raising=False)
+    for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"):
+        server.check_host(host)

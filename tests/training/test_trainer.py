@@ -18,6 +18,7 @@ from polymine.progress import Silent
 from polymine.training import adapters, batches
 from polymine.training.mixture import pad
 from polymine.training.trainer import Start, prepare, route_by_language, train_step
+from tests.pickle_scan import find_pickles
 from tests.training.small_encoder import save_small_encoder
 
 WORDS = [
@@ -119,6 +120,24 @@ def test_an_interrupted_step_ends_with_the_same_bytes(base, tmp_path, kind):
     assert same(weights(whole), weights(resumed))
     assert resumed.curve["loss"].to_list() == whole.curve["loss"].to_list()
     assert resumed.tokens == whole.tokens
+
+
+def test_no_checkpoint_is_a_pickle(base, tmp_path):
+    with pytest.raises(Killed):
+        train(make_step(steps=5), make_rows(), base, tmp_path, progress=KilledAt(3))
+    assert find_pickles(tmp_path) == []
+    files = {path.suffix for path in tmp_path.glob("checkpoint-*/*")}
+    assert files == {".json", ".safetensors"}
+
+
+def test_a_checkpoint_of_an_earlier_version_is_not_read(base, tmp_path):
+    step = make_step(steps=3)
+    whole = train(step, make_rows(), base, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(step, make_rows(), base, tmp_path / "cut", progress=KilledAt(3))
+    for path in (tmp_path / "cut").glob("checkpoint-*/optimizer.*"):
+        path.rename(path.with_name("optimizer.pt"))
+    assert same(weights(whole), weights(train(step, make_rows(), base, tmp_path / "cut")))
 
 
 def test_a_checkpoint_that_was_not_finished_does_not_count(base, tmp_path):

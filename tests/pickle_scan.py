@@ -1,0 +1,33 @@
+"""Finds pickles among files, by what they hold and not by what they are called."""
+
+import pickletools
+import re
+import zipfile
+from pathlib import Path
+
+# Protocol 4 and 5 begin with these two opcodes and a length; found within other files as well.
+_FRAME = re.compile(rb"\x80[\x04\x05]\x95.{4}\0\0\0\0", re.DOTALL)
+_NAMES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".npy", ".npz"}
+
+
+def find_pickles(*folders: Path) -> list[str]:
+    """Name the files below that are a pickle, hold one, or are an archive of some."""
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    assert files, "nothing was written, so nothing was looked at"
+    return [str(path) for path in files if _is_pickle(path)]
+
+
+def _is_pickle(path: Path) -> bool:
+    content = path.read_bytes()
+    if path.suffix in _NAMES or _FRAME.search(content):
+        return True
+    if zipfile.is_zipfile(path):
+        return any(Path(name).suffix in _NAMES for name in zipfile.ZipFile(path).namelist())
+    return len(content) > 1 and _parses(content)
+
+
+def _parses(content: bytes) -> bool:
+    try:
+        return sum(1 for _ in pickletools.genops(content)) > 1
+    except Exception:
+        return False
