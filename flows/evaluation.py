@@ -8,13 +8,15 @@ from data_contracts.settings import EngineSettings, EvaluationSettings, OutputSe
 from tasks.encoding import open_candidates
 from tasks.evaluation import compare_models, measure
 from tasks.evaluation_sets import read_set
+from tasks.failures import SHOWN, explained
 from tasks.learning_report import Evaluated, report_evaluation
 from tasks.output import EVALUATION, check_place
 from tasks.store import Store
 from tasks.threads import limited_threads
 
 
-@flow(name="evaluate", persist_result=False, validate_parameters=True)
+@flow(name="evaluate", persist_result=False, validate_parameters=True, **SHOWN)
+@explained
 def evaluate(
     evaluation: EvaluationSettings,
     output: OutputSettings,
