@@ -80,13 +80,13 @@ def make_artifacts(
         ],
     }
     described = {
-        "mine-funnel": "What went in, what was refused for which reason, and what came out",
-        "mine-shortfalls": "Queries with fewer negatives than wanted, counted by reason",
+        "mine-funnel": "From rows to triplets, step by step",
+        "mine-shortfalls": "Queries short of negatives, and why",
     }
     charts = [f for f in figures if len(as_image(f.chart)) < LARGEST][:CHARTS]
     return [
         markdown("mine-summary", write_summary(report, place), report.headline),
-        markdown("mine-risk", write_risk(report), "Expected false negatives, and other budgets"),
+        markdown("mine-risk", write_risk(report), "Expected false negatives by budget"),
         markdown("mine-charts", write_charts(charts), "Scores of what was kept and refused"),
         *(
             table(key, rows or [{"reason": "none", "queries": 0, "example": ""}], described[key])

@@ -107,7 +107,7 @@ class TaskProgress:
                 self._publish(stage, state, now, percent=100.0)
 
     def _publish(self, stage: str, state: _Stage, now: float, percent: float) -> None:
-        key, text = artifact_key(stage), f"**{stage}**: {state.describe(now)}"
+        key, text = artifact_key(stage), state.describe(now)  # the key names the stage
         try:
             state.artifact = self._context.run(_write_artifact, state.artifact, key, percent, text)
         except Exception as error:

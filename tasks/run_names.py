@@ -53,7 +53,7 @@ def describe_run(parameters: Mapping[str, Any]) -> str:
     output = parameters.get("output")
     place = _place(output) if isinstance(output, OutputSettings) else "run"
     about = _subject(parameters)
-    name = f"{place}: {about}" if about else place
+    name = f"{place}: {about}" if about not in ("", place) else place
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 

@@ -60,9 +60,7 @@ def stage(
             began = time.monotonic()
             made = function(*args, **kwargs)
             made = replace(made, seconds=time.monotonic() - began)
-            message = f"{made.rows:,} rows in {made.seconds:.1f} s"
-            if made.reused:
-                message = f"reused: {made.rows:,} rows were there already"
+            message = _describe(made.rows, made.seconds, made.reused)
             logger.info("%s: %s", name, message)
             return Completed(
                 name="Reused" if made.reused else "Completed", message=message, data=made
@@ -77,6 +75,14 @@ def stage(
         return call
 
     return decorate
+
+
+def _describe(rows: int, seconds: float, reused: bool) -> str:
+    """Say what came out; an index or a model has no rows."""
+    what = f"{rows:,} rows " if rows else ""
+    if reused:
+        return f"reused: {what}{'were' if rows else 'it was'} there already"
+    return f"{what or 'done '}in {seconds:.1f} s"
 
 
 def _naming(template: str) -> Callable[..., str]:

@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import (
     LogFilterFlowRunId,
 )
 from prefect.flow_engine import run_flow
-from prefect.logging.handlers import APILogHandler
+from prefect.logging.handlers import APILogWorker
 
 from data_contracts.errors import InputError
 from data_contracts.references import DatasetRef
@@ -65,7 +65,7 @@ def page_of(run: UUID) -> str:
 
 
 def log_of(run: UUID) -> list[str]:
-    APILogHandler.flush()
+    APILogWorker.drain_all(timeout=30)
     of = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
     with get_client(sync_client=True) as client:
         deadline = time.monotonic() + 20
