@@ -34,12 +34,14 @@ from typing import IO, Any
 import psutil
 
 from data_contracts.errors import PolymineError
+from tasks.advice import COMMAND_LINE, KEY, advise_stop, write_advice
 from tasks.home import home
 
 HOST = "127.0.0.1"
 PREFERRED_PORT = 4200  # Prefect's own, so that a bookmark of the UI stays right
 AUTH = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")  # of server and clients
-RUN_TAG = "command-line"  # on runs whose process holds the lock; see `_bury_dead_runs`
+RUN_TAG = COMMAND_LINE  # on runs whose process holds the lock; see `_bury_dead_runs`
+DIED = "The process ended without a word, as after kill -9. Run the command again."
 START_TIMEOUT = 180.0  # seconds; a new database takes 8 on two cores, far more on a slow disk
 FLUSH_TIMEOUT = 60.0  # seconds; Prefect sends 100 to 300 events a second
 STOP_TIMEOUT = 90.0  # seconds for writing events down before it is killed
@@ -432,12 +434,21 @@ def _bury_dead_runs(url: str) -> None:
         for task in ask(url, "task_runs/filter", found):
             _crash(url, f"task_runs/{task['id']}")
         _crash(url, f"flow_runs/{run['id']}")
+        _tell_what_to_do(url, run["id"])
 
 
 def _crash(url: str, run: str) -> None:
-    message = "The process ended without a word, as after kill -9. Run the command again."
-    state = {"type": "CRASHED", "name": "Crashed", "message": message}
+    state = {"type": "CRASHED", "name": "Crashed", "message": DIED}
     ask(url, f"{run}/set_state", {"state": state, "force": True})
+
+
+def _tell_what_to_do(url: str, run: str) -> None:
+    """Put onto a dead run's page what a run that ends by itself puts there."""
+    advice = advise_stop("")
+    text = write_advice(advice, "", "Then run the same command again.")
+    about = f"{advice.kind}, and how to go on"
+    artifact = {"type": "markdown", "key": KEY, "description": about, "data": text}
+    ask(url, "artifacts/", {**artifact, "flow_run_id": run})
 
 
 def _serve(descriptor: int) -> None:

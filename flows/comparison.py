@@ -31,18 +31,21 @@ from tasks.comparison_report import report_comparison
 from tasks.encoding import Measured, open_base, open_measured
 from tasks.evaluation import measure
 from tasks.evaluation_sets import read_set
+from tasks.failures import SHOWN, explained
 from tasks.ingestion import ingest
 from tasks.output import COMPARISON, check_place
 from tasks.parts import with_held_out
 from tasks.places import settle
 from tasks.roots import check_roots
 from tasks.split import hold_out_set, training_side
+from tasks.stages import named_work
 from tasks.store import Store
 from tasks.threads import limited_threads
 from tasks.training_data import resolve_mined
 
 
-@flow(name="compare", persist_result=False, validate_parameters=True)
+@flow(name="compare", persist_result=False, validate_parameters=True, **SHOWN)
+@explained
 def compare(
     dataset: DatasetSettings,
     output: OutputSettings,
@@ -100,7 +103,8 @@ def mine_arm(
     root = str(Store(engine.store).root)
     if arm.miner == "polymine":
         own = arm_mining(arm, mining, seed)
-        return mine_collection(collection, output, own, engine).exported.path
+        with named_work(f"{arm.name}-{seed}"):
+            return mine_collection(collection, output, own, engine).exported.path
     return mine_otherwise(arm, collection, mining, seed, root).path
 
 
@@ -114,7 +118,8 @@ def train_arm(
 ) -> Measured:
     """Train the recipe on an arm's negatives."""
     own = arm_training(name, seed, resolve_mined(training, triplets))
-    trained = run_steps(own, evaluation, engine)
+    with named_work(f"{name}-{seed}"):
+        trained = run_steps(own, evaluation, engine)
     place = str(Path(trained.assembled.path))
     return open_measured(f"{name}-{seed}", place, evaluation, training.trust_remote_code)
 

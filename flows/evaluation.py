@@ -8,6 +8,7 @@ from data_contracts.settings import EngineSettings, EvaluationSettings, OutputSe
 from tasks.encoding import open_candidates
 from tasks.evaluation import compare_models, measure
 from tasks.evaluation_sets import read_set
+from tasks.failures import SHOWN, explained
 from tasks.learning_report import Evaluated, report_evaluation
 from tasks.output import EVALUATION, check_place
 from tasks.overlaps import look_for_seen
@@ -17,7 +18,8 @@ from tasks.store import Store
 from tasks.threads import limited_threads
 
 
-@flow(name="evaluate", persist_result=False, validate_parameters=True)
+@flow(name="evaluate", persist_result=False, validate_parameters=True, **SHOWN)
+@explained
 def evaluate(
     evaluation: EvaluationSettings,
     output: OutputSettings,

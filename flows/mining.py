@@ -15,6 +15,7 @@ from data_contracts.settings import (
 from tasks.embedding import embed
 from tasks.evidence import deepen, evidence, score_positives
 from tasks.export import Sources, export
+from tasks.failures import SHOWN, explained
 from tasks.ingestion import ingest
 from tasks.output import check_place
 from tasks.places import settle
@@ -23,13 +24,15 @@ from tasks.report import report
 from tasks.risk import assess, fit_risk
 from tasks.roots import check_roots
 from tasks.selection import select
+from tasks.stages import named_work
 from tasks.store import Store
 from tasks.teachers import check_languages, check_models, index
 from tasks.threads import limited_threads
 from tasks.validation import look, validate
 
 
-@flow(name="mine", persist_result=False, validate_parameters=True)
+@flow(name="mine", persist_result=False, validate_parameters=True, **SHOWN)
+@explained
 def mine(
     dataset: DatasetSettings,
     output: OutputSettings,
@@ -91,7 +94,8 @@ def mine_collection(
     verdicts = looks = None
     if mining.validation is not None and mining.selection.rule == "risk":
         looks = look(*known, decisions, mining, engine, root)
-        decisions = select(*known, mining, root, looks)
+        with named_work("again"):
+            decisions = select(*known, mining, root, looks)
     elif mining.validation is not None:
         verdicts = validate(collection, decisions, positives, mining, engine, root)
     sources = Sources(*known, model, decisions, verdicts, looks)

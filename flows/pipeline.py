@@ -6,7 +6,6 @@ from typing import Any
 from prefect import flow
 from prefect.deployments import run_deployment
 
-from data_contracts.errors import PolymineError
 from data_contracts.settings import (
     MINED,
     DatasetSettings,
@@ -20,6 +19,7 @@ from flows.evaluation import evaluate
 from flows.mining import mine_collection
 from flows.training import train
 from tasks.evaluation_sets import read_set
+from tasks.failures import SHOWN, explained, part_failed
 from tasks.ingestion import ingest
 from tasks.output import PIPELINE, check_place
 from tasks.parts import check_evaluation, check_parts, part_of, with_held_out, with_trained
@@ -36,7 +36,8 @@ from tasks.training_data import gather_rows, resolve_mined
 from tasks.work_pool import check_deployments, for_elsewhere
 
 
-@flow(name="pipeline", persist_result=False, validate_parameters=True)
+@flow(name="pipeline", persist_result=False, validate_parameters=True, **SHOWN)
+@explained
 def pipeline(
     dataset: DatasetSettings,
     output: OutputSettings,
@@ -122,8 +123,4 @@ def start(name: str, engine: EngineSettings, **settings: Any) -> None:
         name=f"{name}/{engine.gpu_pool}", parameters=for_elsewhere(engine, settings)
     )
     if run.state is None or not run.state.is_completed():
-        state = run.state.name if run.state else "lost"
-        raise PolymineError(
-            f"{name} on work pool {engine.gpu_pool} ended as {state}; see flow run {run.name} in "
-            "the Prefect UI, mend what it says, and run this again: what is finished is reused"
-        )
+        raise part_failed(name, engine.gpu_pool, run)

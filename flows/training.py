@@ -12,6 +12,7 @@ from data_contracts.settings import (
     TrainingSettings,
 )
 from tasks.evaluation_sets import read_set
+from tasks.failures import SHOWN, explained
 from tasks.learning_report import Trained, report_training
 from tasks.output import TRAINING, check_place
 from tasks.places import settle
@@ -23,7 +24,8 @@ from tasks.training import train as train_adapter
 from tasks.training_data import gather_rows, guard_rows, resolve_mined
 
 
-@flow(name="train", persist_result=False, validate_parameters=True)
+@flow(name="train", persist_result=False, validate_parameters=True, **SHOWN)
+@explained
 def train(
     training: TrainingSettings,
     output: OutputSettings,

@@ -8,17 +8,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.context import FlowRunContext, TaskRunContext
 
 from polymine.reporting.charts import as_image
-from polymine.reporting.heatmap import draw_matrix
-from polymine.reporting.learning import draw_curves
-from polymine.reporting.learning_data import LearningReport
-from polymine.reporting.learning_summary import write_learning_summary
-from polymine.reporting.learning_tables import list_results
 from polymine.reporting.page import Figure, ReportData, draw_risk
 from polymine.reporting.risk import offer_budgets
 from polymine.reporting.risk_words import (
@@ -38,38 +34,27 @@ logger = logging.getLogger("polymine.report")
 
 def publish_artifacts(report: ReportData, figures: Sequence[Figure], place: str) -> None:
     """Create the artifacts of the task or flow run this is called in; outside of one, nothing."""
-    _publish(make_artifacts(report, figures, place))
+    publish(make_artifacts(report, figures, place))
 
 
-def publish_learning(report: LearningReport, flow: str, place: str) -> None:
-    """Show a page of training or evaluation: a summary, the curves, the matrices."""
-    text = f"{write_learning_summary(report)}\n\nAll of it is in {code(place)}."
-    made = [_markdown(f"{flow}-summary", text, report.headline)]
-    charts = [f for f in draw_curves(report) if len(as_image(f.chart)) < LARGEST][:CHARTS]
-    if charts:
-        text = write_charts(charts)
-        made.append(_markdown(f"{flow}-curves", text, "Loss over the steps of training"))
-    for result in list_results(report.comparisons):
-        if result.overall and len(result.languages) > 1:
-            chart = draw_matrix(
-                report.comparisons, result.set, result.model, result.headline.metric, report.pivot
-            )
-            about = f"{result.model} on {result.set}: rows are the documents' languages"
-            if len(image := as_image(chart)) < LARGEST:
-                key = f"{flow}-{result.set}-{result.model}".lower()
-                made.append(_markdown(key, f"![{about}]({image})", about))
-    _publish(made)
-
-
-def _publish(artifacts: Sequence[dict[str, Any]]) -> None:
+def publish(artifacts: Sequence[dict[str, Any]]) -> None:
+    """Create artifacts of the task or flow run this is called in; outside of one, nothing."""
     task, flow = TaskRunContext.get(), FlowRunContext.get()
-    if task is None and (flow is None or flow.flow_run is None):
+    if not artifacts or (task is None and (flow is None or flow.flow_run is None)):
         return
     run = {
         "task_run_id": task.task_run.id if task else None,
         "flow_run_id": task.task_run.flow_run_id if task else flow.flow_run.id,  # type: ignore[union-attr]
     }
-    made = [ArtifactCreate(**artifact, **run) for artifact in artifacts]
+    _create_all([ArtifactCreate(**artifact, **run) for artifact in artifacts])
+
+
+def create_for_run(flow_run: UUID, artifacts: Sequence[dict[str, Any]]) -> None:
+    """Create artifacts of a flow run from outside it, as in a hook."""
+    _create_all([ArtifactCreate(**artifact, flow_run_id=flow_run) for artifact in artifacts])
+
+
+def _create_all(made: Sequence[ArtifactCreate]) -> None:
     with get_client(sync_client=True) as client, ThreadPoolExecutor(len(made)) as pool:
         list(pool.map(lambda artifact: _create(client, artifact), made))
 
@@ -95,22 +80,19 @@ def make_artifacts(
         ],
     }
     described = {
-        "mine-funnel": "What went in, what was refused for which reason, and what came out",
-        "mine-shortfalls": "Queries with fewer negatives than wanted, counted by reason",
+        "mine-funnel": "From rows to triplets, step by step",
+        "mine-shortfalls": "Queries short of negatives, and why",
     }
     charts = [f for f in figures if len(as_image(f.chart)) < LARGEST][:CHARTS]
     return [
-        _markdown("mine-summary", write_summary(report, place), report.headline),
-        _markdown("mine-risk", write_risk(report), "Expected false negatives, and other budgets"),
-        _markdown("mine-charts", write_charts(charts), "Scores of what was kept and refused"),
+        markdown("mine-summary", write_summary(report, place), report.headline),
+        markdown("mine-risk", write_risk(report), "Expected false negatives by budget"),
+        markdown("mine-charts", write_charts(charts), "Scores of what was kept and refused"),
         *(
-            {
-                "type": "table", "key": key, "description": described[key],
-                "data": json.dumps(rows or [{"reason": "none", "queries": 0, "example": ""}]),
-            }
+            table(key, rows or [{"reason": "none", "queries": 0, "example": ""}], described[key])
             for key, rows in tables.items()
         ),
-    ]  # fmt: skip
+    ]
 
 
 def write_summary(report: ReportData, place: str) -> str:
@@ -171,5 +153,12 @@ def _example(triplet: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _markdown(key: str, text: str, description: str) -> dict[str, Any]:
+def markdown(key: str, text: str, description: str) -> dict[str, Any]:
+    """Describe a page; `key` of lower case, digits and dashes: the same key gives history."""
     return {"type": "markdown", "key": key, "data": text, "description": description}
+
+
+def table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> dict[str, Any]:
+    """Describe a table, which the UI can search and page through; all rows have the same names."""
+    data = json.dumps(list(rows))
+    return {"type": "table", "key": key, "data": data, "description": description}

@@ -97,7 +97,7 @@ def arm_training(arm: str, seed: int, training: TrainingSettings) -> TrainingSet
     return training.model_copy(update={"steps": tuple(renamed), "recipe": None, "routes": routes})
 
 
-@stage("mine-otherwise", "mine-{arm.name}")
+@stage("mine-otherwise", "mine-{arm.name}-{seed}")
 def mine_otherwise(
     arm: ArmSettings, collection: CollectionRef, mining: MiningSettings, seed: int, root: str
 ) -> DatasetRef:

@@ -16,6 +16,7 @@ from polymine.evaluation.retrieval import measure as measure_retrieval
 from polymine.evaluation.significance import Resampling
 from tasks.encoding import Matrix, Measured, encode
 from tasks.evaluation_sets import kind_of, languages_of_set, open_collection, read_table
+from tasks.progress import TaskProgress
 from tasks.stages import stage
 from tasks.store import Store, info_of, load, write_frame
 
@@ -189,10 +190,13 @@ def compare_models(
     resampling = Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed)
     compared: list[pl.DataFrame] = [Comparisons.create_empty()]
     scored: list[pl.DataFrame] = [SetScores.create_empty()]
+    progress = TaskProgress()
+    progress.start("compare", len(sets) * len(models), "measures")
     for name, tables in sets.items():
         kind = kind_of(tables)
         if kind != "retrieval":
             scored += _score(kind, name, base[name], models, resampling)
+            progress.advance("compare", len(models))
             continue
         collection = open_collection(tables)
         questions = collection.questions.with_columns(set=pl.lit(name))
@@ -209,6 +213,8 @@ def compare_models(
                     resampling=resampling,
                 )
             )
+            progress.advance("compare", 1, f"{model} on {name}")
+    progress.finish("compare")
     write_frame(pl.concat(compared), place.folder / "comparisons.parquet")
     write_frame(pl.concat(scored), place.folder / "scores.parquet")
     return place.commit(info={"models": list(models), "sets": list(sets)})

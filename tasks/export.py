@@ -19,6 +19,7 @@ from polymine.mining.export import (
     find_shortfalls,
 )
 from tasks.output import check_place, copy_file, write_folder_manifest
+from tasks.progress import track
 from tasks.stages import stage
 from tasks.store import (
     RUN,
@@ -76,7 +77,8 @@ def export(
     if found := dataset.find():
         return found
     writer = _Writer(dataset, sources, mining, output)
-    for number, block in enumerate(writer.blocks()):
+    blocks = track(writer.blocks(), "export", sources.collection.queries.rows, "queries")
+    for number, block in enumerate(blocks):
         writer.write_block(number, block)
     return writer.commit()
 

@@ -37,8 +37,8 @@ from polymine.reporting.learning_words import note_untouched, write_headline
 from polymine.reporting.notes import Note
 from polymine.reporting.page import Timing
 from polymine.reporting.words import count_of
-from tasks.artifacts import publish_learning
 from tasks.evaluation import read_comparisons, untouched_languages
+from tasks.learning_artifacts import publish_learning
 from tasks.model_folder import MODEL
 from tasks.output import EVALUATION, TRAINING, publish_folder, without_passwords
 from tasks.report import versions

@@ -28,7 +28,7 @@ from polymine.reporting.learning_data import (
     StepReport,
 )
 from polymine.reporting.page import Timing
-from tasks.artifacts import publish_learning
+from tasks.learning_artifacts import publish_learning
 from tasks.learning_report import (
     COMPARISONS,
     CURVES,

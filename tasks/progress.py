@@ -11,9 +11,9 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from rich.console import Console
@@ -30,6 +30,8 @@ from rich.text import Text
 
 ARTIFACT_EVERY = 2.0  # seconds
 LOG_EVERY = 5.0  # seconds
+RARER = 100  # in long work not more often than after each hundredth of the time it has taken
+Part = TypeVar("Part", bound=Sized)
 
 
 @dataclass
@@ -83,12 +85,14 @@ class TaskProgress:
             state.done += amount
             state.note = note
             _terminal.move(state.bar, state.done)
-            if now - state.logged >= LOG_EVERY:
+            rarer = (now - state.began) / RARER
+            if now - state.logged >= max(LOG_EVERY, rarer):
                 state.logged = now
                 self._logger.info("%s: %s", stage, state.describe(now))
-            if now - state.published >= ARTIFACT_EVERY:
+            if now - state.published >= max(ARTIFACT_EVERY, rarer):
                 state.published = now
-                self._publish(stage, state, now)
+                percent = min(100.0, 100.0 * state.done / max(state.total, 1))
+                self._publish(stage, state, now, percent)
 
     def finish(self, stage: str) -> None:
         """End a stage and say how fast it was."""
@@ -99,17 +103,26 @@ class TaskProgress:
                 "%s: %s %s in %s, %s %s/s", stage, f"{state.done:,}", state.unit,
                 format_seconds(now - state.began), format_speed(state.speed(now)), state.unit,
             )  # fmt: skip
-            if state.artifact is not None:
-                self._publish(stage, state, now)
+            if state.artifact is not None:  # full, also where an earlier run had done a part
+                self._publish(stage, state, now, percent=100.0)
 
-    def _publish(self, stage: str, state: _Stage, now: float) -> None:
-        percent = min(100.0, 100.0 * state.done / max(state.total, 1))
-        key, text = artifact_key(stage), f"**{stage}**: {state.describe(now)}"
+    def _publish(self, stage: str, state: _Stage, now: float, percent: float) -> None:
+        key, text = artifact_key(stage), state.describe(now)  # the key names the stage
         try:
             state.artifact = self._context.run(_write_artifact, state.artifact, key, percent, text)
         except Exception as error:
             state.published = float("inf")
             self._logger.warning("%s: its progress cannot be shown in the UI: %s", stage, error)
+
+
+def track(parts: Iterable[Part], stage: str, total: int, unit: str) -> Iterator[Part]:
+    """Yield parts and count each, by its length, once the caller is done with it."""
+    progress = TaskProgress()
+    progress.start(stage, total, unit)
+    for part in parts:
+        yield part
+        progress.advance(stage, len(part))
+    progress.finish(stage)
 
 
 def stop_display() -> None:

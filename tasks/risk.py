@@ -13,6 +13,7 @@ from polymine.mining.pipeline import fit_risk as fit_to_evidence
 from polymine.mining.risk_fit import draw_queries
 from polymine.mining.risk_weights import shipped
 from polymine.mining.validation import PairScore
+from tasks.progress import TaskProgress
 from tasks.score_book import ScoreBook, score_family
 from tasks.stages import stage
 from tasks.store import Store, load, scan, shard_name, shard_paths, write_bytes
@@ -92,12 +93,15 @@ def assess(
         return found
     queries = load(collection.queries).select("query_id", "language")
     weights = load_model(model)
-    parts = zip(shard_paths(base), shard_paths(deep), strict=True)
+    parts, progress = zip(shard_paths(base), shard_paths(deep), strict=True), TaskProgress()
+    progress.start("assess", base.rows + deep.rows, "candidates")
     for number, paths in enumerate(parts):
         if dataset.has(shard_name(number)):
             continue
         rows = [risks_of(pl.read_parquet(path), queries, weights, mining) for path in paths]
         dataset.write(shard_name(number), pl.concat(rows), Risks)
+        progress.advance("assess", sum(map(len, rows)))
+    progress.finish("assess")
     return dataset.commit()
 
 

@@ -20,6 +20,7 @@ from polymine.mining.selection import (
     promote,
 )
 from tasks.evidence import load_ceilings, scan_evidence
+from tasks.progress import track
 from tasks.stages import stage
 from tasks.store import Store, load, scan, shard_name, shard_paths
 
@@ -61,7 +62,7 @@ def select(
     if mining.selection.rule == "risk":
         info |= parts.search()
     candidates = 0
-    for number, decided in enumerate(parts):
+    for number, decided in enumerate(track(parts, "select", risks.rows, "candidates")):
         candidates += len(decided)
         ordered = parts.order(decided)
         taken = pl.col("reason").is_null() & (pl.col("order") <= reach)

@@ -2,10 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -18,6 +20,21 @@ Parameters = ParamSpec("Parameters")
 Reference = TypeVar("Reference", DatasetRef, CollectionRef)
 
 logger = logging.getLogger("polymine.stages")
+_work: ContextVar[str] = ContextVar("work", default="")
+
+
+@contextmanager
+def named_work(name: str) -> Iterator[None]:
+    """Add a name to those of the task runs within, where a flow does the same work several times.
+
+    So `select` becomes `select-naive-0`; a task run whose own name tells it stays as it is. A name
+    within a name is added to it.
+    """
+    token = _work.set("-".join(filter(None, (_work.get(), name))))
+    try:
+        yield
+    finally:
+        _work.reset(token)
 
 
 def stage(
@@ -33,7 +50,7 @@ def stage(
     def decorate(function: Callable[Parameters, Reference]) -> Callable[Parameters, Reference]:
         @task(
             name=name,
-            task_run_name=run_name or name,
+            task_run_name=_naming(run_name or name),
             cache_policy=NO_CACHE,
             persist_result=False,
             description=(function.__doc__ or "").strip().partition("\n")[0],
@@ -43,9 +60,7 @@ def stage(
             began = time.monotonic()
             made = function(*args, **kwargs)
             made = replace(made, seconds=time.monotonic() - began)
-            message = f"{made.rows:,} rows in {made.seconds:.1f} s"
-            if made.reused:
-                message = f"reused: {made.rows:,} rows were there already"
+            message = _describe(made.rows, made.seconds, made.reused)
             logger.info("%s: %s", name, message)
             return Completed(
                 name="Reused" if made.reused else "Completed", message=message, data=made
@@ -60,3 +75,21 @@ def stage(
         return call
 
     return decorate
+
+
+def _describe(rows: int, seconds: float, reused: bool) -> str:
+    """Say what came out; an index or a model has no rows."""
+    what = f"{rows:,} rows " if rows else ""
+    if reused:
+        return f"reused: {what}{'were' if rows else 'it was'} there already"
+    return f"{what or 'done '}in {seconds:.1f} s"
+
+
+def _naming(template: str) -> Callable[..., str]:
+    """Make the function by which Prefect names a task run."""
+
+    def name_task(parameters: dict[str, Any]) -> str:
+        name, work = template.format(**parameters), _work.get()
+        return f"{name}-{work}" if work and work not in name else name
+
+    return name_task

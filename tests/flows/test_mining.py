@@ -131,7 +131,7 @@ def test_rule_risk_from_data_to_triplets(second, folder, animals, validated):
     output = OutputSettings(path=str(folder / f"risk-{validated}"))
     run = start(folder / "store", animals, mining, output)
     # The validator's look lies between two selections.
-    looked = {"validate"} if validated else set()
+    looked = {"validate", "select-again"} if validated else set()
     assert run.states.keys() >= RANKED | {"deepen", "assess", "select", "export"} | looked
     assert ("validate" in run.states) == validated
     assert {name for name, state in run.states.items() if state == "Reused"} >= RANKED
@@ -213,10 +213,21 @@ def test_datasets_opens_triplets_and_view(first, tmp_path):
         assert len(opened) == len(pl.read_parquet(files))
 
 
-def test_artifacts_show_the_run(first, second):
+def test_artifacts_show_the_run_under_the_same_keys_every_time(first, second):
     for run in (first, second):
+        assert {artifact.key for artifact in run.artifacts} >= {
+            "mine-summary", "mine-risk", "mine-charts", "mine-funnel", "mine-shortfalls",
+        }  # fmt: skip
         assert {artifact.type for artifact in run.artifacts} >= {"markdown", "table"}
         assert all(artifact.data for artifact in run.artifacts)
+
+
+def test_a_run_says_what_it_works_on_by_name_and_tag(first, animals):
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(first.id)
+    data = Path(animals["corpus"]).parent.name
+    assert run.name == f"first: {data}"
+    assert f"data:{data}" in run.tags
 
 
 def test_place_that_holds_another_run_is_refused_and_left_alone(first, folder, animals):

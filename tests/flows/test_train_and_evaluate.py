@@ -2,12 +2,20 @@
 
 import json
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import polars as pl
 import pytest
 from conftest import BM25, MINILM
 from peft import PeftModel
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+)
 from sentence_transformers import SentenceTransformer
 
 from data_contracts.errors import InputError, ModelError, SettingsError, StoreError
@@ -61,6 +69,18 @@ def recipe_settings(base: str, name: str, **others) -> TrainingSettings:
         base=base, recipe=recipe, schedule=SCHEDULE, lora=LoraSettings(rank=4), bf16="off",
         loss=LossSettings(negatives=0),
     )  # fmt: skip
+
+
+def artifact_keys(run: UUID) -> dict[str, set[str]]:
+    """Keys of the artifacts of a run and of its parts, by flow."""
+    of = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run]))
+    keys = {}
+    with get_client(sync_client=True) as client:
+        for each in (client.read_flow_run(run), *client.read_flow_runs(flow_run_filter=of)):
+            own = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[each.id]))
+            found = {artifact.key for artifact in client.read_artifacts(artifact_filter=own)}
+            keys[client.read_flow(each.flow_id).name] = found
+    return keys
 
 
 def read_manifest(folder: Path) -> dict:
@@ -220,8 +240,13 @@ def test_the_pipeline_mines_trains_and_measures_on_what_it_held_out(
     prefect_server, engine, animal_settings, tmp_path
 ):
     output = OutputSettings(path=str(tmp_path / "out"))
-    summary = pipeline(**animal_settings, output=output, engine=engine)
+    state = pipeline(**animal_settings, output=output, engine=engine, return_state=True)
+    summary = state.result()
     assert summary["headline"].startswith("nDCG@10 on held-out")
+    keys = artifact_keys(state.state_details.flow_run_id)
+    assert keys["pipeline"] >= {"mine-summary", "pipeline-summary", "pipeline-gains"}
+    assert keys["train"] >= {"train-summary", "train-curves", "train-rows", "train-speeds"}
+    assert keys["evaluate"] >= {"evaluate-summary", "evaluate-gains"}
     assert set(summary["parts"]) == {"mining", "training", "evaluation"}
     measured = pl.read_parquet(tmp_path / "out/evaluation/measures/base/held-out.parquet")
     triplets = pl.read_parquet(tmp_path / "out/mining/triplets/*.parquet")
@@ -248,10 +273,13 @@ def test_arms_differ_in_their_negatives_alone(prefect_server, engine, animal_set
             name="library", miner="sentence-transformers", set=("relative_margin=0.05",)
         ),
     )  # fmt: skip
-    summary = compare(
+    state = compare(
         **animal_settings, comparison=ComparisonSettings(arms=arms, seeds=(0, 1)),
-        output=OutputSettings(path=str(tmp_path / "out")), engine=engine,
+        output=OutputSettings(path=str(tmp_path / "out")), engine=engine, return_state=True,
     )  # fmt: skip
+    summary = state.result()
+    keys = artifact_keys(state.state_details.flow_run_id)["compare"]
+    assert keys >= {"compare-summary", "compare-arms", "compare-differences", "compare-chart"}
     rows = pl.read_parquet(tmp_path / "out/arms.parquet").filter(metric="ndcg")
     assert sorted(rows["arm"].unique()) == ["library", "naive", "random"]
     assert rows["base"].n_unique() == 1

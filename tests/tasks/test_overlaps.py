@@ -2,7 +2,6 @@
 
 import polars as pl
 import pytest
-from tests.tasks.small_sets import read, small, write
 
 from data_contracts.errors import InputError
 from data_contracts.learning import TrainingRows
@@ -12,6 +11,7 @@ from tasks import overlaps
 from tasks.encoding import Measured
 from tasks.overlaps import ROWS, look_for_seen
 from tasks.store import Store
+from tests.tasks.small_sets import read, small, write
 
 PASSAGE = (
     "The sea otter swims on its back and cracks open shells upon a stone that it keeps in a fold "
