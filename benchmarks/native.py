@@ -50,6 +50,7 @@ class Machine:
 
     def start(self, service: Service) -> None:
         """Start a service."""
+        (self.folder / "tmp" / service.name).mkdir(parents=True, exist_ok=True)
         options: dict[str, Any] = {"cwd": self._translate(service.folder)}
         if service.name == "postgres":
             options = _as_postgres(self.folder)

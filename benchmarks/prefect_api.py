@@ -1,12 +1,13 @@
 """Prefect's API with an auth string, as far as a benchmark needs it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import httpx
 
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+STARTED = {"PENDING", "RUNNING", *ENDED}
 
 
 class StepError(Exception):
@@ -58,14 +59,16 @@ class Api:
         wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"}
         return [line["message"] for line in self.post("logs/filter", wanted)]
 
-    def await_run(self, is_it: Callable[[dict[str, Any]], bool], limit: float) -> dict[str, Any]:
-        """Wait for a run of which `is_it` holds to end; raise with its log if not as completed."""
+    def await_run(
+        self, is_it: Callable[[dict[str, Any]], bool], limit: float, until: Set[str] = ENDED
+    ) -> dict[str, Any]:
+        """Wait until a run of which `is_it` holds has started or ended; raise if it failed."""
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
             for run in self.post("flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC"}):
-                if is_it(run) and run["state_type"] in ENDED:
+                if is_it(run) and run["state_type"] in until:
                     said = f"{run['state_name']}: {self.log(run['id'])[-8:]}"
-                    expect(run["state_type"] == "COMPLETED", said)
+                    expect(run["state_type"] not in ENDED - {"COMPLETED"}, said)
                     return dict(run)
             time.sleep(1)
         raise StepError(f"no such run ended within {limit:.0f} s")
