@@ -144,6 +144,26 @@ def serve(overrides: Overrides = None) -> None:
 
 
 @app.command()
+def deploy(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE.toml", help="Your own settings, instead of the demo's."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the deployments; the file's name if not set.")
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="Instead of prefect.yaml, here or in the checkout.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+) -> None:
+    """Set up schedules, work pools, limits and alarms on a Prefect server, as prefect.yaml says."""
+    from commands.deploy import deploy as set_up
+
+    set_up(files or [], name=name, plan_file=plan, dry_run=dry_run)
+
+
+@app.command()
 def ui(
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
 ) -> None:

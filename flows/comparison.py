@@ -27,6 +27,7 @@ from tasks.evaluation_sets import read_set
 from tasks.ingestion import ingest
 from tasks.output import COMPARISON, check_place
 from tasks.parts import with_held_out
+from tasks.places import settle
 from tasks.split import hold_out_set, training_side
 from tasks.store import Store
 from tasks.threads import limited_threads
@@ -52,6 +53,7 @@ def compare(
         "dataset": dataset, "mining": mining, "training": training, "evaluation": evaluation,
         "comparison": comparison,
     }  # fmt: skip
+    output = settle(output)
     check_place(output, settings=parts, kind=COMPARISON)
     check_arms(comparison.arms, mining, training)
     check_learning(mining, training, evaluation, engine)

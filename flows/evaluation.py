@@ -10,6 +10,7 @@ from tasks.evaluation import compare_models, measure
 from tasks.evaluation_sets import read_set
 from tasks.learning_report import Evaluated, report_evaluation
 from tasks.output import EVALUATION, check_place
+from tasks.places import settle
 from tasks.store import Store
 from tasks.threads import limited_threads
 
@@ -25,6 +26,7 @@ def evaluate(
     Compares them with the untouched base: retrieval in every direction of documents' and queries'
     languages, pooled, and whatever else the sets measure, with intervals.
     """
+    output = settle(output)
     check_place(output, settings={"evaluation": evaluation}, kind=EVALUATION)
     with limited_threads(engine):
         evaluated = run_measures(evaluation, engine)

@@ -17,6 +17,7 @@ from tasks.evidence import deepen, evidence, score_positives
 from tasks.export import Sources, export
 from tasks.ingestion import ingest
 from tasks.output import check_place
+from tasks.places import settle
 from tasks.ranking import rank
 from tasks.report import report
 from tasks.risk import assess, fit_risk
@@ -39,6 +40,7 @@ def mine(
     Ranks candidates with every teacher, keeps those the rule and the validator call negatives, and
     writes triplets with a report. Whatever an earlier run has already made is reused.
     """
+    output = settle(output)
     check_place(output, settings={"dataset": dataset, "mining": mining})
     check_models(mining)
     with limited_threads(engine):

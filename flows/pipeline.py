@@ -24,6 +24,7 @@ from tasks.ingestion import ingest
 from tasks.output import PIPELINE, check_place
 from tasks.parts import check_evaluation, check_parts, part_of, with_held_out, with_trained
 from tasks.pipeline_report import PARTS, report_pipeline
+from tasks.places import settle
 from tasks.report import report
 from tasks.split import hold_out_set, training_side
 from tasks.store import Store
@@ -49,6 +50,7 @@ def pipeline(
     and says what that did to the search, on what was kept apart and on any other set.
     """
     parts = {"dataset": dataset, "mining": mining, "training": training, "evaluation": evaluation}
+    output = settle(output)
     check_parts(output, PIPELINE, PARTS, parts)
     check_place(part_of(output, "mining"), settings={"dataset": dataset, "mining": mining})
     check_learning(mining, training, evaluation, engine)

@@ -14,6 +14,7 @@ from data_contracts.settings import (
 from tasks.evaluation_sets import read_set
 from tasks.learning_report import Trained, report_training
 from tasks.output import TRAINING, check_place
+from tasks.places import settle
 from tasks.store import Store
 from tasks.threads import limited_threads
 from tasks.training import assemble, beneath, check_training, describe_model
@@ -33,6 +34,7 @@ def train(
     Follows the recipe step by step and writes the adapters with a model card. Texts of
     `evaluation.sets` are kept out of training. A killed run goes on from its last checkpoint.
     """
+    output = settle(output)
     check_place(output, settings={"training": training}, kind=TRAINING)
     training = resolve_mined(training, None)
     with limited_threads(engine):

@@ -12,7 +12,7 @@ from data_contracts.errors import SettingsError
 from data_contracts.settings import EngineSettings
 from tasks.store import Store
 
-NEEDED = (("train", "flows/training.py:train"), ("evaluate", "flows/evaluation.py:evaluate"))
+NEEDED = ("train", "evaluate")
 _PATHS = {
     "path", "base", "model", "triplets", "parallel", "collection", "corpus", "queries",
     "judgments", "on", "guide",
@@ -21,14 +21,14 @@ _PATHS = {
 
 def check_deployments(pool: str) -> None:
     """Refuse, before any work, a work pool without the deployments that are to run on it."""
-    for name, entry in NEEDED:
+    for name in NEEDED:
         try:
             with get_client(sync_client=True) as client:
                 client.read_deployment_by_name(f"{name}/{pool}")
         except ObjectNotFound as error:
             raise SettingsError(
-                f"engine.gpu_pool: there is no deployment `{name}/{pool}`; make it from a checkout "
-                f"with `prefect deploy {entry} --name {pool} --pool {pool}` against the same server"
+                f"engine.gpu_pool: there is no deployment `{name}/{pool}` on this server; "
+                "`polymine deploy` makes those that `prefect.yaml` names, for the pool `gpu`"
             ) from error
 
 

@@ -18,7 +18,13 @@ Format = Literal["flagembedding", "tevatron", "nemo", "ms-swift"]
 class OutputSettings(Settings):
     """Where the result goes and in which shapes."""
 
-    path: str = Field(min_length=1, description="Folder of this run.", json_schema_extra=at(0))
+    path: str = Field(
+        min_length=1,
+        pattern=r"^([^{}]|\{date\}|\{run\})+$",
+        description="Folder of this run; `{date}` stands for the day it was scheduled for (UTC), "
+        "`{run}` for its id.",
+        json_schema_extra=at(0),
+    )
     views: tuple[View, ...] = Field(
         ("triplet",), min_length=1, description="Training views to write.",
         json_schema_extra=at(1),

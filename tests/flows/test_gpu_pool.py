@@ -46,7 +46,7 @@ def settings(base: str, animals: dict[str, str]) -> dict:
 def test_a_work_pool_without_deployments_is_refused_at_once(prefect_server, animals, tmp_path):
     base = save_small_encoder(tmp_path / "base")
     engine = EngineSettings(store=str(tmp_path / "store"), gpu_pool="nowhere")
-    with pytest.raises(SettingsError, match=r"no deployment `train/nowhere`.*prefect deploy"):
+    with pytest.raises(SettingsError, match=r"no deployment `train/nowhere`.*polymine deploy"):
         pipeline(**settings(base, animals), output=OutputSettings(path="out"), engine=engine)
 
 

@@ -1,0 +1,116 @@
+"""`polymine deploy`: what `prefect.yaml` says becomes so on a Prefect server, said line by line."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from commands.deploy_plan import read_plan, want
+from commands.server import ServerError
+
+if TYPE_CHECKING:
+    import httpx
+
+    from commands.deploy_plan import Wanted
+    from commands.deploy_server import Outcome
+    from data_contracts.settings.deploying import DeploymentPlan
+
+OWN_PLAN = Path(__file__).resolve().parent.parent / "prefect.yaml"
+PATIENCE = 60.0  # seconds; a set-up service may start together with the server
+STYLES = {"created": "green", "changed": "yellow", "unchanged": "dim"}
+
+
+def deploy(
+    files: Sequence[Path],
+    *,
+    name: str | None = None,
+    plan_file: Path | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Set up pools, queues, the alarm and deployments; what is so already stays untouched.
+
+    Goes to `PREFECT_API_URL` if that is set, else to the server of Polymine's home. Raises
+    SettingsError for a wrong plan or settings file, ServerError if the server refuses or is away.
+    """
+    plan_file = plan_file or (found if (found := Path("prefect.yaml")).exists() else OWN_PLAN)
+    plan = read_plan(plan_file)
+    wanted = want(plan, plan_file.absolute().parent, files, name)
+    with _server() as url:
+        outcomes, idle = asyncio.run(_set_up(plan, wanted, dry_run))
+    _show(outcomes, idle, url, dry_run)
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    """Yield the address of the API that the environment names, or that of the home's server."""
+    from commands.server import client_environment, forget_foreign_settings, start, status
+
+    if url := os.environ.get("PREFECT_API_URL"):
+        yield url
+        return
+    if status() is None:
+        raise ServerError(
+            "there is no Prefect server to deploy to: `polymine server start` runs one on this "
+            "machine, or set PREFECT_API_URL (and PREFECT_API_AUTH_STRING) to one elsewhere"
+        )
+    server = start()
+    try:
+        forget_foreign_settings()
+        os.environ.update(client_environment(server.url))
+        server.wait()
+        yield server.url
+    finally:
+        server.release()
+
+
+async def _set_up(
+    plan: "DeploymentPlan", wanted: "Sequence[Wanted]", dry_run: bool
+) -> "tuple[list[Outcome], list[str]]":
+    """Set everything up; return what was done and the pools that no worker looks after."""
+    import httpx
+    from prefect.client.orchestration import get_client
+
+    from commands.deploy_server import idle_pools, set_up
+
+    async with get_client() as client:
+        deadline = time.monotonic() + PATIENCE
+        while error := await client.api_healthcheck():
+            if time.monotonic() > deadline:
+                raise ServerError(f"{client.api_url}: the Prefect server does not answer: {error}")
+            await asyncio.sleep(1)
+        try:
+            outcomes = await set_up(client, plan, wanted, Path.cwd(), dry_run)
+            return outcomes, await idle_pools(client, plan)
+        except httpx.HTTPStatusError as refused:
+            raise ServerError(_explain(refused)) from refused
+
+
+def _explain(refused: "httpx.HTTPStatusError") -> str:
+    if refused.response.status_code in (401, 403):
+        return (
+            f"{refused.request.url}: the Prefect server refuses access; set "
+            "PREFECT_API_AUTH_STRING to the server's"
+        )
+    return f"{refused.request.url}: the Prefect server refuses: {refused.response.text:.500}"
+
+
+def _show(outcomes: "Sequence[Outcome]", idle: Sequence[str], url: str, dry_run: bool) -> None:
+    console = Console(highlight=False)
+    for outcome in outcomes:
+        line = f"{outcome.verb:9}  {outcome.what}" + (f": {outcome.detail}" * bool(outcome.detail))
+        console.print(line, style=STYLES[outcome.verb], markup=False, soft_wrap=True)
+    if dry_run:
+        console.print("Nothing was changed (--dry-run).")
+        return
+    for pool in idle:
+        console.print(
+            f"No worker looks after pool {pool}: PREFECT_API_URL={url} prefect worker start "
+            f"--pool {pool}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+    console.print(f"Start a run by its form: {url.removesuffix('/api')}/v2/deployments")

