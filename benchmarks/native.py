@@ -63,7 +63,7 @@ class Machine:
                 stderr=subprocess.STDOUT, start_new_session=True, **options,
             )  # fmt: skip
 
-    def await_health(self, service: Service, limit: float = 180.0) -> None:
+    def await_health(self, service: Service, limit: float = 600.0) -> None:
         """Run a service's own health check until it passes; raise after `limit` seconds."""
         kind, *test = [self._translate(word) for word in service.health]
         command = ["sh", "-c", *test] if kind == "CMD-SHELL" else test

@@ -20,7 +20,7 @@ class Api:
     def __init__(self, address: str, auth: str) -> None:
         user, password = auth.split(":", 1)
         self.address = address
-        self.client = httpx.Client(base_url=address, auth=(user, password), timeout=30)
+        self.client = httpx.Client(base_url=address, auth=(user, password), timeout=180)
 
     def post(self, path: str, body: Any) -> Any:
         """Ask; raise with the answer if it is a refusal."""
