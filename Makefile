@@ -9,12 +9,13 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pipeline test check bench ui clean
+.PHONY: help demo pipeline test check bench ui up clean
 
 help:
 	@echo "make demo    mine the docstrings of the installed libraries: offline, a few minutes"
 	@echo "make pipeline  mine, train and evaluate on the same: offline, under ten minutes"
 	@echo "make ui      see its run in the Prefect UI"
+	@echo "make up      server and worker in containers; needs Docker and .env: docs/operations.md"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy, import-linter"
 	@echo "make bench   measure against the peers"
@@ -28,6 +29,9 @@ pipeline: .venv/.installed
 
 ui: .venv/.installed
 	$(BIN)/polymine ui
+
+up:
+	docker compose up --build --detach
 
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest
