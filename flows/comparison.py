@@ -31,6 +31,7 @@ from tasks.split import hold_out_set, training_side
 from tasks.store import Store
 from tasks.threads import limited_threads
 from tasks.training_data import resolve_mined
+from tasks.usage import noted_use
 
 
 @flow(name="compare", persist_result=False, validate_parameters=True)
@@ -55,7 +56,7 @@ def compare(
     check_place(output, settings=parts, kind=COMPARISON)
     check_arms(comparison.arms, mining, training)
     check_learning(mining, training, evaluation, engine)
-    with limited_threads(engine):
+    with limited_threads(engine), noted_use(engine):
         root = str(Store(engine.store).root)
         collection = ingest(dataset, root)
         if evaluation.held_out:

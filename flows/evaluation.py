@@ -12,6 +12,7 @@ from tasks.learning_report import Evaluated, report_evaluation
 from tasks.output import EVALUATION, check_place
 from tasks.store import Store
 from tasks.threads import limited_threads
+from tasks.usage import noted_use
 
 
 @flow(name="evaluate", persist_result=False, validate_parameters=True)
@@ -26,7 +27,7 @@ def evaluate(
     languages, pooled, and whatever else the sets measure, with intervals.
     """
     check_place(output, settings={"evaluation": evaluation}, kind=EVALUATION)
-    with limited_threads(engine):
+    with limited_threads(engine), noted_use(engine):
         evaluated = run_measures(evaluation, engine)
         return dict(report_evaluation(evaluated, evaluation, output, engine))
 

@@ -24,6 +24,7 @@ from tasks.selection import select
 from tasks.store import Store
 from tasks.teachers import check_languages, check_models, index
 from tasks.threads import limited_threads
+from tasks.usage import noted_use
 from tasks.validation import look, validate
 
 
@@ -41,7 +42,7 @@ def mine(
     """
     check_place(output, settings={"dataset": dataset, "mining": mining})
     check_models(mining)
-    with limited_threads(engine):
+    with limited_threads(engine), noted_use(engine):
         return run_stages(dataset, output, mining, engine)
 
 

@@ -31,6 +31,7 @@ from tasks.teachers import check_models
 from tasks.threads import limited_threads
 from tasks.training import check_training
 from tasks.training_data import gather_rows, resolve_mined
+from tasks.usage import noted_use
 from tasks.work_pool import check_deployments, for_elsewhere
 
 
@@ -52,7 +53,7 @@ def pipeline(
     check_parts(output, PIPELINE, PARTS, parts)
     check_place(part_of(output, "mining"), settings={"dataset": dataset, "mining": mining})
     check_learning(mining, training, evaluation, engine)
-    with limited_threads(engine):
+    with limited_threads(engine), noted_use(engine):
         triplets, held_out = mine_training_side(dataset, output, mining, evaluation, engine)
     training = resolve_mined(training, triplets)
     evaluation = with_held_out(evaluation, held_out)

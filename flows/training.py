@@ -19,6 +19,7 @@ from tasks.threads import limited_threads
 from tasks.training import assemble, beneath, check_training, describe_model
 from tasks.training import train as train_adapter
 from tasks.training_data import gather_rows, guard_rows, resolve_mined
+from tasks.usage import noted_use
 
 
 @flow(name="train", persist_result=False, validate_parameters=True)
@@ -35,7 +36,7 @@ def train(
     """
     check_place(output, settings={"training": training}, kind=TRAINING)
     training = resolve_mined(training, None)
-    with limited_threads(engine):
+    with limited_threads(engine), noted_use(engine):
         trained = run_steps(training, evaluation, engine)
         return dict(report_training(trained, training, evaluation, output, engine))
 

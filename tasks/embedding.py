@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from data_contracts.references import DatasetRef, fingerprint
 from data_contracts.settings import EngineSettings, TeacherSettings
@@ -13,11 +14,12 @@ from polymine.mining.embedding import TextEncoder
 from polymine.mining.hashing import hash_texts
 from tasks.progress import TaskProgress
 from tasks.stages import stage
-from tasks.store import Dataset, Store, load, shard_name
+from tasks.store import Dataset, Store, load, read_manifest, shard_name, tell_used
 from tasks.threads import count_threads
 from tasks.vectors import CONTRACT, stored_hashes
 
 VERSION = 1
+Hashes = NDArray[np.uint64]
 
 
 @stage("embed", "embed-{teacher.name}-{side}")
@@ -55,7 +57,7 @@ def store_vectors(
     family = _family(teacher, prompt)
     folder = store.root / CONTRACT / family
     hashes, first = np.unique(hash_texts(texts), return_index=True)
-    missing = ~np.isin(hashes, stored_hashes(store.finished(CONTRACT, family)))
+    missing = ~np.isin(hashes, held_hashes(store, family, hashes))
     if not missing.any():
         return folder, True
     todo = texts.gather(first[missing])
@@ -70,6 +72,16 @@ def store_vectors(
     _encode(teacher, prompt, todo.to_list(), engine, dataset, label)
     dataset.commit({"table": source}, {"teacher": teacher.model, "prompt": prompt})
     return folder, False
+
+
+def held_hashes(store: Store, family: str, wanted: Hashes) -> Hashes:
+    """List the hashes of texts that have a vector, and let it be known which datasets are used."""
+    while True:
+        held = {ref.path: stored_hashes([ref]) for ref in store.finished(CONTRACT, family)}
+        used = [Path(path) for path, hashes in held.items() if np.isin(wanted, hashes).any()]
+        tell_used(*used)
+        if all(read_manifest(folder) for folder in used):  # else removed before it was known
+            return np.concatenate([np.empty(0, dtype=np.uint64), *held.values()])
 
 
 def _family(teacher: TeacherSettings, prompt: str) -> str:

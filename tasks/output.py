@@ -13,6 +13,7 @@ from data_contracts.errors import StoreError
 from data_contracts.references import Manifest
 from data_contracts.settings import OutputSettings
 from tasks.store import MANIFEST, RUN, describe_shard, read_manifest, staged
+from tasks.usage import note_output, used_datasets
 
 TRAINING, EVALUATION, PIPELINE, COMPARISON = "training", "evaluation", "pipeline", "comparison"
 _NAMES = {RUN: "run", TRAINING: "training run"}
@@ -45,6 +46,7 @@ def publish_folder(
                 (beside / name).parent.mkdir(parents=True, exist_ok=True)
                 (beside / name).write_bytes(content)
         write_folder_manifest(beside, kind, run, rows, manifest)
+    note_output(place, run)
     return place
 
 
@@ -64,7 +66,7 @@ def write_folder_manifest(
         fingerprint=run,
         rows=rows,
         shards=tuple(describe_shard(path, folder) for path in files),
-        info=dict(manifest),
+        info={**manifest, "datasets": used_datasets()},
     )
     (folder / MANIFEST).write_text(content.model_dump_json(indent=1), encoding="utf-8")
 

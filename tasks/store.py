@@ -14,6 +14,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +32,9 @@ MANIFEST = "manifest.json"
 RUN = "run"  # what the manifest of an output folder says it is
 Format = Literal["parquet", "arrow"]
 
+listener: ContextVar[Callable[[Path], None] | None] = ContextVar("listener", default=None)
+"""Is told of every dataset before a run looks for it or finishes it: see `tasks.usage`."""
+
 
 class Dataset:
     """A dataset in the making, or found."""
@@ -40,6 +44,11 @@ class Dataset:
 
     def find(self) -> DatasetRef | None:
         """Return the finished dataset, or None; a damaged one is named in the log and set aside."""
+        tell_used(self.folder)
+        return self.look()
+
+    def look(self) -> DatasetRef | None:
+        """Do what `find` does for one dataset among many, of which not all are used."""
         manifest = read_manifest(self.folder)
         if manifest is None:
             return None
@@ -65,6 +74,7 @@ class Dataset:
         self, inputs: dict[str, str] | None = None, info: dict[str, Any] | None = None
     ) -> DatasetRef:
         """Write the manifest over the shards that are there and return the finished dataset."""
+        tell_used(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         shards = tuple(
@@ -113,10 +123,23 @@ class Store:
         return self.dataset(table, fingerprint(table=table, ingest=collection))
 
     def finished(self, contract: str, within: str) -> list[DatasetRef]:
-        """List the finished datasets of a family, oldest name first."""
+        """List the finished datasets of a family, oldest name first; that alone is no use."""
         folders = sorted((self.root / contract / within).glob(f"*/{MANIFEST}"))
-        found = (Dataset(path.parent, contract, path.parent.name).find() for path in folders)
+        found = (Dataset(path.parent, contract, path.parent.name).look() for path in folders)
         return [reference for reference in found if reference]
+
+    def manifests(self, contract: str) -> dict[str, Manifest]:
+        """Read the manifests of a contract's datasets, by fingerprint; no shard is hashed."""
+        folders = sorted((self.root / contract).glob(f"*/{MANIFEST}"))
+        found = {path.parent.name: read_manifest(path.parent) for path in folders}
+        return {name: manifest for name, manifest in found.items() if manifest}
+
+
+def tell_used(*folders: Path) -> None:
+    """Let it be known that the run uses these datasets."""
+    if told := listener.get():
+        for folder in folders:
+            told(folder)
 
 
 def shard_name(number: int, form: Format = "parquet") -> str:

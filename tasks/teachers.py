@@ -128,6 +128,24 @@ class Opened:
         rows = np.arange(len(self._queries))
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
+    def same_documents(self, others: pl.DataFrame) -> pl.DataFrame:
+        """Ids of the documents that `others` holds with the same text and language."""
+        on = ["doc_id", "text", "language"]
+        return self._documents.join(others, on=on, how="semi").select("doc_id")
+
+    def same_queries(self, others: pl.DataFrame) -> pl.DataFrame:
+        """Ids of the queries that `others` holds with the same text."""
+        return self._queries.join(others, on=["query_id", "text"], how="semi").select("query_id")
+
+    def rows_of(self, documents: pl.Series) -> Rows:
+        """Rows of documents by their ids."""
+        return self.ids.documents.search_sorted(documents).to_numpy().astype(np.int64)
+
+    def candidates(self) -> Rows:
+        """Rows of the documents that may be ranked."""
+        rows = self._rows()
+        return np.arange(len(self._documents)) if rows is None else rows
+
     def _rows(self) -> Rows | None:
         if self._mining.languages is None:
             return None

@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -212,9 +213,13 @@ def stack_of(reference: DatasetRef) -> tuple[Path, ...]:
 def _alone(folder: Path) -> Iterator[None]:
     """Let one run at a time train this; another one waits, and then finds the result."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    lock = folder.parent / f"{folder.name}.lock"
+    while True:
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if lock.exists() and lock.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                yield  # else `polymine gc` removed it while this run waited
+                return
 
 
 def beneath(
