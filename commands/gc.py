@@ -19,11 +19,10 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def collect_garbage(
-    store: Path | None, runs: Sequence[Path], *, keep_days: float, delete: bool
+    store: str | None, runs: Sequence[Path], *, keep_days: float, delete: bool
 ) -> None:
     """Do what `polymine gc` says."""
-    root = Path(Store(str(store) if store else None).root)
-    plan = make_plan(root, [run.expanduser().absolute() for run in runs], keep_days)
+    plan = make_plan(Store(store), [run.expanduser().absolute() for run in runs], keep_days)
     console = Console(highlight=False)
     show(plan, keep_days, console)
     if not delete:
@@ -33,12 +32,12 @@ def collect_garbage(
     gone, spared = carry_out(plan)
     console.print(Text(f"Removed {_amount(gone)}.", style="bold"))
     for item in spared:
-        console.print(Text(f"not removed, as it is in use: {visible(str(item.path))}"))
+        console.print(Text(f"not removed, as it is in use: {visible(item.place)}"))
 
 
 def show(plan: Plan, keep_days: float, console: Console) -> None:
     """Print what goes and what stays, by contract, with the reasons."""
-    console.print(Text.assemble(("store  ", "dim"), visible(str(plan.root))))
+    console.print(Text.assemble(("store  ", "dim"), visible(plan.store.root)))
     console.print(Text(f"kept   {count_of(len(plan.runs), 'run')}, what goes on, and what was "
                        f"touched within {count_of_days(keep_days)}"))  # fmt: skip
     for folder in plan.runs:

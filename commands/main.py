@@ -132,7 +132,8 @@ def diff(
 @app.command()
 def gc(
     store: Annotated[
-        Path | None, typer.Option(help="The store; that of Polymine's home if not set.")
+        str | None,
+        typer.Option(help="Folder or URI of the store; that of Polymine's home if not set."),
     ] = None,
     runs: Annotated[
         list[Path] | None,

@@ -1,6 +1,5 @@
 """Which negatives train best: several ways to mine, the same training, the same evaluation."""
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -28,7 +27,7 @@ from tasks.ingestion import ingest
 from tasks.output import COMPARISON, check_place
 from tasks.parts import with_held_out
 from tasks.split import hold_out_set, training_side
-from tasks.store import Store
+from tasks.store import Store, open_folder
 from tasks.threads import limited_threads
 from tasks.training_data import resolve_mined
 from tasks.usage import noted_use
@@ -104,7 +103,7 @@ def train_arm(
     """Train the recipe on an arm's negatives."""
     own = arm_training(name, seed, resolve_mined(training, triplets))
     trained = run_steps(own, evaluation, engine)
-    return open_measured(f"{name}-{seed}", str(Path(trained.assembled.path)), evaluation)
+    return open_measured(f"{name}-{seed}", str(open_folder(trained.assembled.path)), evaluation)
 
 
 def measure_all(

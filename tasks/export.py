@@ -35,14 +35,15 @@ from tasks.store import (
     check,
     info_of,
     load,
+    open_folder,
     scan,
     shard_name,
     shard_paths,
-    staged,
     write_frame,
 )
 from tasks.trainer_formats import TrainerFiles
 from tasks.usage import note_output
+from tasks.whole_files import staged
 
 VERSION = 4
 QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a run was cut into
@@ -182,8 +183,9 @@ def publish(
     place = Path(output.path).expanduser().absolute()
     check_place(output, exported.fingerprint)
     with staged(place) as beside:
+        made = open_folder(exported.path)
         for path in shard_paths(exported):
-            copy_file(path, beside / path.relative_to(exported.path))
+            copy_file(path, beside / path.relative_to(made))
         tables = {"evidence": (sources.evidence, sources.deep), "risks": (sources.risks,)}
         parts = [(name, reference) for name, of in tables.items() for reference in of]
         for name, reference in parts:

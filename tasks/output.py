@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from data_contracts.errors import StoreError
 from data_contracts.references import Manifest
 from data_contracts.settings import OutputSettings
-from tasks.store import MANIFEST, RUN, describe_shard, read_manifest, staged
+from tasks.store import MANIFEST, RUN, describe_shard, read_manifest
 from tasks.usage import note_output, used_datasets
+from tasks.whole_files import staged
 
 TRAINING, EVALUATION, PIPELINE, COMPARISON = "training", "evaluation", "pipeline", "comparison"
 _NAMES = {RUN: "run", TRAINING: "training run"}

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.retention import ALIVE, Plan, is_kept, store_time
-from tasks.store import MANIFEST
+from tasks.places import locate
+from tasks.retention import Plan
+from tasks.store import MANIFEST, write_bytes
 from tasks.store_items import Item
 from tasks.usage import read_notes
 
@@ -25,39 +26,60 @@ def carry_out(plan: Plan) -> tuple[list[Item], list[Item]]:
     gone: list[Item] = []
     spared: list[Item] = []
     for item in plan.going:
-        (gone if _remove(plan.root, item) else spared).append(item)
+        (gone if _remove(plan, item) else spared).append(item)
     return gone, spared
 
 
-def _remove(root: Path, item: Item) -> bool:
+def _remove(plan: Plan, item: Item) -> bool:
+    if "://" in item.root:
+        return _remove_objects(plan, item)
+    path = Path(item.place)
     if item.kind in ("dataset", "unfinished"):
-        return _remove_dataset(root, item.path)
+        return _remove_dataset(plan, item.name, path)
     if item.kind in ("checkpoint", "lock"):
-        with _locked(item.path.with_suffix(".lock")) as alone:
-            return alone and _clear(item.path)
-    return _clear(item.path)
+        with _locked(path.with_suffix(".lock")) as alone:
+            return alone and _clear(path)
+    return _clear(path)
 
 
-def _remove_dataset(root: Path, folder: Path) -> bool:
-    name = folder.relative_to(root).as_posix()
-    if _is_used(root, name):
+def _remove_objects(plan: Plan, item: Item) -> bool:
+    """Remove objects: they cannot be moved aside, so the manifest alone goes first."""
+    if item.kind == "note":
+        locate(plan.store.root).remove([item.name])
+        return True
+    if _is_used(plan, item.name):
+        return False
+    files = locate(item.place)
+    files.refresh(MANIFEST)
+    held = files.folder / MANIFEST
+    content = held.read_bytes() if held.exists() else None
+    files.remove([MANIFEST])
+    if _is_used(plan, item.name):
+        if content is not None:
+            write_bytes(held, content)
+            files.push([MANIFEST])
+        return False
+    files.remove(list(files.listing()))
+    return _clear(files.folder)
+
+
+def _remove_dataset(plan: Plan, name: str, folder: Path) -> bool:
+    if _is_used(plan, name):
         return False
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
         os.rename(folder, aside)
     except FileNotFoundError:
         return True
-    if _is_used(root, name):
+    if _is_used(plan, name):
         _put_back(aside, folder)
         return False
     return _clear(aside)
 
 
-def _is_used(root: Path, name: str) -> bool:
-    """Whether a kept run or one that goes on has noted a dataset by now."""
-    alive_since = store_time(root) - ALIVE
-    notes = (note for note in read_notes(root) if name in note.use.datasets)
-    return any(is_kept(note, alive_since) for note in notes)
+def _is_used(plan: Plan, name: str) -> bool:
+    """Whether a run has noted a dataset since the plan was made."""
+    return any(name in note.use.datasets for note in read_notes(plan.store, plan.notes))
 
 
 def _put_back(aside: Path, folder: Path) -> None:

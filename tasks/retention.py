@@ -7,15 +7,16 @@ rest away.
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_contracts.errors import StoreError
 from tasks.output import COMPARISON, EVALUATION, PIPELINE, TRAINING
-from tasks.store import MANIFEST, RUN, read_manifest
-from tasks.store_items import Item, Kind, describe, scan_beside, scan_store
-from tasks.usage import BEAT, Note, read_notes
+from tasks.places import locate
+from tasks.store import MANIFEST, RUN, Store, read_manifest, write_bytes
+from tasks.store_items import Item, Kind, scan_beside, scan_store
+from tasks.usage import BEAT, RUNS, Held, Note, read_notes
 
 ALIVE = 6 * BEAT  # seconds since its last sign of life after which a run is taken for dead
 DAY = 86_400.0
@@ -37,16 +38,18 @@ class Plan:
     Args:
         runs: the output folders that are kept.
         silent: those among them that do not say what they were made of.
+        notes: the notes that this is based on.
     """
 
-    root: Path
+    store: Store
     going: tuple[Item, ...]
     staying: tuple[Item, ...]
     runs: tuple[Path, ...]
     silent: tuple[Path, ...]
+    notes: Mapping[str, Held]
 
 
-def make_plan(root: Path, runs: Sequence[Path], keep_days: float) -> Plan:
+def make_plan(store: Store, runs: Sequence[Path], keep_days: float) -> Plan:
     """Say of everything in a store whether it is needed.
 
     Args:
@@ -55,53 +58,58 @@ def make_plan(root: Path, runs: Sequence[Path], keep_days: float) -> Plan:
 
     Raises StoreError when there is no store, or one of `runs` is not there.
     """
-    if not root.is_dir():
-        raise StoreError(f"{root}: there is no store; name its folder with --store")
-    needs = _Needs(root, runs, keep_days)
+    if str(store.folder) == store.root and not store.folder.is_dir():
+        raise StoreError(f"{store.root}: there is no store; name its folder with --store")
+    needs = _Needs(store, runs, keep_days)
     going, staying = [], []
-    for item in [*scan_store(root), *needs.notes(), *scan_beside(needs.outputs)]:
+    for item in [*scan_store(store), *scan_beside(needs.outputs)]:
         if why := needs.reason(item):
             staying.append(replace(item, why=why))
         else:
             going.append(replace(item, why=_GOES[item.kind]))
-    return Plan(root, tuple(going), tuple(staying), tuple(needs.kept), tuple(needs.silent))
+    return Plan(
+        store, tuple(going), tuple(staying), tuple(needs.kept), tuple(needs.silent), needs.notes
+    )
 
 
 def is_kept(note: Note, alive_since: float) -> bool:
     """Whether a note is of a run that goes on, or of an output folder that still holds its run."""
     if note.use.folder is None:
-        return note.touched >= alive_since
+        return note.held[1] >= alive_since
     manifest = read_manifest(Path(note.use.folder))
     return manifest is not None and manifest.fingerprint == note.use.run
 
 
-def store_time(root: Path) -> float:
-    """Return the time by the clock that the store's files are dated with: on NFS, the server's."""
-    probe = root / f".now.{uuid.uuid4().hex[:8]}"
+def store_time(store: Store) -> float:
+    """Return the time by the clock that the store's files are dated with: a server's, often."""
+    name = f".now.{uuid.uuid4().hex[:8]}"
+    files = locate(store.family(RUNS, ""))
     try:
-        probe.touch()
-        return probe.stat().st_mtime
-    except OSError:  # a store that may only be read
+        write_bytes(files.folder / name, b"now")
+        files.push([name])
+        return files.listing()[name][1]
+    except StoreError:  # a store that may only be read
         return time.time()
     finally:
-        probe.unlink(missing_ok=True)
+        files.remove([name])
 
 
 class _Needs:
     """What is needed, and by whom."""
 
-    def __init__(self, root: Path, runs: Sequence[Path], keep_days: float) -> None:
-        now = store_time(root)
-        self._root, self._since = root, now - keep_days * DAY
-        self._known = read_notes(root)
+    def __init__(self, store: Store, runs: Sequence[Path], keep_days: float) -> None:
+        now = store_time(store)
+        self._root, self._since = store.root, now - keep_days * DAY
+        self._known = read_notes(store)
+        self.notes = {note.name: note.held for note in self._known}
         self.outputs = sorted({Path(n.use.folder) for n in self._known if n.use.folder})
         self.kept: list[Path] = []
         self.silent: list[Path] = []
         self._needed: dict[str, str] = {}
         alive_since = min(self._since, now - ALIVE)
-        self._stale = {note.path for note in self._known if not is_kept(note, alive_since)}
+        self._stale = {note.name for note in self._known if not is_kept(note, alive_since)}
         for note in self._known:
-            if note.path not in self._stale:
+            if note.name not in self._stale:
                 self._add(note.use.folder, note.use.datasets)
         for folder in _outputs_below(runs):
             if folder not in self.kept:
@@ -122,18 +130,12 @@ class _Needs:
             self.silent.append(folder)
         self._add(str(folder), datasets or ())
 
-    def notes(self) -> Iterator[Item]:
-        """List the notes, as things that may go."""
-        return (describe("note", "notes on runs", note.path) for note in self._known)
-
     def reason(self, item: Item) -> str | None:
         """Say why something stays, or nothing."""
         if item.kind == "note":
-            return None if item.path in self._stale else "used by a kept run"
-        if item.path.is_relative_to(self._root):
-            name = item.path.relative_to(self._root).as_posix()
-            if found := self._needed.get(name):
-                return found
+            return None if item.name in self._stale else "used by a kept run"
+        if item.root == self._root and (found := self._needed.get(item.name)):
+            return found
         return "touched lately" if item.touched >= self._since else None
 
 

@@ -1,7 +1,5 @@
 """Logits of a validator by content of the pair: every score is stored and used again."""
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -107,7 +105,7 @@ def score_family(settings: ValidationSettings) -> str:
 def load_scores(store: Store, family: str) -> pl.DataFrame:
     """Read every stored logit of one validator (contract PairScores)."""
     held = store.finished("pair_scores", family)
-    tell_used(*(Path(reference.path) for reference in held))
+    tell_used(*(reference.path for reference in held))
     parts = [load(reference) for reference in held]
     known = pl.concat([PairScores.create_empty(), *parts])
     return known.unique(["query_hash", "text_hash"], keep="first", maintain_order=True)

@@ -1,19 +1,20 @@
 """What lies in a store, thing by thing: datasets, unfinished ones, checkpoints and leftovers."""
 
-import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tasks.store import MANIFEST
+from tasks.places import Folder, locate
+from tasks.store import MANIFEST, Store
 from tasks.usage import RUNS
 
 CHECKPOINTS = "checkpoints"
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 _LEFTOVER = re.compile(r"\..+\.(old-)?[0-9a-f]{8}")
 Kind = Literal["dataset", "unfinished", "leftover", "checkpoint", "lock", "note"]
+_Key = tuple[Kind, str, str]  # kind, family, and what the names of its files begin with
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Item:
 
     Args:
         family: the contract of a dataset; of other things, what they are.
+        root: the store, or the folder that the output folder is in; `name` is its place there.
         size: bytes of its files.
         touched: when the newest of them was written, in seconds since 1970.
         why: why it goes or stays.
@@ -29,24 +31,25 @@ class Item:
 
     kind: Kind
     family: str
-    path: Path
+    root: str
+    name: str
     size: int
     touched: float
     why: str = ""
 
+    @property
+    def place(self) -> str:
+        """Its whole name."""
+        return f"{self.root}/{self.name}"
 
-def scan_store(root: Path) -> Iterator[Item]:
-    """List all that a store holds, apart from its notes."""
-    for place in sorted(root.iterdir()):
-        if place.is_dir() and place.name not in (RUNS, CHECKPOINTS) and place.name[0] != ".":
-            yield from _datasets(place, place.name)
-    for place in sorted((root / CHECKPOINTS).glob("*")):
-        if place.suffix == ".lock":
-            yield describe("lock", "locks of training", place)
-        elif _FINGERPRINT.fullmatch(place.name):
-            yield describe("checkpoint", CHECKPOINTS, place)
-    for path in _leftovers(root):
-        yield describe("leftover", "leftovers", path)
+
+def scan_store(store: Store) -> Iterator[Item]:
+    """List all that a store holds; of one in the cloud also what this machine has for itself."""
+    yield from _gather(store.root, locate(store.root).listing())
+    if str(store.folder) != store.root:
+        own = Folder(str(store.folder)).listing()
+        kept = {name: held for name, held in own.items() if name.startswith(f"{CHECKPOINTS}/")}
+        yield from _gather(str(store.folder), kept)
 
 
 def scan_beside(outputs: Iterable[Path]) -> Iterator[Item]:
@@ -56,40 +59,39 @@ def scan_beside(outputs: Iterable[Path]) -> Iterator[Item]:
             continue
         for path in sorted(folder.parent.iterdir()):
             if path.name.startswith(f".{folder.name}.") and _LEFTOVER.fullmatch(path.name):
-                yield describe("leftover", "leftovers beside outputs", path)
+                held = Folder(str(path)).listing() if path.is_dir() else {}
+                touched = max([path.stat().st_mtime, *(when for _, when in held.values())])
+                size = sum(size for size, _ in held.values())
+                family = "leftovers beside outputs"
+                yield Item("leftover", family, str(folder.parent), path.name, size, touched)
 
 
-def describe(kind: Kind, family: str, path: Path) -> Item:
-    """Measure something; what a run is removing meanwhile is left out."""
-    size, touched = 0, 0.0
-    for each in [path, *path.rglob("*")] if path.is_dir() else [path]:
-        try:
-            found = each.lstat()
-        except FileNotFoundError:
-            continue
-        touched = max(touched, found.st_mtime)
-        size += 0 if each.is_dir() else found.st_size
-    return Item(kind, family, path, size, touched)
+def _gather(root: str, files: Mapping[str, tuple[int, float]]) -> Iterator[Item]:
+    """Put files together to the things that they are part of."""
+    things: dict[_Key, list[tuple[int, float]]] = {}
+    for name, held in files.items():
+        if key := _part_of(name.split("/"), files):
+            things.setdefault(key, []).append(held)
+    for (kind, family, name), held in sorted(things.items(), key=lambda thing: thing[0][2]):
+        size, touched = sum(size for size, _ in held), max(when for _, when in held)
+        yield Item(kind, family, root, name, size, touched)
 
 
-def _datasets(place: Path, family: str) -> Iterator[Item]:
-    """List datasets and what was to become one; those of one model share a folder."""
-    for folder in sorted(place.iterdir()):
-        if not folder.is_dir() or not _FINGERPRINT.fullmatch(folder.name):
-            continue
-        names = [path for path in folder.iterdir() if path.name[0] != "."]
-        if (folder / MANIFEST).exists():
-            yield describe("dataset", family, folder)
-        elif names and all(path.is_dir() and _FINGERPRINT.fullmatch(path.name) for path in names):
-            yield from _datasets(folder, family)
-        else:
-            yield describe("unfinished", family, folder)
-
-
-def _leftovers(root: Path) -> Iterator[Path]:
-    """Find files and folders that were to be moved to their place, the outermost only."""
-    for parent, folders, files in os.walk(root):
-        for name in [*folders, *files]:
-            if _LEFTOVER.fullmatch(name):
-                yield Path(parent, name)
-        folders[:] = [name for name in folders if not _LEFTOVER.fullmatch(name)]
+def _part_of(parts: list[str], files: Mapping[str, object]) -> _Key | None:
+    """Say what a file is part of, or None for what is not Polymine's."""
+    hidden = next((at for at, part in enumerate(parts) if _LEFTOVER.fullmatch(part)), None)
+    if hidden is not None:
+        return "leftover", "leftovers", "/".join(parts[: hidden + 1])
+    if parts[0] == RUNS and len(parts) == 2 and parts[1].endswith(".json"):
+        return "note", "notes on runs", "/".join(parts)
+    if parts[0] == CHECKPOINTS and len(parts) > 1:
+        lock = parts[1].endswith(".lock")
+        return ("lock", "locks of training", "/".join(parts)) if lock else (
+            "checkpoint", CHECKPOINTS, "/".join(parts[:2])
+        )  # fmt: skip
+    if len(parts) < 3 or not _FINGERPRINT.fullmatch(parts[1]):
+        return None
+    # Those of one model share a folder.
+    within = len(parts) > 3 and _FINGERPRINT.fullmatch(parts[2]) is not None
+    name = "/".join(parts[: 3 if within else 2])
+    return ("dataset" if f"{name}/{MANIFEST}" in files else "unfinished"), parts[0], name

@@ -22,7 +22,8 @@ from polymine.mining.known import Ids, Known
 from polymine.mining.lexical import build_index
 from polymine.mining.teachers import Rows, Teacher
 from tasks.stages import stage
-from tasks.store import Store, explained, load, scan
+from tasks.storage_errors import explained
+from tasks.store import Store, load, open_folder, scan
 from tasks.vectors import open_vectors
 
 VERSION = 1
@@ -99,7 +100,7 @@ class Opened:
         """Open one teacher."""
         name, inputs = settings.name, self._inputs
         if settings.kind == "lexical":
-            searched = _load_index(inputs[f"{name}/index"].path)
+            searched = _load_index(open_folder(inputs[f"{name}/index"].path))
             return LexicalTeacher(
                 name,
                 searched,
@@ -154,7 +155,7 @@ class Opened:
 
 
 @lru_cache(maxsize=4)
-def _load_index(path: str) -> Any:
+def _load_index(folder: Path) -> Any:
     import bm25s
 
-    return bm25s.BM25.load(Path(path), mmap=True)
+    return bm25s.BM25.load(folder, mmap=True)

@@ -55,7 +55,7 @@ def kill_run(store: Path, name: str) -> None:
 
 
 def going(plan: Plan) -> set[str]:
-    return {item.path.relative_to(plan.root).as_posix() for item in plan.going}
+    return {item.name for item in plan.going}
 
 
 def name_of(name: str) -> str:
@@ -72,49 +72,49 @@ def store(tmp_path) -> Path:
 
 
 def test_what_only_a_removed_run_used_goes(store, tmp_path):
-    plan = make_plan(store, [], keep_days=0)
-    [note] = (n for n in read_notes(store) if n.use.folder == str(tmp_path / "two"))
-    assert going(plan) == {name_of("c"), f"runs/{note.path.name}"}
+    plan = make_plan(Store(str(store)), [], keep_days=0)
+    [note] = (n for n in read_notes(Store(str(store))) if n.use.folder == str(tmp_path / "two"))
+    assert going(plan) == {name_of("c"), note.name}
     assert plan.runs == (tmp_path / "one",)
     carry_out(plan)
-    assert going(make_plan(store, [], keep_days=0)) == set()
+    assert going(make_plan(Store(str(store)), [], keep_days=0)) == set()
     assert sorted(p.name for p in (store / "looks").iterdir()) == sorted(
         fingerprint(name=name) for name in "ab"
     )
 
 
 def test_what_is_young_stays(store):
-    assert {item.kind for item in make_plan(store, [], keep_days=1).going} == {"note"}
+    assert {item.kind for item in make_plan(Store(str(store)), [], keep_days=1).going} == {"note"}
 
 
 def test_a_run_that_was_moved_is_named(store, tmp_path):
     (tmp_path / "one").rename(tmp_path / "moved")
-    assert name_of("a") in going(make_plan(store, [], keep_days=0))
-    plan = make_plan(store, [tmp_path], keep_days=0)
+    assert name_of("a") in going(make_plan(Store(str(store)), [], keep_days=0))
+    plan = make_plan(Store(str(store)), [tmp_path], keep_days=0)
     assert not {name_of("a"), name_of("b")} & going(plan)
     manifest = json.loads((tmp_path / "moved" / "manifest.json").read_text())
     del manifest["info"]["datasets"]
     (tmp_path / "moved" / "manifest.json").write_text(json.dumps(manifest))
-    assert make_plan(store, [tmp_path], keep_days=0).silent == (tmp_path / "moved",)
+    assert make_plan(Store(str(store)), [tmp_path], keep_days=0).silent == (tmp_path / "moved",)
 
 
 def test_another_run_at_its_place_is_another_run(store, tmp_path):
     run(store, tmp_path / "one", "d")
-    assert {name_of("a"), name_of("b")} <= going(make_plan(store, [], keep_days=0))
+    assert {name_of("a"), name_of("b")} <= going(make_plan(Store(str(store)), [], keep_days=0))
 
 
 def test_a_run_that_goes_on_or_was_killed_keeps_what_it_has(store):
     with noted_use(EngineSettings(store=str(store))):
         make(store, "c")
-        assert name_of("c") not in going(make_plan(store, [], keep_days=0))
-    assert name_of("c") in going(make_plan(store, [], keep_days=0))
+        assert name_of("c") not in going(make_plan(Store(str(store)), [], keep_days=0))
+    assert name_of("c") in going(make_plan(Store(str(store)), [], keep_days=0))
     kill_run(store, "c")
-    [killed] = (n for n in read_notes(store) if n.use.folder is None)
-    assert name_of("c") not in going(make_plan(store, [], keep_days=0))
-    age(killed.path, days=2)
+    [killed] = (n for n in read_notes(Store(str(store))) if n.use.folder is None)
+    assert name_of("c") not in going(make_plan(Store(str(store)), [], keep_days=0))
+    age(store / killed.name, days=2)
     age(store / name_of("c"), days=2)
-    assert name_of("c") in going(make_plan(store, [], keep_days=1))
-    assert name_of("c") not in going(make_plan(store, [], keep_days=3))
+    assert name_of("c") in going(make_plan(Store(str(store)), [], keep_days=1))
+    assert name_of("c") not in going(make_plan(Store(str(store)), [], keep_days=3))
 
 
 def age(path: Path, days: float) -> None:
@@ -124,20 +124,20 @@ def age(path: Path, days: float) -> None:
 
 
 def test_a_dataset_that_a_run_takes_up_meanwhile_is_put_back(store, monkeypatch):
-    plan, noted = make_plan(store, [], keep_days=0), []
+    plan, noted = make_plan(Store(str(store)), [], keep_days=0), []
     before = {p: p.read_bytes() for p in (store / name_of("c")).iterdir()}
     seen = removal._is_used
 
-    def take_up_then_look(root, name):
+    def take_up_then_look(place, name):
         if noted and name == name_of("c"):  # moved aside by now
             assert not (store / name).exists()
             kill_run(store, "c")
         noted.append(name)
-        return seen(root, name)
+        return seen(place, name)
 
     monkeypatch.setattr(removal, "_is_used", take_up_then_look)
     _, spared = carry_out(plan)
-    assert [item.path for item in spared] == [store / name_of("c")]
+    assert [item.name for item in spared] == [name_of("c")]
     assert {p: p.read_bytes() for p in (store / name_of("c")).iterdir()} == before
 
 
@@ -154,14 +154,16 @@ def test_leftovers_checkpoints_and_unfinished_datasets_go_when_they_are_old(stor
     lock.touch()
     expected = {unfinished.parent, inner.parent, checkpoint.parents[1], lock}
     expected |= {path.parent for path in leftovers}
-    assert not expected & {item.path for item in make_plan(store, [], keep_days=1).going}
+    assert not expected & {
+        Path(item.place) for item in make_plan(Store(str(store)), [], keep_days=1).going
+    }
     age(tmp_path, days=2)
-    plan = make_plan(store, [], keep_days=1)
-    assert expected == {i.path for i in plan.going if i.kind not in ("dataset", "note")}
+    plan = make_plan(Store(str(store)), [], keep_days=1)
+    assert expected == {Path(i.place) for i in plan.going if i.kind not in ("dataset", "note")}
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         _, spared = carry_out(plan)
-    assert {item.path for item in spared} == {lock, checkpoint.parents[1]}
+    assert {Path(item.place) for item in spared} == {lock, checkpoint.parents[1]}
     assert not any(path.exists() for path in (unfinished, inner, *leftovers))
     assert all(path.exists() for path in (checkpoint, *foreign))
 
@@ -179,4 +181,4 @@ def test_the_command_removes_only_when_told(store):
 
 def test_a_place_without_a_store_is_refused(tmp_path):
     with pytest.raises(StoreError, match="there is no store"):
-        make_plan(tmp_path / "none", [], keep_days=1)
+        make_plan(Store(str(tmp_path / "none")), [], keep_days=1)
