@@ -23,13 +23,13 @@ from data_contracts.settings import (
     SelectionSettings,
 )
 from data_contracts.tables import Changes
-from flows.mining import mine
+from flows import mining as flow
 from tasks import earlier
+from tasks import report as reporting
 from tasks.removal import carry_out
 from tasks.retention import make_plan
 from tasks.run_diff import diff_runs, find_texts
-
-pytestmark = [pytest.mark.flow, pytest.mark.usefixtures("prefect_server")]
+from tasks.store import Store
 
 RULE = SelectionSettings(rule="percent", percent=0.98)
 MINING = MiningSettings(teachers=(MINILM, BM25), negatives=3, depth=6, selection=RULE)
@@ -46,9 +46,20 @@ def write_night(folder: Path, corpus: pl.DataFrame, queries: pl.DataFrame, judge
     return DatasetSettings(**{name: str(folder / f"{name}.parquet") for name in tables})
 
 
+@pytest.fixture(scope="module", autouse=True)
+def plain():
+    """The flow with its stages as plain functions: what they do counts, not who runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, stage in list(vars(flow).items()):
+            if name != "mine" and hasattr(stage, "fn"):
+                patch.setattr(flow, name, stage.fn)
+        patch.setattr(reporting, "publish_artifacts", lambda *_: None)
+        yield
+
+
 @pytest.fixture(scope="module")
-def nights(tmp_path_factory, prefect_server) -> Path:
-    """Two nights on one store, and the second one on a store of its own.
+def nights(tmp_path_factory, plain) -> Path:
+    """Two nights on one store, and the second one on a store that has its vectors only.
 
     In the second a document and a question are new, a document is gone, and one is edited.
     """
@@ -66,13 +77,16 @@ def nights(tmp_path_factory, prefect_server) -> Path:
     )  # fmt: skip
     run(place, "one", first, "store")
     run(place, "two", second, "store")
+    shutil.copytree(place / "store" / "embeddings", place / "other" / "embeddings")
     run(place, "alone", second, "other")
     return place
 
 
 def run(place: Path, name: str, dataset: DatasetSettings, store: str, **how) -> dict:
     output = OutputSettings(path=str(place / name), **how)
-    return mine(dataset, output, MINING, EngineSettings(store=str(place / store), threads=1))
+    return flow.mine.fn(
+        dataset, output, MINING, EngineSettings(store=str(place / store), threads=1)
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -191,8 +205,8 @@ def test_a_kept_run_keeps_exactly_what_it_needs(nights, tmp_path):
         manifest = json.loads((tmp_path / name / "manifest.json").read_text())
         datasets[name] = set(manifest["info"]["datasets"])
     shutil.rmtree(store / "runs")
-    plan = make_plan(store, [tmp_path / "two"], keep_days=0)
-    going = {item.path.relative_to(store).as_posix() for item in plan.going}
+    plan = make_plan(Store(str(store)), [tmp_path / "two"], keep_days=0)
+    going = {item.name for item in plan.going}
     assert going == datasets["one"] - datasets["two"] != set()
     gone, spared = carry_out(plan)
     assert (len(gone), spared) == (len(going), [])
