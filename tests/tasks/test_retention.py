@@ -28,7 +28,7 @@ ROWS = pl.DataFrame(
 )
 
 
-def make(store: Path, name: str, **where) -> Path:
+def make(store: Path | str, name: str, **where) -> Path:
     """Find or make a dataset, as every stage does."""
     dataset = Store(str(store)).dataset("looks", fingerprint(name=name), **where)
     if dataset.find() is None:
@@ -166,6 +166,27 @@ def test_leftovers_checkpoints_and_unfinished_datasets_go_when_they_are_old(stor
     assert {Path(item.place) for item in spared} == {lock, checkpoint.parents[1]}
     assert not any(path.exists() for path in (unfinished, inner, *leftovers))
     assert all(path.exists() for path in (checkpoint, *foreign))
+
+
+def test_a_store_of_objects_is_cleared_alike(tmp_path, monkeypatch):
+    monkeypatch.setenv("POLYMINE_HOME", str(tmp_path / "home"))
+    place = "memory://retention/store"
+    for output, names in (("one", ("a", "b")), ("two", ("a", "c"))):
+        with noted_use(EngineSettings(store=place)):
+            for name in names:
+                make(place, name)
+            settings = OutputSettings(path=str(tmp_path / output))
+            publish_folder(settings, {"page": "."}, {}, kind=RUN, run=fingerprint(of=names))
+    shutil.rmtree(tmp_path / "two")
+    plan = make_plan(Store(place), [], keep_days=0)
+    assert {i.name for i in plan.going if i.kind == "dataset"} == {name_of("c")}
+    assert {i.kind for i in make_plan(Store(place), [], keep_days=1).going} == {"note"}
+    gone, spared = carry_out(plan)
+    assert (len(gone), spared) == (2, [])
+    assert not make_plan(Store(place), [], keep_days=0).going
+    looks = Store(place)
+    held = {name: looks.dataset("looks", fingerprint(name=name)).find() for name in "abc"}
+    assert {name for name, found in held.items() if found} == {"a", "b"}
 
 
 def test_the_command_removes_only_when_told(store):
