@@ -65,7 +65,7 @@ class Earlier:
         """Rank queries: the new documents searched, the rest taken over."""
         try:
             listed, cuts = self._read(rows, depth)
-        except (OSError, StoreError, pl.exceptions.PolarsError):  # removed a moment ago
+        except (OSError, StoreError):  # removed a moment ago
             return rank(self.teacher, rows, depth)
         further = self.teacher.among(self.new)
         return rank_further(self.teacher, further, rows, depth, listed, cuts)
@@ -107,7 +107,7 @@ def find_earlier(
         return None
     try:
         return _open(store, best, opened, teacher)
-    except (OSError, StoreError, pl.exceptions.PolarsError):
+    except (OSError, StoreError):
         return None  # its collection is gone
 
 

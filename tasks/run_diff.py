@@ -20,7 +20,8 @@ from polymine.mining.selection import compute_ceilings
 from tasks.inspection import find_nearest
 from tasks.output import PIPELINE
 from tasks.run_folder import open_run
-from tasks.store import read_manifest, staged, write_bytes, write_frame
+from tasks.store import read_manifest, write_bytes, write_frame
+from tasks.whole_files import staged
 
 PARTS = ("dataset", "mining")  # of the settings: what decides the result
 Differences = list[tuple[str, Any, Any]]

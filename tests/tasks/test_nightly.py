@@ -193,7 +193,7 @@ def test_what_is_no_run_is_refused(nights, tmp_path):
     manifest = json.loads((tmp_path / "old" / "manifest.json").read_text())
     manifest["shards"] = [s for s in manifest["shards"] if "hashes" not in s["name"]]
     (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(StoreError, match=r"query_hashes/ is missing or was written by another"):
+    with pytest.raises(StoreError, match=r"_hashes/ is missing or was written by another"):
         diff_runs(tmp_path / "old", nights / "two")
 
 
