@@ -73,10 +73,11 @@ class Earlier:
     def _read(self, rows: Rows, depth: int) -> _Pairs:
         ids = self.opened.ids
         asked = ids.queries.gather(rows).to_frame("query_id").with_columns(row=pl.Series(rows))
+        first, last = asked["query_id"][0], asked["query_id"][-1]
         told = asked.join(self.queries, on="query_id", how="semi", maintain_order="left")
         frame = (
             scan(self.ranking)
-            .filter(pl.col("query_id").is_between(asked["query_id"][0], asked["query_id"][-1]))
+            .filter(pl.col("query_id").is_between(pl.lit(first), pl.lit(last)))
             .collect()
             .join(told, on="query_id", how="semi", maintain_order="left")
         )
