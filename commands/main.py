@@ -109,6 +109,47 @@ def export(
     typer.echo(write(run, form, to))
 
 
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a finished run.")],
+    after: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of a later one.")],
+    query_id: Annotated[str | None, typer.Option("--query", help="Only this query.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=0, help="Examples of each reason; 0 for all. 2, in JSON all, if not set."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, texts in full.")] = False,
+    to: Annotated[
+        Path | None, typer.Option(help="Write all changes as Parquet into this new folder, too.")
+    ] = None,
+) -> None:
+    """Say which negatives came, went and moved between two runs, and why."""
+    from commands.diff import diff as compare_runs
+
+    compare_runs(before, after, query_id=query_id, limit=limit, as_json=as_json, to=to)
+
+
+@app.command()
+def gc(
+    store: Annotated[
+        str | None,
+        typer.Option(help="Folder or URI of the store; that of Polymine's home if not set."),
+    ] = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder with runs to keep, beside those the store knows of."),
+    ] = None,
+    keep_days: Annotated[
+        float, typer.Option(min=0, help="Keep all that was touched within so many days.")
+    ] = 1,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove; else only say what.")] = False,
+) -> None:
+    """List what no kept run refers to, and remove it if asked to."""
+    from commands.gc import collect_garbage
+
+    collect_garbage(store, runs or [], keep_days=keep_days, delete=delete)
+
+
 @app.command("inspect")
 def inspect_query(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],

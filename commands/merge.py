@@ -10,7 +10,7 @@ def merge(run: Path, adapter: str | None, to: Path | None) -> str:
     """Write the merged model and say where; refuses a place that is taken."""
     from polymine.models import load_encoder
     from tasks.model_folder import adapter_folder, find_model
-    from tasks.store import staged
+    from tasks.whole_files import staged
 
     found = find_model(str(run))
     if found is None:

@@ -5,7 +5,7 @@ A schema says what a row must be; `polymine` takes and returns frames of these s
 """
 
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import dataframely as dy
 import polars as pl
@@ -240,6 +240,83 @@ class Rejected(dy.Schema):
     source = dy.String(nullable=False)
     rule = dy.String(nullable=False)
     row = dy.String(nullable=False)
+
+
+class DocumentHashes(dy.Schema):
+    """Which documents a run had: a hash of each text, or the document a copy was merged into."""
+
+    doc_id = dy.String(primary_key=True)
+    text_hash = dy.UInt64(nullable=True)
+    kept_id = dy.String(nullable=True)
+
+    @dy.rule()
+    def hashed_or_merged(cls) -> pl.Expr:
+        return pl.col("text_hash").is_null() != pl.col("kept_id").is_null()
+
+
+class QueryHashes(dy.Schema):
+    """Which queries a run had, with a hash of each text."""
+
+    query_id = dy.String(primary_key=True)
+    text_hash = dy.UInt64(nullable=False)
+
+
+Change = Literal["came", "went", "moved", "edited"]
+CHANGES: tuple[Change, ...] = ("came", "went", "moved", "edited")
+Cause = Literal[
+    "query", "document", "copy", "positive", "closed", "promoted", "text", "candidate", "risk",
+    "budget", "ceiling", "shifted", "validator", "refused", "order", "wanted", "position",
+]  # fmt: skip
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+
+
+class Changes(dy.Schema):
+    """What became of the negatives from one run to another; `before` and `after` name the runs.
+
+    `came` and `went`: a negative in one of the runs only, and `reason` says what the pair is in the
+    other: its `query` or `document` is not there; the document is merged into another as a `copy`;
+    the query has no known `positive`; the pair is `closed` as known to be relevant, or `promoted`;
+    it is no `candidate`; refused for its `risk`, which is higher there, or by the `budget`, its
+    risk being no higher; at or above the `ceiling`; `shifted` over; turned down by the
+    `validator`; `refused` for what `refusal` says; passed, and others came first by the `order`; or
+    passed, and fewer are `wanted`. `text` stands for the reasons from `candidate` to `order` where
+    the text of query or document differs. `edited`: a negative in both, with another text; `moved`:
+    with another position only.
+
+    `refusal` is what the other run says of the pair. `score` is the deciding teacher's, `rank` the
+    best of any. `other_id`: the document that the copy was merged into; the best of those that took
+    the place (`order`); or the best-ranked candidate of the query that is one in the run without
+    this one only (`candidate`).
+    """
+
+    query_id = dy.String(primary_key=True)
+    doc_id = dy.String(primary_key=True)
+    change = dy.Enum(list(CHANGES), nullable=False)
+    reason = dy.Enum(list(CAUSES), nullable=False)
+    position_before = dy.UInt32(nullable=True, min=1)
+    position_after = dy.UInt32(nullable=True, min=1)
+    refusal = dy.String(nullable=True)
+    score_before = dy.Float32(nullable=True)
+    score_after = dy.Float32(nullable=True)
+    ceiling_before = dy.Float64(nullable=True, allow_inf=True)
+    ceiling_after = dy.Float64(nullable=True, allow_inf=True)
+    risk_before = dy.Float32(nullable=True)
+    risk_after = dy.Float32(nullable=True)
+    validator_score_before = dy.Float32(nullable=True)
+    validator_score_after = dy.Float32(nullable=True)
+    rank_before = dy.UInt32(nullable=True, min=1)
+    rank_after = dy.UInt32(nullable=True, min=1)
+    other_id = dy.String(nullable=True)
+
+    @dy.rule()
+    def positions_fit_the_change(cls) -> pl.Expr:
+        before, after = pl.col("position_before").is_null(), pl.col("position_after").is_null()
+        kept = pl.col("change").is_in(["moved", "edited"])
+        return (
+            ((pl.col("change") == "came") == before)
+            & ((pl.col("change") == "went") == after)
+            & (kept == ~(before | after))
+        )
 
 
 def _real(nullable: bool = False) -> dy.Float32:

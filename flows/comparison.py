@@ -1,6 +1,5 @@
 """Which negatives train best: several ways to mine, the same training, the same evaluation."""
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -33,15 +32,15 @@ from tasks.evaluation import measure
 from tasks.evaluation_sets import read_set
 from tasks.failures import SHOWN, explained
 from tasks.ingestion import ingest
-from tasks.output import COMPARISON, check_place
+from tasks.output import COMPARISON, check_place, settle
 from tasks.parts import with_held_out
-from tasks.places import settle
 from tasks.roots import check_roots
 from tasks.split import hold_out_set, training_side
 from tasks.stages import named_work
-from tasks.store import Store
+from tasks.store import Store, open_folder
 from tasks.threads import limited_threads
 from tasks.training_data import resolve_mined
+from tasks.usage import noted_use
 
 
 @flow(name="compare", persist_result=False, validate_parameters=True, **SHOWN)
@@ -70,7 +69,7 @@ def compare(
     check_place(output, settings=parts, kind=COMPARISON)
     check_arms(comparison.arms, mining, training)
     check_learning(mining, training, evaluation, engine)
-    with limited_threads(engine):
+    with limited_threads(engine), noted_use(engine):
         root = str(Store(engine.store).root)
         collection = ingest(dataset, root)
         if evaluation.held_out:
@@ -120,7 +119,7 @@ def train_arm(
     own = arm_training(name, seed, resolve_mined(training, triplets))
     with named_work(f"{name}-{seed}"):
         trained = run_steps(own, evaluation, engine)
-    place = str(Path(trained.assembled.path))
+    place = str(open_folder(trained.assembled.path))
     return open_measured(f"{name}-{seed}", place, evaluation, training.trust_remote_code)
 
 

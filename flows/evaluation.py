@@ -10,12 +10,12 @@ from tasks.evaluation import compare_models, measure
 from tasks.evaluation_sets import read_set
 from tasks.failures import SHOWN, explained
 from tasks.learning_report import Evaluated, report_evaluation
-from tasks.output import EVALUATION, check_place
+from tasks.output import EVALUATION, check_place, settle
 from tasks.overlaps import look_for_seen
-from tasks.places import settle
 from tasks.roots import check_roots
 from tasks.store import Store
 from tasks.threads import limited_threads
+from tasks.usage import noted_use
 
 
 @flow(name="evaluate", persist_result=False, validate_parameters=True, **SHOWN)
@@ -33,7 +33,7 @@ def evaluate(
     output = settle(output)
     check_roots(evaluation=evaluation, output=output, engine=engine)
     check_place(output, settings={"evaluation": evaluation}, kind=EVALUATION)
-    with limited_threads(engine):
+    with limited_threads(engine), noted_use(engine):
         evaluated = run_measures(evaluation, engine)
         return dict(report_evaluation(evaluated, evaluation, output, engine))
 

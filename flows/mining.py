@@ -17,8 +17,7 @@ from tasks.evidence import deepen, evidence, score_positives
 from tasks.export import Sources, export
 from tasks.failures import SHOWN, explained
 from tasks.ingestion import ingest
-from tasks.output import check_place
-from tasks.places import settle
+from tasks.output import check_place, settle
 from tasks.ranking import rank
 from tasks.report import report
 from tasks.risk import assess, fit_risk
@@ -28,6 +27,7 @@ from tasks.stages import named_work
 from tasks.store import Store
 from tasks.teachers import check_languages, check_models, index
 from tasks.threads import limited_threads
+from tasks.usage import noted_use
 from tasks.validation import look, validate
 
 
@@ -48,7 +48,7 @@ def mine(
     check_roots(dataset=dataset, output=output, mining=mining, engine=engine)
     check_place(output, settings={"dataset": dataset, "mining": mining})
     check_models(mining)
-    with limited_threads(engine):
+    with limited_threads(engine), noted_use(engine):
         return run_stages(dataset, output, mining, engine)
 
 

@@ -21,10 +21,9 @@ from flows.training import train
 from tasks.evaluation_sets import read_set
 from tasks.failures import SHOWN, explained, part_failed
 from tasks.ingestion import ingest
-from tasks.output import PIPELINE, check_place
+from tasks.output import PIPELINE, check_place, settle
 from tasks.parts import check_evaluation, check_parts, part_of, with_held_out, with_trained
 from tasks.pipeline_report import PARTS, report_pipeline
-from tasks.places import settle
 from tasks.report import report
 from tasks.roots import check_roots
 from tasks.split import hold_out_set, training_side
@@ -33,6 +32,7 @@ from tasks.teachers import check_models
 from tasks.threads import limited_threads
 from tasks.training import check_training
 from tasks.training_data import gather_rows, resolve_mined
+from tasks.usage import noted_use
 from tasks.work_pool import check_deployments, for_elsewhere
 
 
@@ -57,7 +57,7 @@ def pipeline(
     check_parts(output, PIPELINE, PARTS, parts)
     check_place(part_of(output, "mining"), settings={"dataset": dataset, "mining": mining})
     check_learning(mining, training, evaluation, engine)
-    with limited_threads(engine):
+    with limited_threads(engine), noted_use(engine):
         triplets, held_out = mine_training_side(dataset, output, mining, evaluation, engine)
     training = resolve_mined(training, triplets)
     evaluation = with_held_out(evaluation, held_out)

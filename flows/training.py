@@ -14,14 +14,14 @@ from data_contracts.settings import (
 from tasks.evaluation_sets import read_set
 from tasks.failures import SHOWN, explained
 from tasks.learning_report import Trained, report_training
-from tasks.output import TRAINING, check_place
-from tasks.places import settle
+from tasks.output import TRAINING, check_place, settle
 from tasks.roots import check_roots
 from tasks.store import Store
 from tasks.threads import limited_threads
 from tasks.training import assemble, beneath, check_training, describe_model
 from tasks.training import train as train_adapter
 from tasks.training_data import gather_rows, guard_rows, resolve_mined
+from tasks.usage import noted_use
 
 
 @flow(name="train", persist_result=False, validate_parameters=True, **SHOWN)
@@ -41,7 +41,7 @@ def train(
     check_roots(training=training, output=output, evaluation=evaluation, engine=engine)
     check_place(output, settings={"training": training}, kind=TRAINING)
     training = resolve_mined(training, None)
-    with limited_threads(engine):
+    with limited_threads(engine), noted_use(engine):
         trained = run_steps(training, evaluation, engine)
         return dict(report_training(trained, training, evaluation, output, engine))
 

@@ -18,6 +18,7 @@ from tasks.learning_artifacts import publish_learning
 from tasks.learning_report import report_task
 from tasks.output import COMPARISON, publish_folder, without_passwords
 from tasks.report import versions
+from tasks.store import open_folder
 
 ARMS_FILE, DIFFERENCES = "arms.parquet", "differences.parquet"
 
@@ -41,7 +42,7 @@ def report_comparison(
     parts: Mapping[str, BaseModel],
 ) -> dict[str, Any]:
     """Write the output folder of a comparison."""
-    folder = Path(compared.path)
+    folder = open_folder(compared.path)
     arms = pl.read_parquet(folder / ARMS_FILE)
     results = list_arms(arms)
     best = max(results, key=lambda r: r.together.gain or 0.0) if results else None

@@ -1,9 +1,8 @@
 """Embeds the texts a teacher has not seen yet, shard by shard."""
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from data_contracts.references import DatasetRef, fingerprint
 from data_contracts.settings import EngineSettings, TeacherSettings
@@ -13,11 +12,12 @@ from polymine.mining.embedding import TextEncoder
 from polymine.mining.hashing import hash_texts
 from tasks.progress import TaskProgress
 from tasks.stages import stage
-from tasks.store import Dataset, Store, load, shard_name
+from tasks.store import Dataset, Store, load, shard_name, tell_used
 from tasks.threads import count_threads
 from tasks.vectors import CONTRACT, stored_hashes
 
 VERSION = 1
+Hashes = NDArray[np.uint64]
 
 
 @stage("embed", "embed-{teacher.name}-{side}")
@@ -26,15 +26,15 @@ def embed(
 ) -> DatasetRef:
     """Encode the texts of one table that this teacher has no vector for.
 
-    The dataset is a family: one folder per teacher and prompt, one dataset in it per run that had
+    The dataset is a family: one place per teacher and prompt, one dataset in it per run that had
     something to add, so new documents cost what they are.
     """
     prompt = teacher.query_prompt if side == "queries" else teacher.document_prompt
     label = f"{teacher.name} {side}"
     texts = load(table)["text"]
     family, reused = store_vectors(teacher, prompt, texts, engine, root, label, table.fingerprint)
-    version = fingerprint(family=family.name, table=table.fingerprint)
-    return DatasetRef(str(family), CONTRACT, table.rows, version, reused=reused)
+    version = fingerprint(family=family.rpartition("/")[2], table=table.fingerprint)
+    return DatasetRef(family, CONTRACT, table.rows, version, reused=reused)
 
 
 def store_vectors(
@@ -45,19 +45,19 @@ def store_vectors(
     root: str,
     label: str,
     source: str,
-) -> tuple[Path, bool]:
+) -> tuple[str, bool]:
     """Encode those of `texts` that have no vector yet.
 
-    Returns the family's folder and whether there was nothing to do. `source` is the fingerprint of
+    Returns the family's place and whether there was nothing to do. `source` is the fingerprint of
     what the texts are from.
     """
     store = Store(root)
     family = _family(teacher, prompt)
-    folder = store.root / CONTRACT / family
+    place = store.family(CONTRACT, family)
     hashes, first = np.unique(hash_texts(texts), return_index=True)
-    missing = ~np.isin(hashes, stored_hashes(store.finished(CONTRACT, family)))
+    missing = ~np.isin(hashes, held_hashes(store, family, hashes))
     if not missing.any():
-        return folder, True
+        return place, True
     todo = texts.gather(first[missing])
     # All that decides which text lies in which shard, so that shards of an interrupted run fit.
     increment = fingerprint(
@@ -69,7 +69,17 @@ def store_vectors(
     dataset = store.dataset(CONTRACT, increment, within=family)
     _encode(teacher, prompt, todo.to_list(), engine, dataset, label)
     dataset.commit({"table": source}, {"teacher": teacher.model, "prompt": prompt})
-    return folder, False
+    return place, False
+
+
+def held_hashes(store: Store, family: str, wanted: Hashes) -> Hashes:
+    """List the hashes of texts that have a vector, and let it be known which datasets are used."""
+    while True:
+        held = {ref.path: stored_hashes([ref]) for ref in store.finished(CONTRACT, family)}
+        used = [path for path, hashes in held.items() if np.isin(wanted, hashes).any()]
+        tell_used(*used)
+        if used == [path for path in used if store.has(path)]:  # else removed before it was known
+            return np.concatenate([np.empty(0, dtype=np.uint64), *held.values()])
 
 
 def _family(teacher: TeacherSettings, prompt: str) -> str:

@@ -193,8 +193,8 @@ def encode(
     for (path,), part in table.group_by("model", maintain_order=True):
         teacher = measured.as_teacher(str(path))
         label = f"{measured.name} {side}"
-        folder, _ = store_vectors(teacher, prompt, part["text"], engine, root, label, source)
-        stored = StoredVectors(family_of(folder), hash_texts(part["text"]))
+        place, _ = store_vectors(teacher, prompt, part["text"], engine, root, label, source)
+        stored = StoredVectors(family_of(place), hash_texts(part["text"]))
         vectors = stored.take(np.arange(len(part)))
         if out is None:
             out = np.empty((len(table), vectors.shape[1]), dtype=np.float32)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import polars as pl
 
@@ -18,7 +17,7 @@ from tasks.encoding import Matrix, Measured, encode
 from tasks.evaluation_sets import kind_of, languages_of_set, open_collection, read_table
 from tasks.progress import TaskProgress
 from tasks.stages import stage
-from tasks.store import Store, info_of, load, write_frame
+from tasks.store import Store, info_of, load, open_folder, write_frame
 
 VERSION = 2
 CONTRACT = "measures"
@@ -259,7 +258,7 @@ def fewest_of(scores: pl.DataFrame) -> int:
 
 def read_comparisons(compared: DatasetRef) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Read Comparisons and SetScores."""
-    folder = Path(compared.path)
+    folder = open_folder(compared.path)
     return (
         pl.read_parquet(folder / "comparisons.parquet"),
         pl.read_parquet(folder / "scores.parquet"),

@@ -28,7 +28,7 @@ from tasks.source_columns import QUERIES, prepend_titles, rename_columns
 from tasks.source_files import digest, fetch, side_table
 from tasks.sources import fingerprint_sources, read_sources
 from tasks.stages import stage
-from tasks.store import Store, info_of, write_frame
+from tasks.store import Store, info_of, open_folder, write_frame
 
 VERSION = 2
 CONTRACT = "evaluation-sets"
@@ -63,7 +63,7 @@ def open_collection(reference: DatasetRef) -> EvaluationCollection:
 
 def read_table(reference: DatasetRef, name: str) -> pl.DataFrame:
     """Read one of the tables of a set."""
-    return pl.read_parquet(Path(reference.path) / f"{name}.parquet")
+    return pl.read_parquet(open_folder(reference.path) / f"{name}.parquet")
 
 
 def is_checked(reference: DatasetRef) -> bool:

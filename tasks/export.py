@@ -9,7 +9,14 @@ import polars as pl
 
 from data_contracts.references import CollectionRef, DatasetRef, fingerprint
 from data_contracts.settings import MiningSettings, OutputSettings
-from data_contracts.tables import Negatives, Promoted, Shortfalls, Triplets
+from data_contracts.tables import (
+    DocumentHashes,
+    Negatives,
+    Promoted,
+    QueryHashes,
+    Shortfalls,
+    Triplets,
+)
 from polymine.mining.export import (
     build_negatives,
     build_promoted,
@@ -18,6 +25,7 @@ from polymine.mining.export import (
     describe_searched,
     find_shortfalls,
 )
+from polymine.mining.hashing import hash_texts
 from tasks.output import check_place, copy_file, write_folder_manifest
 from tasks.progress import track
 from tasks.stages import stage
@@ -25,15 +33,18 @@ from tasks.store import (
     RUN,
     Dataset,
     Store,
+    check,
     info_of,
     load,
+    open_folder,
     scan,
     shard_name,
     shard_paths,
-    staged,
     write_frame,
 )
 from tasks.trainer_formats import TrainerFiles
+from tasks.usage import note_output
+from tasks.whole_files import staged
 
 VERSION = 4
 QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a run was cut into
@@ -174,8 +185,9 @@ def publish(
     place = Path(output.path).expanduser().absolute()
     check_place(output, exported.fingerprint)
     with staged(place) as beside:
+        made = open_folder(exported.path)
         for path in shard_paths(exported):
-            copy_file(path, beside / path.relative_to(exported.path))
+            copy_file(path, beside / path.relative_to(made))
         tables = {"evidence": (sources.evidence, sources.deep), "risks": (sources.risks,)}
         parts = [(name, reference) for name, of in tables.items() for reference in of]
         for name, reference in parts:
@@ -184,6 +196,8 @@ def publish(
                 copy_file(path, beside / name / part)
         copy_file(shard_paths(sources.model)[0], beside / "risk.json")
         copy_file(shard_paths(sources.positives)[0], beside / "positives" / shard_name(0))
+        for name, table in hash_tables(sources.collection).items():
+            write_frame(table, beside / name / shard_name(0))
         if sources.collection.rejected.rows:
             copy_file(
                 shard_paths(sources.collection.rejected)[0], beside / "rejected" / shard_name(0)
@@ -192,4 +206,25 @@ def publish(
             (beside / name).write_text(content, encoding="utf-8")
         rows = int(info_of(exported)["triplets"])
         write_folder_manifest(beside, RUN, exported.fingerprint, rows, manifest)
+    note_output(place, exported.fingerprint)
     return place
+
+
+def hash_tables(collection: CollectionRef) -> dict[str, pl.DataFrame]:
+    """Say which queries and documents there are, and which texts they have.
+
+    `polymine diff` tells by it what is new, gone or edited when the store has long been emptied.
+    """
+    queries, documents = load(collection.queries), load(collection.documents)
+    copies = load(collection.copies).with_columns(text_hash=pl.lit(None, pl.UInt64))
+    hashed = documents.select(
+        "doc_id",
+        text_hash=pl.Series(hash_texts(documents["text"])),
+        kept_id=pl.lit(None, pl.String),
+    )
+    known = pl.concat([hashed, copies.select(hashed.columns)])
+    asked = queries.select("query_id", text_hash=pl.Series(hash_texts(queries["text"])))
+    return {
+        "query_hashes": check(asked, QueryHashes, "query_hashes"),
+        "document_hashes": check(known, DocumentHashes, "document_hashes"),
+    }

@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 
 import polars as pl
 
@@ -20,7 +19,7 @@ from data_contracts.tables import (
 from polymine.mining.ingestion import ingest as ingest_tables
 from tasks.sources import fingerprint_sources, read_sources
 from tasks.stages import stage
-from tasks.store import Store, read_manifest
+from tasks.store import Store, manifest_of
 
 VERSION = 4
 SCHEMAS = {
@@ -96,6 +95,6 @@ def _by_content(table: DatasetRef) -> DatasetRef:
     A new judgment or another threshold for near-copies makes other tables beside it, and need not
     rank the same documents for the same queries again.
     """
-    manifest = read_manifest(Path(table.path))
+    manifest = manifest_of(table)
     checksums = [shard.checksum for shard in manifest.shards] if manifest else [table.fingerprint]
     return replace(table, fingerprint=fingerprint(table=table.contract, content=checksums))

@@ -1,8 +1,8 @@
 """Finds one query in a finished run's folder, and the texts of its candidates in the store.
 
 The folder holds the texts of triplets only; those of excluded candidates are in the ingested
-collection, which may be gone, as the store may be emptied at any time. Nothing is written, mended
-or hashed: a look must not change what it looks at, and has to be quick.
+collection, which may be gone, as the store may be emptied at any time. Nothing in it is written,
+mended or hashed: a look must not change what it looks at, and has to be quick.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from polymine.mining.budget import Choice
 from polymine.mining.risk import columns_of
 from polymine.reporting.inspection import QueryTables
 from tasks.run_folder import open_run
-from tasks.store import Dataset, Store, read_manifest
+from tasks.store import Store
 
 NEAREST = 3  # ids named where the one asked for is not there
 WINDOW = 10_000  # ids before and after it in the alphabet that are compared letter by letter
@@ -148,7 +148,8 @@ class _Run:
         """Read rows of the ingested collection, or return None where it is gone or damaged."""
         try:
             dataset = self._store().ingested(table, self._fingerprints.get("ingest", ""))
-            paths = _paths(dataset)
+            held = dataset.open()
+            paths = [dataset.folder / shard.name for shard in held.shards] if held else []
             rows = pl.scan_parquet(paths).filter(pl.col(key).is_in(ids.implode()))
             return rows.collect() if paths else None
         except (OSError, PolymineError, pl.exceptions.PolarsError):
@@ -156,7 +157,7 @@ class _Run:
 
     def _stored(self, contract: str, fingerprint: str) -> Manifest | None:
         try:
-            return read_manifest(self._store().dataset(contract, fingerprint).folder)
+            return self._store().dataset(contract, fingerprint).manifest()
         except (OSError, PolymineError):
             return None
 
@@ -165,7 +166,7 @@ class _Run:
 
     def _place(self) -> str:
         try:
-            return str(self._store().root)
+            return self._store().root
         except PolymineError as error:
             return str(error)
 
@@ -174,11 +175,6 @@ class _Run:
             f"{self._folder}: {what} is missing or was written by another version of Polymine; "
             "run again with the same settings into another folder"
         )
-
-
-def _paths(dataset: Dataset) -> list[Path]:
-    held = read_manifest(dataset.folder)
-    return [dataset.folder / shard.name for shard in held.shards] if held else []
 
 
 def _unknown(query_id: str, ids: pl.Series, folder: Path) -> str:

@@ -42,7 +42,7 @@ from tasks.learning_artifacts import publish_learning
 from tasks.model_folder import MODEL
 from tasks.output import EVALUATION, TRAINING, publish_folder, without_passwords
 from tasks.report import versions
-from tasks.store import info_of, read_manifest
+from tasks.store import info_of, open_folder, read_manifest
 from tasks.training import describe_steps, log_files, model_files, read_curves
 from tasks.training_data import describe_source
 
@@ -154,12 +154,12 @@ def report_evaluation(
         versions=versions(),
         notes=(*evaluated.notes, *_untouched(evaluated)),
     )
-    folder = Path(evaluated.compared.path)
+    folder = open_folder(evaluated.compared.path)
     files: dict[str, Path | str | bytes] = {
         COMPARISONS: folder / COMPARISONS,
         SCORES: folder / SCORES,
         **{
-            f"measures/{model}/{name}.parquet": Path(ref.path) / "part-00000.parquet"
+            f"measures/{model}/{name}.parquet": open_folder(ref.path) / "part-00000.parquet"
             for model, of in evaluated.measures.items()
             for name, ref in of.items()
         },

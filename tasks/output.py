@@ -12,7 +12,9 @@ from pydantic import BaseModel
 from data_contracts.errors import StoreError
 from data_contracts.references import Manifest
 from data_contracts.settings import OutputSettings
-from tasks.store import MANIFEST, RUN, describe_shard, read_manifest, staged
+from tasks.store import MANIFEST, RUN, describe_shard, read_manifest
+from tasks.usage import note_output, used_datasets
+from tasks.whole_files import staged
 
 TRAINING, EVALUATION, PIPELINE, COMPARISON = "training", "evaluation", "pipeline", "comparison"
 _NAMES = {RUN: "run", TRAINING: "training run"}
@@ -45,6 +47,7 @@ def publish_folder(
                 (beside / name).parent.mkdir(parents=True, exist_ok=True)
                 (beside / name).write_bytes(content)
         write_folder_manifest(beside, kind, run, rows, manifest)
+    note_output(place, run)
     return place
 
 
@@ -64,7 +67,7 @@ def write_folder_manifest(
         fingerprint=run,
         rows=rows,
         shards=tuple(describe_shard(path, folder) for path in files),
-        info=dict(manifest),
+        info={**manifest, "datasets": used_datasets()},
     )
     (folder / MANIFEST).write_text(content.model_dump_json(indent=1), encoding="utf-8")
 
@@ -143,3 +146,18 @@ def _foreign_files(place: Path, held: Manifest) -> list[str]:
     files = (path for path in sorted(place.rglob("*")) if path.is_symlink() or not path.is_dir())
     files = (path for path in files if path.name != ".DS_Store")  # Finder's, made by looking
     return [name for path in files if (name := path.relative_to(place).as_posix()) not in written]
+
+
+def settle(output: OutputSettings) -> OutputSettings:
+    """Put the flow run's day and id in the place of `{date}` and `{run}` in `output.path`.
+
+    The day is the one the run was scheduled for, in UTC, not the one it started on: a run that is
+    retried after midnight, or has waited for its turn, keeps its folder. Call it in a flow.
+    """
+    if "{" not in output.path:
+        return output
+    from prefect.runtime import flow_run
+
+    day = f"{flow_run.scheduled_start_time:%Y-%m-%d}"
+    path = output.path.replace("{date}", day).replace("{run}", str(flow_run.id)[:8])
+    return output.model_copy(update={"path": path})

@@ -20,6 +20,7 @@ from data_contracts.settings import (
 from tasks.encoding import check_candidates
 from tasks.output import describe_difference
 from tasks.store import MANIFEST, describe_shard, read_manifest, write_bytes
+from tasks.usage import note_output, used_datasets
 
 
 def part_of(output: OutputSettings, part: str) -> OutputSettings:
@@ -67,9 +68,10 @@ def publish_parts(
         fingerprint=run,
         rows=0,
         shards=tuple(describe_shard(place / name, place) for name in pages),
-        info=dict(info),
+        info={**info, "datasets": used_datasets()},
     )
     write_bytes(place / MANIFEST, manifest.model_dump_json(indent=1).encode())
+    note_output(place, run)
     return place
 
 

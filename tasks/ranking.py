@@ -1,5 +1,7 @@
 """Ranks the candidates of every query with one teacher, shard by shard."""
 
+from functools import partial
+
 import numpy as np
 import polars as pl
 
@@ -9,6 +11,7 @@ from data_contracts.tables import Rankings
 from polymine.mining.known import Ids
 from polymine.mining.ranking import Ranked
 from polymine.mining.ranking import rank as rank_queries
+from tasks.earlier import describe_ranking, find_earlier
 from tasks.progress import TaskProgress
 from tasks.stages import stage
 from tasks.store import Store, shard_name
@@ -43,17 +46,20 @@ def rank(
         return found
     opened = Opened(collection, mining, inputs, engine)
     model, progress, name = opened.teacher(teacher), TaskProgress(), f"rank {teacher.name}"
+    described = describe_ranking(teacher, collection, mining, inputs)
+    earlier = find_earlier(Store(root), described, opened, model)
+    rank_rows = earlier.rank if earlier else partial(rank_queries, model)
     progress.start(name, len(opened.ids.queries), "queries")
     for number, rows in enumerate(opened.shards()):
         if not dataset.has(shard_name(number)):
             parts = []
             for start in range(0, len(rows), STEP):
-                parts.append(rank_queries(model, rows[start : start + STEP], mining.depth))
+                parts.append(rank_rows(rows[start : start + STEP], mining.depth))
                 progress.advance(name, len(rows[start : start + STEP]))
             frame = pl.concat([to_frame(part, opened.ids, teacher.name) for part in parts])
             dataset.write(shard_name(number), frame, Rankings)
     progress.finish(name)
-    return dataset.commit({"documents": collection.documents.fingerprint})
+    return dataset.commit({"documents": collection.documents.fingerprint}, described)
 
 
 def to_frame(ranked: Ranked, ids: Ids, teacher: str) -> pl.DataFrame:

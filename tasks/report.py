@@ -31,7 +31,7 @@ from tasks.export import Sources, publish
 from tasks.output import without_passwords
 from tasks.report_risk import describe_risk, read_risk
 from tasks.score_book import load_scores, score_family
-from tasks.store import Store, info_of, load, read_manifest, scan, shard_paths
+from tasks.store import Store, info_of, load, manifest_of, scan, shard_paths
 
 LIBRARIES = (
     "polymine", "torch", "sentence-transformers", "transformers", "faiss-cpu", "bm25s",
@@ -248,7 +248,7 @@ def rows_of(sources: Sources, exported: DatasetRef) -> dict[str, int]:
     Files for other trainers are no tables, though NeMo's corpus lies there as one.
     """
     counts: dict[str, int] = {"triplets": 0, "negatives": 0}
-    manifest = read_manifest(Path(exported.path))
+    manifest = manifest_of(exported)
     for shard in manifest.shards if manifest else ():
         folder, _, _ = shard.name.partition("/")
         if folder not in get_args(Format):

@@ -24,6 +24,7 @@ def describe_risk(risk: RiskData) -> dict[str, Any]:
         "hardness": risk.kept.hardness,
         "yield": risk.kept.found,
         "budget": risk.budget,
+        "choice": asdict(risk.choice) if risk.choice else None,
         "curve": [asdict(point) for point in risk.curve],
         "validator": asdict(risk.looked) if risk.looked else None,
         "fitted_on": {source.name: source.pairs for source in risk.model.sources},

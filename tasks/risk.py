@@ -1,7 +1,5 @@
 """Fits the risk to a data set and assesses every candidate: no model, no text, seconds."""
 
-from pathlib import Path
-
 import polars as pl
 
 from data_contracts.references import CollectionRef, DatasetRef, fingerprint
@@ -16,7 +14,15 @@ from polymine.mining.validation import PairScore
 from tasks.progress import TaskProgress
 from tasks.score_book import ScoreBook, score_family
 from tasks.stages import stage
-from tasks.store import Store, load, scan, shard_name, shard_paths, write_bytes
+from tasks.store import (
+    Store,
+    load,
+    open_folder,
+    scan,
+    shard_name,
+    shard_paths,
+    write_bytes,
+)
 
 VERSION = 2
 FILE = "risk.json"
@@ -114,4 +120,4 @@ def risks_of(
 
 def load_model(reference: DatasetRef) -> RiskModel:
     """Read a fitted model."""
-    return RiskModel.model_validate_json((Path(reference.path) / FILE).read_bytes())
+    return RiskModel.model_validate_json((open_folder(reference.path) / FILE).read_bytes())

@@ -12,8 +12,9 @@ from data_contracts.errors import SettingsError, StoreError
 from data_contracts.references import Manifest, Shard
 from data_contracts.settings import Format, View
 from polymine.mining.export import build_view
-from tasks.store import RUN, damaged_shards, read_manifest, shard_name, staged, write_frame
+from tasks.store import RUN, damaged_shards, read_manifest, shard_name, write_frame
 from tasks.trainer_formats import TrainerFiles
+from tasks.whole_files import staged
 
 VIEWS: tuple[View, ...] = get_args(View)
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -11,7 +11,7 @@ from polymine import models
 from polymine.mining.hashing import hash_texts
 from polymine.mining.validation import PairScorer
 from tasks.progress import TaskProgress
-from tasks.store import Dataset, Store, load, shard_name
+from tasks.store import Dataset, Store, load, shard_name, tell_used
 from tasks.threads import count_threads
 
 VERSION = 1
@@ -104,7 +104,9 @@ def score_family(settings: ValidationSettings) -> str:
 
 def load_scores(store: Store, family: str) -> pl.DataFrame:
     """Read every stored logit of one validator (contract PairScores)."""
-    parts = [load(reference) for reference in store.finished("pair_scores", family)]
+    held = store.finished("pair_scores", family)
+    tell_used(*(reference.path for reference in held))
+    parts = [load(reference) for reference in held]
     known = pl.concat([PairScores.create_empty(), *parts])
     return known.unique(["query_hash", "text_hash"], keep="first", maintain_order=True)
 

@@ -3,6 +3,7 @@
 A source is a file, a folder, or a URL that fsspec knows; `hf://datasets/ORG/NAME[@REVISION][/PATH]`
 goes through the hub's cache, so that a second run needs no network. Whatever is remote is fetched
 before anything looks at it: the same bytes are then fingerprinted and read.
+A dataset of a remote store is checked by its checksums on the way.
 """
 
 import re
@@ -17,6 +18,7 @@ import xxhash
 
 from data_contracts.errors import InputError
 from tasks.source_formats import SUFFIXES, suffix_of
+from tasks.store import is_dataset, open_folder
 
 _HUB = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.*))?")
 _CHUNK = 1 << 20  # bytes hashed at a time
@@ -47,6 +49,8 @@ def fetch(source: str) -> Iterator[list[SourceFile]]:
     """
     if source.startswith("hf://"):
         yield _listed(source, _hub_path(source))
+    elif is_dataset(source):
+        yield _listed(source, open_folder(source))
     elif "://" in source:
         with tempfile.TemporaryDirectory(prefix="polymine-") as folder:
             yield _listed(source, _remote_path(source, Path(folder)))

@@ -3,17 +3,13 @@
 `ROOT/<contract>/<fingerprint>/part-00000.parquet ... manifest.json`. A file is written beside its
 place and moved there in one step, so a file that is there is whole, and a folder without a manifest
 is work in progress that the next run goes on with. Two runs may write the same dataset at once:
-they write the same bytes.
+they write the same bytes. ROOT is a folder of this machine, a shared one, or a URI: see `places`.
 """
 
-import errno
 import logging
-import os
 import re
-import shutil
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,46 +21,88 @@ from pydantic import ValidationError
 from data_contracts.errors import InputError, StoreError
 from data_contracts.references import DatasetRef, Manifest, Shard, fingerprint
 from tasks.home import home
+from tasks.places import full_name, locate
+from tasks.storage_errors import explained
+from tasks.whole_files import write_whole
 
 logger = logging.getLogger("polymine.store")
 MANIFEST = "manifest.json"
 RUN = "run"  # what the manifest of an output folder says it is
 Format = Literal["parquet", "arrow"]
+_DATASET = re.compile(r"\w+://.+/[0-9a-f]{32}")
+
+listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
+"""Is told of every dataset before a run looks for it or finishes it: see `tasks.usage`."""
 
 
 class Dataset:
-    """A dataset in the making, or found."""
+    """A dataset in the making, or found.
 
-    def __init__(self, folder: Path, contract: str, fingerprint: str) -> None:
-        self.folder, self.contract, self.fingerprint = folder, contract, fingerprint
+    `path` is its name for every machine that shares the store, `folder` where its files are here.
+    """
+
+    def __init__(self, path: str, contract: str, fingerprint: str) -> None:
+        self.path, self.contract, self.fingerprint = path, contract, fingerprint
+        self._files = locate(path)
+        self.folder = self._files.folder
 
     def find(self) -> DatasetRef | None:
         """Return the finished dataset, or None; a damaged one is named in the log and set aside."""
+        tell_used(self.path)
+        return self.look()
+
+    def look(self) -> DatasetRef | None:
+        """Do what `find` does for one dataset among many, of which not all are used."""
+        with explained(self.folder):
+            self._files.refresh(MANIFEST)
         manifest = read_manifest(self.folder)
         if manifest is None:
             return None
-        if damaged := damaged_shards(self.folder, manifest):
+        if damaged := self._fetch(manifest, damaged_shards(self.folder, manifest)):
             logger.warning(
-                "%s: %s differs from its checksum; it is made anew", self.folder, damaged[0]
+                "%s: %s differs from its checksum; it is made anew", self.path, damaged[0]
             )
-            for name in (MANIFEST, *damaged):
-                (self.folder / name).unlink(missing_ok=True)
+            self._files.remove((MANIFEST, *damaged))
             return None
         return self._reference(manifest, reused=True)
 
+    def manifest(self) -> Manifest | None:
+        """Return the manifest as it is known here, or None if the dataset is not finished."""
+        if not (self.folder / MANIFEST).exists():
+            with explained(self.folder):
+                self._files.pull([MANIFEST])
+        return read_manifest(self.folder)
+
+    def open(self) -> Manifest | None:
+        """Bring what is missing to this machine and return the manifest, or None if unfinished.
+
+        What is here already is not hashed again. Raises StoreError for a shard that is gone.
+        """
+        manifest = self.manifest()
+        shards = manifest.shards if manifest else ()
+        missing = [shard.name for shard in shards if not (self.folder / shard.name).exists()]
+        if manifest and (damaged := self._fetch(manifest, missing)):
+            raise StoreError(
+                f"{self.path}: {damaged[0]} is missing or damaged; run again to make it anew"
+            )
+        return manifest
+
     def has(self, shard: str) -> bool:
         """Whether an earlier, interrupted run has already written this shard."""
-        return (self.folder / shard).exists()
+        with explained(self.folder):
+            return self._files.holds(shard)
 
     def write(self, shard: str, frame: pl.DataFrame, schema: type[dy.Schema]) -> None:
         """Check a frame against its contract and write it as one shard."""
         checked = check(frame, schema, f"{self.contract}/{shard}")
         write_frame(checked, self.folder / shard)
+        self._files.push([shard])
 
     def commit(
         self, inputs: dict[str, str] | None = None, info: dict[str, Any] | None = None
     ) -> DatasetRef:
         """Write the manifest over the shards that are there and return the finished dataset."""
+        tell_used(self.path)
         self.folder.mkdir(parents=True, exist_ok=True)
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         shards = tuple(
@@ -80,7 +118,9 @@ class Dataset:
             inputs=inputs or {},
             info=info or {},
         )
+        self._files.complete(shard.name for shard in shards)
         write_bytes(self.folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
+        self._files.push([MANIFEST])
         return self._reference(manifest, reused=False)
 
     def write_single(
@@ -94,29 +134,60 @@ class Dataset:
         self.write(shard_name(0), frame, schema)
         return self.commit(inputs, info)
 
+    def _fetch(self, manifest: Manifest, names: list[str]) -> list[str]:
+        """Fetch shards; name those that are not as the manifest says even then."""
+        with explained(self.folder):
+            self._files.pull(names)
+        asked = tuple(shard for shard in manifest.shards if shard.name in set(names))
+        return damaged_shards(self.folder, manifest.model_copy(update={"shards": asked}))
+
     def _reference(self, manifest: Manifest, reused: bool) -> DatasetRef:
-        return DatasetRef(str(self.folder), self.contract, manifest.rows, self.fingerprint, reused)
+        return DatasetRef(self.path, self.contract, manifest.rows, self.fingerprint, reused)
 
 
 class Store:
-    """All datasets below one folder."""
+    """All datasets below one place: `root` names it, `folder` is where it is on this machine."""
 
     def __init__(self, root: str | None = None) -> None:
-        self.root = Path(root).expanduser().absolute() if root else home() / "store"
+        self.root = full_name(root) if root else str(home() / "store")
+        self.folder = locate(self.root).folder
 
     def dataset(self, contract: str, fingerprint: str, *, within: str = "") -> Dataset:
         """Name the dataset with this fingerprint, whether it exists or not."""
-        return Dataset(self.root / contract / within / fingerprint, contract, fingerprint)
+        return Dataset(f"{self.family(contract, within)}/{fingerprint}", contract, fingerprint)
+
+    def family(self, contract: str, within: str) -> str:
+        """Name the place of all datasets of a contract, or of those that belong together."""
+        return "/".join(filter(None, (self.root, contract, within)))
 
     def ingested(self, table: str, collection: str) -> Dataset:
         """Name one table of the collection that was ingested under this fingerprint."""
         return self.dataset(table, fingerprint(table=table, ingest=collection))
 
     def finished(self, contract: str, within: str) -> list[DatasetRef]:
-        """List the finished datasets of a family, oldest name first."""
-        folders = sorted((self.root / contract / within).glob(f"*/{MANIFEST}"))
-        found = (Dataset(path.parent, contract, path.parent.name).find() for path in folders)
+        """List the finished datasets of a family, oldest name first; that alone is no use."""
+        names = locate(self.family(contract, within)).list_folders(MANIFEST)
+        found = (self.dataset(contract, name, within=within).look() for name in names)
         return [reference for reference in found if reference]
+
+    def has(self, path: str) -> bool:
+        """Whether a dataset is finished, as the store says now."""
+        files = locate(path)
+        files.refresh(MANIFEST)
+        return files.holds(MANIFEST)
+
+    def manifests(self, contract: str) -> dict[str, Manifest]:
+        """Read the manifests of a contract's datasets, by fingerprint; no shard is hashed."""
+        names = locate(self.family(contract, "")).list_folders(MANIFEST)
+        found = {name: self.dataset(contract, name).manifest() for name in names}
+        return {name: manifest for name, manifest in found.items() if manifest}
+
+
+def tell_used(*paths: str) -> None:
+    """Let it be known that the run uses these datasets."""
+    if told := listener.get():
+        for path in paths:
+            told(path)
 
 
 def shard_name(number: int, form: Format = "parquet") -> str:
@@ -135,16 +206,34 @@ def scan(reference: DatasetRef) -> pl.LazyFrame:
 
 
 def shard_paths(reference: DatasetRef) -> list[Path]:
-    """List a dataset's files in order."""
-    manifest = read_manifest(Path(reference.path))
+    """List a dataset's files in order, on this machine."""
+    dataset = Dataset(reference.path, reference.contract, reference.fingerprint)
+    manifest = dataset.open()
     if manifest is None:
         raise StoreError(f"{reference.path}: the dataset is gone; run again to make it anew")
-    return [Path(reference.path) / shard.name for shard in manifest.shards]
+    return [dataset.folder / shard.name for shard in manifest.shards]
+
+
+def open_folder(path: str) -> Path:
+    """Return the folder of a dataset on this machine; what is not there yet is fetched."""
+    dataset = Dataset(path, "", "")
+    dataset.open()
+    return dataset.folder
+
+
+def is_dataset(source: str) -> bool:
+    """Whether a URI names a dataset of a remote store, by its form alone."""
+    return _DATASET.fullmatch(source) is not None
+
+
+def manifest_of(reference: DatasetRef) -> Manifest | None:
+    """Read a dataset's manifest, or None where it is gone."""
+    return Dataset(reference.path, reference.contract, reference.fingerprint).manifest()
 
 
 def info_of(reference: DatasetRef) -> dict[str, Any]:
     """Return what the stage noted beside the rows."""
-    manifest = read_manifest(Path(reference.path))
+    manifest = manifest_of(reference)
     return manifest.info if manifest else {}
 
 
@@ -211,69 +300,3 @@ def write_frame(frame: pl.DataFrame, path: Path) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a small file so that it is whole or not there."""
     write_whole(path, lambda target: target.write_bytes(content))
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a file beside `path`, then move it there in one step."""
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write(beside)
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
-
-
-@contextmanager
-def staged(place: Path) -> Iterator[Path]:
-    """Give a folder beside `place` that becomes `place` if all goes well, and vanishes if not."""
-    token = uuid.uuid4().hex[:8]
-    beside = place.with_name(f".{place.name}.{token}")
-    with explained(place):
-        try:
-            beside.mkdir(parents=True)
-            yield beside
-            if place.exists():
-                old = place.with_name(f".{place.name}.old-{token}")
-                os.replace(place, old)
-                os.replace(beside, place)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                os.replace(beside, place)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what the file system says into what to do about it."""
-    try:
-        yield
-    except (OSError, pl.exceptions.ComputeError) as error:
-        if _says_full(error):
-            free = shutil.disk_usage(_existing(path)).free
-            raise StoreError(
-                f"{path}: the disk is full ({free / 1e6:.0f} MB left). Nothing half-written was "
-                "left behind; free some space or set `engine.store` and `output.path` to another "
-                "disk, and run again: finished stages are reused"
-            ) from error
-        if isinstance(error, PermissionError):
-            raise StoreError(
-                f"{path}: not allowed to write there; choose another folder"
-            ) from error
-        if isinstance(error, (FileExistsError, NotADirectoryError)):
-            raise StoreError(f"{path}: a file is in the way of a folder") from error
-        raise
-
-
-def _says_full(error: Exception) -> bool:
-    """Whether an error means a full disk: polars and NumPy say it in words only."""
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    return full or bool(re.search(r"No space left|requested and \d+ written", str(error)))
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path

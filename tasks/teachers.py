@@ -22,7 +22,8 @@ from polymine.mining.known import Ids, Known
 from polymine.mining.lexical import build_index
 from polymine.mining.teachers import Rows, Teacher
 from tasks.stages import stage
-from tasks.store import Store, explained, load, scan
+from tasks.storage_errors import explained
+from tasks.store import Store, load, open_folder, scan
 from tasks.vectors import open_vectors
 
 VERSION = 1
@@ -99,7 +100,7 @@ class Opened:
         """Open one teacher."""
         name, inputs = settings.name, self._inputs
         if settings.kind == "lexical":
-            searched = _load_index(inputs[f"{name}/index"].path)
+            searched = _load_index(open_folder(inputs[f"{name}/index"].path))
             return LexicalTeacher(
                 name,
                 searched,
@@ -128,6 +129,24 @@ class Opened:
         rows = np.arange(len(self._queries))
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
+    def same_documents(self, others: pl.DataFrame) -> pl.DataFrame:
+        """Ids of the documents that `others` holds with the same text and language."""
+        on = ["doc_id", "text", "language"]
+        return self._documents.join(others, on=on, how="semi").select("doc_id")
+
+    def same_queries(self, others: pl.DataFrame) -> pl.DataFrame:
+        """Ids of the queries that `others` holds with the same text."""
+        return self._queries.join(others, on=["query_id", "text"], how="semi").select("query_id")
+
+    def rows_of(self, documents: pl.Series) -> Rows:
+        """Rows of documents by their ids."""
+        return self.ids.documents.search_sorted(documents).to_numpy().astype(np.int64)
+
+    def candidates(self) -> Rows:
+        """Rows of the documents that may be ranked."""
+        rows = self._rows()
+        return np.arange(len(self._documents)) if rows is None else rows
+
     def _rows(self) -> Rows | None:
         if self._mining.languages is None:
             return None
@@ -136,7 +155,7 @@ class Opened:
 
 
 @lru_cache(maxsize=4)
-def _load_index(path: str) -> Any:
+def _load_index(folder: Path) -> Any:
     import bm25s
 
-    return bm25s.BM25.load(Path(path), mmap=True)
+    return bm25s.BM25.load(folder, mmap=True)

@@ -9,7 +9,8 @@ import polars as pl
 
 from data_contracts.settings import Format
 from polymine.mining.trainer_formats import build_corpus, build_records
-from tasks.store import shard_name, write_bytes, write_frame, write_whole
+from tasks.store import shard_name, write_bytes, write_frame
+from tasks.whole_files import write_whole
 
 CORPUS = "corpus"  # beside the files that name it, which therefore may be moved along with it
 

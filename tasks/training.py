@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from tasks.model_folder import ABOUT, ADAPTERS, MODEL
 from tasks.output import copy_file
 from tasks.progress import TaskProgress
 from tasks.stages import stage
-from tasks.store import Dataset, Store, info_of, load, write_frame
+from tasks.store import Dataset, Store, info_of, load, open_folder, write_frame
 from tasks.threads import count_threads
 
 VERSION = 1
@@ -143,7 +144,7 @@ def train(
     place = store.dataset(CONTRACT, version)
     if found := place.find():
         return found
-    checkpoints = store.root / "checkpoints" / version
+    checkpoints = store.folder / "checkpoints" / version
     with _alone(checkpoints):
         return place.find() or _train(step, rows, below, training, engine, place, checkpoints)
 
@@ -203,7 +204,7 @@ def beneath_name(number: int) -> str:
 
 def stack_of(reference: DatasetRef) -> tuple[Path, ...]:
     """List the folders of a step's adapters, the lowest first and its own last."""
-    folder = Path(reference.path)
+    folder = open_folder(reference.path)
     count = int(info_of(reference)["frozen"])
     return (*(folder / beneath_name(number) for number in range(count)), folder / ADAPTER)
 
@@ -212,9 +213,18 @@ def stack_of(reference: DatasetRef) -> tuple[Path, ...]:
 def _alone(folder: Path) -> Iterator[None]:
     """Let one run at a time train this; another one waits, and then finds the result."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    lock = folder.parent / f"{folder.name}.lock"
+    while True:
+        with lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError as error:  # some network folders have no locks
+                logger.warning(
+                    "%s cannot be locked (%s); see that no other run trains the same", folder, error
+                )
+            if lock.exists() and lock.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                yield  # else `polymine gc` removed it while this run waited
+                return
 
 
 def beneath(
@@ -287,7 +297,7 @@ def assemble(model: TrainedModel, made: Mapping[str, DatasetRef], root: str) -> 
 
 def model_files(assembled: DatasetRef) -> dict[str, Path]:
     """Name the files of a model as they lie in an output folder."""
-    folder = Path(assembled.path)
+    folder = open_folder(assembled.path)
     files = sorted(path for path in (folder / ADAPTERS).rglob("*") if path.is_file())
     files.append(folder / ABOUT)
     return {f"{MODEL}/{path.relative_to(folder).as_posix()}": path for path in files}
@@ -297,7 +307,7 @@ def log_files(made: Mapping[str, DatasetRef]) -> dict[str, Path]:
     """Name what trackers wrote on this machine, by step."""
     found = {}
     for name, reference in made.items():
-        folder = Path(reference.path) / LOGS
+        folder = open_folder(reference.path) / LOGS
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 found[f"{LOGS}/{name}/{path.relative_to(folder).as_posix()}"] = path
@@ -307,7 +317,7 @@ def log_files(made: Mapping[str, DatasetRef]) -> dict[str, Path]:
 def read_curves(made: Mapping[str, DatasetRef]) -> pl.DataFrame:
     """Read the curves of all steps, in their order."""
     curves = [
-        pl.read_parquet(Path(reference.path) / CURVE).with_columns(step_name=pl.lit(name))
+        pl.read_parquet(open_folder(reference.path) / CURVE).with_columns(step_name=pl.lit(name))
         for name, reference in made.items()
     ]
     return pl.concat(curves) if curves else TrainingCurve.create_empty()

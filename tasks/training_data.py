@@ -28,7 +28,7 @@ from tasks.source_formats import read_file
 from tasks.sources import fingerprint_sources, read_sources
 from tasks.split import HELD_OUT
 from tasks.stages import stage
-from tasks.store import RUN, Store, info_of, load, read_manifest
+from tasks.store import RUN, Store, info_of, is_dataset, load, open_folder, read_manifest
 
 VERSION = 1
 CONTRACT = "training-rows"
@@ -172,13 +172,18 @@ def _read(part: TrainingData, name: str, negatives: int) -> mixture.Part:
 def _read_triplets(source: Source) -> pl.DataFrame:
     frames = []
     for each in [source] if isinstance(source, str) else source:
-        folder = Path(each).expanduser()
+        folder = _folder(each)
         if (folder / "triplets").is_dir():
             _check_run(folder)
             frames.append(pl.read_parquet(folder / "triplets" / "*.parquet"))
         else:
             frames.append(_read_files(each))
     return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _folder(source: str) -> Path:
+    """Name the folder of a source on this machine, fetching a dataset of a remote store."""
+    return open_folder(source) if is_dataset(source) else Path(source).expanduser()
 
 
 def _check_run(folder: Path) -> None:
@@ -227,7 +232,7 @@ def _fingerprint(part: TrainingData) -> str:
     digests = []
     source = part.triplets or part.parallel or []
     for each in [source] if isinstance(source, str) else source:
-        folder = Path(each).expanduser()
+        folder = _folder(each)
         if (folder / "triplets").is_dir():
             manifest = read_manifest(folder)
             shards = manifest.shards if manifest else ()

@@ -59,12 +59,13 @@ class StoredVectors:
 
 def open_vectors(reference: DatasetRef, hashes: NDArray[np.uint64]) -> StoredVectors:
     """Open the vectors of one teacher for texts with these hashes."""
-    return StoredVectors(family_of(Path(reference.path)), hashes)
+    return StoredVectors(family_of(reference.path), hashes)
 
 
-def family_of(folder: Path) -> list[DatasetRef]:
-    """List the finished datasets in a teacher's folder."""
-    return Store(str(folder.parent.parent)).finished(CONTRACT, folder.name)
+def family_of(place: str) -> list[DatasetRef]:
+    """List the finished datasets of a teacher, given the place of its family in a store."""
+    root, contract, family = place.rsplit("/", 2)
+    return Store(root).finished(contract, family)
 
 
 def stored_hashes(family: Sequence[DatasetRef]) -> NDArray[np.uint64]:

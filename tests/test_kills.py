@@ -52,7 +52,12 @@ KILLS = {
 
 
 def run_stages(
-    dataset: dict, root: str, engine: dict, kill: tuple[str, int] | None, mining: MiningSettings
+    dataset: dict,
+    root: str,
+    engine: dict,
+    kill: tuple[str, int] | None,
+    mining: MiningSettings,
+    store: str | None = None,
 ) -> None:
     """Run the mining flow's body into `root` (in a process of its own)."""
     from flows import mining as flow
@@ -64,7 +69,7 @@ def run_stages(
             setattr(flow, name, stage.fn)
     if kill:
         die_at(*kill)
-    settings = EngineSettings(store=f"{root}/store", **engine)
+    settings = EngineSettings(store=store or f"{root}/store", **engine)
     output = OutputSettings(path=f"{root}/out", views=("triplet", "n-tuple"))
     made = flow.mine.fn(DatasetSettings(**dataset), output, mining, settings)
     Path(root, "reused.json").write_text(json.dumps(made["reused"]))

@@ -27,11 +27,11 @@ from tasks.store import (
     scan,
     shard_name,
     shard_paths,
-    staged,
     write_bytes,
     write_frame,
 )
 from tasks.teachers import index
+from tasks.whole_files import staged
 
 
 class Numbers(dy.Schema):

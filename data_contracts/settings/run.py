@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from data_contracts.settings.base import Settings, at
 from data_contracts.settings.comparison import ComparisonSettings
@@ -41,12 +41,24 @@ class OutputSettings(Settings):
         json_schema_extra=at(3),
     )
 
+    @field_validator("path")
+    @classmethod
+    def _is_a_folder(cls, path: str) -> str:
+        """Refuse a URI: a result is moved into its place in one step, which needs a folder."""
+        if "://" in path:
+            raise ValueError(
+                "must be a folder, of this machine or mounted; `engine.store` may be a URI"
+            )
+        return path
+
 
 class EngineSettings(Settings):
     """How the work is cut and where intermediate results are kept; never changes a result."""
 
     store: Annotated[str, Place("store")] | None = Field(
-        None, description="Folder of reusable stages; `$POLYMINE_HOME/store` if not set."
+        None,
+        description="Place of reusable stages: a folder, or a URI as `s3://bucket/prefix`; "
+        "`$POLYMINE_HOME/store` if not set.",
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; all cores if not set.")
     shard_queries: int = Field(8192, ge=1, description="Queries per shard of a stage.")

@@ -42,6 +42,18 @@ class DenseTeacher:
         self._corpus = Moments(documents, self._candidates, self._languages)
         self._asked = Moments(queries, np.arange(len(queries)), self._query_languages)
 
+    def among(self, candidates: Rows) -> "DenseTeacher":
+        """Return the same teacher with other documents that may be ranked, ascending rows."""
+        return DenseTeacher(
+            self.name,
+            self._queries,
+            self._documents,
+            candidates,
+            self._tile,
+            self._query_languages,
+            self._languages,
+        )
+
     def nearest(self, queries: Rows, count: int) -> tuple[Rows, Scores]:
         """Search tile by tile with FAISS, keeping a running best."""
         import faiss

@@ -50,6 +50,30 @@ def rank(teacher: Teacher, queries: Rows, depth: int) -> Ranked:
     return _join(parts)
 
 
+def rank_further(
+    teacher: Teacher, further: Teacher, queries: Rows, depth: int, earlier: Ranked, cuts: Scores
+) -> Ranked:
+    """Find what `rank` does, from a ranking of an earlier corpus and the documents it lacks.
+
+    What the earlier ranking left out stands behind its last document. So the best `depth` are among
+    what it listed and the new ones, as long as so many of these stand before that place; queries
+    that lost too many of their documents are ranked anew.
+
+    Args:
+        further: the same teacher, among the new documents only.
+        earlier: the earlier ranking, without documents that are gone or changed.
+        cuts: score of the last document it had listed for each of `queries`; -inf where it had
+            listed all that there were, +inf where it did not know the query.
+    """
+    new = rank(further, queries, depth)
+    places = np.searchsorted(queries, new.queries)
+    sure = np.bincount(places[new.scores > cuts[places]], minlength=len(queries))
+    sure += np.bincount(np.searchsorted(queries, earlier.queries), minlength=len(queries))
+    told = (sure >= depth) | np.isneginf(cuts)
+    parts = [_only(part, queries[told]) for part in (earlier, new)]
+    return _join([_cut(_join(parts), depth), rank(teacher, queries[~told], depth)])
+
+
 def rank_below(
     teacher: Teacher,
     queries: Rows,

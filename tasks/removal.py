@@ -1,0 +1,117 @@
+"""Takes away what a plan says may go, while runs may be at work on the same store.
+
+A dataset is moved aside in one step, so that nobody ever finds half of one. Then the notes are read
+again: a run notes a dataset before it looks for it, so it either finds it gone and makes it anew,
+or is seen here and has it put back. The alternative, one lock over the store, would let a night of
+mining wait for a clean-up, and there is none on objects.
+"""
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tasks.places import locate
+from tasks.retention import Plan
+from tasks.store import MANIFEST, write_bytes
+from tasks.store_items import Item
+from tasks.usage import read_notes
+
+
+def carry_out(plan: Plan) -> tuple[list[Item], list[Item]]:
+    """Remove what goes; return what went, and what did not as a run has taken it up meanwhile."""
+    gone: list[Item] = []
+    spared: list[Item] = []
+    for item in plan.going:
+        (gone if _remove(plan, item) else spared).append(item)
+    return gone, spared
+
+
+def _remove(plan: Plan, item: Item) -> bool:
+    if "://" in item.root:
+        return _remove_objects(plan, item)
+    path = Path(item.place)
+    if item.kind in ("dataset", "unfinished"):
+        return _remove_dataset(plan, item.name, path)
+    if item.kind in ("checkpoint", "lock"):
+        with _locked(path.with_suffix(".lock")) as alone:
+            return alone and _clear(path)
+    return _clear(path)
+
+
+def _remove_objects(plan: Plan, item: Item) -> bool:
+    """Remove objects: they cannot be moved aside, so the manifest alone goes first."""
+    if item.kind == "note":
+        locate(plan.store.root).remove([item.name])
+        return True
+    if _is_used(plan, item.name):
+        return False
+    files = locate(item.place)
+    files.refresh(MANIFEST)
+    held = files.folder / MANIFEST
+    content = held.read_bytes() if held.exists() else None
+    files.remove([MANIFEST])
+    if _is_used(plan, item.name):
+        if content is not None:
+            write_bytes(held, content)
+            files.push([MANIFEST])
+        return False
+    files.remove(list(files.listing()))
+    return _clear(files.folder)
+
+
+def _remove_dataset(plan: Plan, name: str, folder: Path) -> bool:
+    if _is_used(plan, name):
+        return False
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        os.rename(folder, aside)
+    except FileNotFoundError:
+        return True
+    if _is_used(plan, name):
+        _put_back(aside, folder)
+        return False
+    return _clear(aside)
+
+
+def _is_used(plan: Plan, name: str) -> bool:
+    """Whether a run has noted a dataset since the plan was made."""
+    return any(name in note.use.datasets for note in read_notes(plan.store, plan.notes))
+
+
+def _put_back(aside: Path, folder: Path) -> None:
+    """Move the files back, the manifest last; those that a run has made anew are the same."""
+    files = [path for path in aside.rglob("*") if path.is_file()]
+    for path in sorted(files, key=lambda path: (path.name == MANIFEST, path)):
+        target = folder / path.relative_to(aside)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
+    _clear(aside)
+
+
+def _clear(path: Path) -> bool:
+    """Remove a file, or a folder with its manifest first."""
+    if path.is_dir() and not path.is_symlink():
+        (path / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    return not path.exists()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Say whether nobody trains behind a lock, and hold it meanwhile."""
+    if not path.exists():
+        yield True
+        return
+    with path.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

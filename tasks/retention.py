@@ -1,0 +1,150 @@
+"""What of a store no kept run refers to.
+
+Kept are the datasets that a finished output folder was made of, as the store's notes or its own
+manifest say, those of runs that are going on, and whatever was touched lately. `removal` takes the
+rest away.
+"""
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data_contracts.errors import StoreError
+from tasks.output import COMPARISON, EVALUATION, PIPELINE, TRAINING
+from tasks.places import locate
+from tasks.store import MANIFEST, RUN, Store, read_manifest, write_bytes
+from tasks.store_items import Item, Kind, scan_beside, scan_store
+from tasks.usage import BEAT, RUNS, Held, Note, read_notes
+
+ALIVE = 6 * BEAT  # seconds since its last sign of life after which a run is taken for dead
+DAY = 86_400.0
+_OUTPUTS = (RUN, TRAINING, EVALUATION, PIPELINE, COMPARISON)
+_GOES: dict[Kind, str] = {
+    "dataset": "no kept run refers to it",
+    "unfinished": "a run was stopped while writing it",
+    "leftover": "left by a killed process",
+    "checkpoint": "of training that was stopped",
+    "lock": "of training that has ended",
+    "note": "of a run whose folder is gone or that was killed",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What goes and what stays.
+
+    Args:
+        runs: the output folders that are kept.
+        silent: those among them that do not say what they were made of.
+        notes: the notes that this is based on.
+    """
+
+    store: Store
+    going: tuple[Item, ...]
+    staying: tuple[Item, ...]
+    runs: tuple[Path, ...]
+    silent: tuple[Path, ...]
+    notes: Mapping[str, Held]
+
+
+def make_plan(store: Store, runs: Sequence[Path], keep_days: float) -> Plan:
+    """Say of everything in a store whether it is needed.
+
+    Args:
+        runs: output folders, or folders that hold some, beside those that the store has notes of.
+        keep_days: what was touched within so many days stays in any case.
+
+    Raises StoreError when there is no store, or one of `runs` is not there.
+    """
+    if str(store.folder) == store.root and not store.folder.is_dir():
+        raise StoreError(f"{store.root}: there is no store; name its folder with --store")
+    needs = _Needs(store, runs, keep_days)
+    going, staying = [], []
+    for item in [*scan_store(store), *scan_beside(needs.outputs)]:
+        if why := needs.reason(item):
+            staying.append(replace(item, why=why))
+        else:
+            going.append(replace(item, why=_GOES[item.kind]))
+    return Plan(
+        store, tuple(going), tuple(staying), tuple(needs.kept), tuple(needs.silent), needs.notes
+    )
+
+
+def is_kept(note: Note, alive_since: float) -> bool:
+    """Whether a note is of a run that goes on, or of an output folder that still holds its run."""
+    if note.use.folder is None:
+        return note.held[1] >= alive_since
+    manifest = read_manifest(Path(note.use.folder))
+    return manifest is not None and manifest.fingerprint == note.use.run
+
+
+def store_time(store: Store) -> float:
+    """Return the time by the clock that the store's files are dated with: a server's, often."""
+    name = f".now.{uuid.uuid4().hex[:8]}"
+    files = locate(store.family(RUNS, ""))
+    try:
+        write_bytes(files.folder / name, b"now")
+        files.push([name])
+        return files.listing()[name][1]
+    except StoreError:  # a store that may only be read
+        return time.time()
+    finally:
+        files.remove([name])
+
+
+class _Needs:
+    """What is needed, and by whom."""
+
+    def __init__(self, store: Store, runs: Sequence[Path], keep_days: float) -> None:
+        now = store_time(store)
+        self._root, self._since = store.root, now - keep_days * DAY
+        self._known = read_notes(store)
+        self.notes = {note.name: note.held for note in self._known}
+        self.outputs = sorted({Path(n.use.folder) for n in self._known if n.use.folder})
+        self.kept: list[Path] = []
+        self.silent: list[Path] = []
+        self._needed: dict[str, str] = {}
+        alive_since = min(self._since, now - ALIVE)
+        self._stale = {note.name for note in self._known if not is_kept(note, alive_since)}
+        for note in self._known:
+            if note.name not in self._stale:
+                self._add(note.use.folder, note.use.datasets)
+        for folder in _outputs_below(runs):
+            if folder not in self.kept:
+                self._ask(folder)
+
+    def _add(self, folder: str | None, datasets: Iterable[str]) -> None:
+        if folder is None:
+            self._needed |= dict.fromkeys(datasets, "used by a run that has not ended")
+            return
+        self.kept.append(Path(folder))
+        self._needed |= dict.fromkeys(datasets, "used by a kept run")
+
+    def _ask(self, folder: Path) -> None:
+        """Take over what an output folder itself says that it was made of."""
+        manifest = read_manifest(folder)
+        datasets = manifest.info.get("datasets") if manifest else None
+        if datasets is None:
+            self.silent.append(folder)
+        self._add(str(folder), datasets or ())
+
+    def reason(self, item: Item) -> str | None:
+        """Say why something stays, or nothing."""
+        if item.kind == "note":
+            return None if item.name in self._stale else "used by a kept run"
+        if item.root == self._root and (found := self._needed.get(item.name)):
+            return found
+        return "touched lately" if item.touched >= self._since else None
+
+
+def _outputs_below(roots: Iterable[Path]) -> Iterator[Path]:
+    """Find the output folders in these folders, themselves included."""
+    for root in roots:
+        if not root.is_dir():
+            raise StoreError(f"{root}: there is no such folder; name one that holds runs")
+        for path in sorted(root.absolute().rglob(MANIFEST)):
+            manifest = read_manifest(path.parent)
+            if manifest is not None and manifest.contract in _OUTPUTS:
+                yield path.parent
