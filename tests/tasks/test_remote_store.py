@@ -369,7 +369,7 @@ def test_flow_on_s3_killed_and_gone_on_elsewhere_gives_what_it_gives_on_disk(
         arguments = (str(home), store, server, animals, str(root), kill)
         process = context.Process(target=mine_on, args=arguments)
         process.start()
-        process.join(120)
+        process.join(300)
         return process.exitcode
 
     assert run("disk", str(tmp_path / "store")) == 0
