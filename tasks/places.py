@@ -11,7 +11,7 @@ last finishes a dataset there just as on a disk.
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tasks.home import home
 from tasks.storage_errors import reached
 
 logger = logging.getLogger("polymine.store")
+AT_ONCE = 8  # files on their way at a time: libraries hold tens of megabytes of each in memory
 
 
 class Folder:
@@ -107,12 +108,11 @@ class Mirror(Folder):
 
     def push(self, files: Iterable[str]) -> None:
         names = list(files)
-        if not names:
-            return
         with reached(self.name):
             filesystem, root = _connect(self.name)
-            objects = [f"{root}/{name}" for name in names]
-            filesystem.put([str(self.folder / name) for name in names], objects)
+            for some in _batches(names):
+                objects = [f"{root}/{name}" for name in some]
+                filesystem.put([str(self.folder / name) for name in some], objects)
         self._alike.update(names)
 
     def complete(self, files: Iterable[str]) -> None:
@@ -155,23 +155,22 @@ class Mirror(Folder):
 
     def _get(self, names: Sequence[str]) -> None:
         """Fetch objects beside their places and move them there."""
-        if not names:
-            return
-        token = uuid.uuid4().hex[:8]
-        places = [self.folder / name for name in names]
-        beside = [place.with_name(f".{place.name}.{token}") for place in places]
-        try:
-            for place in places:
-                place.parent.mkdir(parents=True, exist_ok=True)
-            with reached(self.name):
-                filesystem, root = _connect(self.name)
-                filesystem.get([f"{root}/{name}" for name in names], list(map(str, beside)))
-            for source, target in zip(beside, places, strict=True):
-                os.replace(source, target)
-        finally:
-            for path in beside:
-                path.unlink(missing_ok=True)
-        self._alike.update(names)
+        for some in _batches(names):
+            token = uuid.uuid4().hex[:8]
+            places = [self.folder / name for name in some]
+            beside = [place.with_name(f".{place.name}.{token}") for place in places]
+            try:
+                for place in places:
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                with reached(self.name):
+                    filesystem, root = _connect(self.name)
+                    filesystem.get([f"{root}/{name}" for name in some], list(map(str, beside)))
+                for source, target in zip(beside, places, strict=True):
+                    os.replace(source, target)
+            finally:
+                for path in beside:
+                    path.unlink(missing_ok=True)
+            self._alike.update(some)
 
 
 def _written(info: dict[str, Any]) -> float:
@@ -204,6 +203,11 @@ def full_name(place: str) -> str:
     if not all(parts) or ".." in parts or "::" in place:
         raise StoreError(f"{place}: no place for a store; write it as `s3://bucket/prefix`")
     return f"{scheme}://{'/'.join(parts)}"
+
+
+def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), AT_ONCE):
+        yield names[start : start + AT_ONCE]
 
 
 def _connect(uri: str) -> tuple[Any, str]:

@@ -144,7 +144,7 @@ def train(
     place = store.dataset(CONTRACT, version)
     if found := place.find():
         return found
-    checkpoints = store.folder / "checkpoints" / version
+    checkpoints = store.folder / "checkpoints" / version  # not uploaded: scratch, gone at the end
     with _alone(checkpoints):
         return place.find() or _train(step, rows, below, training, engine, place, checkpoints)
 
