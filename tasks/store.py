@@ -4,6 +4,9 @@
 place and moved there in one step, so a file that is there is whole, and a folder without a manifest
 is work in progress that the next run goes on with. Two runs may write the same dataset at once:
 they write the same bytes.
+
+Disks err, too. A manifest holds a checksum of every file and one of itself; until it is there, each
+shard has its own beside it. What differs is named in the log and made anew.
 """
 
 import errno
@@ -13,14 +16,13 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import dataframely as dy
 import polars as pl
 import xxhash
-from pydantic import ValidationError
 
 from data_contracts.errors import InputError, StoreError
 from data_contracts.references import DatasetRef, Manifest, Shard, fingerprint
@@ -43,23 +45,42 @@ class Dataset:
         manifest = read_manifest(self.folder)
         if manifest is None:
             return None
+        if (manifest.contract, manifest.fingerprint) != (self.contract, self.fingerprint):
+            logger.warning(
+                "%s: its manifest is that of another dataset; it is made anew", self.folder
+            )
+            return None
         if damaged := damaged_shards(self.folder, manifest):
             logger.warning(
                 "%s: %s differs from its checksum; it is made anew", self.folder, damaged[0]
             )
+            for shard in manifest.shards:
+                if shard.name not in damaged:  # so that it is known to be sound without a manifest
+                    _checksum_file(self.folder / shard.name).write_text(shard.checksum)
             for name in (MANIFEST, *damaged):
                 (self.folder / name).unlink(missing_ok=True)
             return None
         return self._reference(manifest, reused=True)
 
     def has(self, shard: str) -> bool:
-        """Whether an earlier, interrupted run has already written this shard."""
-        return (self.folder / shard).exists()
+        """Whether an earlier, interrupted run has already written this shard, and it is sound."""
+        path = self.folder / shard
+        try:
+            known = _checksum_file(path).read_text(errors="replace")
+            if known == checksum(path):
+                return True
+        except FileNotFoundError:  # not written, or killed between the two
+            return False
+        logger.warning("%s differs from its checksum; it is made anew", path)
+        return False
 
     def write(self, shard: str, frame: pl.DataFrame, schema: type[dy.Schema]) -> None:
         """Check a frame against its contract and write it as one shard."""
         checked = check(frame, schema, f"{self.contract}/{shard}")
-        write_frame(checked, self.folder / shard)
+        path = self.folder / shard
+        write_frame(checked, path)
+        with explained(path):
+            _checksum_file(path).write_text(checksum(path))
 
     def commit(
         self, inputs: dict[str, str] | None = None, info: dict[str, Any] | None = None
@@ -80,7 +101,9 @@ class Dataset:
             inputs=inputs or {},
             info=info or {},
         )
-        write_bytes(self.folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
+        write_bytes(self.folder / MANIFEST, manifest.sealed())
+        for shard in shards:  # the manifest has it now
+            _checksum_file(self.folder / shard.name).unlink(missing_ok=True)
         return self._reference(manifest, reused=False)
 
     def write_single(
@@ -151,10 +174,10 @@ def info_of(reference: DatasetRef) -> dict[str, Any]:
 def read_manifest(folder: Path) -> Manifest | None:
     """Read a folder's manifest, or None where there is none that can be read."""
     try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        return Manifest.unsealed((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
         return None
-    except ValidationError:
+    except ValueError:
         logger.warning("%s: its manifest cannot be read; the dataset is made anew", folder)
         return None
 
@@ -166,6 +189,11 @@ def damaged_shards(folder: Path, manifest: Manifest) -> list[str]:
         for shard in manifest.shards
         if not (folder / shard.name).exists() or checksum(folder / shard.name) != shard.checksum
     ]
+
+
+def _checksum_file(path: Path) -> Path:
+    """Name the file that holds a shard's checksum for as long as no manifest does."""
+    return path.with_name(f".{path.name}.sum")
 
 
 def checksum(path: Path) -> str:
@@ -234,15 +262,28 @@ def staged(place: Path) -> Iterator[Path]:
         try:
             beside.mkdir(parents=True)
             yield beside
-            if place.exists():
-                old = place.with_name(f".{place.name}.old-{token}")
-                os.replace(place, old)
-                os.replace(beside, place)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                os.replace(beside, place)
+            _move(beside, place, place.with_name(f".{place.name}.old-{token}"))
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+
+
+def _move(beside: Path, place: Path, old: Path) -> None:
+    """Put a folder into its place, where another run may do the same at this very moment."""
+    for _ in range(10):
+        with suppress(FileNotFoundError):
+            os.replace(place, old)
+        try:
+            os.replace(beside, place)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                shutil.rmtree(old, ignore_errors=True)
+                continue
+            with suppress(FileNotFoundError):
+                os.replace(old, place)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+        return
+    raise StoreError(f"{place}: other runs keep writing there; choose another `output.path`")
 
 
 @contextmanager

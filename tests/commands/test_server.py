@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -107,8 +108,8 @@ def test_a_server_is_shared_and_keeps_every_run_whole(tmp_path: Path) -> None:
 
 
 def own_record(version: str, created: float | None = None) -> Record:
-    myself = psutil.Process()
-    return Record(myself.pid, created or myself.create_time(), 1, version, standing=False)
+    myself = Record.of(psutil.Process(), 1, version, standing=False)
+    return replace(myself, created=created or myself.created)
 
 
 def test_a_record_of_a_process_that_is_gone_counts_for_nothing(tmp_path: Path) -> None:
@@ -116,6 +117,17 @@ def test_a_record_of_a_process_that_is_gone_counts_for_nothing(tmp_path: Path) -
     assert server.status(tmp_path) is None
     (tmp_path / "server.json").write_text(json.dumps({"pid": "what?"}))
     assert server.status(tmp_path) is None
+
+
+def test_a_clock_that_is_set_does_not_hide_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server._write_record(tmp_path, own_record("3"))
+    booted = psutil.boot_time()
+    for jump in (-86_400, 86_400):
+        # The kernel says when it was booted by the clock of now.
+        monkeypatch.setattr(psutil._pslinux, "boot_time", lambda jump=jump: booted + jump)
+        assert server.status(tmp_path) is not None
 
 
 def test_a_server_that_dies_is_an_error_with_its_last_words(
