@@ -151,7 +151,7 @@ def damage_unfinished(forks: Forks, job: Job, expected: Reference, seed: int) ->
             chance, root = random.Random(f"{seed} {contract} {name}"), Path(own.root)
             stage, operation = _in_the_middle(expected, contract)
             code = forks.wait(replace(own, kill=Kill(stage, operation=operation)))
-            shards = [p for p in _unfinished(root / "store" / contract)]
+            shards = list(_unfinished(root / "store" / contract))
             if code != -signal.SIGKILL or not shards:
                 outcome.wrong.append(f"{contract}: the run ended with {code} before it had shards")
                 continue

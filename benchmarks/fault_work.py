@@ -85,7 +85,7 @@ def run(job: Job) -> None:
 
 def settings(job: Job) -> dict[str, Any]:
     """The sections of a pipeline that has every stage, in small pieces."""
-    from benchmarks.small import BM25, MINILM, VALIDATOR
+    from benchmarks.small import BM25, MINILM
     from data_contracts.settings import (
         DatasetSettings,
         EngineSettings,
@@ -95,6 +95,7 @@ def settings(job: Job) -> dict[str, Any]:
         SelectionSettings,
         StepSettings,
         TrainingSettings,
+        ValidationSettings,
     )
 
     choice = {"percent": 0.95} if job.rule == "percent" else {"max_false_negative_rate": 0.05}
@@ -112,9 +113,11 @@ def settings(job: Job) -> dict[str, Any]:
             path=job.out or f"{job.root}/out", views=("triplet", "n-tuple"), formats=("nemo",)
         ),
         "mining": MiningSettings(
-            teachers=(MINILM, BM25), negatives=3, depth=6,
+            teachers=(MINILM, BM25), negatives=2, depth=6,
             selection=SelectionSettings(rule=job.rule, **choice),
-            validation=VALIDATOR.model_copy(update={"margin": 1.0}),
+            validation=ValidationSettings(
+                model=job.world["validator"], dtype="float32", pairs_per_query=2
+            ),
         ),
         "training": TrainingSettings(
             base=job.world["base"], bf16="off", checkpoint_steps=2,
@@ -290,6 +293,7 @@ def differences(made: Mapping[str, str], expected: Mapping[str, str]) -> list[st
 
 def make_world(folder: Path) -> dict[str, str]:
     """Write the data set and the encoder that all runs share."""
-    from benchmarks.small import save_small_encoder, write_animals
+    from benchmarks.small import save_small_encoder, save_small_validator, write_animals
 
-    return {**write_animals(folder), "base": save_small_encoder(folder)}
+    models = {"base": save_small_encoder(folder), "validator": save_small_validator(folder)}
+    return {**write_animals(folder), **models}

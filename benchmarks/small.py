@@ -4,6 +4,7 @@ Nothing is downloaded: the collection is written out below, the encoder is drawn
 """
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -75,26 +76,41 @@ def save_small_encoder(folder: Path, seed: int = 0) -> str:
 
     Returns the folder of the sentence-transformers model; it trains in seconds.
     """
-    import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
-    from transformers import BertConfig, BertModel
+    from transformers import BertModel
+
+    _save_bert(folder / "bert", seed, BertModel)
+    word = Transformer(str(folder / "bert"))
+    model = SentenceTransformer(modules=[word, Pooling(32, "mean"), Normalize()], device="cpu")
+    model.save_pretrained(str(folder / "model"))
+    return str(folder / "model")
+
+
+def save_small_validator(folder: Path, seed: int = 0) -> str:
+    """Write a cross-encoder of that size, whose logits say nothing; return its folder."""
+    from transformers import BertForSequenceClassification
+
+    _save_bert(folder / "validator", seed, BertForSequenceClassification, num_labels=1)
+    return str(folder / "validator")
+
+
+def _save_bert(folder: Path, seed: int, kind: Any, **options: int) -> None:
+    import torch
+    from sentence_transformers.base.modules import Transformer
+    from transformers import BertConfig
 
     from polymine import models
 
     source = models.resolve(str(MINILM.model)).folder
     config = BertConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=64,
+        max_position_embeddings=64, **options,
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        BertModel(config).save_pretrained(folder / "bert")
+        kind(config).save_pretrained(folder)
     tokenizer = Transformer(str(source), model_kwargs={"local_files_only": True}).tokenizer
     tokenizer.model_max_length = 64
-    tokenizer.save_pretrained(folder / "bert")
-    word = Transformer(str(folder / "bert"))
-    model = SentenceTransformer(modules=[word, Pooling(32, "mean"), Normalize()], device="cpu")
-    model.save_pretrained(str(folder / "model"))
-    return str(folder / "model")
+    tokenizer.save_pretrained(folder)
