@@ -60,7 +60,7 @@ class Fitting:
                 if not is_out_of_memory(error):
                     raise
                 if len(items) == 1:
-                    raise self._too_long(items[0], tokens) from error
+                    raise self._too_long(items[0]) from error
             release_memory()
             self._learn(tokens)
         middle = len(items) // 2
@@ -82,10 +82,10 @@ class Fitting:
             self._what, f"{tokens:,.0f}",
         )  # fmt: skip
 
-    def _too_long(self, item: object, tokens: float) -> ModelError:
+    def _too_long(self, item: object) -> ModelError:
         return ModelError(
-            f"{self._what}: one text of {tokens:,.0f} tokens is more than memory holds by itself: "
-            f"{item!r:.120}. {self._advice}"
+            f"{self._what}: one text is more than memory holds by itself: {item!r:.120}. "
+            f"{self._advice}"
         )
 
 

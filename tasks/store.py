@@ -58,9 +58,10 @@ class Dataset:
             logger.warning(
                 "%s: %s differs from its checksum; it is made anew", self.folder, damaged[0]
             )
-            for shard in manifest.shards:
-                if shard.name not in damaged:  # so that it is known to be sound without a manifest
-                    _checksum_file(self.folder / shard.name).write_text(shard.checksum)
+            with explained(self.folder):
+                for shard in manifest.shards:
+                    if shard.name not in damaged:  # and is to be known as sound without a manifest
+                        _checksum_file(self.folder / shard.name).write_text(shard.checksum)
             for name in (MANIFEST, *damaged):
                 (self.folder / name).unlink(missing_ok=True)
             return None

@@ -42,7 +42,7 @@ def test_a_batch_is_halved_until_it_fits_and_later_ones_beforehand(caplog):
 
 def test_an_item_that_does_not_fit_and_any_other_error_are_raised():
     fitting = Fitting("doubling", "Do less")
-    with pytest.raises(ModelError, match=r"doubling: one text of 11 tokens .* itself: 11. Do less"):
+    with pytest.raises(ModelError, match=r"doubling: one text .* itself: 11\. Do less"):
         fitting.compute(doubled, [1, 11], 12)
 
     def broken(_: list[int]) -> np.ndarray:
@@ -83,7 +83,7 @@ def test_vectors_and_logits_are_the_same_in_halves(encoder, scorer, caplog):
     assert {record.message.split(":")[0] for record in caplog.records} == {
         "embedding", "validation",
     }  # fmt: skip
-    with pytest.raises(ModelError, match=r"one text of \d+ tokens .*'a text of many.*max_length"):
+    with pytest.raises(ModelError, match=r"embedding: one text .*'a text of many.*max_length"):
         encode_all(TextEncoder([minilm], 1, 2048), ["one", LONG])
     with pytest.raises(ModelError, match="validation: one text"):
         score_all(PairScorer([validator], 1, 2048), [("one", "two"), ("one", LONG)])

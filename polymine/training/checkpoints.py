@@ -22,7 +22,7 @@ def write_stamp(folder: Path, content: dict[str, Any]) -> None:
     """Say that this checkpoint is whole, of what, and what its files hold."""
     stamp = {**content, "files": _digests(folder)}
     beside = folder / f".{STAMP}"
-    beside.write_text(json.dumps(stamp), encoding="utf-8")
+    beside.write_text(json.dumps({**stamp, "seal": _seal(stamp)}), encoding="utf-8")
     beside.replace(folder / STAMP)
 
 
@@ -60,12 +60,20 @@ def _check_stamp(folder: Path, stamp: str) -> None:
 def _damage(folder: Path) -> str | None:
     """Say what is wrong with a checkpoint's files, None if nothing is."""
     try:
-        files = read_stamp(folder)["files"]
-    except (ValueError, KeyError, TypeError):
+        stamp = read_stamp(folder)
+        seal, files = stamp.pop("seal"), stamp["files"]
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"its {STAMP} cannot be read"
+    if seal != _seal(stamp):
+        return f"its {STAMP} differs from its checksum"
     held = _digests(folder)
     differing = [name for name in files if held.get(name) != files[name]]
     return f"{differing[0]} differs from its checksum" if differing else None
+
+
+def _seal(stamp: dict[str, Any]) -> str:
+    """Hash a stamp's content."""
+    return xxhash.xxh3_128_hexdigest(json.dumps(stamp, sort_keys=True))
 
 
 def _digests(folder: Path) -> dict[str, str]:

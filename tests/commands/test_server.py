@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,6 +142,33 @@ def test_a_server_that_dies_is_an_error_with_its_last_words(
     with pytest.raises(ServerError, match=r"(?s)ended while.*server\.log.*database is malformed"):
         handle.wait()
     handle.release()
+
+
+def test_a_server_that_is_lost_comes_back_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = tmp_path / "idle"
+    idle.write_text("#!/bin/sh\nexec sleep 60\n")
+    idle.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(idle))
+    handle = server.start(folder=tmp_path)
+    lost = server.status(tmp_path)
+    assert lost is not None
+    assert not handle.revive()
+    psutil.Process(lost.pid).kill()
+    while lost.is_alive():
+        time.sleep(0.01)
+    assert handle.revive()
+    back = server.status(tmp_path)
+    assert back is not None
+    assert back.pid != lost.pid
+    assert back.port == lost.port
+    psutil.Process(back.pid).kill()
+    while back.is_alive():
+        time.sleep(0.01)
+    again = server.start(folder=tmp_path)  # another command finds a server that died
+    assert again.url == handle.url
+    psutil.Process(server.status(tmp_path).pid).kill()
 
 
 def test_a_server_of_another_version_in_use_is_not_taken(tmp_path: Path) -> None:
