@@ -169,14 +169,28 @@ def write_corpus(folder: Path, documents: int, seed: int = 0) -> Path:
 
 
 def read_tasks(database: Path) -> list[dict[str, float]]:
-    """Read when the stages of the newest run began and ended, in seconds since the epoch."""
+    """Read when the stages of the newest run began and ended, in seconds since the epoch.
+
+    A server that stays writes the last events a moment after the command is gone.
+    """
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        rows = _rows(database)
+        if any(name == "report" for name, _, _ in rows) and all(ended for _, _, ended in rows):
+            return [
+                {"began": _seconds(began), "ended": _seconds(ended)} for _, began, ended in rows
+            ]
+        time.sleep(0.2)
+    raise SystemExit("the server did not write down how the stages ended")
+
+
+def _rows(database: Path) -> list[tuple[str, str, str]]:
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
         newest = "select id from flow_run order by start_time desc limit 1"
-        rows = connection.execute(
-            f"select start_time, end_time from task_run where flow_run_id = ({newest}) "
+        return connection.execute(
+            f"select name, start_time, end_time from task_run where flow_run_id = ({newest}) "
             "and start_time is not null order by start_time"
         ).fetchall()
-    return [{"began": _seconds(began), "ended": _seconds(ended)} for began, ended in rows]
 
 
 def _seconds(text: str) -> float:

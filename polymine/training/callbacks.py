@@ -60,7 +60,8 @@ class StepTrainer(SentenceTransformerTrainer):
         chance, pending = _read_chance(), self._pending
         while True:
             try:
-                return super().training_step(model, dict(inputs), num_items_in_batch)
+                loss: Tensor = super().training_step(model, dict(inputs), num_items_in_batch)
+                return loss
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -72,15 +73,16 @@ class StepTrainer(SentenceTransformerTrainer):
 
     def _halve(self, rows: int, error: RuntimeError) -> None:
         """Let half as many texts be in memory at once; raise ModelError where one is the least."""
-        before = min(getattr(self.loss, "mini_batch_size", 1), rows)
+        loss: Any = self.loss
+        before = min(getattr(loss, "mini_batch_size", 1), rows)
         if before < 2:
+            whole = not hasattr(loss, "mini_batch_size")
+            held = f"a batch of {rows}, which this loss holds at once," if whole else "a single row"
             raise ModelError(
-                f"step {self._adapter.partition('-')[2]}: a mini-batch of {before} is more than "
-                "memory holds; set a lower `training.max_length`, `schedule.batch` or number of "
-                "`negatives`" + ("" if hasattr(self.loss, "mini_batch_size") else
-                                 " (this loss holds a whole batch at once)")
-            ) from error  # fmt: skip
-        self.loss.mini_batch_size = before // 2
+                f"step {self._adapter.partition('-')[2]}: {held} is more than memory holds; set a "
+                "lower `training.max_length`, `schedule.batch` or number of `negatives`"
+            ) from error
+        loss.mini_batch_size = before // 2
         logger.warning(
             "step %s: a mini-batch of %d texts is more than memory holds; going on with %d, which "
             "changes the loss by no more than rounding",
@@ -137,7 +139,8 @@ class StepTrainer(SentenceTransformerTrainer):
         held = read_stamp(folder)
         self._tokens, self._before = int(held["tokens"]), float(held["seconds"])
         if held["mini_batch"] is not None:  # smaller than the settings' where memory was short
-            self.loss.mini_batch_size = int(held["mini_batch"])
+            loss: Any = self.loss
+            loss.mini_batch_size = int(held["mini_batch"])
 
 
 class Watch(TrainerCallback):

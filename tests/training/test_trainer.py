@@ -198,10 +198,10 @@ def test_what_does_not_fit_at_all_is_an_error_that_says_what_to_do(base, tmp_pat
         return model
 
     monkeypatch.setattr(adapters, "load_encoder", load_limited)
-    with pytest.raises(ModelError, match=r"step mono: a mini-batch of 1 .*training.max_length"):
+    with pytest.raises(ModelError, match=r"step mono: a single row .*training.max_length"):
         train(make_step(), make_rows(), base, tmp_path / "1")
     distill = make_step(loss=LossSettings(kind="distill", negatives=2))
-    with pytest.raises(ModelError, match="holds a whole batch at once"):
+    with pytest.raises(ModelError, match="a batch of 4, which this loss holds at once"):
         train(distill, make_rows(), base, tmp_path / "2")
 
 
