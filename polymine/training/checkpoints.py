@@ -73,7 +73,7 @@ def _damage(folder: Path) -> str | None:
 
 def _seal(stamp: dict[str, Any]) -> str:
     """Hash a stamp's content."""
-    return xxhash.xxh3_128_hexdigest(json.dumps(stamp, sort_keys=True))
+    return xxhash.xxh3_128_hexdigest(json.dumps(stamp, sort_keys=True).encode())
 
 
 def _digests(folder: Path) -> dict[str, str]:
