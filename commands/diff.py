@@ -31,7 +31,8 @@ def diff(
     to: Path | None,
 ) -> None:
     """Do what `polymine diff` says."""
-    found = diff_runs(*(run.expanduser().resolve() for run in (before, after)), query_id)
+    old, new = (run.expanduser().resolve() for run in (before, after))
+    found = diff_runs(old, new, query_id)
     if to is not None:
         write_diff(found, to_json(found, found.changes.clear()), to.expanduser().absolute())
     if limit is None:

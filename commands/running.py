@@ -4,6 +4,7 @@ import gc
 import importlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from commands.server import Server
 
+WATCH_EVERY = 1.0  # seconds between two looks at the server's process
 Name = Literal["mine", "train", "evaluate", "pipeline", "compare"]
 MODULES: dict[Name, str] = {
     "mine": "flows.mining",
@@ -87,9 +89,29 @@ def ready_flow(name: Name) -> "Iterator[tuple[Server, Any]]":
         gc.enable()
         _calm_console()
         server.wait()
-        yield server, flow
+        with _watched(server):
+            yield server, flow
     finally:
         server.release()
+
+
+@contextmanager
+def _watched(server: "Server") -> Iterator[None]:
+    """Start the server again when it dies under a run, as when memory ran out."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(WATCH_EVERY):
+            if server.revive():
+                complain("The Prefect server ended and was started again; the run goes on.")
+
+    watcher = threading.Thread(target=watch, name="server-watch", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
 
 
 def _calm_console() -> None:

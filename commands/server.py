@@ -62,6 +62,18 @@ class Record:
     standing: bool
     host: str = HOST
 
+    @classmethod
+    def of(
+        cls,
+        process: psutil.Process,
+        port: int,
+        version: str,
+        standing: bool,
+        host: str = HOST,
+    ) -> "Record":
+        """Write down a process that runs."""
+        return cls(process.pid, _begun(process), port, version, standing, host)
+
     @property
     def url(self) -> str:
         """Address of the API for this machine."""
@@ -72,7 +84,7 @@ class Record:
         """Whether this very process runs, and not another one that got its number."""
         try:
             process = psutil.Process(self.pid)
-            same: bool = abs(process.create_time() - self.created) < 2.0
+            same = abs(_begun(process) - self.created) < 2.0
             return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
@@ -106,6 +118,21 @@ class Server:
     def is_alive(self) -> bool:
         """Whether the server's process runs."""
         return self._record.is_alive()
+
+    def revive(self) -> bool:
+        """Start the server anew, at its old address, if it is gone; say whether it was.
+
+        The database has all that was written, and Prefect's client asks again for a while.
+        """
+        if self._record.is_alive():
+            return False
+        with _locked(self._folder / "start.lock"):
+            record = _read_record(self._folder)  # another command may have been faster
+            if record is None:
+                record = replace(_spawn(self._folder, self._record.port), standing=self.standing)
+                _write_record(self._folder, record)
+            self._record = record
+        return True
 
     def release(self) -> None:
         """Send what this process still holds; stop the server if nobody else needs it."""
@@ -146,7 +173,7 @@ def start(standing: bool = False, folder: Path | None = None, host: str = HOST) 
                 f"{host}"
             )
         began = record is None
-        record = record or _spawn(folder, host)
+        record = record or _spawn(folder, host, _last_port(folder))
         if standing and not record.standing:
             record = replace(record, standing=True)
         _write_record(folder, record)
@@ -199,6 +226,7 @@ def client_environment(url: str, folder: Path | None = None) -> dict[str, str]:
         "PREFECT_PROFILES_PATH": str((folder or home() / "server") / "profiles.toml"),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # a lost URL fails instead of losing runs
         "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",  # stages are reused by content, see the store
+        "PREFECT_CLIENT_MAX_RETRIES": "7",  # four minutes, for a server that is started again
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # lets an automation find runs that died
         "PREFECT_LOGGING_EXTRA_LOGGERS": "polymine",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # threads of a task have no context
@@ -285,10 +313,12 @@ def _is_healthy(url: str) -> bool:
         return False
 
 
-def _spawn(folder: Path, host: str) -> Record:
-    listener = _listen(host)
+def _spawn(folder: Path, host: str, port: int | None = None) -> Record:
+    """Start a server, on `port` if it is named and free."""
+    listener = _listen(host, port)
+    mode = "ab" if port else "wb"  # after a crash its last words stay
     port = listener.getsockname()[1]
-    with (folder / "server.log").open("wb") as log, listener:
+    with (folder / "server.log").open(mode) as log, listener:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "commands.server", str(listener.fileno())],
             env=_server_environment(folder, port, host),
@@ -300,12 +330,21 @@ def _spawn(folder: Path, host: str) -> Record:
             start_new_session=True,  # Ctrl-C is for the command, which stops the server itself
         )
     process.returncode = 0  # it may outlive this command: no warning when it is forgotten
-    created = psutil.Process(process.pid).create_time()
-    return Record(process.pid, created, port, _version(), standing=False, host=host)
+    return Record.of(psutil.Process(process.pid), port, _version(), standing=False, host=host)
 
 
-def _listen(host: str = HOST) -> socket.socket:
-    for port in (PREFERRED_PORT, 0):
+def _begun(process: psutil.Process) -> float:
+    """Seconds from the machine's start to the process': no set clock changes them.
+
+    psutil adds the time of the start by today's clock; after a jump of the clock a server would
+    be taken for another process, and a second one started on its database.
+    """
+    begun: float = process.create_time() - psutil.boot_time()
+    return begun
+
+
+def _listen(host: str = HOST, wanted: int | None = None) -> socket.socket:
+    for port in (wanted or PREFERRED_PORT, 0):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -360,6 +399,14 @@ def _read_record(folder: Path) -> Record | None:
     except (OSError, ValueError, TypeError):
         return None
     return record if record.is_alive() else None
+
+
+def _last_port(folder: Path) -> int | None:
+    """Name the port of a server that was not stopped but died: runs still ask for it there."""
+    try:
+        return int(json.loads((folder / "server.json").read_text())["port"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _write_record(folder: Path, record: Record) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import xxhash
 from pydantic import BaseModel, ConfigDict
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,23 @@ class Manifest(BaseModel):
     shards: tuple[Shard, ...]
     inputs: dict[str, str] = {}
     info: dict[str, Any] = {}
+
+    def sealed(self) -> bytes:
+        """Return it as JSON, with a checksum of all of it as `seal`."""
+        content = from_json(self.model_dump_json())
+        return to_json({**content, "seal": fingerprint(**content)}, indent=1)
+
+    @classmethod
+    def unsealed(cls, text: bytes) -> "Manifest":
+        """Read what `sealed` wrote, or a manifest without a seal.
+
+        Raises ValueError for anything else, such as a manifest of which one byte was altered.
+        """
+        content = from_json(text)
+        seal = content.pop("seal", None) if isinstance(content, dict) else None
+        if seal is not None and seal != fingerprint(**content):
+            raise ValueError("the manifest differs from its checksum")
+        return cls.model_validate(content)
 
 
 def fingerprint(**parts: Any) -> str:

@@ -65,8 +65,10 @@ def tell(flow: Any, run: FlowRun, state: State[Any]) -> None:
     """Put the page of what to do onto a run that did not finish; a hook of every flow."""
     error = getattr(state.data, "result", state.data)
     stopped = state.is_crashed() or state.is_cancelled() or state.is_cancelling()
-    known = isinstance(error, Exception) and not stopped
-    advice = advise(error) if known else advise_stop(state.message or "")
+    if isinstance(error, Exception) and not stopped:
+        advice = advise(error)
+    else:
+        advice = advise_stop(state.message or "")
     text = write_advice(advice, _where(error, run), describe_going_on(run))
     create_for_run(run.id, [markdown(KEY, text, f"{advice.kind}, and how to go on")])
 

@@ -69,7 +69,7 @@ def write_folder_manifest(
         shards=tuple(describe_shard(path, folder) for path in files),
         info={**manifest, "datasets": used_datasets()},
     )
-    (folder / MANIFEST).write_text(content.model_dump_json(indent=1), encoding="utf-8")
+    (folder / MANIFEST).write_bytes(content.sealed())
 
 
 def check_place(

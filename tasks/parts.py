@@ -70,7 +70,7 @@ def publish_parts(
         shards=tuple(describe_shard(place / name, place) for name in pages),
         info={**info, "datasets": used_datasets()},
     )
-    write_bytes(place / MANIFEST, manifest.model_dump_json(indent=1).encode())
+    write_bytes(place / MANIFEST, manifest.sealed())
     note_output(place, run)
     return place
 
@@ -110,7 +110,7 @@ def refresh_card(folder: Path, card: str) -> None:
     fresh = describe_shard(folder / name, folder)
     shards = tuple(fresh if shard.name == name else shard for shard in manifest.shards)
     changed = manifest.model_copy(update={"shards": shards})
-    write_bytes(folder / MANIFEST, changed.model_dump_json(indent=1).encode())
+    write_bytes(folder / MANIFEST, changed.sealed())
 
 
 def read_info(folder: Path) -> dict[str, Any]:

@@ -74,7 +74,9 @@ def diff_runs(before: Path, after: Path, query_id: str | None = None) -> RunDiff
         settings=[
             difference
             for part in PARTS
-            for difference in differences(*(each["settings"][part] for each in info), part)
+            for difference in differences(
+                info[0]["settings"][part], info[1]["settings"][part], part
+            )
         ],
         stages=compare_stages(*(each["fingerprints"] for each in info)),
         reused=list(info[1].get("reused", [])),
@@ -122,8 +124,8 @@ def differences(before: Any, after: Any, name: str = "") -> Differences:
             )
         ]
     if isinstance(before, list) and isinstance(after, list) and _named(before) and _named(after):
-        by_name = [{str(item["name"]): item for item in items} for items in (before, after)]
-        return differences(*by_name, name) or _order(before, after, name)
+        old, new = ({str(item["name"]): item for item in items} for items in (before, after))
+        return differences(old, new, name) or _order(before, after, name)
     return [(name, before, after)] if before != after else []
 
 
@@ -215,5 +217,5 @@ def _named(items: list[Any]) -> bool:
 
 def _order(before: list[Any], after: list[Any], name: str) -> Differences:
     """Tell that a list holds the same in another order."""
-    names = [[item["name"] for item in items] for items in (before, after)]
-    return [(name, *names)] if names[0] != names[1] else []
+    old, new = ([item["name"] for item in items] for items in (before, after))
+    return [(name, old, new)] if old != new else []

@@ -129,7 +129,7 @@ def _words() -> tuple[frozenset[str], frozenset[str]]:
     from coolname.data import config
 
     def gather(name: str) -> set[str]:
-        entry = config[name]
+        entry: Any = config[name]
         return set(entry.get("words", ())).union(*(gather(each) for each in entry.get("lists", ())))
 
     return frozenset(gather("adj_any")), frozenset(gather("subj"))

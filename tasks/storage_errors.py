@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import polars as pl
-
 from data_contracts.errors import StoreError
+
+# polars and safetensors; NumPy; torch, twice.
+_FULL = re.compile(
+    r"No space left|requested and \d+ written|PytorchStreamWriter failed|unexpected pos \d+ vs \d+"
+)
 
 
 @contextmanager
@@ -17,7 +20,7 @@ def explained(path: Path) -> Iterator[None]:
     """Turn what the file system says into what to do about it."""
     try:
         yield
-    except (OSError, pl.exceptions.ComputeError) as error:
+    except Exception as error:  # every library has its own for a disk that is full
         if _says_full(error):
             free = shutil.disk_usage(_existing(path)).free
             raise StoreError(
@@ -76,9 +79,9 @@ def _is_local(error: Exception) -> bool:
 
 
 def _says_full(error: Exception) -> bool:
-    """Whether an error means a full disk: polars and NumPy say it in words only."""
+    """Whether an error means a full disk: most libraries say it in words only."""
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    return full or bool(re.search(r"No space left|requested and \d+ written", str(error)))
+    return full or bool(_FULL.search(str(error)))
 
 
 def _existing(path: Path) -> Path:

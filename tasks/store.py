@@ -4,6 +4,9 @@
 place and moved there in one step, so a file that is there is whole, and a folder without a manifest
 is work in progress that the next run goes on with. Two runs may write the same dataset at once:
 they write the same bytes. ROOT is a folder of this machine, a shared one, or a URI: see `places`.
+
+Disks err, too. A manifest holds a checksum of every file and one of itself; until it is there, each
+shard has its own beside it. What differs is named in the log and made anew.
 """
 
 import logging
@@ -16,7 +19,6 @@ from typing import Any, Literal
 import dataframely as dy
 import polars as pl
 import xxhash
-from pydantic import ValidationError
 
 from data_contracts.errors import InputError, StoreError
 from data_contracts.references import DatasetRef, Manifest, Shard, fingerprint
@@ -58,10 +60,16 @@ class Dataset:
         manifest = read_manifest(self.folder)
         if manifest is None:
             return None
+        if (manifest.contract, manifest.fingerprint) != (self.contract, self.fingerprint):
+            logger.warning("%s: its manifest is that of another dataset; made anew", self.path)
+            return None
         if damaged := self._fetch(manifest, damaged_shards(self.folder, manifest)):
             logger.warning(
                 "%s: %s differs from its checksum; it is made anew", self.path, damaged[0]
             )
+            for shard in manifest.shards:
+                if shard.name not in damaged:  # and is to be known as sound without a manifest
+                    self._note_checksum(shard.name, shard.checksum)
             self._files.remove((MANIFEST, *damaged))
             return None
         return self._reference(manifest, reused=True)
@@ -88,15 +96,23 @@ class Dataset:
         return manifest
 
     def has(self, shard: str) -> bool:
-        """Whether an earlier, interrupted run has already written this shard."""
+        """Whether an earlier, interrupted run has already written this shard, and it is sound."""
+        note = _checksum_name(shard)
         with explained(self.folder):
-            return self._files.holds(shard)
+            # Without the note it was not written, or its run was killed between the two.
+            if not (self._files.holds(note) and self._files.holds(shard)):
+                return False
+            if (self.folder / note).read_text(errors="replace") == checksum(self.folder / shard):
+                return True
+        logger.warning("%s/%s differs from its checksum; it is made anew", self.path, shard)
+        return False
 
     def write(self, shard: str, frame: pl.DataFrame, schema: type[dy.Schema]) -> None:
         """Check a frame against its contract and write it as one shard."""
         checked = check(frame, schema, f"{self.contract}/{shard}")
         write_frame(checked, self.folder / shard)
         self._files.push([shard])
+        self._note_checksum(shard, checksum(self.folder / shard))
 
     def commit(
         self, inputs: dict[str, str] | None = None, info: dict[str, Any] | None = None
@@ -119,8 +135,9 @@ class Dataset:
             info=info or {},
         )
         self._files.complete(shard.name for shard in shards)
-        write_bytes(self.folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
+        write_bytes(self.folder / MANIFEST, manifest.sealed())
         self._files.push([MANIFEST])
+        self._files.remove(_checksum_name(shard.name) for shard in shards)  # the manifest has it
         return self._reference(manifest, reused=False)
 
     def write_single(
@@ -133,6 +150,12 @@ class Dataset:
         """Write a dataset of one shard and finish it."""
         self.write(shard_name(0), frame, schema)
         return self.commit(inputs, info)
+
+    def _note_checksum(self, shard: str, value: str) -> None:
+        """Write a shard's checksum beside it, for as long as no manifest holds it."""
+        note = _checksum_name(shard)
+        write_bytes(self.folder / note, value.encode())
+        self._files.push([note])
 
     def _fetch(self, manifest: Manifest, names: list[str]) -> list[str]:
         """Fetch shards; name those that are not as the manifest says even then."""
@@ -240,10 +263,10 @@ def info_of(reference: DatasetRef) -> dict[str, Any]:
 def read_manifest(folder: Path) -> Manifest | None:
     """Read a folder's manifest, or None where there is none that can be read."""
     try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        return Manifest.unsealed((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
         return None
-    except ValidationError:
+    except ValueError:
         logger.warning("%s: its manifest cannot be read; the dataset is made anew", folder)
         return None
 
@@ -255,6 +278,11 @@ def damaged_shards(folder: Path, manifest: Manifest) -> list[str]:
         for shard in manifest.shards
         if not (folder / shard.name).exists() or checksum(folder / shard.name) != shard.checksum
     ]
+
+
+def _checksum_name(shard: str) -> str:
+    folder, slash, name = shard.rpartition("/")
+    return f"{folder}{slash}.{name}.sum"
 
 
 def checksum(path: Path) -> str:

@@ -72,8 +72,8 @@ def _gather(root: str, files: Mapping[str, tuple[int, float]]) -> Iterator[Item]
     for name, held in files.items():
         if key := _part_of(name.split("/"), files):
             things.setdefault(key, []).append(held)
-    for (kind, family, name), held in sorted(things.items(), key=lambda thing: thing[0][2]):
-        size, touched = sum(size for size, _ in held), max(when for _, when in held)
+    for (kind, family, name), parts in sorted(things.items(), key=lambda thing: thing[0][2]):
+        size, touched = sum(size for size, _ in parts), max(when for _, when in parts)
         yield Item(kind, family, root, name, size, touched)
 
 

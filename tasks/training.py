@@ -24,7 +24,8 @@ from tasks.model_folder import ABOUT, ADAPTERS, MODEL
 from tasks.output import copy_file
 from tasks.progress import TaskProgress
 from tasks.stages import stage
-from tasks.store import Dataset, Store, info_of, load, open_folder, write_frame
+from tasks.storage_errors import explained
+from tasks.store import Dataset, Store, info_of, load, open_folder, write_bytes, write_frame
 from tasks.threads import count_threads
 
 VERSION = 1
@@ -145,7 +146,7 @@ def train(
     if found := place.find():
         return found
     checkpoints = store.folder / "checkpoints" / version  # not uploaded: scratch, gone at the end
-    with _alone(checkpoints):
+    with explained(checkpoints), _alone(checkpoints):
         return place.find() or _train(step, rows, below, training, engine, place, checkpoints)
 
 
@@ -288,10 +289,10 @@ def assemble(model: TrainedModel, made: Mapping[str, DatasetRef], root: str) -> 
         return found
     from polymine.training.adapters import concatenate
 
-    for name in model.adapters:
-        concatenate(stack_of(made[name]), place.folder / ADAPTERS / name, model.base)
-    place.folder.mkdir(parents=True, exist_ok=True)
-    (place.folder / ABOUT).write_text(model.model_dump_json(indent=1), encoding="utf-8")
+    with explained(place.folder):
+        for name in model.adapters:
+            concatenate(stack_of(made[name]), place.folder / ADAPTERS / name, model.base)
+    write_bytes(place.folder / ABOUT, model.model_dump_json(indent=1).encode())
     return place.commit({name: reference.fingerprint for name, reference in made.items()})
 
 

@@ -1,13 +1,15 @@
 """Files and folders that are whole or not there at all."""
 
+import errno
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from data_contracts.errors import StoreError
 from tasks.storage_errors import explained
 
 
@@ -32,12 +34,25 @@ def staged(place: Path) -> Iterator[Path]:
         try:
             beside.mkdir(parents=True)
             yield beside
-            if place.exists():
-                old = place.with_name(f".{place.name}.old-{token}")
-                os.replace(place, old)
-                os.replace(beside, place)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                os.replace(beside, place)
+            _move(beside, place, place.with_name(f".{place.name}.old-{token}"))
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+
+
+def _move(beside: Path, place: Path, old: Path) -> None:
+    """Put a folder into its place, where another run may do the same at this very moment."""
+    for _ in range(10):
+        with suppress(FileNotFoundError):
+            os.replace(place, old)
+        try:
+            os.replace(beside, place)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                shutil.rmtree(old, ignore_errors=True)
+                continue
+            with suppress(FileNotFoundError):
+                os.replace(old, place)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+        return
+    raise StoreError(f"{place}: other runs keep writing there; choose another `output.path`")

@@ -15,6 +15,8 @@ import polars as pl
 import pytest
 from conftest import BM25, MINILM, VALIDATOR
 
+from benchmarks.fault_kills import make_reference, run_kills
+from benchmarks.fault_work import Forks, Job, make_world
 from data_contracts.settings import (
     DatasetSettings,
     EngineSettings,
@@ -224,11 +226,14 @@ INTERRUPTED = {
 }
 
 
-def test_several_kills_on_the_way_change_nothing(run, undisturbed, tmp_path):
-    for stage in ("embed", "rank", "validate", "publish"):
-        assert run(tmp_path, kill=KILLS[stage]) == -signal.SIGKILL
-    assert run(tmp_path) == 0
-    assert tables(tmp_path) == tables(undisturbed)
+def test_the_pipeline_killed_at_random_moments_ends_the_same(tmp_path):
+    """A short form of `python -m benchmarks.faults`: mining, training and evaluation."""
+    (tmp_path / "world").mkdir()
+    world, forks = make_world(tmp_path / "world"), Forks()
+    reference = make_reference(forks, Job(str(tmp_path / "reference"), world))
+    cases = run_kills(forks, world, [reference], 3, seed=2, scratch=tmp_path)
+    assert sum(len(case.died) for case in cases) >= 3
+    assert [text for case in cases for text in case.wrong] == []
 
 
 CUTS = pytest.mark.parametrize(

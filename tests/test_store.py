@@ -56,7 +56,8 @@ def begin(store: Store):
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """All but checksums of shards, which lie there until a manifest has them."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".sum")
 
 
 class TestDataset:
@@ -143,6 +144,35 @@ class TestDamage:
         with caplog.at_level(logging.WARNING, "polymine.store"):
             assert dataset.find() is None
         assert "manifest cannot be read" in caplog.text
+
+    def test_manifest_with_one_bit_flipped_is_no_manifest(self, store, caplog):
+        """Numbers in it decide, such as a budget's price: it has a checksum of its own."""
+        dataset = begin(store)
+        dataset.commit(info={"price": 0.25})
+        manifest = dataset.folder / MANIFEST
+        manifest.write_bytes(manifest.read_bytes().replace(b"0.25", b"0.75"))
+        assert dataset.find() is None
+        assert "manifest cannot be read" in caplog.text
+        assert not dataset.has(shard_name(0))  # nobody knows its checksum any more
+
+    def test_manifest_of_another_dataset_is_not_believed(self, store, caplog):
+        dataset, other = store.dataset("numbers", "a"), store.dataset("numbers", "b")
+        for each in (dataset, other):
+            each.commit()
+        (dataset.folder / MANIFEST).write_bytes((other.folder / MANIFEST).read_bytes())
+        assert dataset.find() is None
+        assert "its manifest is that of another dataset" in caplog.text
+
+    @pytest.mark.parametrize("length", [100, None])
+    def test_shard_that_was_damaged_before_its_dataset_was_finished(self, store, caplog, length):
+        dataset = begin(store)
+        broken = dataset.folder / shard_name(1)
+        broken.write_bytes(b"x" + broken.read_bytes()[1:length])
+        assert (dataset.has(shard_name(0)), dataset.has(broken.name)) == (True, False)
+        assert "part-00001.parquet differs from its checksum" in caplog.text
+        dataset.write(broken.name, numbers(5, 10), Numbers)
+        assert dataset.commit().rows == 10
+        assert names(dataset.folder) == [MANIFEST, shard_name(0), shard_name(1)]
 
     def test_dataset_that_is_gone_says_what_to_do(self, store):
         made = begin(store).commit()
@@ -289,6 +319,28 @@ class TestPlaces:
         with staged(place) as beside:
             (beside / "new").write_bytes(b"")
             assert (place / MANIFEST).exists()
+        assert names(place) == ["new"]
+        assert names(tmp_path) == ["out"]
+
+    def test_two_runs_that_publish_at_once_both_end_well(self, tmp_path):
+        place = tmp_path / "out"
+        with staged(place) as one, staged(place) as two:
+            (one / "new").write_bytes(b"")
+            (two / "new").write_bytes(b"")
+        assert names(place) == ["new"]
+        assert names(tmp_path) == ["out"]
+
+    def test_place_that_is_taken_again_and_again(self, tmp_path, monkeypatch):
+        place, replace, met = self.run_at(tmp_path / "out"), os.replace, []
+
+        def taken_before(source, target):
+            met.append(source)
+            if Path(target) == place and len(met) < 5:
+                (place / "of another run").mkdir(parents=True)
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", taken_before)
+        fill(place, {"new": b""})
         assert names(place) == ["new"]
         assert names(tmp_path) == ["out"]
 

@@ -7,6 +7,7 @@ in whatever company and on however many threads it is computed, while a single c
 changes them. A GPU wants large batches more than equal bits; there texts of like length share one.
 """
 
+import contextvars
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -85,7 +86,8 @@ def run_batches(
 
         waiting: list[Future[Result]] = []
         for item in items:
-            waiting.append(pool.submit(run, item))
+            # In the caller's context, so that a log line of a thread is one of the caller's task.
+            waiting.append(pool.submit(contextvars.copy_context().run, run, item))
             if len(waiting) >= 2 * workers:
                 yield waiting.pop(0).result()
         for future in waiting:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from data_contracts.errors import ModelError
 from data_contracts.settings import TeacherSettings
 from polymine import models
+from polymine.memory import Fitting
 from polymine.mining.batching import (
     GPU_BUDGET_FACTOR,
     count_tokens,
@@ -57,6 +58,7 @@ class TextEncoder:
         self.workers = threads if self._on_cpu else len(self._replicas)
         self.budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR
         self._tokenizing = threading.Lock()  # fast tokenizers are not re-entrant
+        self._fitting = Fitting("embedding", "Set a lower `max_length` for this teacher")
 
     @classmethod
     def load(cls, teacher: TeacherSettings, threads: int, batch_tokens: int) -> "TextEncoder":
@@ -113,7 +115,11 @@ class TextEncoder:
 
         def work(batch: tuple[NDArray[np.int64], int], worker: int) -> Encoded:
             rows, tokens = batch
-            vectors = self._forward([texts[row] for row in rows], prompt, worker)
+
+            def forward(some: list[str]) -> Matrix:
+                return self._forward(some, prompt, worker)
+
+            vectors = self._fitting.compute(forward, [texts[row] for row in rows], tokens)
             return Encoded(rows, vectors, tokens)
 
         for encoded in run_batches(work, batches, self.workers):

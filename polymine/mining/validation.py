@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from data_contracts.errors import ModelError
 from data_contracts.settings import ValidationSettings
 from polymine import models
+from polymine.memory import Fitting
 from polymine.mining.batching import (
     GPU_BUDGET_FACTOR,
     count_tokens,
@@ -42,6 +43,7 @@ class PairScorer:
         self._on_cpu = self._replicas[0].device.type == "cpu"
         self._workers = threads if self._on_cpu else len(self._replicas)
         self._budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR
+        self._fitting = Fitting("validation", "Set a lower `mining.validation.max_length`")
 
     @classmethod
     def load(cls, settings: ValidationSettings, threads: int, batch_tokens: int) -> "PairScorer":
@@ -75,7 +77,11 @@ class PairScorer:
         def work(
             rows: NDArray[np.int64], worker: int
         ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-            return rows, self._forward([pairs[row] for row in rows], worker)
+            def forward(some: list[tuple[str, str]]) -> NDArray[np.float32]:
+                return self._forward(some, worker)
+
+            tokens = int(lengths[rows].sum())
+            return rows, self._fitting.compute(forward, [pairs[row] for row in rows], tokens)
 
         for rows, logits in run_batches(work, batches, self._workers):
             progress.advance("validate", len(rows), note)

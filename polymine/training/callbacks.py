@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer
 from transformers import PrinterCallback, TrainerCallback
 
 from data_contracts.errors import ModelError
+from polymine.memory import is_out_of_memory, release_memory
 from polymine.progress import Progress
 from polymine.training import adapters
 from polymine.training.checkpoints import read_stamp, write_stamp
@@ -24,6 +27,8 @@ from polymine.training.trainer_state import (
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+logger = logging.getLogger("polymine.training")
 
 
 class StepTrainer(SentenceTransformerTrainer):
@@ -48,6 +53,47 @@ class StepTrainer(SentenceTransformerTrainer):
         for each in features:
             self._pending = each["attention_mask"].sum() + self._pending
         return features, labels
+
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Halve the mini-batch for as long as a step does not fit into memory.
+
+        A step that failed is taken back: gradients, chance and the count of tokens are as before
+        it. So the loss is that of the smaller mini-batch from the start, which differs by rounding
+        (and by the draws of a LoRA's dropout).
+        """
+        chance, pending = _read_chance(), self._pending
+        while True:
+            try:
+                loss: Tensor = super().training_step(model, dict(inputs), num_items_in_batch)
+                return loss
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(_rows(inputs), error)
+            model.zero_grad(set_to_none=True)
+            release_memory()
+            _set_chance(chance)
+            self._pending = pending
+
+    def _halve(self, rows: int, error: RuntimeError) -> None:
+        """Let half as many texts be in memory at once; raise ModelError where one is the least."""
+        loss: Any = self.loss
+        before = min(getattr(loss, "mini_batch_size", 1), rows)
+        if before < 2:
+            whole = not hasattr(loss, "mini_batch_size")
+            held = f"a batch of {rows}, which this loss holds at once," if whole else "a single row"
+            raise ModelError(
+                f"step {self._adapter.partition('-')[2]}: {held} is more than memory holds; set a "
+                "lower `training.max_length`, `schedule.batch` or number of `negatives`"
+            ) from error
+        loss.mini_batch_size = before // 2
+        logger.warning(
+            "step %s: a mini-batch of %d texts is more than memory holds; going on with %d, which "
+            "changes the loss by no more than rounding",
+            self._adapter.partition("-")[2], before, before // 2,
+        )  # fmt: skip
 
     def _count(self) -> int:
         self._tokens, self._pending = self._tokens + int(self._pending), 0
@@ -106,6 +152,7 @@ class StepTrainer(SentenceTransformerTrainer):
                 "stamp": self._stamp,
                 "tokens": self._count(),
                 "seconds": seconds,
+                "mini_batch": getattr(self.loss, "mini_batch_size", None),
             },
         )
 
@@ -113,6 +160,9 @@ class StepTrainer(SentenceTransformerTrainer):
         """Go on counting where the interrupted run stood."""
         held = read_stamp(folder)
         self._tokens, self._before = int(held["tokens"]), float(held["seconds"])
+        if held["mini_batch"] is not None:  # smaller than the settings' where memory was short
+            loss: Any = self.loss
+            loss.mini_batch_size = int(held["mini_batch"])
 
 
 class Watch(TrainerCallback):
@@ -143,3 +193,20 @@ class Watch(TrainerCallback):
     def _move(self, step: int) -> None:
         self._progress.advance(self._stage, step - self._at, self._note)
         self._at = step
+
+
+def _rows(inputs: dict[str, Any]) -> int:
+    """Count the rows of a batch."""
+    return max(len(each) for name, each in inputs.items() if name.endswith("input_ids"))
+
+
+def _read_chance() -> tuple[Any, Any]:
+    """Read the state of all generators that a step draws from."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return torch.get_rng_state(), cuda
+
+
+def _set_chance(state: tuple[Any, Any]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1]:
+        torch.cuda.set_rng_state_all(state[1])

@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -107,8 +109,8 @@ def test_a_server_is_shared_and_keeps_every_run_whole(tmp_path: Path) -> None:
 
 
 def own_record(version: str, created: float | None = None) -> Record:
-    myself = psutil.Process()
-    return Record(myself.pid, created or myself.create_time(), 1, version, standing=False)
+    myself = Record.of(psutil.Process(), 1, version, standing=False)
+    return replace(myself, created=created or myself.created)
 
 
 def test_a_record_of_a_process_that_is_gone_counts_for_nothing(tmp_path: Path) -> None:
@@ -116,6 +118,17 @@ def test_a_record_of_a_process_that_is_gone_counts_for_nothing(tmp_path: Path) -
     assert server.status(tmp_path) is None
     (tmp_path / "server.json").write_text(json.dumps({"pid": "what?"}))
     assert server.status(tmp_path) is None
+
+
+def test_a_clock_that_is_set_does_not_hide_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server._write_record(tmp_path, own_record("3"))
+    booted = psutil.boot_time()
+    for jump in (-86_400, 86_400):
+        # The kernel says when it was booted by the clock of now.
+        monkeypatch.setattr(psutil._pslinux, "boot_time", lambda jump=jump: booted + jump)
+        assert server.status(tmp_path) is not None
 
 
 def test_a_server_that_dies_is_an_error_with_its_last_words(
@@ -129,6 +142,33 @@ def test_a_server_that_dies_is_an_error_with_its_last_words(
     with pytest.raises(ServerError, match=r"(?s)ended while.*server\.log.*database is malformed"):
         handle.wait()
     handle.release()
+
+
+def test_a_server_that_is_lost_comes_back_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = tmp_path / "idle"
+    idle.write_text("#!/bin/sh\nexec sleep 60\n")
+    idle.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(idle))
+    handle = server.start(folder=tmp_path)
+    lost = server.status(tmp_path)
+    assert lost is not None
+    assert not handle.revive()
+    psutil.Process(lost.pid).kill()
+    while lost.is_alive():
+        time.sleep(0.01)
+    assert handle.revive()
+    back = server.status(tmp_path)
+    assert back is not None
+    assert back.pid != lost.pid
+    assert back.port == lost.port
+    psutil.Process(back.pid).kill()
+    while back.is_alive():
+        time.sleep(0.01)
+    again = server.start(folder=tmp_path)  # another command finds a server that died
+    assert again.url == handle.url
+    psutil.Process(server.status(tmp_path).pid).kill()
 
 
 def test_a_server_of_another_version_in_use_is_not_taken(tmp_path: Path) -> None:

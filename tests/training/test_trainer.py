@@ -1,10 +1,13 @@
 """The training function: reproducible, resumable, one language pair a batch, and it learns."""
 
+import logging
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
+from benchmarks.fault_inside import limit_memory
 from data_contracts.errors import InputError, ModelError
 from data_contracts.settings import (
     LoraSettings,
@@ -148,6 +151,77 @@ def test_a_checkpoint_that_was_not_finished_does_not_count(base, tmp_path):
     (tmp_path / "cut" / "checkpoint-4" / "step.json").unlink()
     (tmp_path / "cut" / "checkpoint-4" / adapters.WEIGHTS).write_bytes(b"half of it")
     assert same(weights(whole), weights(train(step, make_rows(), base, tmp_path / "cut")))
+
+
+@pytest.mark.parametrize("file", ["optimizer.pt", adapters.WEIGHTS, "step.json"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(base, tmp_path, file, caplog):
+    step = make_step(steps=5)
+    whole = train(step, make_rows(), base, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(step, make_rows(), base, tmp_path / "cut", progress=KilledAt(5))
+    damaged = tmp_path / "cut" / "checkpoint-4" / file
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with caplog.at_level(logging.WARNING, "polymine.training"):
+        resumed = train(step, make_rows(), base, tmp_path / "cut")
+    assert f"checkpoint-4: {'its ' * (file == 'step.json')}{file}" in caplog.text
+    assert same(weights(whole), weights(resumed))
+
+
+def with_mini_batch(step: StepSettings, size: int) -> StepSettings:
+    schedule = step.schedule.model_copy(update={"mini_batch": size})
+    return step.model_copy(update={"schedule": schedule})
+
+
+@pytest.mark.parametrize("kind", ["infonce", "gist"])
+def test_a_mini_batch_that_memory_does_not_hold_is_halved(
+    base, tmp_path, kind, caplog, monkeypatch
+):
+    """As if the settings had asked for half from the start, dropout and all, resumed or not."""
+    guide = base if kind == "gist" else None
+    step = make_step(
+        steps=5, loss=LossSettings(kind=kind, negatives=2, guide=guide),
+        lora=LoraSettings(rank=4, dropout=0.2),
+    )  # fmt: skip
+    expected = train(with_mini_batch(step, 2), make_rows(), base, tmp_path / "small")
+    load = adapters.load_encoder
+
+    def load_limited(*names, **options):
+        model = load(*names, **options)
+        limit_memory(model, 30)  # two texts of 11 to 15 tokens
+        return model
+
+    monkeypatch.setattr(adapters, "load_encoder", load_limited)
+    large = with_mini_batch(step, 4)
+    with caplog.at_level(logging.WARNING, "polymine.training"):
+        halved = train(large, make_rows(), base, tmp_path / "large")
+    said = [record.message for record in caplog.records if "memory" in record.message]
+    assert said == [
+        "step mono: a mini-batch of 4 texts is more than memory holds; going on with 2, which "
+        "changes the loss by no more than rounding"
+    ]
+    assert same(weights(halved), weights(expected))
+    assert halved.tokens == expected.tokens
+    with pytest.raises(Killed):
+        train(large, make_rows(), base, tmp_path / "cut", progress=KilledAt(5))
+    assert same(weights(train(large, make_rows(), base, tmp_path / "cut")), weights(expected))
+
+
+def test_what_does_not_fit_at_all_is_an_error_that_says_what_to_do(base, tmp_path, monkeypatch):
+    load = adapters.load_encoder
+
+    def load_limited(*names, **options):
+        model = load(*names, **options)
+        limit_memory(model, 5)
+        return model
+
+    monkeypatch.setattr(adapters, "load_encoder", load_limited)
+    with pytest.raises(ModelError, match=r"step mono: a single row .*training.max_length"):
+        train(make_step(), make_rows(), base, tmp_path / "1")
+    distill = make_step(loss=LossSettings(kind="distill", negatives=2))
+    with pytest.raises(ModelError, match="a batch of 4, which this loss holds at once"):
+        train(distill, make_rows(), base, tmp_path / "2")
 
 
 def test_a_checkpoint_of_another_recipe_is_refused_before_any_work(base, tmp_path):
