@@ -19,6 +19,7 @@ from data_contracts.settings import (
 from flows.mining import mine_collection
 from flows.pipeline import check_learning
 from flows.training import run_steps
+from tasks.cluster import cluster
 from tasks.comparison import arm_mining, arm_training, check_arms, compare_arms, mine_otherwise
 from tasks.comparison_report import report_comparison
 from tasks.encoding import Measured, open_base, open_measured
@@ -55,7 +56,7 @@ def compare(
     check_place(output, settings=parts, kind=COMPARISON)
     check_arms(comparison.arms, mining, training)
     check_learning(mining, training, evaluation, engine)
-    with limited_threads(engine):
+    with limited_threads(engine), cluster(engine):
         root = str(Store(engine.store).root)
         collection = ingest(dataset, root)
         if evaluation.held_out:

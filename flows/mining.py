@@ -12,8 +12,10 @@ from data_contracts.settings import (
     MiningSettings,
     OutputSettings,
 )
+from tasks.cluster import cluster
+from tasks.deepening import deepen
 from tasks.embedding import embed
-from tasks.evidence import deepen, evidence, score_positives
+from tasks.evidence import evidence, score_positives
 from tasks.export import Sources, export
 from tasks.ingestion import ingest
 from tasks.output import check_place
@@ -41,7 +43,7 @@ def mine(
     """
     check_place(output, settings={"dataset": dataset, "mining": mining})
     check_models(mining)
-    with limited_threads(engine):
+    with limited_threads(engine), cluster(engine):
         return run_stages(dataset, output, mining, engine)
 
 

@@ -38,6 +38,17 @@ class OutputSettings(Settings):
 class EngineSettings(Settings):
     """How the work is cut and where intermediate results are kept; never changes a result."""
 
+    kind: Literal["local", "ray"] = Field(
+        "local",
+        description="Who makes the shards of embed, rank, evidence, deepen and validate: this "
+        "process, or a Ray cluster whose nodes share the store.",
+    )
+    address: str | None = Field(
+        None,
+        min_length=1,
+        description="Of the Ray cluster: `host:port` of its head from one of its nodes, "
+        "`ray://host:10001` from anywhere; this machine's cluster, or one of its own, if not set.",
+    )
     store: str | None = Field(
         None, description="Folder of reusable stages; `$POLYMINE_HOME/store` if not set."
     )
@@ -56,6 +67,15 @@ class EngineSettings(Settings):
         description="Work pool for training and evaluation, by the deployments `train/POOL` and "
         "`evaluate/POOL`; in the same process if not set.",
     )
+
+    @model_validator(mode="after")
+    def _goes_where_it_says(self) -> "EngineSettings":
+        """Refuse an address that nobody would go to."""
+        if self.address is not None and self.kind != "ray":
+            raise ValueError(
+                f'address: {self.address} is of a Ray cluster; add kind = "ray", or take it out'
+            )
+        return self
 
 
 class RunSettings(Settings):
