@@ -123,8 +123,11 @@ class Memory:
 def _workers(pid: int) -> list[psutil.Process]:
     """List the processes of a root that work: of a Ray node its workers, not Ray itself."""
     family = _family(pid)
-    workers = [each for each in family if _title(each).startswith("ray::")]
-    return workers if any("raylet" in _title(each) for each in family) else family
+    titles = {each: _title(each) for each in family}
+    if not any("raylet" in title for title in titles.values()):
+        return family
+    ours = (each for each, title in titles.items() if title.startswith("ray::"))
+    return [each for each in ours if not titles[each].endswith("Agent")]
 
 
 def _title(process: psutil.Process) -> str:
