@@ -250,6 +250,6 @@ def _source() -> str:
     digest = xxhash.xxh3_64()
     here = Path(__file__).resolve().parent.parent
     for path in sorted(path for package in OURS for path in (here / package).rglob("*.py")):
-        digest.update(path.relative_to(here).as_posix())
+        digest.update(path.relative_to(here).as_posix().encode())
         digest.update(path.read_bytes())
     return f"source {digest.hexdigest()[:12]}"
