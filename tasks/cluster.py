@@ -111,7 +111,8 @@ def check_nodes(engine: EngineSettings) -> None:
     import ray
     from prefect.settings import PREFECT_API_URL
 
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    listed: Any = ray.nodes  # has no types
+    nodes = [node for node in listed() if node["Alive"] and node["Resources"].get("CPU")]
     _check_room(nodes, engine)
     url = PREFECT_API_URL.value()
     if url is None:

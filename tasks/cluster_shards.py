@@ -203,7 +203,8 @@ def _room(work: ShardWork) -> int:
     """Count how many tasks to have under way."""
     import ray
 
-    has = ray.cluster_resources()
+    listed: Any = ray.cluster_resources  # has no types
+    has = listed()
     places = int(has.get("CPU", 0)) // threads_per_task(work.engine)
     if work.uses_model and device_kind() == "cuda":
         places = min(places, int(has.get("GPU", 0)))
