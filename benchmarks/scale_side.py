@@ -20,7 +20,8 @@ from data_contracts.references import CollectionRef, DatasetRef
 from data_contracts.settings import EngineSettings, MiningSettings, OutputSettings, TeacherSettings
 from data_contracts.tables import embeddings_schema
 from polymine.mining.hashing import hash_texts
-from tasks.evidence import deepen, evidence, score_positives
+from tasks.deepening import deepen
+from tasks.evidence import evidence, score_positives
 from tasks.export import Sources, export
 from tasks.ingestion import SCHEMAS
 from tasks.ranking import rank
@@ -66,14 +67,18 @@ def run_stages(size: int, root: str) -> dict[str, Any]:
     return {"size": size, "stages_s": seconds, "evidence_rows": base.rows}
 
 
-def write_tables(size: int, store: Store) -> CollectionRef:
-    """Store documents and queries of a few words, each query with the document of its number."""
+def write_tables(size: int, store: Store, asked: int | None = None) -> CollectionRef:
+    """Store documents and queries of a few words, each query with the document of its number.
+
+    `asked` is the number of queries; as many as documents if not given.
+    """
     names = pl.Series([f"{number:08d}" for number in range(size)])
     language = pl.lit("en").alias("language")
     documents = pl.select(doc_id=names, text=pl.lit("document ") + names).with_columns(language)
-    queries = pl.select(query_id=names, text=pl.lit("query ") + names).with_columns(language)
-    judgments = pl.select(query_id=names, doc_id=names, relevance=pl.lit(1))
-    closure = pl.select(query_id=names, doc_id=names, reason=pl.lit("positive"))
+    known = names.head(asked or size)
+    queries = pl.select(query_id=known, text=pl.lit("query ") + known).with_columns(language)
+    judgments = pl.select(query_id=known, doc_id=known, relevance=pl.lit(1))
+    closure = pl.select(query_id=known, doc_id=known, reason=pl.lit("positive"))
     group = pl.lit(None, pl.String)
     tables = {
         "documents": documents.with_columns(title=group, group_id=group),
@@ -91,23 +96,26 @@ def write_tables(size: int, store: Store) -> CollectionRef:
     return CollectionRef(**made, fingerprint="synthetic")
 
 
-def write_vectors(size: int, store: Store) -> dict[str, DatasetRef]:
+def write_vectors(
+    size: int, store: Store, asked: int | None = None, dimension: int = DIMENSION
+) -> dict[str, DatasetRef]:
     """Store random document vectors, and query vectors near the one of their number."""
     inputs = {}
-    for side, word, noise in (("documents", "document", 0.0), ("queries", "query", 0.7)):
+    sides = (("documents", "document", 0.0, size), ("queries", "query", 0.7, asked or size))
+    for side, word, noise, rows in sides:
         dataset = store.dataset("embeddings", "vectors", within=side)
-        for number, start in enumerate(range(0, size, CHUNK)):
-            count = min(CHUNK, size - start)
-            vectors = np.random.default_rng([0, number]).standard_normal((count, DIMENSION))
+        for number, start in enumerate(range(0, rows, CHUNK)):
+            count = min(CHUNK, rows - start)
+            vectors = np.random.default_rng([0, number]).standard_normal((count, dimension))
             vectors += noise * np.random.default_rng([1, number]).standard_normal(vectors.shape)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             hashes = hash_texts(f"{word} {row:08d}" for row in range(start, start + count))
             frame = pl.DataFrame({"text_hash": hashes, "vector": vectors.astype(np.float32)})
-            schema = embeddings_schema(DIMENSION)
+            schema = embeddings_schema(dimension)
             dataset.write(shard_name(number, "arrow"), frame, schema)
         made = dataset.commit()
         family = str(Path(made.path).parent)
-        inputs[f"synthetic/{side}"] = DatasetRef(family, "embeddings", size, side)
+        inputs[f"synthetic/{side}"] = DatasetRef(family, "embeddings", rows, side)
     return inputs
 
 

@@ -129,7 +129,10 @@ class Server:
         with _locked(self._folder / "start.lock"):
             record = _read_record(self._folder)  # another command may have been faster
             if record is None:
-                record = replace(_spawn(self._folder, self._record.port), standing=self.standing)
+                record = replace(
+                    _spawn(self._folder, self._record.host, self._record.port),
+                    standing=self.standing,
+                )
                 _write_record(self._folder, record)
             self._record = record
         return True

@@ -19,3 +19,7 @@ class ModelError(PolymineError):
 
 class StoreError(PolymineError):
     """A stored dataset is missing, damaged, in the way, or cannot be written."""
+
+
+class ClusterError(PolymineError):
+    """A machine of the cluster is missing, differs, or cannot see what its work needs."""

@@ -18,6 +18,7 @@ from data_contracts.settings import (
 from flows.mining import mine_collection
 from flows.pipeline import check_learning
 from flows.training import run_steps
+from tasks.cluster import cluster
 from tasks.comparison import (
     arm_mining,
     arm_training,
@@ -69,7 +70,7 @@ def compare(
     check_place(output, settings=parts, kind=COMPARISON)
     check_arms(comparison.arms, mining, training)
     check_learning(mining, training, evaluation, engine)
-    with limited_threads(engine), noted_use(engine):
+    with limited_threads(engine), cluster(engine), noted_use(engine):
         root = str(Store(engine.store).root)
         collection = ingest(dataset, root)
         if evaluation.held_out:

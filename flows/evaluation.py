@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from data_contracts.settings import EngineSettings, EvaluationSettings, OutputSettings
+from tasks.cluster import cluster
 from tasks.encoding import open_candidates
 from tasks.evaluation import compare_models, measure
 from tasks.evaluation_sets import read_set
@@ -33,7 +34,7 @@ def evaluate(
     output = settle(output)
     check_roots(evaluation=evaluation, output=output, engine=engine)
     check_place(output, settings={"evaluation": evaluation}, kind=EVALUATION)
-    with limited_threads(engine), noted_use(engine):
+    with limited_threads(engine), cluster(engine), noted_use(engine):
         evaluated = run_measures(evaluation, engine)
         return dict(report_evaluation(evaluated, evaluation, output, engine))
 

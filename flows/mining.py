@@ -12,8 +12,10 @@ from data_contracts.settings import (
     MiningSettings,
     OutputSettings,
 )
+from tasks.cluster import cluster
+from tasks.deepening import deepen
 from tasks.embedding import embed
-from tasks.evidence import deepen, evidence, score_positives
+from tasks.evidence import evidence, score_positives
 from tasks.export import Sources, export
 from tasks.failures import SHOWN, explained
 from tasks.ingestion import ingest
@@ -48,7 +50,7 @@ def mine(
     check_roots(dataset=dataset, output=output, mining=mining, engine=engine)
     check_place(output, settings={"dataset": dataset, "mining": mining})
     check_models(mining)
-    with limited_threads(engine), noted_use(engine):
+    with limited_threads(engine), cluster(engine), noted_use(engine):
         return run_stages(dataset, output, mining, engine)
 
 

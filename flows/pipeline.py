@@ -18,6 +18,7 @@ from data_contracts.settings import (
 from flows.evaluation import evaluate
 from flows.mining import mine_collection
 from flows.training import train
+from tasks.cluster import cluster
 from tasks.evaluation_sets import read_set
 from tasks.failures import SHOWN, explained, part_failed
 from tasks.ingestion import ingest
@@ -57,7 +58,7 @@ def pipeline(
     check_parts(output, PIPELINE, PARTS, parts)
     check_place(part_of(output, "mining"), settings={"dataset": dataset, "mining": mining})
     check_learning(mining, training, evaluation, engine)
-    with limited_threads(engine), noted_use(engine):
+    with limited_threads(engine), cluster(engine), noted_use(engine):
         triplets, held_out = mine_training_side(dataset, output, mining, evaluation, engine)
     training = resolve_mined(training, triplets)
     evaluation = with_held_out(evaluation, held_out)

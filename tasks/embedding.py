@@ -1,5 +1,8 @@
 """Embeds the texts a teacher has not seen yet, shard by shard."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -10,9 +13,10 @@ from data_contracts.tables import embeddings_schema
 from polymine import models
 from polymine.mining.embedding import TextEncoder
 from polymine.mining.hashing import hash_texts
-from tasks.progress import TaskProgress
+from polymine.progress import Progress
+from tasks.shards import Content, Make, Order, ShardWork, check_model, device_kind, run_shards
 from tasks.stages import stage
-from tasks.store import Dataset, Store, load, shard_name, tell_used
+from tasks.store import Format, Store, load, tell_used
 from tasks.threads import count_threads
 from tasks.vectors import CONTRACT, stored_hashes
 
@@ -66,9 +70,9 @@ def store_vectors(
         shard=engine.shard_texts,
         budget=engine.batch_tokens,
     )
-    dataset = store.dataset(CONTRACT, increment, within=family)
-    _encode(teacher, prompt, todo.to_list(), engine, dataset, label)
-    dataset.commit({"table": source}, {"teacher": teacher.model, "prompt": prompt})
+    work = _work(teacher, prompt, family, increment, engine, root, f"embed {label}")
+    _encode(work, todo.to_list())
+    work.dataset().commit({"table": source}, {"teacher": teacher.model, "prompt": prompt})
     return place, False
 
 
@@ -83,7 +87,7 @@ def held_hashes(store: Store, family: str, wanted: Hashes) -> Hashes:
 
 
 def _family(teacher: TeacherSettings, prompt: str) -> str:
-    device = models.visible_devices()[0].partition(":")[0]
+    device = device_kind()
     # The model's own code may compute something else than the architecture transformers knows;
     # named only where it is asked for, so that all other vectors keep their place.
     code = {"remote_code": True} if teacher.trust_remote_code else {}
@@ -98,28 +102,100 @@ def _family(teacher: TeacherSettings, prompt: str) -> str:
     )
 
 
-def _encode(
+def _work(
     teacher: TeacherSettings,
     prompt: str,
-    texts: list[str],
+    family: str,
+    increment: str,
     engine: EngineSettings,
-    dataset: Dataset,
+    root: str,
     label: str,
-) -> None:
-    encoder = TextEncoder.load(teacher, count_threads(engine), engine.batch_tokens)
-    batches = encoder.plan(texts, prompt)
+) -> "EncodeWork":
+    device = device_kind()
+    # Resolved here: what is fastest on a node may be another dtype.
+    dtype = models.resolve_dtype(teacher.dtype, device)
+    return EncodeWork(
+        stage=label,
+        unit="tokens",
+        root=root,
+        contract=CONTRACT,
+        fingerprint=increment,
+        within=family,
+        engine=engine,
+        teacher=teacher.model_copy(update={"dtype": dtype}),
+        prompt=prompt,
+        model=models.fingerprint(str(teacher.model)),
+        device=device,
+    )
+
+
+def _encode(work: "EncodeWork", texts: list[str]) -> None:
+    encoder = work.load()
+    batches = encoder.plan(texts, work.prompt)
     sizes = np.cumsum([len(rows) for rows, _ in batches])
-    shard_of = (sizes - 1) // engine.shard_texts
-    stage_name = f"embed {label}"
-    for number in np.unique(shard_of):
-        name = shard_name(int(number), "arrow")
-        if dataset.has(name):
-            continue
+    shard_of = (sizes - 1) // work.engine.shard_texts
+    tokens = np.array([tokens for _, tokens in batches])
+
+    def order(number: int) -> pl.DataFrame:
         chosen = [batches[at] for at in np.flatnonzero(shard_of == number)]
-        parts = list(encoder.encode_planned(texts, chosen, prompt, TaskProgress(), stage_name))
-        rows = np.concatenate([part.rows for part in parts])
-        vectors = np.concatenate([part.vectors for part in parts])
-        frame = pl.DataFrame(
-            {"text_hash": hash_texts(texts[row] for row in rows), "vector": vectors}
+        counts = [len(rows) for rows, _ in chosen]
+        return pl.DataFrame(
+            {
+                "text": [texts[row] for rows, _ in chosen for row in rows],
+                "batch": np.repeat(np.arange(len(chosen), dtype=np.uint32), counts),
+                "tokens": np.repeat([tokens for _, tokens in chosen], counts),
+            }
         )
-        dataset.write(name, frame, embeddings_schema(vectors.shape[1]))
+
+    per_shard = {int(at): int(tokens[shard_of == at].sum()) for at in np.unique(shard_of)}
+    run_shards(work, per_shard, order, opened=lambda: work.making(encoder))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeWork(ShardWork):
+    """What vectors are made from: texts in their batches (text, batch, tokens of the batch).
+
+    Args:
+        model: fingerprint of the teacher's model, which a node has to have, too.
+        device: kind of device to compute on.
+    """
+
+    form: ClassVar[Format] = "arrow"
+    uses_model: ClassVar[bool] = True
+
+    teacher: TeacherSettings
+    prompt: str
+    model: str
+    device: str
+
+    @property
+    def opened_as(self) -> str:
+        """Name of the teacher's model, whatever texts it is to encode."""
+        return f"encoder/{self.within}"
+
+    def load(self) -> TextEncoder:
+        """Load the teacher's model."""
+        return TextEncoder.load(self.teacher, count_threads(self.engine), self.engine.batch_tokens)
+
+    def open(self) -> Make:
+        """Load the model, if it is the one that is wanted."""
+        check_model(str(self.teacher.model), self.model, self.device)
+        return self.making(self.load())
+
+    def making(self, encoder: TextEncoder) -> Make:
+        """Make shards with a model that is loaded."""
+
+        def make(number: int, order: Order, progress: Progress) -> Content:
+            assert order is not None
+            texts, tokens = order["text"].to_list(), order["tokens"].to_numpy()
+            starts = np.unique(order["batch"].to_numpy(), return_index=True)[1]
+            rows = np.split(np.arange(len(texts)), starts[1:])
+            batches = [(part, int(tokens[part[0]])) for part in rows]
+            parts = list(encoder.encode_planned(texts, batches, self.prompt, progress, self.stage))
+            ordered = np.concatenate([part.rows for part in parts])
+            vectors = np.concatenate([part.vectors for part in parts])
+            hashes = hash_texts(texts[row] for row in ordered)
+            frame = pl.DataFrame({"text_hash": hashes, "vector": vectors})
+            return frame, embeddings_schema(vectors.shape[1])
+
+        return make

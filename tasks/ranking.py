@@ -1,5 +1,6 @@
 """Ranks the candidates of every query with one teacher, shard by shard."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -11,10 +12,11 @@ from data_contracts.tables import Rankings
 from polymine.mining.known import Ids
 from polymine.mining.ranking import Ranked
 from polymine.mining.ranking import rank as rank_queries
+from polymine.progress import Progress
 from tasks.earlier import describe_ranking, find_earlier
-from tasks.progress import TaskProgress
+from tasks.shards import Content, Make, Order, ShardWork, cut, run_shards
 from tasks.stages import stage
-from tasks.store import Store, shard_name
+from tasks.store import Store
 from tasks.teachers import Inputs, Opened
 
 VERSION = 1
@@ -41,25 +43,53 @@ def rank(
         languages=mining.languages,
         shard=engine.shard_queries,
     )
-    dataset = Store(root).dataset("rankings", version)
+    work = RankWork(
+        stage=f"rank {teacher.name}",
+        unit="queries",
+        root=root,
+        contract="rankings",
+        fingerprint=version,
+        engine=engine,
+        teacher=teacher,
+        collection=collection,
+        mining=mining,
+        inputs=inputs,
+    )
+    dataset = work.dataset()
     if found := dataset.find():
         return found
-    opened = Opened(collection, mining, inputs, engine)
-    model, progress, name = opened.teacher(teacher), TaskProgress(), f"rank {teacher.name}"
+    run_shards(work, cut(collection.queries.rows, engine.shard_queries))
     described = describe_ranking(teacher, collection, mining, inputs)
-    earlier = find_earlier(Store(root), described, opened, model)
-    rank_rows = earlier.rank if earlier else partial(rank_queries, model)
-    progress.start(name, len(opened.ids.queries), "queries")
-    for number, rows in enumerate(opened.shards()):
-        if not dataset.has(shard_name(number)):
-            parts = []
-            for start in range(0, len(rows), STEP):
-                parts.append(rank_rows(rows[start : start + STEP], mining.depth))
-                progress.advance(name, len(rows[start : start + STEP]))
-            frame = pl.concat([to_frame(part, opened.ids, teacher.name) for part in parts])
-            dataset.write(shard_name(number), frame, Rankings)
-    progress.finish(name)
     return dataset.commit({"documents": collection.documents.fingerprint}, described)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankWork(ShardWork):
+    """What rankings are made from: a block of queries a shard."""
+
+    teacher: TeacherSettings
+    collection: CollectionRef
+    mining: MiningSettings
+    inputs: Inputs
+
+    def open(self) -> Make:
+        """Open the teacher over the whole corpus."""
+        opened = Opened(self.collection, self.mining, self.inputs, self.engine)
+        model, shards = opened.teacher(self.teacher), opened.shards()
+        described = describe_ranking(self.teacher, self.collection, self.mining, self.inputs)
+        earlier = find_earlier(Store(self.root), described, opened, model)
+        rank_rows = earlier.rank if earlier else partial(rank_queries, model)
+
+        def make(number: int, order: Order, progress: Progress) -> Content:
+            parts = []
+            for start in range(0, len(shards[number]), STEP):
+                rows = shards[number][start : start + STEP]
+                parts.append(rank_rows(rows, self.mining.depth))
+                progress.advance(self.stage, len(rows))
+            frames = [to_frame(part, opened.ids, self.teacher.name) for part in parts]
+            return pl.concat(frames), Rankings
+
+        return make
 
 
 def to_frame(ranked: Ranked, ids: Ids, teacher: str) -> pl.DataFrame:

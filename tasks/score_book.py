@@ -1,5 +1,8 @@
 """Logits of a validator by content of the pair: every score is stored and used again."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -10,12 +13,14 @@ from data_contracts.tables import PairScores
 from polymine import models
 from polymine.mining.hashing import hash_texts
 from polymine.mining.validation import PairScorer
-from tasks.progress import TaskProgress
-from tasks.store import Dataset, Store, load, shard_name, tell_used
+from polymine.progress import Progress
+from tasks.shards import Content, Make, Order, ShardWork, check_model, cut, device_kind, run_shards
+from tasks.store import Store, load, tell_used
 from tasks.threads import count_threads
 
 VERSION = 1
 SHARD_PAIRS = 4096  # pairs scored between two commits to disk: what a kill can lose
+PAIR = ("query_hash", "text_hash", "query", "document")
 
 
 class ScoreBook:
@@ -57,40 +62,92 @@ class ScoreBook:
             family=self._family,
             pairs=missing["query_hash"].to_list() + missing["text_hash"].to_list(),
         )
-        dataset = self._store.dataset("pair_scores", increment, within=self._family)
-        progress = TaskProgress()
-        progress.start("validate", len(missing), "pairs")
         # By length, so that a shard's batches are as full as those of the whole.
         size = pl.col("query").str.len_bytes() + pl.col("document").str.len_bytes()
         ordered = missing.sort(size, "query_hash", "text_hash", descending=[True, False, False])
-        for number, part in enumerate(ordered.iter_slices(SHARD_PAIRS)):
-            if dataset.has(shard_name(number)):
-                progress.advance("validate", len(part), purpose)
-                continue
-            self._write(dataset, shard_name(number), part, progress, purpose)
-        progress.finish("validate")
-        self._known = pl.concat([self._known, load(dataset.commit())])
+        work = self._work(increment, purpose)
+        run_shards(
+            work,
+            cut(len(ordered), SHARD_PAIRS),
+            lambda number: ordered.slice(number * SHARD_PAIRS, SHARD_PAIRS).select(PAIR),
+            opened=lambda: work.making(self._open(work)),
+        )
+        self._known = pl.concat([self._known, load(work.dataset().commit())])
 
-    def _write(
-        self, dataset: Dataset, name: str, part: pl.DataFrame, progress: TaskProgress, purpose: str
-    ) -> None:
-        pairs = list(zip(part["query"], part["document"], strict=True))
-        logits = np.empty(len(pairs), dtype=np.float32)
-        for rows, values in self._open().score(pairs, progress, purpose):
-            logits[rows] = values
-        frame = part.select("query_hash", "text_hash", logit=pl.Series(logits))
-        dataset.write(name, frame, PairScores)
-
-    def _open(self) -> PairScorer:
-        if self._scorer is None:
-            threads, tokens = count_threads(self._engine), self._engine.batch_tokens
-            self._scorer = PairScorer.load(self._settings, threads, tokens)
+    def _open(self, work: "ScoreWork") -> PairScorer:
+        """Load the validator once for all waves."""
+        self._scorer = self._scorer or work.load()
         return self._scorer
+
+    def _work(self, increment: str, purpose: str) -> "ScoreWork":
+        settings, device = self._settings, device_kind()
+        # Resolved here: what is fastest on a node may be another dtype.
+        dtype = models.resolve_dtype(settings.dtype, device)
+        return ScoreWork(
+            stage="validate",
+            unit="pairs",
+            root=self._store.root,
+            contract="pair_scores",
+            fingerprint=increment,
+            within=self._family,
+            engine=self._engine,
+            settings=settings.model_copy(update={"dtype": dtype}),
+            purpose=purpose,
+            model=models.fingerprint(settings.model),
+            device=device,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreWork(ShardWork):
+    """What logits are made from: pairs of texts (query_hash, text_hash, query, document).
+
+    Args:
+        purpose: why they are asked for, shown beside the progress.
+        model: fingerprint of the validator, which a node has to have, too.
+        device: kind of device to compute on.
+    """
+
+    uses_model: ClassVar[bool] = True
+
+    settings: ValidationSettings
+    purpose: str
+    model: str
+    device: str
+
+    @property
+    def opened_as(self) -> str:
+        """Name of the validator, whatever pairs it is to score."""
+        return f"validator/{self.within}"
+
+    def load(self) -> PairScorer:
+        """Load the validator."""
+        threads, tokens = count_threads(self.engine), self.engine.batch_tokens
+        return PairScorer.load(self.settings, threads, tokens)
+
+    def open(self) -> Make:
+        """Load the validator, if it is the one that is wanted."""
+        check_model(self.settings.model, self.model, self.device)
+        return self.making(self.load())
+
+    def making(self, scorer: PairScorer) -> Make:
+        """Make shards with a validator that is loaded."""
+
+        def make(number: int, order: Order, progress: Progress) -> Content:
+            assert order is not None
+            pairs = list(zip(order["query"], order["document"], strict=True))
+            logits = np.empty(len(pairs), dtype=np.float32)
+            for rows, values in scorer.score(pairs, progress, self.purpose):
+                logits[rows] = values
+            frame = order.select("query_hash", "text_hash", logit=pl.Series(logits))
+            return frame, PairScores
+
+        return make
 
 
 def score_family(settings: ValidationSettings) -> str:
     """Name what logits depend on besides the pair: they are stored under it."""
-    device = models.visible_devices()[0].partition(":")[0]
+    device = device_kind()
     code = {"remote_code": True} if settings.trust_remote_code else {}
     return fingerprint(
         **code,

@@ -34,7 +34,9 @@ def for_elsewhere(engine: EngineSettings, settings: Mapping[str, BaseModel]) -> 
 
     The worker has another current folder; the folders themselves have to be shared.
     """
-    away = engine.model_copy(update={"store": str(Store(engine.store).root), "gpu_pool": None})
+    # The pool's machine does the work itself: a cluster is for the machine that joined it.
+    here = {"store": str(Store(engine.store).root), "gpu_pool": None}
+    away = engine.model_copy(update={**here, "kind": "local", "address": None})
     dumped = {
         name: with_places(part, _absolute).model_dump(mode="json")
         for name, part in settings.items()

@@ -55,6 +55,17 @@ class OutputSettings(Settings):
 class EngineSettings(Settings):
     """How the work is cut and where intermediate results are kept; never changes a result."""
 
+    kind: Literal["local", "ray"] = Field(
+        "local",
+        description="Who makes the shards of embed, rank, evidence, deepen and validate: this "
+        "process, or a Ray cluster whose nodes share the store.",
+    )
+    address: Annotated[str, Place("address")] | None = Field(
+        None,
+        min_length=1,
+        description="Of the Ray cluster: `host:port` of its head from one of its nodes, "
+        "`ray://host:10001` from anywhere; this machine's cluster, or one of its own, if not set.",
+    )
     store: Annotated[str, Place("store")] | None = Field(
         None,
         description="Place of reusable stages: a folder, or a URI as `s3://bucket/prefix`; "
@@ -75,6 +86,15 @@ class EngineSettings(Settings):
         description="Work pool for training and evaluation, by the deployments `train/POOL` and "
         "`evaluate/POOL`; in the same process if not set.",
     )
+
+    @model_validator(mode="after")
+    def _goes_where_it_says(self) -> "EngineSettings":
+        """Refuse an address that nobody would go to."""
+        if self.address is not None and self.kind != "ray":
+            raise ValueError(
+                f'address: {self.address} is of a Ray cluster; add kind = "ray", or take it out'
+            )
+        return self
 
 
 class RunSettings(Settings):

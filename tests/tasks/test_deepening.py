@@ -14,7 +14,8 @@ from data_contracts.settings import (
     MiningSettings,
     SelectionSettings,
 )
-from tasks.evidence import deepen, evidence, score_positives
+from tasks.deepening import deepen
+from tasks.evidence import evidence, score_positives
 from tasks.ingestion import ingest
 from tasks.ranking import rank
 from tasks.risk import fit_risk
