@@ -17,7 +17,8 @@ from data_contracts.settings import (
     TeacherSettings,
 )
 from tasks.artifacts import LARGEST, make_artifacts
-from tasks.evidence import deepen, evidence, score_positives
+from tasks.deepening import deepen
+from tasks.evidence import evidence, score_positives
 from tasks.export import Sources, export
 from tasks.ingestion import ingest
 from tasks.ranking import rank
