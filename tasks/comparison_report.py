@@ -43,7 +43,7 @@ def report_comparison(
 ) -> dict[str, Any]:
     """Write the output folder of a comparison."""
     folder = open_folder(compared.path)
-    arms = pl.read_parquet(folder / ARMS_FILE)
+    arms = pl.read_parquet(folder / ARMS_FILE, glob=False)
     results = list_arms(arms)
     best = max(results, key=lambda r: r.together.gain or 0.0) if results else None
     report = LearningReport(
@@ -52,7 +52,7 @@ def report_comparison(
         base=training.base,
         steps=tuple(StepReport(step) for step in recipes.expand(training)),
         arms=arms,
-        differences=pl.read_parquet(folder / DIFFERENCES),
+        differences=pl.read_parquet(folder / DIFFERENCES, glob=False),
         k=evaluation.k,
         confidence=evaluation.confidence,
         kind="comparison",

@@ -95,7 +95,7 @@ class DeepenWork(ShardWork):
 
         def make(number: int, order: Order, progress: Progress) -> Content:
             path, block = shards[number]
-            gathered = pl.read_parquet(path, columns=columns)
+            gathered = pl.read_parquet(path, columns=columns, glob=False)
             gathered = _with_risk(gathered, queries, weights, mining)
             compared, limits = _compare(gathered, ceilings, mining)
             short = find_short(compared, limits, block["query_id"], count_searched(mining))

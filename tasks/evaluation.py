@@ -260,6 +260,6 @@ def read_comparisons(compared: DatasetRef) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Read Comparisons and SetScores."""
     folder = open_folder(compared.path)
     return (
-        pl.read_parquet(folder / "comparisons.parquet"),
-        pl.read_parquet(folder / "scores.parquet"),
+        pl.read_parquet(folder / "comparisons.parquet", glob=False),
+        pl.read_parquet(folder / "scores.parquet", glob=False),
     )

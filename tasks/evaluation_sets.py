@@ -41,7 +41,8 @@ def read_set(chosen: EvaluationSet, seed: int, root: str) -> DatasetRef:
     """Read one set, restricted to the split, languages and number of queries asked for."""
     retrieval = chosen.benchmark is None and (chosen.path is None or names_retrieval(chosen.path))
     source = _fingerprint(chosen, retrieval)
-    version = fingerprint(version=VERSION, source=source, settings=chosen, seed=seed)
+    choice = chosen.model_dump(mode="json", exclude={"path", "corpus", "queries", "judgments"})
+    version = fingerprint(version=VERSION, source=source, choice=choice, seed=seed)
     place = Store(root).dataset(CONTRACT, version)
     if found := place.find():
         return found
@@ -63,7 +64,7 @@ def open_collection(reference: DatasetRef) -> EvaluationCollection:
 
 def read_table(reference: DatasetRef, name: str) -> pl.DataFrame:
     """Read one of the tables of a set."""
-    return pl.read_parquet(open_folder(reference.path) / f"{name}.parquet")
+    return pl.read_parquet(open_folder(reference.path) / f"{name}.parquet", glob=False)
 
 
 def is_checked(reference: DatasetRef) -> bool:

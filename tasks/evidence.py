@@ -91,7 +91,7 @@ class EvidenceWork(ShardWork):
 
         def make(number: int, order: Order, progress: Progress) -> Content:
             rows, *paths = shards[number]
-            ranked = [from_frame(pl.read_parquet(path), opened.ids) for path in paths]
+            ranked = [from_frame(pl.read_parquet(path, glob=False), opened.ids) for path in paths]
             frame = gather_evidence(teachers, ranked, opened.known.of(rows), opened.ids)
             progress.advance(self.stage, len(rows))
             return frame, schema_of(self.mining)
@@ -130,4 +130,4 @@ def _version(collection: CollectionRef, inputs: Inputs, **parts: object) -> str:
 def scan_evidence(base: DatasetRef, deep: DatasetRef) -> list[pl.LazyFrame]:
     """Pair the shards of both searches: one lazy frame per block of queries."""
     pairs = zip(shard_paths(base), shard_paths(deep), strict=True)
-    return [pl.concat([pl.scan_parquet(left), pl.scan_parquet(right)]) for left, right in pairs]
+    return [pl.scan_parquet([left, right], glob=False) for left, right in pairs]

@@ -48,6 +48,8 @@ def explained(function: Callable[Parameters, Result]) -> Callable[Parameters, Re
 
     @functools.wraps(function)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        if FlowRunContext.get() is None:  # the plain function, without Prefect
+            return function(*args, **kwargs)
         _log_each_error_once()
         tag_run(_parameters())
         try:

@@ -80,7 +80,9 @@ class _Run:
         if not paths:
             return empty
         try:
-            return pl.scan_parquet(paths).filter(pl.col("query_id") == query_id).collect()
+            return (
+                pl.scan_parquet(paths, glob=False).filter(pl.col("query_id") == query_id).collect()
+            )
         except (OSError, pl.exceptions.PolarsError) as error:
             raise StoreError(
                 f"{self._folder / table}: missing or not as the run wrote it ({error}); run again "
@@ -110,7 +112,9 @@ class _Run:
     def ids(self) -> pl.Series:
         """All queries: each has negatives or falls short of them."""
         parts = [
-            pl.scan_parquet([self._folder / shard.name for shard in shards]).select("query_id")
+            pl.scan_parquet([self._folder / shard.name for shard in shards], glob=False).select(
+                "query_id"
+            )
             for table in ("negatives", "shortfalls")
             if (shards := [s for s in self._manifest.shards if s.name.startswith(f"{table}/")])
         ]
@@ -150,7 +154,7 @@ class _Run:
             dataset = self._store().ingested(table, self._fingerprints.get("ingest", ""))
             held = dataset.open()
             paths = [dataset.folder / shard.name for shard in held.shards] if held else []
-            rows = pl.scan_parquet(paths).filter(pl.col(key).is_in(ids.implode()))
+            rows = pl.scan_parquet(paths, glob=False).filter(pl.col(key).is_in(ids.implode()))
             return rows.collect() if paths else None
         except (OSError, PolymineError, pl.exceptions.PolarsError):
             return None

@@ -114,9 +114,15 @@ class Mirror(Folder):
                 objects = [f"{root}/{name}" for name in some]
                 filesystem.put([str(self.folder / name) for name in some], objects)
         self._alike.update(names)
+        if self._listed is not None:
+            self._listed.update({name: (self.folder / name).stat().st_size for name in names})
 
     def complete(self, files: Iterable[str]) -> None:
-        self.push([file for file in files if file not in self._alike])
+        files = list(files)
+        self._listed = None
+        sizes = self._sizes()
+        there = {name for name in files if name in self._alike or self._is_as_long(name, sizes)}
+        self.push([file for file in files if file not in there])
 
     def remove(self, files: Iterable[str]) -> None:
         names = list(files)
@@ -141,6 +147,9 @@ class Mirror(Folder):
             path.removeprefix(f"{root}/"): (info["size"], _written(info))
             for path, info in found.items()
         }
+
+    def _is_as_long(self, file: str, sizes: dict[str, int]) -> bool:
+        return sizes.get(file) == (self.folder / file).stat().st_size
 
     def _sizes(self) -> dict[str, int]:
         """Bytes of every object below the URI, by its name from there; listed once."""

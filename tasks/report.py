@@ -141,7 +141,9 @@ def open_tables(
         closure=scan(sources.collection.closure),
         rejected=scan(sources.collection.rejected),
         positives=scan(sources.positives),
-        evidence=pl.scan_parquet([*shard_paths(sources.evidence), *shard_paths(sources.deep)]),
+        evidence=pl.scan_parquet(
+            [*shard_paths(sources.evidence), *shard_paths(sources.deep)], glob=False
+        ),
         logits=load_positive_logits(sources, mining, store),
         teachers=tuple(teacher.name for teacher in mining.teachers),
         deciding=mining.deciding_teacher,
@@ -151,7 +153,8 @@ def open_tables(
 
 def scan_part(exported: DatasetRef, name: str) -> pl.LazyFrame:
     """Read one of the tables of an export."""
-    return pl.scan_parquet([path for path in shard_paths(exported) if path.parent.name == name])
+    paths = [path for path in shard_paths(exported) if path.parent.name == name]
+    return pl.scan_parquet(paths, glob=False)
 
 
 def load_positive_logits(

@@ -104,7 +104,9 @@ def assess(
     for number, paths in enumerate(parts):
         if dataset.has(shard_name(number)):
             continue
-        rows = [risks_of(pl.read_parquet(path), queries, weights, mining) for path in paths]
+        rows = [
+            risks_of(pl.read_parquet(path, glob=False), queries, weights, mining) for path in paths
+        ]
         dataset.write(shard_name(number), pl.concat(rows), Risks)
         progress.advance("assess", sum(map(len, rows)))
     progress.finish("assess")

@@ -183,7 +183,7 @@ def _scan(folder: Path, manifest: Manifest, table: str) -> pl.LazyFrame:
     names = [shard.name for shard in manifest.shards if shard.name.startswith(f"{table}/")]
     if not names:
         raise _foreign(folder, f"{table}/")
-    return pl.scan_parquet([folder / name for name in sorted(names)])
+    return pl.scan_parquet([folder / name for name in sorted(names)], glob=False)
 
 
 def _mining_of(folder: Path) -> Path:

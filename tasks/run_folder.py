@@ -52,7 +52,7 @@ def export_run(folder: Path, shape: View | Format, target: Path) -> int:
     with staged(target) as beside:
         write = _writer(shape, beside, manifest)
         records = sum(
-            write(number, pl.read_parquet(folder / shard.name))
+            write(number, pl.read_parquet(folder / shard.name, glob=False))
             for number, shard in enumerate(triplets)
         )
         if not records:

@@ -96,7 +96,7 @@ class Decided:
     def __iter__(self) -> Iterator[pl.DataFrame]:
         columns = ["query_id", "doc_id", "closed", f"score_{self._mining.deciding_teacher}"]
         for lazy, path in zip(self._evidence, self._risks, strict=True):
-            risk = pl.read_parquet(path, columns=["risk"])
+            risk = pl.read_parquet(path, columns=["risk"], glob=False)
             gathered = lazy.select(columns).collect().hstack(risk)  # in the same order
             yield self._decide(gathered)
 

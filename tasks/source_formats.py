@@ -48,7 +48,7 @@ def read_file(path: Path, name: str, known: frozenset[str]) -> tuple[pl.DataFram
         raise InputError(f"{name}: the file is empty")
     try:
         if suffix in (".parquet", ".pq"):
-            return pl.read_parquet(path, hive_partitioning=False), _broken_frame([])
+            return pl.read_parquet(path, hive_partitioning=False, glob=False), _broken_frame([])
         content = path.read_bytes()
         if path.suffix.lower() == ".gz":
             content = gzip.decompress(content)

@@ -89,7 +89,12 @@ def _naming(template: str) -> Callable[..., str]:
     """Make the function by which Prefect names a task run."""
 
     def name_task(parameters: dict[str, Any]) -> str:
-        name, work = template.format(**parameters), _work.get()
+        name, work = template.format(**parameters), _current_work()
         return f"{name}-{work}" if work and work not in name else name
 
     return name_task
+
+
+def _current_work() -> str:
+    """The name of the work; a function, since what names it is sent to Ray's nodes by value."""
+    return _work.get()

@@ -69,7 +69,7 @@ class Dataset:
             )
             for shard in manifest.shards:
                 if shard.name not in damaged:  # and is to be known as sound without a manifest
-                    self._note_checksum(shard.name, shard.checksum)
+                    self._files.push([self._note_checksum(shard.name, shard.checksum)])
             self._files.remove((MANIFEST, *damaged))
             return None
         return self._reference(manifest, reused=True)
@@ -111,8 +111,8 @@ class Dataset:
         """Check a frame against its contract and write it as one shard."""
         checked = check(frame, schema, f"{self.contract}/{shard}")
         write_frame(checked, self.folder / shard)
-        self._files.push([shard])
-        self._note_checksum(shard, checksum(self.folder / shard))
+        note = self._note_checksum(shard, checksum(self.folder / shard))
+        self._files.push([shard, note])
 
     def commit(
         self, inputs: dict[str, str] | None = None, info: dict[str, Any] | None = None
@@ -151,11 +151,11 @@ class Dataset:
         self.write(shard_name(0), frame, schema)
         return self.commit(inputs, info)
 
-    def _note_checksum(self, shard: str, value: str) -> None:
-        """Write a shard's checksum beside it, for as long as no manifest holds it."""
+    def _note_checksum(self, shard: str, value: str) -> str:
+        """Write a shard's checksum beside it, until the manifest holds it; name the file."""
         note = _checksum_name(shard)
         write_bytes(self.folder / note, value.encode())
-        self._files.push([note])
+        return note
 
     def _fetch(self, manifest: Manifest, names: list[str]) -> list[str]:
         """Fetch shards; name those that are not as the manifest says even then."""
@@ -220,12 +220,12 @@ def shard_name(number: int, form: Format = "parquet") -> str:
 
 def load(reference: DatasetRef) -> pl.DataFrame:
     """Read a whole dataset; one without rows still has its columns."""
-    return pl.concat([pl.read_parquet(path) for path in shard_paths(reference)])
+    return pl.concat([pl.read_parquet(path, glob=False) for path in shard_paths(reference)])
 
 
 def scan(reference: DatasetRef) -> pl.LazyFrame:
     """Read a dataset lazily, shard after shard."""
-    return pl.scan_parquet(shard_paths(reference))
+    return pl.scan_parquet(shard_paths(reference), glob=False)
 
 
 def shard_paths(reference: DatasetRef) -> list[Path]:
@@ -298,7 +298,8 @@ def describe_shard(path: Path, folder: Path) -> Shard:
     """Name a file as seen from its folder, count its rows (0 unless a table) and hash it."""
     rows = 0
     if path.suffix in (".arrow", ".parquet"):
-        lazy = pl.scan_ipc(path) if path.suffix == ".arrow" else pl.scan_parquet(path)
+        scan_table = pl.scan_ipc if path.suffix == ".arrow" else pl.scan_parquet
+        lazy = scan_table(path, glob=False)  # a folder's name may hold brackets
         rows = lazy.select(pl.len()).collect().item()
     return Shard(name=path.relative_to(folder).as_posix(), rows=rows, checksum=checksum(path))
 

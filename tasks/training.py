@@ -318,7 +318,9 @@ def log_files(made: Mapping[str, DatasetRef]) -> dict[str, Path]:
 def read_curves(made: Mapping[str, DatasetRef]) -> pl.DataFrame:
     """Read the curves of all steps, in their order."""
     curves = [
-        pl.read_parquet(open_folder(reference.path) / CURVE).with_columns(step_name=pl.lit(name))
+        pl.read_parquet(open_folder(reference.path) / CURVE, glob=False).with_columns(
+            step_name=pl.lit(name)
+        )
         for name, reference in made.items()
     ]
     return pl.concat(curves) if curves else TrainingCurve.create_empty()

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -30,7 +31,7 @@ from tasks.split import HELD_OUT
 from tasks.stages import stage
 from tasks.store import RUN, Store, info_of, is_dataset, load, open_folder, read_manifest
 
-VERSION = 1
+VERSION = 2
 CONTRACT = "training-rows"
 EXCLUDE = 'Set training.contaminated = "exclude" to leave these rows out, or choose other data.'
 _COLUMNS = frozenset(
@@ -49,7 +50,7 @@ def gather_rows(step: StepSettings, root: str) -> DatasetRef:
     """Read a step's data into training rows; whatever is left out is counted by its reason."""
     version = fingerprint(
         version=VERSION,
-        data=[[_fingerprint(part), part] for part in step.data],
+        data=[[_fingerprint(part), *_kind_and_choice(part)] for part in step.data],
         negatives=step.loss.negatives,
         seed=step.seed,
     )
@@ -63,8 +64,8 @@ def gather_rows(step: StepSettings, root: str) -> DatasetRef:
         chosen = mixture.select(made.rows, part.languages, part.limit, step.seed)
         counted = made.counts.then(chosen.counts)
         rows.append(chosen.rows)
-        counts.append({"source": name, "from": describe_source(part), "rows": counted.rows,
-                       "merged": counted.merged, "dropped": dict(counted.dropped)})  # fmt: skip
+        counts.append({"source": name, "rows": counted.rows, "merged": counted.merged,
+                       "dropped": dict(counted.dropped)})  # fmt: skip
         if counted.merged:
             logger.info(
                 "%s, %s: %s rows merged into equal pairs", step.name, name, f"{counted.merged:,}"
@@ -175,7 +176,8 @@ def _read_triplets(source: Source) -> pl.DataFrame:
         folder = _folder(each)
         if (folder / "triplets").is_dir():
             _check_run(folder)
-            frames.append(pl.read_parquet(folder / "triplets" / "*.parquet"))
+            files = sorted((folder / "triplets").glob("*.parquet"))
+            frames.append(pl.read_parquet(files, glob=False))
         else:
             frames.append(_read_files(each))
     return pl.concat(frames, how="diagonal_relaxed")
@@ -224,6 +226,13 @@ def _as_numbers(frame: pl.DataFrame, name: str) -> pl.DataFrame:
             )
         frame = frame.with_columns(numbers)
     return frame
+
+
+def _kind_and_choice(part: TrainingData) -> tuple[str, dict[str, Any]]:
+    """Say what kind of data a part is and what of it is taken, wherever it lies."""
+    places = ("triplets", "parallel", "collection")
+    kind = next(name for name in places if getattr(part, name) is not None)
+    return kind, part.model_dump(mode="json", exclude=set(places))
 
 
 def _fingerprint(part: TrainingData) -> str:

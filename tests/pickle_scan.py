@@ -5,9 +5,11 @@ import re
 import zipfile
 from pathlib import Path
 
+import numpy as np
+
 # Protocol 4 and 5 begin with these two opcodes and a length; found within other files as well.
 _FRAME = re.compile(rb"\x80[\x04\x05]\x95.{4}\0\0\0\0", re.DOTALL)
-_NAMES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".npy", ".npz"}
+_NAMES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib"}
 
 
 def find_pickles(*folders: Path) -> list[str]:
@@ -19,11 +21,21 @@ def find_pickles(*folders: Path) -> list[str]:
 
 def _is_pickle(path: Path) -> bool:
     content = path.read_bytes()
+    if path.suffix == ".npy":  # numbers, unless they are Python objects
+        return _holds_objects(path)
     if path.suffix in _NAMES or _FRAME.search(content):
         return True
     if zipfile.is_zipfile(path):
         return any(Path(name).suffix in _NAMES for name in zipfile.ZipFile(path).namelist())
     return len(content) > 1 and _parses(content)
+
+
+def _holds_objects(path: Path) -> bool:
+    try:
+        np.load(path, allow_pickle=False)
+    except ValueError:
+        return True
+    return False
 
 
 def _parses(content: bytes) -> bool:

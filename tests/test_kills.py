@@ -82,7 +82,7 @@ def die_at(part: str, number: int) -> None:
     replace, met = os.replace, []
 
     def replace_or_die(source, target):
-        if part in str(target):
+        if part in str(target) and not Path(target).name.startswith("."):  # notes of checksums
             met.append(target)
             if len(met) == number:
                 os.kill(os.getpid(), signal.SIGKILL)

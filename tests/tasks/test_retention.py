@@ -93,7 +93,7 @@ def test_a_run_that_was_moved_is_named(store, tmp_path):
     plan = make_plan(Store(str(store)), [tmp_path], keep_days=0)
     assert not {name_of("a"), name_of("b")} & going(plan)
     manifest = json.loads((tmp_path / "moved" / "manifest.json").read_text())
-    del manifest["info"]["datasets"]
+    del manifest["info"]["datasets"], manifest["seal"]
     (tmp_path / "moved" / "manifest.json").write_text(json.dumps(manifest))
     assert make_plan(Store(str(store)), [tmp_path], keep_days=0).silent == (tmp_path / "moved",)
 
