@@ -78,6 +78,8 @@ def _check_encoding(content: bytes, name: str) -> None:
 
 def _read_delimited(content: bytes, name: str, separator: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     _check_header(content, name, separator)
+    if content.count(b'"') % 2:  # perhaps cut within quotes, which polars may pass over
+        return _read_row_by_row(content, name, separator)
     try:
         frame = pl.read_csv(io.BytesIO(content), separator=separator, infer_schema=False)
     except pl.exceptions.PolarsError:
@@ -103,17 +105,31 @@ def _read_row_by_row(
     header = next(reader, [])
     rows: list[list[str | None]] = []
     broken: _Broken = []
+    lines, begin = text.splitlines(keepends=True), reader.line_num
     for fields in reader:
         shown = _line(reader.line_num, separator.join(fields))
-        if len(fields) > len(header):
+        end = reader.line_num == len(lines)
+        if end and _is_cut("".join(lines[begin:]), separator):
+            broken.append((name, ["ends within quotes"], shown))
+        elif len(fields) > len(header):
             broken.append((name, ["more fields than the header"], shown))
         elif any("\ufffd" in field for field in fields):
             broken.append((name, ["not UTF-8"], shown))
         elif fields:
             padding = [None] * (len(header) - len(fields))
             rows.append([*(field or None for field in fields), *padding])
+        begin = reader.line_num
     frame = pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")
     return frame, _broken_frame(broken)
+
+
+def _is_cut(record: str, separator: str) -> bool:
+    """Whether a file's last record ends before its quotes do."""
+    try:
+        list(csv.reader(io.StringIO(record, newline=""), delimiter=separator, strict=True))
+    except csv.Error as error:
+        return "end of data" in str(error)
+    return False
 
 
 def _read_json_lines(
