@@ -33,8 +33,9 @@ ui: .venv/.installed
 up:
 	docker compose up --build --detach
 
+# One process per core shares the tests, so none of them may take all cores.
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check

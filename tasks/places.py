@@ -11,7 +11,7 @@ last finishes a dataset there just as on a disk.
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,11 @@ class Folder:
     def push(self, files: Iterable[str]) -> None:
         """Upload files, each whole or not at all, over what is there."""
 
-    def complete(self, files: Iterable[str]) -> None:
-        """Upload those files that are not there yet."""
+    def complete(self, files: Iterable[str], noted: Container[str] = ()) -> None:
+        """Upload those files that are not there yet.
+
+        Of `noted` ones it is known that equal lengths are equal bytes.
+        """
 
     def remove(self, files: Iterable[str]) -> None:
         """Remove files, in this order."""
@@ -90,8 +93,6 @@ class Mirror(Folder):
         path, size = self.folder / file, self._sizes().get(file)
         if not path.exists() and size is not None:
             self._get([file])
-        elif path.exists() and path.stat().st_size == size:
-            self._alike.add(file)
         return path.exists()
 
     def pull(self, files: Iterable[str]) -> None:
@@ -117,12 +118,14 @@ class Mirror(Folder):
         if self._listed is not None:
             self._listed.update({name: (self.folder / name).stat().st_size for name in names})
 
-    def complete(self, files: Iterable[str]) -> None:
-        files = list(files)
+    def complete(self, files: Iterable[str], noted: Container[str] = ()) -> None:
         self._listed = None
-        sizes = self._sizes()
-        there = {name for name in files if name in self._alike or self._is_as_long(name, sizes)}
-        self.push([file for file in files if file not in there])
+
+        def is_there(file: str) -> bool:
+            as_long = self._sizes().get(file) == (self.folder / file).stat().st_size
+            return as_long and (file in self._alike or file in noted)
+
+        self.push([file for file in files if not is_there(file)])
 
     def remove(self, files: Iterable[str]) -> None:
         names = list(files)
@@ -147,9 +150,6 @@ class Mirror(Folder):
             path.removeprefix(f"{root}/"): (info["size"], _written(info))
             for path, info in found.items()
         }
-
-    def _is_as_long(self, file: str, sizes: dict[str, int]) -> bool:
-        return sizes.get(file) == (self.folder / file).stat().st_size
 
     def _sizes(self) -> dict[str, int]:
         """Bytes of every object below the URI, by its name from there; listed once."""

@@ -134,7 +134,8 @@ class Dataset:
             inputs=inputs or {},
             info=info or {},
         )
-        self._files.complete(shard.name for shard in shards)
+        noted = {shard.name for shard in shards if self._is_noted(shard)}
+        self._files.complete([shard.name for shard in shards], noted)
         write_bytes(self.folder / MANIFEST, manifest.sealed())
         self._files.push([MANIFEST])
         self._files.remove(_checksum_name(shard.name) for shard in shards)  # the manifest has it
@@ -156,6 +157,11 @@ class Dataset:
         note = _checksum_name(shard)
         write_bytes(self.folder / note, value.encode())
         return note
+
+    def _is_noted(self, shard: Shard) -> bool:
+        """Whether a shard is as its note says, so that it was uploaded under the same checksum."""
+        note = self.folder / _checksum_name(shard.name)
+        return note.exists() and note.read_text(errors="replace") == shard.checksum
 
     def _fetch(self, manifest: Manifest, names: list[str]) -> list[str]:
         """Fetch shards; name those that are not as the manifest says even then."""
