@@ -62,10 +62,11 @@ def remove(path: Path, chance: random.Random) -> None:
 def replace_by_other(path: Path, chance: random.Random) -> None:
     """Put another file of the same kind in its place."""
     store = next(each for each in path.parents if each.name == "store")
+    own = path.read_bytes() if path.exists() else b""
     alike = [
         each
         for each in sorted(store.rglob(f"*{path.suffix}"))
-        if each.is_file() and each.read_bytes() != path.read_bytes()
+        if each.is_file() and each.read_bytes() != own
     ]
     alike = [each for each in alike if (each.name == MANIFEST) == (path.name == MANIFEST)]
     path.write_bytes(chance.choice(alike).read_bytes() if alike else b"of another program")
@@ -128,6 +129,8 @@ def _resume(forks: Forks, job: Job, expected: Reference, outcome: Outcome) -> No
     """Run again and compare output and store."""
     root = Path(job.root)
     (root / "log").unlink(missing_ok=True)
+    # The output of the run that was copied names places of that run, so this one may not replace it.
+    shutil.rmtree(root / "out", ignore_errors=True)
     if code := forks.wait(job):
         outcome.wrong.append(f"the run again ended with {code}: {tell(root)}")
         return
@@ -187,7 +190,9 @@ def damage_checkpoints(forks: Forks, job: Job, expected: Reference, seed: int) -
     outcome = Outcome("store: checkpoint damaged", named=0)
     training = [n for n, each in enumerate(expected.stages) if each["stage"] == "train_adapter"]
     last = expected.stages[training[0]]["operations"] - 1
-    for number, file in enumerate(("optimizer.pt", "adapter_model.safetensors", "step.json")):
+    for number, file in enumerate(
+        ("optimizer.safetensors", "adapter_model.safetensors", "step.json")
+    ):
         for name in ("truncated", "one bit flipped"):
             own = replace(job, root=f"{job.root}/checkpoint-{number}-{name.split()[0]}")
             root, chance = Path(own.root), random.Random(f"{seed} {file} {name}")

@@ -249,8 +249,7 @@ def results(out: Path) -> dict[str, str]:
 
     Tables of triplets, views, negatives, shortfalls, evidence, risks and positives, files for
     other trainers, the risk model, adapters with their configs and routes, measures, comparisons
-    and scores: every byte. Training curves: all but the column `seconds`. The trained
-    model's `polymine.json`: all but where its data lay. Not compared are
+    and scores: every byte. Training curves: all but the column `seconds`. Not compared are
     `TOLD`: pages, cards and manifests name the folder, the time taken and what was reused.
     """
     found = {}
@@ -285,12 +284,6 @@ def _digest(path: Path) -> str:
         import polars as pl
 
         content = pl.read_parquet(path).drop("seconds").serialize()
-    if path.name == "polymine.json":
-        about = json.loads(content)
-        del about["fingerprint"]  # it is made of where the rows lay, too
-        for step in about["steps"]:
-            del step["data"]
-        content = json.dumps(about).encode()
     return xxhash.xxh3_128_hexdigest(content)
 
 

@@ -259,6 +259,7 @@ def describe_model(
 ) -> TrainedModel:
     """Say what the trained adapters are and which language uses which."""
     routes = recipes.routes(steps, training)
+    places = {"data": {"__all__": {"triplets", "parallel", "collection"}}}  # of this machine alone
     return TrainedModel(
         base=_lasting_name(training.base),
         routes=routes,
@@ -269,7 +270,7 @@ def describe_model(
             adapters={name: reference.fingerprint for name, reference in made.items()},
             routes=routes,
         ),
-        steps=[step.model_dump(mode="json") for step in steps],
+        steps=[step.model_dump(mode="json", exclude=places) for step in steps],
         rows={name: reference.fingerprint for name, reference in rows.items()},
     )
 
