@@ -129,7 +129,7 @@ def _resume(forks: Forks, job: Job, expected: Reference, outcome: Outcome) -> No
     """Run again and compare output and store."""
     root = Path(job.root)
     (root / "log").unlink(missing_ok=True)
-    # The output of the run that was copied names places of that run, so this one may not replace it.
+    # The copied output names places of the run it was copied from: this one may not replace it.
     shutil.rmtree(root / "out", ignore_errors=True)
     if code := forks.wait(job):
         outcome.wrong.append(f"the run again ended with {code}: {tell(root)}")
