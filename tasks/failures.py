@@ -22,15 +22,9 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Failed
 
+from data_contracts.credentials import hide_credentials
 from data_contracts.errors import PolymineError
-from tasks.advice import (
-    COMMAND_LINE,
-    KEY,
-    advise,
-    advise_stop,
-    hide_passwords,
-    write_advice,
-)
+from tasks.advice import COMMAND_LINE, KEY, advise, advise_stop, write_advice
 from tasks.artifacts import create_for_run, markdown
 from tasks.run_names import name_run, tag_run
 
@@ -118,7 +112,7 @@ def describe_going_on(run: FlowRun) -> str:
 def _command() -> str:
     """The command of this process, as it would be typed."""
     command = shlex.join(["polymine", *sys.argv[1:]])
-    return hide_passwords(command).replace("`", "'")
+    return hide_credentials(command).replace("`", "'")
 
 
 def _parameters() -> dict[str, Any]:
@@ -164,7 +158,7 @@ class _Once(logging.Filter):
         _note(error, _TOLD, True)
         _note(error, _TASK, getattr(record, "task_run_name", None))
         if isinstance(error, PolymineError):
-            record.msg, record.args, record.exc_info = hide_passwords(str(error)), (), None
+            record.msg, record.args, record.exc_info = hide_credentials(str(error)), (), None
         return True
 
 
