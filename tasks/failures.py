@@ -27,6 +27,7 @@ from data_contracts.errors import PolymineError
 from tasks.advice import COMMAND_LINE, KEY, advise, advise_stop, write_advice
 from tasks.artifacts import create_for_run, markdown
 from tasks.run_names import name_run, tag_run
+from tasks.source_version import source_version
 
 # Noted on an exception: the run and the task in which it arose, and that the log has it.
 _RUN, _TASK, _TOLD = "_polymine_run", "_polymine_task", "_polymine_told"
@@ -71,6 +72,8 @@ def tell(flow: Any, run: FlowRun, state: State[Any]) -> None:
 
 # How every flow of Polymine is shown; given to `@flow`.
 SHOWN: dict[str, Any] = {
+    # By itself Prefect hashes the file of the function it is given, which is this one for all.
+    "version": source_version(),
     "flow_run_name": name_run,
     "on_failure": [tell],
     "on_crashed": [tell],
