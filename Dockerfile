@@ -16,7 +16,7 @@ WORKDIR /app
 # What is installed changes less often than the code: an empty project with the same requirements
 # makes a layer that a change of code does not invalidate.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -c constraints.txt ".[server]"
+RUN pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -c constraints.txt ".[server,s3]"
 COPY . .
 # In place: flows are loaded by path from /app, and there must be no second copy of their modules.
 RUN pip install --no-deps -c constraints.txt --editable . \

@@ -7,6 +7,7 @@ import errno
 import re
 from dataclasses import dataclass
 
+from data_contracts.credentials import hide_credentials
 from data_contracts.errors import PolymineError
 
 KEY = "what-to-do"  # of the artifact on the page of a run that did not finish
@@ -49,9 +50,9 @@ class Advice:
     def line(self) -> str:
         """The state's message: all of it in one piece, without Markdown."""
         if not self.remedy:
-            return hide_passwords(self.message)
+            return hide_credentials(self.message)
         remedy = self.remedy.replace("`", "").replace("*", "")
-        return f"{self.kind}: {hide_passwords(self.message)}\n{remedy}"
+        return f"{self.kind}: {hide_credentials(self.message)}\n{remedy}"
 
 
 def advise(error: BaseException) -> Advice:
@@ -104,15 +105,10 @@ def write_advice(advice: Advice, where: str, going_on: str) -> str:
     return "\n\n".join(parts)
 
 
-def hide_passwords(text: str) -> str:
-    """Blot out what an address `scheme://user:password@host` should have kept to itself."""
-    return re.sub(r"(\w://)[^/@\s\"']+@", r"\1***@", text)
-
-
 def _quoted(message: str) -> str:
     """Show a message as text: it may quote a row of the user's data, with markup in it."""
     fence = "`" * (max([2, *map(len, re.findall("`+", message))]) + 1)
-    return f"{fence}text\n{hide_passwords(message)}\n{fence}"
+    return f"{fence}text\n{hide_credentials(message)}\n{fence}"
 
 
 def _causes(error: BaseException) -> list[BaseException]:

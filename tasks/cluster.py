@@ -14,16 +14,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import xxhash
-
-from data_contracts.errors import ClusterError, SettingsError
+from data_contracts.errors import ClusterError, SettingsError, StoreError
 from data_contracts.settings import EngineSettings
+from tasks.places import locate
 from tasks.shards import device_kind
-from tasks.store import Store, read_manifest
+from tasks.source_version import source_version
+from tasks.storage_errors import reached
+from tasks.store import MANIFEST, Store
 
 if TYPE_CHECKING:
     from prefect_ray import RayTaskRunner
@@ -33,7 +33,6 @@ PACKAGES = (
     "torch", "transformers", "tokenizers", "sentence-transformers", "numpy", "faiss-cpu", "bm25s",
     "polars", "pyarrow", "pydantic", "prefect", "prefect-ray", "ray",
 )  # fmt: skip
-OURS = ("data_contracts", "polymine", "tasks", "flows")
 LOOK_TIMEOUT = 180.0  # seconds for a node to start a process, import torch and answer
 REACH_TIMEOUT = 10.0  # seconds for a node to reach the Prefect API
 
@@ -45,13 +44,13 @@ class Sight:
     Args:
         versions: of what decides a result, by name.
         processor: instructions that torch uses; another set may change a vector's last bits.
-        store: whether it sees what this run just wrote there.
+        store: why it does not see what this run just wrote there; empty if it does.
         api: why it cannot reach the Prefect API; empty if it can.
     """
 
     versions: dict[str, str] = field(default_factory=dict)
     processor: str = ""
-    store: bool = True
+    store: str = ""
     api: str = ""
 
 
@@ -120,15 +119,24 @@ def check_nodes(engine: EngineSettings) -> None:
             "PREFECT_API_URL is not set: the nodes of a Ray cluster report their tasks to a "
             "standing Prefect server; start one that all of them reach and set its address"
         )
-    probe = Store(engine.store).dataset("probes", uuid.uuid4().hex)
-    probe.commit()
-    try:
-        question = (str(probe.folder), url)
+    store = Store(engine.store)
+    with written_probe(store) as probe:
+        question = (probe, url)
         asked = [(_name(node), _ask(node["NodeID"], *question)) for node in nodes]
         expected = look_around(*question)
         for name, answer in asked:
-            _compare(name, _answer(name, answer), expected, str(probe.folder.parent.parent), url)
+            _compare(name, _answer(name, answer), expected, store.root, url)
+
+
+@contextmanager
+def written_probe(store: Store) -> Iterator[str]:
+    """Name a finished dataset that nobody has seen before; it is gone afterwards."""
+    probe = store.dataset("probes", uuid.uuid4().hex)
+    probe.commit()
+    try:
+        yield probe.path
     finally:
+        locate(probe.path).remove([MANIFEST])
         shutil.rmtree(probe.folder, ignore_errors=True)
 
 
@@ -139,7 +147,7 @@ def look_around(probe: str, url: str) -> Sight:
     return Sight(
         versions(),
         torch.backends.cpu.get_cpu_capability(),
-        read_manifest(Path(probe)) is not None,
+        _see(probe),
         _reach(url),
     )
 
@@ -147,7 +155,7 @@ def look_around(probe: str, url: str) -> Sight:
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """List what runs here, by name: Python, packages, and Polymine by its very source."""
-    found = {"python": platform.python_version(), "polymine": _source()}
+    found = {"python": platform.python_version(), "polymine": source_version()}
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
@@ -197,10 +205,11 @@ def _answer(name: str, reference: Any) -> Sight:
 
 def _compare(name: str, sight: Sight, expected: Sight, store: str, url: str) -> None:
     compare_versions(name, sight.versions, expected.versions)
-    if not sight.store:
+    if sight.store:
         raise ClusterError(
-            f"{name} does not see the store {store}: what this process just wrote is not there. "
-            "Set engine.store to a folder that all nodes share (NFS or the like) under one path"
+            f"{name} does not see what this process just wrote to the store {store} "
+            f"({sight.store}). Set engine.store to a folder that all nodes share (NFS or the like) "
+            "under one path, or to an address such as `s3://bucket/prefix` that all of them may use"
         )
     if sight.api:
         raise ClusterError(
@@ -236,6 +245,16 @@ def _name(node: dict[str, Any]) -> str:
     return f"node {node['NodeID'][:8]} ({node['NodeManagerAddress']})"
 
 
+def _see(probe: str) -> str:
+    """Say why a dataset cannot be seen from here; where it is remote, no copy is kept."""
+    try:
+        with reached(probe):
+            locate(probe).read(MANIFEST)
+    except (OSError, StoreError) as error:
+        return str(error)
+    return ""
+
+
 def _reach(url: str) -> str:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -244,13 +263,3 @@ def _reach(url: str) -> str:
     except OSError as error:
         return str(error)
     return ""
-
-
-def _source() -> str:
-    """Hash the source: a version number does not say which commit a checkout is at."""
-    digest = xxhash.xxh3_64()
-    here = Path(__file__).resolve().parent.parent
-    for path in sorted(path for package in OURS for path in (here / package).rglob("*.py")):
-        digest.update(path.relative_to(here).as_posix().encode())
-        digest.update(path.read_bytes())
-    return f"source {digest.hexdigest()[:12]}"

@@ -4,6 +4,7 @@ A task takes the work, numbers, and a reference to each shard's order, which lie
 until the task has it. What a node writes lies in the shared store; back comes who made it.
 """
 
+import logging
 import os
 import re
 import socket
@@ -26,11 +27,13 @@ from tasks.cluster import versions as installed
 from tasks.progress import TaskProgress, format_seconds
 from tasks.shards import ShardWork, device_kind, kept_open, make_shard
 
+logger = logging.getLogger("polymine.cluster")
 RETRIES = 3  # of a task whose node was lost (on another one), or that failed for no known reason
 RETRY_DELAY = 10  # seconds
 TASKS = 200  # per stage at most, more are bundled: a server and its pages bear some hundred
 AHEAD = 2  # tasks handed to the cluster per place it has, so that no node waits for the next one
 VISIBLE_TIMEOUT = 120.0  # seconds; an NFS client may believe for 60 that a new file is not there
+LOOK_AGAIN = 5.0  # seconds between two tries to open what may not be seen yet
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def make_here(
     """
     began, rows, dataset, node = time.monotonic(), 0, work.dataset(), _where()
     compare_versions(node, installed(), versions)  # a node may have come since the run began
+    _open_here(work)
     with kept_open(work) as make:
         for number, order in zip(numbers, orders or [None] * len(numbers), strict=True):
             if not dataset.has(work.shard(number)):
@@ -129,6 +133,23 @@ def make_here(
     made = Made(numbers, rows, time.monotonic() - began, node)
     message = f"{rows:,} rows in {format_seconds(made.seconds)} on {node}"
     return Completed(message=message, data=made)
+
+
+def _open_here(work: ShardWork) -> None:
+    """Open what the shards share; wait for what this machine does not see yet.
+
+    All of it was finished before the task began, but an NFS client may believe otherwise.
+    """
+    deadline = time.monotonic() + VISIBLE_TIMEOUT
+    while True:
+        try:
+            with kept_open(work):
+                return
+        except (FileNotFoundError, StoreError) as error:
+            if time.monotonic() > deadline:
+                raise
+            logger.info("%s: not seen here yet, looked for again: %s", work.stage, error)
+            time.sleep(LOOK_AGAIN)
 
 
 def _for_nodes(work: ShardWork) -> ShardWork:

@@ -22,17 +22,12 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Failed
 
+from data_contracts.credentials import hide_credentials
 from data_contracts.errors import PolymineError
-from tasks.advice import (
-    COMMAND_LINE,
-    KEY,
-    advise,
-    advise_stop,
-    hide_passwords,
-    write_advice,
-)
+from tasks.advice import COMMAND_LINE, KEY, advise, advise_stop, write_advice
 from tasks.artifacts import create_for_run, markdown
 from tasks.run_names import name_run, tag_run
+from tasks.source_version import source_version
 
 # Noted on an exception: the run and the task in which it arose, and that the log has it.
 _RUN, _TASK, _TOLD = "_polymine_run", "_polymine_task", "_polymine_told"
@@ -77,6 +72,8 @@ def tell(flow: Any, run: FlowRun, state: State[Any]) -> None:
 
 # How every flow of Polymine is shown; given to `@flow`.
 SHOWN: dict[str, Any] = {
+    # By itself Prefect hashes the file of the function it is given, which is this one for all.
+    "version": source_version(),
     "flow_run_name": name_run,
     "on_failure": [tell],
     "on_crashed": [tell],
@@ -118,7 +115,7 @@ def describe_going_on(run: FlowRun) -> str:
 def _command() -> str:
     """The command of this process, as it would be typed."""
     command = shlex.join(["polymine", *sys.argv[1:]])
-    return hide_passwords(command).replace("`", "'")
+    return hide_credentials(command).replace("`", "'")
 
 
 def _parameters() -> dict[str, Any]:
@@ -164,7 +161,7 @@ class _Once(logging.Filter):
         _note(error, _TOLD, True)
         _note(error, _TASK, getattr(record, "task_run_name", None))
         if isinstance(error, PolymineError):
-            record.msg, record.args, record.exc_info = hide_passwords(str(error)), (), None
+            record.msg, record.args, record.exc_info = hide_credentials(str(error)), (), None
         return True
 
 

@@ -1,7 +1,6 @@
 """The folder of a result: whose it is, and put into its place whole."""
 
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from data_contracts.credentials import hide_credentials
 from data_contracts.errors import StoreError
 from data_contracts.references import Manifest
 from data_contracts.settings import OutputSettings
@@ -124,10 +124,18 @@ def describe_difference(held: Manifest, settings: Mapping[str, BaseModel]) -> st
 
 
 def without_passwords(settings: BaseModel) -> dict[str, Any]:
-    """Dump settings for all to read: `scheme://user:password@host` keeps neither of the two."""
-    text = re.sub(r"(\w://)[^/@\s\"]+@", r"\1***@", settings.model_dump_json())
-    shown: dict[str, Any] = json.loads(text)
+    """Dump settings for all to read: addresses keep neither users and passwords nor queries."""
+    shown: dict[str, Any] = _hidden(json.loads(settings.model_dump_json()))
     return shown
+
+
+def _hidden(value: Any) -> Any:
+    """Hide credentials in every text within; not in the JSON, where a quote ends no address."""
+    if isinstance(value, dict):
+        return {key: _hidden(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_hidden(item) for item in value]
+    return hide_credentials(value) if isinstance(value, str) else value
 
 
 def _differing(before: Any, asked: Any, name: str) -> str | None:

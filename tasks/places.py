@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from data_contracts.credentials import credential_in, hide_credentials
 from data_contracts.errors import StoreError
 from tasks.home import home
 from tasks.storage_errors import reached
@@ -203,10 +204,10 @@ def full_name(place: str) -> str:
         return str(Path(place).expanduser().absolute())
     if scheme in ("file", "local"):
         return f"/{path.strip('/')}"
-    if ":" in path.partition("@")[0] and "@" in path:
+    if found := credential_in(place):
         raise StoreError(
-            f"{scheme}://***@{path.rpartition('@')[2]}: a password does not belong into the name "
-            "of a store; credentials come from the environment, as AWS_SECRET_ACCESS_KEY"
+            f"{hide_credentials(place)}: {found} does not belong into the name of a store; "
+            "credentials come from the environment, as AWS_SECRET_ACCESS_KEY"
         )
     parts = path.strip("/").split("/")
     if not all(parts) or ".." in parts or "::" in place:

@@ -1,8 +1,9 @@
 """Keeps what settings name within the folders and addresses that a machine lets runs use.
 
 A deployment takes its settings from whoever may start it. `POLYMINE_ROOTS` in the environment of
-the process that works, not in any setting, lists what they may name: folders and beginnings of
-addresses, separated as PATH is. Unset, as on one's own machine, everything may be named.
+the process that works, not in any setting, lists what they may name: folders, beginnings of
+addresses, and Ray clusters as `ray://host:port`, separated as PATH is. Unset, as on one's own
+machine, everything may be named.
 
 `POLYMINE_TRUSTED_CODE` lists, by commas, the models whose own code may run then.
 """
@@ -25,7 +26,7 @@ from tasks.home import home
 ROOTS, TRUSTED = "POLYMINE_ROOTS", "POLYMINE_TRUSTED_CODE"
 # A colon parts two roots only where the next one begins: not in `s3://`, not before a port.
 _BETWEEN = re.compile(r":(?!//)(?=[/~]|[A-Za-z][A-Za-z0-9+.-]*://)") if os.pathsep == ":" else ";"
-_NO_PLACE = ("demo:", "package:", "embedded:")
+_NO_TABLES = ("mined", "demo:docstrings")  # what a source may be besides a place
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ class Roots:
             address == root or address.startswith((f"{root}/", *_revision(root)))
             for root in self.addresses
         )
+
+    def hold_address(self, value: str) -> bool:
+        """Whether another machine, `host:port` or `ray://host:port`, is listed, to the letter."""
+        return _normal(value if "://" in value else f"ray://{value}") in self.addresses
 
     def hold_path(self, path: Path) -> bool:
         """Whether a path leads into one of the roots, whatever `..` and links it goes through."""
@@ -103,7 +108,8 @@ def _check(named: Named, roots: Roots, store: Path) -> None:
         return
     if named.kind in ("table", "model", "store") and _within(Path(named.value).expanduser(), store):
         return
-    if not roots.hold(named.value):
+    held = roots.hold_address if named.kind == "address" else roots.hold
+    if not held(named.value):
         raise SettingsError(
             f"{named.key}: `{named.value}` lies outside of what this machine lets runs use "
             f"({ROOTS}={roots.text}); name a place within, or let whoever runs it add one"
@@ -118,10 +124,10 @@ def _check(named: Named, roots: Roots, store: Path) -> None:
 
 def _is_place(named: Named) -> bool:
     """Whether a value names a place at all: a model may be one of the hub, or an earlier step."""
-    if named.value.startswith(_NO_PLACE):
-        return False
     if named.kind == "table":
-        return named.value != "mined"
+        return named.value not in _NO_TABLES
+    if named.kind == "model" and named.value.startswith(("package:", "embedded:")):
+        return False
     if named.kind == "model":
         path, value = Path(named.value).expanduser(), named.value
         looks = value.startswith((".", "/", "~")) or "\\" in value or value.count("/") > 1

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from benchmarks.composed import ComposeError, read_services, resolve
+from commands.server import client_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "docker-compose.yml"
@@ -145,6 +146,7 @@ def test_the_image_is_pinned_runs_as_nobody_and_takes_only_what_is_named():
     assert re.search(r"=python:\d+\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64}$", base)
     assert all("${PYTHON_IMAGE}" in line for line in lines if line.startswith("FROM"))
     assert all("-c constraints.txt" in line for line in lines if "pip install" in line)
+    assert any('".[server,s3]"' in line for line in lines), "a store may lie on S3"
     last = lines[max(at for at, line in enumerate(lines) if line.startswith("FROM")) :]
     assert "USER 10001" in last
     assert any(re.fullmatch(r'ENTRYPOINT \["tini", .*\]', line) for line in last)
@@ -152,3 +154,32 @@ def test_the_image_is_pinned_runs_as_nobody_and_takes_only_what_is_named():
     taken = [line for line in taken if line and not line.startswith("#")]
     assert taken[0] == "*"
     assert not {"!.env", "!.git", "!tests", "!runs"} & set(taken)
+
+
+def test_what_runs_may_name_is_bounded_and_handed_on():
+    environment = read_services(SECRETS)["worker"].environment
+    assert environment["POLYMINE_ROOTS"] == environment["POLYMINE_HOME"] == "/var/lib/polymine"
+    assert not {"POLYMINE_TRUSTED_CODE", "HF_HUB_OFFLINE"} & set(environment)
+    own = {
+        "POLYMINE_ROOTS": "/var/lib/polymine:s3://bucket/team",
+        "POLYMINE_TRUSTED_CODE": "org/model",
+        "HF_HUB_OFFLINE": "1",
+    }
+    for name in ("worker", "worker-gpu"):
+        assert own.items() <= read_services(SECRETS | own)[name].environment.items()
+
+
+def test_runs_have_one_environment_whoever_starts_them(tmp_path):
+    """It is written down three times: for commands, for deployments and for containers."""
+    plan = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    wanted = plan["definitions"]["env"]
+    assert "PREFECT_CLIENT_MAX_RETRIES" in wanted
+    for deployment in plan["deployments"]:
+        assert deployment["work_pool"]["job_variables"]["env"] == wanted
+    own = client_environment("http://127.0.0.1:4200/api", tmp_path)
+    assert wanted.items() <= own.items()
+    composed = read_services(SECRETS)["worker"].environment
+    assert wanted.items() <= composed.items()
+    places = {"PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME"}
+    shared = own.keys() & composed.keys() - places
+    assert {name: own[name] for name in shared} == {name: composed[name] for name in shared}

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import BaseModel
 
+from data_contracts.credentials import credential_in, hide_credentials
 from data_contracts.errors import SettingsError
 from data_contracts.settings import (
     ArmSettings,
@@ -20,8 +21,6 @@ from data_contracts.settings import (
 from data_contracts.settings.places import (
     _mark_of,
     check_places,
-    credential_in,
-    hide_credentials,
     places_in,
     with_places,
 )

@@ -399,4 +399,7 @@ class TestSettingsOfAnotherRun:
     def test_a_password_is_neither_shown_nor_a_difference(self, tmp_path: Path) -> None:
         secret = DatasetSettings(corpus="ftp://ann:secret@host/corpus.parquet")
         assert without_passwords(secret)["corpus"] == "ftp://***@host/corpus.parquet"
+        quoted = DatasetSettings(corpus='https://host/x?of="a"', language="de")
+        assert without_passwords(quoted)["corpus"].startswith("https://host/x?***")
+        assert without_passwords(quoted)["language"] == "de"
         check_place(self.held(tmp_path / "run", secret), settings={"dataset": secret})

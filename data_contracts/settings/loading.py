@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from data_contracts.credentials import hide_credentials
 from data_contracts.errors import SettingsError
-from data_contracts.settings.places import check_places, hide_credentials
+from data_contracts.settings.places import check_places
 from data_contracts.settings.run import RunSettings
 
 Kind = TypeVar("Kind", bound=BaseModel)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel
 
+from data_contracts.credentials import credential_in, hide_credentials
 from data_contracts.errors import SettingsError
 
 Kind = Literal["table", "model", "output", "store", "address"]
@@ -43,14 +44,6 @@ class Named:
     value: str
     kind: Kind
     trusts_code: bool = False
-
-
-_SECRET_KEY = re.compile(
-    r"token|secret|signature|passw|credential|api[-_]?key|access[-_]?key|^(sig|key|auth)$", re.I
-)
-# A secret may hold slashes; what looks like one after `host:9000/` is a path.
-_PASSWORD = re.compile(r"(\w://)([^/@\s\"']+|[^/@:\s\"']+:(?!\d+/)[^@\s\"']+)@")
-_QUERY_KEY = re.compile(r"[?&]([^=&#\s]+)=")
 
 
 def places_in(settings: BaseModel, prefix: str = "") -> Iterator[Named]:
@@ -104,22 +97,6 @@ def check_places(settings: BaseModel, prefix: str = "") -> None:
                 "environment (as AWS_ACCESS_KEY_ID, or FSSPEC_HTTP), from a Prefect block where a "
                 "work pool starts it"
             )
-
-
-def credential_in(value: str) -> str | None:
-    """Say which credential an address holds, if any."""
-    if "://" not in value:
-        return None
-    if _PASSWORD.search(value):
-        return "a user or password"
-    secret = next(filter(_SECRET_KEY.search, _QUERY_KEY.findall(value)), None)
-    return f"a secret (`{secret}`)" if secret else None
-
-
-def hide_credentials(text: str) -> str:
-    """Blank out what stands before the host of any address in a text, and its query."""
-    hidden = _PASSWORD.sub(r"\1***@", text)
-    return re.sub(r"(\w://[^\s\"'?]*)\?[^\s\"']*", r"\1?***", hidden)
 
 
 def _items(value: Any, key: str) -> Iterator[tuple[str, Any]]:

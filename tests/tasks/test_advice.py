@@ -64,3 +64,14 @@ def test_a_stopped_run_says_that_nothing_finished_is_lost() -> None:
     assert advice.line.startswith("The run was stopped: Execution was aborted by a termination")
     assert "is kept" in advice.remedy
     assert "without a word" in advise_stop("").message
+
+
+@pytest.mark.parametrize("address", [
+    "s3://AKIAX:se/cr/et=@bucket/a.parquet", "https://host/x.csv?X-Amz-Signature=secr/et",
+])  # fmt: skip
+def test_a_secret_is_hidden_wherever_settings_refuse_one(address: str) -> None:
+    message = f"{address}: cannot be read\nand more of it"
+    for text in (advise(InputError(message)).line, advise(ConnectionError(message)).line,
+                 write_advice(advise(InputError(message)), "", "Then retry.")):  # fmt: skip
+        assert "/et" not in text
+        assert "***" in text

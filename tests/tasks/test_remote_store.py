@@ -315,7 +315,7 @@ class TestErrors:
             ("s3://b/../c", "no place for a store; write it as"),
             ("simplecache::s3://b/c", "no place for a store; write it as"),
             ("nosuch://b/c", "no place for a store .*nosuch"),
-            ("s3://me:secret@b/c", "a password does not belong"),
+            ("s3://me:secret@b/c", "a user or password does not belong"),
         ],
     )
     def test_uri_that_is_no_place(self, uri, said, machine):

@@ -97,6 +97,25 @@ def test_every_kind_of_setting_is_looked_at(inside):
         refused(**part)
 
 
+@pytest.mark.parametrize("address", [
+    "auto", "head:6379", "localhost:10001", "demo:6379", "ray://head:10002", "ray://head:10001/x",
+    "ray://head:100011", "ray://head:10001?x=/..", "http://host:9000/sets/x",
+])  # fmt: skip
+def test_a_cluster_is_used_only_where_the_machine_names_it(inside, monkeypatch, address):
+    roots = [str(inside), "ray://head:10001", "ray://192.168.0.7:6379"]
+    monkeypatch.setenv("POLYMINE_ROOTS", os.pathsep.join(roots))
+    for listed in ("ray://head:10001", "head:10001", "192.168.0.7:6379", None):
+        check_roots(engine=EngineSettings(kind="ray", address=listed))
+    assert "engine.address" in refused(engine=EngineSettings(kind="ray", address=address))
+
+
+def test_a_name_that_begins_like_a_demo_or_a_model_is_looked_at_all_the_same(inside):
+    for sly in ("demo:/../../x", "package:/../../x", "embedded:/../../x"):
+        refused(output=OutputSettings(path=sly), engine=EngineSettings())
+        refused(engine=EngineSettings(store=sly))
+        refused(dataset=corpus(sly))
+
+
 def test_names_of_models_and_steps_are_no_places(inside):
     check_roots(
         mining=MiningSettings(teachers=(TeacherSettings(name="a", model="org/name@main"),)),
