@@ -173,10 +173,10 @@ STAGE_OF = {"embeddings": "embed", "rankings": "rank", "evidence": "evidence"}
 
 
 def _in_the_middle(expected: Reference, contract: str) -> tuple[int, int]:
-    """Find a stage that writes this contract, and one of its last file operations."""
+    """Find a stage that writes this contract, and the middle one of its file operations."""
     names = {STAGE_OF.get(contract, "look"), STAGE_OF.get(contract, "validate")}
     found = [n for n, each in enumerate(expected.stages) if each["stage"] in names]
-    return found[0], int(0.75 * expected.stages[found[0]]["operations"])
+    return found[0], int(0.5 * expected.stages[found[0]]["operations"])
 
 
 def _unfinished(folder: Path) -> Iterator[Path]:
@@ -189,14 +189,14 @@ def damage_checkpoints(forks: Forks, job: Job, expected: Reference, seed: int) -
     """Kill a run amid a step's training, damage its newest checkpoint, resume."""
     outcome = Outcome("store: checkpoint damaged", named=0)
     training = [n for n, each in enumerate(expected.stages) if each["stage"] == "train_adapter"]
-    last = expected.stages[training[0]]["operations"] - 1
+    middle = expected.stages[training[0]]["operations"] // 2  # at the end checkpoints are removed
     for number, file in enumerate(
         ("optimizer.safetensors", "adapter_model.safetensors", "step.json")
     ):
         for name in ("truncated", "one bit flipped"):
             own = replace(job, root=f"{job.root}/checkpoint-{number}-{name.split()[0]}")
             root, chance = Path(own.root), random.Random(f"{seed} {file} {name}")
-            code = forks.wait(replace(own, kill=Kill(training[0], operation=last)))
+            code = forks.wait(replace(own, kill=Kill(training[0], operation=middle)))
             held = sorted((root / "store" / "checkpoints").glob("*/checkpoint-*/step.json"))
             if code != -signal.SIGKILL or not held:
                 outcome.wrong.append(f"{file}: the run ended with {code} without a checkpoint")
