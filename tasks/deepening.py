@@ -68,8 +68,8 @@ def deepen(
     dataset = work.dataset()
     if found := dataset.find():
         return found
-    run_shards(work, cut(collection.queries.rows, engine.shard_queries))
-    return dataset.commit({"base": base.fingerprint})
+    shards = run_shards(work, cut(collection.queries.rows, engine.shard_queries))
+    return dataset.commit({"base": base.fingerprint}, expected=shards)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,9 +27,17 @@ _Pairs = tuple[Ranked, Scores]
 
 
 def describe_ranking(
-    teacher: TeacherSettings, collection: CollectionRef, mining: MiningSettings, inputs: Inputs
+    version: int,
+    teacher: TeacherSettings,
+    collection: CollectionRef,
+    mining: MiningSettings,
+    inputs: Inputs,
 ) -> dict[str, Any]:
-    """Note beside a ranking what a later one needs to build on it."""
+    """Note beside a ranking what a later one needs to build on it.
+
+    Args:
+        version: of how rankings are made: no ranking is built on one of another version.
+    """
     if teacher.kind != "dense":
         return {}
     families = [
@@ -37,7 +45,9 @@ def describe_ranking(
     ]
     hashes = load(collection.documents)["text"].hash()
     return {
-        "series": fingerprint(families=families, depth=mining.depth, languages=mining.languages),
+        "series": fingerprint(
+            version=version, families=families, depth=mining.depth, languages=mining.languages
+        ),
         "sketch": hashes.unique().bottom_k(SKETCH).sort().to_list(),
         "tables": [_name(collection.documents), _name(collection.queries)],
     }
@@ -98,6 +108,15 @@ def find_earlier(
     """Find the ranking of the likest corpus, if there is one that leaves something to reuse."""
     if not described or not isinstance(teacher, DenseTeacher):
         return None
+    try:
+        best = _find_likest(store, described)
+        return _open(store, best, opened, teacher) if best else None
+    except (OSError, StoreError):
+        return None  # it, or its collection, is gone
+
+
+def _find_likest(store: Store, described: dict[str, Any]) -> str | None:
+    """Name the ranking of the corpus that has most in common with this one."""
     alike = {
         name: len(set(manifest.info["sketch"]) & set(described["sketch"]))
         for name, manifest in store.manifests("rankings").items()
@@ -106,17 +125,14 @@ def find_earlier(
     best = max(alike, key=lambda name: (alike[name], name), default=None)
     if best is None or alike[best] < ALIKE * len(described["sketch"]):
         return None
-    try:
-        return _open(store, best, opened, teacher)
-    except (OSError, StoreError):
-        return None  # its collection is gone
+    return best
 
 
 def _open(store: Store, name: str, opened: Opened, teacher: DenseTeacher) -> Earlier | None:
-    ranking = store.dataset("rankings", name).look()
-    if ranking is None:
+    dataset = store.dataset("rankings", name)
+    ranking, manifest = dataset.look(), dataset.manifest()
+    if ranking is None or manifest is None:
         return None
-    manifest = store.manifests("rankings")[name]
     documents, queries = (_table(store, path) for path in manifest.info["tables"])
     if documents is None or queries is None:
         return None

@@ -16,7 +16,7 @@ from polymine.mining.hashing import hash_texts
 from polymine.progress import Progress
 from tasks.shards import Content, Make, Order, ShardWork, check_model, device_kind, run_shards
 from tasks.stages import stage
-from tasks.store import Format, Store, load, tell_used
+from tasks.store import Format, Store, load, read_each, tell_used
 from tasks.threads import count_threads
 from tasks.vectors import CONTRACT, stored_hashes
 
@@ -71,15 +71,20 @@ def store_vectors(
         budget=engine.batch_tokens,
     )
     work = _work(teacher, prompt, family, increment, engine, root, f"embed {label}")
-    _encode(work, todo.to_list())
-    work.dataset().commit({"table": source}, {"teacher": teacher.model, "prompt": prompt})
+    shards = _encode(work, todo.to_list())
+    info = {"teacher": teacher.model, "prompt": prompt}
+    work.dataset().commit({"table": source}, info, expected=shards)
     return place, False
 
 
 def held_hashes(store: Store, family: str, wanted: Hashes) -> Hashes:
     """List the hashes of texts that have a vector, and let it be known which datasets are used."""
+
+    def read(reference: DatasetRef) -> tuple[str, Hashes]:
+        return reference.path, stored_hashes([reference])
+
     while True:
-        held = {ref.path: stored_hashes([ref]) for ref in store.finished(CONTRACT, family)}
+        held = dict(read_each(store.finished(CONTRACT, family), read))
         used = [path for path, hashes in held.items() if np.isin(wanted, hashes).any()]
         tell_used(*used)
         if used == [path for path in used if store.has(path)]:  # else removed before it was known
@@ -129,7 +134,7 @@ def _work(
     )
 
 
-def _encode(work: "EncodeWork", texts: list[str]) -> None:
+def _encode(work: "EncodeWork", texts: list[str]) -> list[str]:
     encoder = work.load()
     batches = encoder.plan(texts, work.prompt)
     sizes = np.cumsum([len(rows) for rows, _ in batches])
@@ -148,7 +153,7 @@ def _encode(work: "EncodeWork", texts: list[str]) -> None:
         )
 
     per_shard = {int(at): int(tokens[shard_of == at].sum()) for at in np.unique(shard_of)}
-    run_shards(work, per_shard, order, opened=lambda: work.making(encoder))
+    return run_shards(work, per_shard, order, opened=lambda: work.making(encoder))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,8 +70,8 @@ def evidence(
     dataset = work.dataset()
     if found := dataset.find():
         return found
-    run_shards(work, cut(collection.queries.rows, engine.shard_queries))
-    return dataset.commit()
+    shards = run_shards(work, cut(collection.queries.rows, engine.shard_queries))
+    return dataset.commit(expected=shards)
 
 
 @dataclass(frozen=True, kw_only=True)

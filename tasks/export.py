@@ -43,7 +43,7 @@ from tasks.store import (
     write_frame,
 )
 from tasks.trainer_formats import TrainerFiles
-from tasks.usage import note_output
+from tasks.usage import noted_output
 from tasks.whole_files import staged
 
 VERSION = 4
@@ -184,7 +184,7 @@ def publish(
     """
     place = Path(output.path).expanduser().absolute()
     check_place(output, exported.fingerprint)
-    with staged(place) as beside:
+    with noted_output(place, exported.fingerprint), staged(place) as beside:
         made = open_folder(exported.path)
         for path in shard_paths(exported):
             copy_file(path, beside / path.relative_to(made))
@@ -206,7 +206,6 @@ def publish(
             (beside / name).write_text(content, encoding="utf-8")
         rows = int(info_of(exported)["triplets"])
         write_folder_manifest(beside, RUN, exported.fingerprint, rows, manifest)
-    note_output(place, exported.fingerprint)
     return place
 
 

@@ -13,7 +13,7 @@ from data_contracts.errors import StoreError
 from data_contracts.references import Manifest
 from data_contracts.settings import OutputSettings
 from tasks.store import MANIFEST, RUN, describe_shard, read_manifest
-from tasks.usage import note_output, used_datasets
+from tasks.usage import noted_output, used_datasets
 from tasks.whole_files import staged
 
 TRAINING, EVALUATION, PIPELINE, COMPARISON = "training", "evaluation", "pipeline", "comparison"
@@ -38,7 +38,7 @@ def publish_folder(
     """
     place = Path(output.path).expanduser().absolute()
     check_place(output, run, kind=kind)
-    with staged(place) as beside:
+    with noted_output(place, run), staged(place) as beside:
         for name, source in files.items():
             if isinstance(source, Path):
                 copy_file(source, beside / name)
@@ -47,7 +47,6 @@ def publish_folder(
                 (beside / name).parent.mkdir(parents=True, exist_ok=True)
                 (beside / name).write_bytes(content)
         write_folder_manifest(beside, kind, run, rows, manifest)
-    note_output(place, run)
     return place
 
 

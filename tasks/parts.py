@@ -20,7 +20,7 @@ from data_contracts.settings import (
 from tasks.encoding import check_candidates
 from tasks.output import describe_difference
 from tasks.store import MANIFEST, describe_shard, read_manifest, write_bytes
-from tasks.usage import note_output, used_datasets
+from tasks.usage import noted_output, used_datasets
 
 
 def part_of(output: OutputSettings, part: str) -> OutputSettings:
@@ -70,8 +70,8 @@ def publish_parts(
         shards=tuple(describe_shard(place / name, place) for name in pages),
         info={**info, "datasets": used_datasets()},
     )
-    write_bytes(place / MANIFEST, manifest.sealed())
-    note_output(place, run)
+    with noted_output(place, run):
+        write_bytes(place / MANIFEST, manifest.sealed())
     return place
 
 

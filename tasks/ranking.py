@@ -58,9 +58,10 @@ def rank(
     dataset = work.dataset()
     if found := dataset.find():
         return found
-    run_shards(work, cut(collection.queries.rows, engine.shard_queries))
-    described = describe_ranking(teacher, collection, mining, inputs)
-    return dataset.commit({"documents": collection.documents.fingerprint}, described)
+    shards = run_shards(work, cut(collection.queries.rows, engine.shard_queries))
+    described = describe_ranking(VERSION, teacher, collection, mining, inputs)
+    source = {"documents": collection.documents.fingerprint}
+    return dataset.commit(source, described, expected=shards)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,9 @@ class RankWork(ShardWork):
         """Open the teacher over the whole corpus."""
         opened = Opened(self.collection, self.mining, self.inputs, self.engine)
         model, shards = opened.teacher(self.teacher), opened.shards()
-        described = describe_ranking(self.teacher, self.collection, self.mining, self.inputs)
+        described = describe_ranking(
+            VERSION, self.teacher, self.collection, self.mining, self.inputs
+        )
         earlier = find_earlier(Store(self.root), described, opened, model)
         rank_rows = earlier.rank if earlier else partial(rank_queries, model)
 

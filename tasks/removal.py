@@ -7,15 +7,16 @@ mining wait for a clean-up, and there is none on objects.
 """
 
 import fcntl
+import math
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tasks.places import locate
-from tasks.retention import Plan
+from tasks.retention import Plan, is_kept
 from tasks.store import MANIFEST, write_bytes
 from tasks.store_items import Item
 from tasks.usage import read_notes
@@ -31,6 +32,8 @@ def carry_out(plan: Plan) -> tuple[list[Item], list[Item]]:
 
 
 def _remove(plan: Plan, item: Item) -> bool:
+    if item.kind == "note":
+        return _remove_note(plan, item.name)
     if "://" in item.root:
         return _remove_objects(plan, item)
     path = Path(item.place)
@@ -42,10 +45,22 @@ def _remove(plan: Plan, item: Item) -> bool:
     return _clear(path)
 
 
+def _remove_note(plan: Plan, name: str) -> bool:
+    """Remove a note, unless its run has written it again or has its folder in place by now."""
+    others = {other: held for other, held in plan.notes.items() if other != name}
+    for note in read_notes(plan.store, others):
+        if note.name == name and (note.held != plan.notes[name] or is_kept(note, math.inf)):
+            return False
+    locate(plan.store.root).remove([name])
+    return True
+
+
 def _remove_objects(plan: Plan, item: Item) -> bool:
     """Remove objects: they cannot be moved aside, so the manifest alone goes first."""
-    if item.kind == "note":
-        locate(plan.store.root).remove([item.name])
+    if item.kind == "leftover":  # one object, or all below a name
+        files = locate(item.root)
+        below = f"{item.name}/"
+        files.remove([n for n in files.listing() if n == item.name or n.startswith(below)])
         return True
     if _is_used(plan, item.name):
         return False
@@ -54,10 +69,14 @@ def _remove_objects(plan: Plan, item: Item) -> bool:
     held = files.folder / MANIFEST
     content = held.read_bytes() if held.exists() else None
     files.remove([MANIFEST])
-    if _is_used(plan, item.name):
-        if content is not None:
+    used = True
+    try:
+        used = _is_used(plan, item.name)
+    finally:  # also where it cannot be said
+        if used and content is not None:
             write_bytes(held, content)
             files.push([MANIFEST])
+    if used:
         return False
     files.remove(list(files.listing()))
     return _clear(files.folder)
@@ -71,10 +90,13 @@ def _remove_dataset(plan: Plan, name: str, folder: Path) -> bool:
         os.rename(folder, aside)
     except FileNotFoundError:
         return True
-    if _is_used(plan, name):
-        _put_back(aside, folder)
-        return False
-    return _clear(aside)
+    used = True
+    try:
+        used = _is_used(plan, name)
+    finally:  # also where it cannot be said
+        if used:
+            _put_back(aside, folder)
+    return not used and _clear(aside)
 
 
 def _is_used(plan: Plan, name: str) -> bool:
@@ -105,13 +127,13 @@ def _clear(path: Path) -> bool:
 @contextmanager
 def _locked(path: Path) -> Iterator[bool]:
     """Say whether nobody trains behind a lock, and hold it meanwhile."""
-    if not path.exists():
-        yield True
-        return
-    with path.open("r+") as file:
+    with ExitStack() as held:
+        alone = True
         try:
+            file = held.enter_context(path.open("r+"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        except FileNotFoundError:
+            pass  # nobody ever trained here, or the lock is gone already
+        except OSError:  # somebody trains, or nobody can tell: some network folders have no locks
+            alone = False
+        yield alone

@@ -11,10 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic_core import from_json
+
 from data_contracts.errors import StoreError
+from data_contracts.references import Manifest
 from tasks.output import COMPARISON, EVALUATION, PIPELINE, TRAINING
 from tasks.places import locate
-from tasks.store import MANIFEST, RUN, Store, read_manifest, write_bytes
+from tasks.store import MANIFEST, RUN, Store, write_bytes
 from tasks.store_items import Item, Kind, scan_beside, scan_store
 from tasks.usage import BEAT, RUNS, Held, Note, read_notes
 
@@ -76,8 +79,33 @@ def is_kept(note: Note, alive_since: float) -> bool:
     """Whether a note is of a run that goes on, or of an output folder that still holds its run."""
     if note.use.folder is None:
         return note.held[1] >= alive_since
-    manifest = read_manifest(Path(note.use.folder))
+    manifest = _read_run(Path(note.use.folder))
     return manifest is not None and manifest.fingerprint == note.use.run
+
+
+def _read_run(folder: Path) -> Manifest | None:
+    """Read the manifest of an output folder, or return None where there is none of Polymine.
+
+    Raises StoreError for one that cannot be read: what its run needs is not known.
+    """
+    path = folder / MANIFEST
+    try:
+        content = path.read_bytes()
+        return None if _is_foreign(content) else Manifest.unsealed(content)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path}: cannot be read ({str(error).partition(chr(10))[0]}), so it is not known what "
+            "the run there needs, and nothing is removed. Put the file right, or remove it if the "
+            "run is not to be kept"
+        ) from error
+
+
+def _is_foreign(content: bytes) -> bool:
+    """Whether another program has written a manifest: JSON as it should be, of other things."""
+    held = from_json(content)
+    return not isinstance(held, dict) or not {"contract", "fingerprint", "seal"} & held.keys()
 
 
 def store_time(store: Store) -> float:
@@ -100,14 +128,14 @@ class _Needs:
     def __init__(self, store: Store, runs: Sequence[Path], keep_days: float) -> None:
         now = store_time(store)
         self._root, self._since = store.root, now - keep_days * DAY
+        self._alive_since = min(self._since, now - ALIVE)
         self._known = read_notes(store)
         self.notes = {note.name: note.held for note in self._known}
         self.outputs = sorted({Path(n.use.folder) for n in self._known if n.use.folder})
         self.kept: list[Path] = []
         self.silent: list[Path] = []
         self._needed: dict[str, str] = {}
-        alive_since = min(self._since, now - ALIVE)
-        self._stale = {note.name for note in self._known if not is_kept(note, alive_since)}
+        self._stale = {note.name for note in self._known if not is_kept(note, self._alive_since)}
         for note in self._known:
             if note.name not in self._stale:
                 self._add(note.use.folder, note.use.datasets)
@@ -119,12 +147,13 @@ class _Needs:
         if folder is None:
             self._needed |= dict.fromkeys(datasets, "used by a run that has not ended")
             return
-        self.kept.append(Path(folder))
+        if Path(folder) not in self.kept:
+            self.kept.append(Path(folder))
         self._needed |= dict.fromkeys(datasets, "used by a kept run")
 
     def _ask(self, folder: Path) -> None:
         """Take over what an output folder itself says that it was made of."""
-        manifest = read_manifest(folder)
+        manifest = _read_run(folder)
         datasets = manifest.info.get("datasets") if manifest else None
         if datasets is None:
             self.silent.append(folder)
@@ -136,7 +165,9 @@ class _Needs:
             return None if item.name in self._stale else "used by a kept run"
         if item.root == self._root and (found := self._needed.get(item.name)):
             return found
-        return "touched lately" if item.touched >= self._since else None
+        # No note names what is being written beside its place: its age alone says that it is not.
+        since = self._alive_since if item.kind == "leftover" else self._since
+        return "touched lately" if item.touched >= since else None
 
 
 def _outputs_below(roots: Iterable[Path]) -> Iterator[Path]:
@@ -145,6 +176,6 @@ def _outputs_below(roots: Iterable[Path]) -> Iterator[Path]:
         if not root.is_dir():
             raise StoreError(f"{root}: there is no such folder; name one that holds runs")
         for path in sorted(root.absolute().rglob(MANIFEST)):
-            manifest = read_manifest(path.parent)
+            manifest = _read_run(path.parent)
             if manifest is not None and manifest.contract in _OUTPUTS:
                 yield path.parent

@@ -15,7 +15,7 @@ from polymine.mining.hashing import hash_texts
 from polymine.mining.validation import PairScorer
 from polymine.progress import Progress
 from tasks.shards import Content, Make, Order, ShardWork, check_model, cut, device_kind, run_shards
-from tasks.store import Store, load, tell_used
+from tasks.store import Store, load, read_each, tell_used
 from tasks.threads import count_threads
 
 VERSION = 1
@@ -66,13 +66,14 @@ class ScoreBook:
         size = pl.col("query").str.len_bytes() + pl.col("document").str.len_bytes()
         ordered = missing.sort(size, "query_hash", "text_hash", descending=[True, False, False])
         work = self._work(increment, purpose)
-        run_shards(
+        shards = run_shards(
             work,
             cut(len(ordered), SHARD_PAIRS),
             lambda number: ordered.slice(number * SHARD_PAIRS, SHARD_PAIRS).select(PAIR),
             opened=lambda: work.making(self._open(work)),
         )
-        self._known = pl.concat([self._known, load(work.dataset().commit())])
+        made = work.dataset().commit(expected=shards)
+        self._known = pl.concat([self._known, load(made)])
 
     def _open(self, work: "ScoreWork") -> PairScorer:
         """Load the validator once for all waves."""
@@ -163,7 +164,7 @@ def load_scores(store: Store, family: str) -> pl.DataFrame:
     """Read every stored logit of one validator (contract PairScores)."""
     held = store.finished("pair_scores", family)
     tell_used(*(reference.path for reference in held))
-    parts = [load(reference) for reference in held]
+    parts = read_each(held, load)
     known = pl.concat([PairScores.create_empty(), *parts])
     return known.unique(["query_hash", "text_hash"], keep="first", maintain_order=True)
 

@@ -20,7 +20,7 @@ from data_contracts.settings import EngineSettings
 from polymine import models
 from polymine.progress import Progress
 from tasks.progress import TaskProgress
-from tasks.store import Dataset, Format, Store, shard_name
+from tasks.store import Dataset, Format, Store, shard_name, tell_used
 from tasks.threads import limited_threads
 
 # What a shard is made from besides its number, where the number alone does not say it.
@@ -75,8 +75,8 @@ def run_shards(
     sizes: Mapping[int, int],
     order: Callable[[int], pl.DataFrame] | None = None,
     opened: Callable[[], Make] | None = None,
-) -> None:
-    """Make those shards that no earlier run has made.
+) -> list[str]:
+    """Make those shards that no earlier run has made; return the names of all, for `commit`.
 
     Args:
         sizes: work in each shard by its number, in `work.unit`.
@@ -87,9 +87,12 @@ def run_shards(
         the error of the first shard that fails. Finished shards stay for the next run.
     """
     dataset = work.dataset()
+    # Not all stages have looked for it before, and what an earlier run left unfinished is old.
+    tell_used(dataset.path)
+    shards = [work.shard(number) for number in sizes]
     todo = {number: size for number, size in sizes.items() if not dataset.has(work.shard(number))}
     if not todo:
-        return
+        return shards
     progress = TaskProgress()
     progress.start(work.stage, sum(todo.values()), work.unit)
     if work.engine.kind == "ray":
@@ -101,6 +104,7 @@ def run_shards(
         for number in todo:
             make_shard(work, make, number, order(number) if order else None, part)
     progress.finish(work.stage)
+    return shards
 
 
 def make_shard(work: ShardWork, make: Make, number: int, order: Order, progress: Progress) -> int:

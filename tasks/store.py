@@ -11,10 +11,10 @@ shard has its own beside it. What differs is named in the log and made anew.
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import dataframely as dy
 import polars as pl
@@ -31,6 +31,7 @@ logger = logging.getLogger("polymine.store")
 MANIFEST = "manifest.json"
 RUN = "run"  # what the manifest of an output folder says it is
 Format = Literal["parquet", "arrow"]
+_Read = TypeVar("_Read")
 _DATASET = re.compile(r"\w+://.+/[0-9a-f]{32}")
 
 listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
@@ -55,6 +56,14 @@ class Dataset:
 
     def look(self) -> DatasetRef | None:
         """Do what `find` does for one dataset among many, of which not all are used."""
+        try:
+            return self._look()
+        except StoreError as error:
+            if not isinstance(error.__cause__, FileNotFoundError) or self._is_finished():
+                raise
+            return None  # `polymine gc` took it away a moment ago
+
+    def _look(self) -> DatasetRef | None:
         with explained(self.folder):
             self._files.refresh(MANIFEST)
         manifest = read_manifest(self.folder)
@@ -63,7 +72,10 @@ class Dataset:
         if (manifest.contract, manifest.fingerprint) != (self.contract, self.fingerprint):
             logger.warning("%s: its manifest is that of another dataset; made anew", self.path)
             return None
-        if damaged := self._fetch(manifest, damaged_shards(self.folder, manifest)):
+        damaged = self._fetch(manifest, damaged_shards(self.folder, manifest))
+        if damaged and not self._is_finished():
+            return None  # not damaged: taken away a moment ago
+        if damaged:
             logger.warning(
                 "%s: %s differs from its checksum; it is made anew", self.path, damaged[0]
             )
@@ -115,9 +127,16 @@ class Dataset:
         self._files.push([shard, note])
 
     def commit(
-        self, inputs: dict[str, str] | None = None, info: dict[str, Any] | None = None
+        self,
+        inputs: dict[str, str] | None = None,
+        info: dict[str, Any] | None = None,
+        *,
+        expected: Iterable[str] = (),
     ) -> DatasetRef:
-        """Write the manifest over the shards that are there and return the finished dataset."""
+        """Write the manifest over the shards that are there and return the finished dataset.
+
+        Raises StoreError where one that is `expected` is not there.
+        """
         tell_used(self.path)
         self.folder.mkdir(parents=True, exist_ok=True)
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
@@ -126,6 +145,11 @@ class Dataset:
             for path in files
             if path.name != MANIFEST and not path.name.startswith(".")
         )
+        if missing := sorted(set(expected) - {shard.name for shard in shards}):
+            raise StoreError(
+                f"{self.path}: {len(missing)} of its files were removed while it was made, such as "
+                f"{missing[0]}; run again to make them anew"
+            )
         manifest = Manifest(
             contract=self.contract,
             fingerprint=self.fingerprint,
@@ -157,6 +181,10 @@ class Dataset:
         note = _checksum_name(shard)
         write_bytes(self.folder / note, value.encode())
         return note
+
+    def _is_finished(self) -> bool:
+        """Whether its manifest is there now, in whatever state."""
+        return MANIFEST in self._files.listing()
 
     def _is_noted(self, shard: Shard) -> bool:
         """Whether a shard is as its note says, so that it was uploaded under the same checksum."""
@@ -243,6 +271,21 @@ def shard_paths(reference: DatasetRef) -> list[Path]:
     return [dataset.folder / shard.name for shard in manifest.shards]
 
 
+def read_each(family: Iterable[DatasetRef], read: Callable[[DatasetRef], _Read]) -> list[_Read]:
+    """Read the datasets of a family apart from those that are gone since it was listed.
+
+    `polymine gc` may take away those that no run needs, and put one back that a run takes up.
+    """
+    found = []
+    for reference in family:
+        try:
+            found.append(read(reference))
+        except (FileNotFoundError, StoreError):
+            if MANIFEST in locate(reference.path).listing():  # put back, or damaged: that is said
+                found.append(read(reference))
+    return found
+
+
 def open_folder(path: str) -> Path:
     """Return the folder of a dataset on this machine; what is not there yet is fetched."""
     dataset = Dataset(path, "", "")
@@ -282,8 +325,16 @@ def damaged_shards(folder: Path, manifest: Manifest) -> list[str]:
     return [
         shard.name
         for shard in manifest.shards
-        if not (folder / shard.name).exists() or checksum(folder / shard.name) != shard.checksum
+        if _checksum_now(folder / shard.name) != shard.checksum
     ]
+
+
+def _checksum_now(path: Path) -> str | None:
+    """Hash a file, or return None where there is none, if only since a moment ago."""
+    try:
+        return checksum(path)
+    except FileNotFoundError:
+        return None
 
 
 def _checksum_name(shard: str) -> str:

@@ -5,6 +5,7 @@ dataset is noted before it is looked for, and `retention` takes it away before i
 again: so either the run finds it gone and makes it anew, or it is put back.
 """
 
+import logging
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
@@ -15,11 +16,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from data_contracts.errors import StoreError
 from data_contracts.references import Use, fingerprint
 from data_contracts.settings import EngineSettings
 from tasks.places import locate
 from tasks.store import Store, listener, write_bytes
 
+logger = logging.getLogger("polymine.store")
 RUNS = "runs"  # the folder of a store that holds the notes
 Held = tuple[int, float]
 BEAT = 600.0  # seconds between two signs of life of a run
@@ -56,17 +59,17 @@ class _Uses:
         name = path.removeprefix(f"{self._root}/")
         with self._lock:
             if name not in self._datasets:
-                self._datasets.add(name)
-                self._write(self._name, Use(datasets=self.names()))
+                self._write(self._name, Use(datasets=tuple(sorted({*self._datasets, name}))))
+                self._datasets.add(name)  # last: where it could not be written, a retry tries again
 
     def names(self) -> tuple[str, ...]:
         """The datasets by their paths within the store, sorted."""
         return tuple(sorted(self._datasets))
 
     def keep_for(self, folder: Path, run: str) -> None:
-        """Note what an output folder is made of, in place of what was there before."""
+        """Note what an output folder is made of while it holds this run."""
         use = Use(folder=str(folder), run=run, datasets=self.names())
-        self._write(f"{fingerprint(folder=str(folder))}.json", use)
+        self._write(f"{fingerprint(folder=str(folder), run=run)}.json", use)
 
     def stop(self) -> None:
         """End the signs of life."""
@@ -75,7 +78,10 @@ class _Uses:
 
     def close(self) -> None:
         """Remove the note of a run that ended well: its output folders have theirs."""
-        self._files.remove([self._name])
+        try:
+            self._files.remove([self._name])
+        except (OSError, StoreError) as error:  # the run has its results; a clean-up takes the note
+            logger.warning("%s/%s could not be removed: %s", self._files.name, self._name, error)
 
     def _write(self, name: str, use: Use) -> None:
         write_bytes(self._files.folder / name, use.model_dump_json(indent=1).encode())
@@ -83,8 +89,11 @@ class _Uses:
 
     def _keep_fresh(self) -> None:
         while not self._done.wait(BEAT):
-            with self._lock:
-                self._write(self._name, Use(datasets=self.names()))
+            try:
+                with self._lock:
+                    self._write(self._name, Use(datasets=self.names()))
+            except (OSError, StoreError) as error:  # the next one may get through
+                logger.warning("a sign of life could not be written: %s", error)
 
 
 _current: ContextVar[_Uses | None] = ContextVar("uses", default=None)
@@ -101,10 +110,12 @@ def noted_use(engine: EngineSettings) -> Iterator[None]:
     uses.open()
     heard, current = listener.set(uses.add), _current.set(uses)
     try:
-        yield
-        uses.close()
+        try:
+            yield
+        finally:
+            uses.stop()
+        uses.close()  # after its last sign of life, which would write it again
     finally:
-        uses.stop()
         listener.reset(heard)
         _current.reset(current)
 
@@ -115,14 +126,26 @@ def used_datasets() -> list[str]:
     return list(uses.names()) if uses else []
 
 
-def note_output(folder: Path, run: str) -> None:
-    """Note what an output folder was made of, once it is in its place."""
-    if uses := _current.get():
+@contextmanager
+def noted_output(folder: Path, run: str) -> Iterator[None]:
+    """Note what an output folder is made of, while it is put into its place.
+
+    Before that, so that a run that is killed right after it leaves no folder without a note; and
+    once more afterwards, so that a clean-up that has just seen the one without the other leaves it.
+    """
+    uses = _current.get()
+    if uses:
+        uses.keep_for(folder, run)
+    yield
+    if uses:
         uses.keep_for(folder, run)
 
 
 def read_notes(store: Store, seen: Mapping[str, Held] | None = None) -> list[Note]:
-    """Read the notes of a store, apart from those that are as they were `seen`, by name."""
+    """Read the notes of a store, apart from those that are as they were `seen`, by name.
+
+    Raises StoreError for one that cannot be read: what its run needs is not known.
+    """
     files = locate(store.family(RUNS, ""))
     notes = []
     for file, held in sorted(files.listing().items()):
@@ -131,6 +154,13 @@ def read_notes(store: Store, seen: Mapping[str, Held] | None = None) -> list[Not
             continue
         try:
             notes.append(Note(name, Use.model_validate_json(files.read(file)), held))
-        except (FileNotFoundError, ValidationError):  # removed a moment ago, or no note
+        except FileNotFoundError:  # removed a moment ago
             continue
+        except (OSError, ValidationError) as error:
+            raise StoreError(
+                f"{files.name}/{file}: this note on what a run needs cannot be read "
+                f"({str(error).partition(chr(10))[0]}), so nothing is removed. Remove the note if "
+                "nothing goes on, and name the folders that hold runs with --runs: their own "
+                "manifests say what they need, too"
+            ) from error
     return notes

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data_contracts.errors import StoreError
 from data_contracts.references import DatasetRef
-from tasks.store import Store, shard_paths
+from tasks.store import Store, read_each, shard_paths
 
 CONTRACT = "embeddings"
 
@@ -24,9 +24,9 @@ class StoredVectors:
     """
 
     def __init__(self, family: Sequence[DatasetRef], hashes: NDArray[np.uint64]) -> None:
-        paths = [path for reference in family for path in shard_paths(reference)]
-        self._shards = [_map(path) for path in paths]
-        known = [_hashes(path) for path in paths]
+        opened = [shard for shards in read_each(family, _open) for shard in shards]
+        self._shards = [vectors for vectors, _ in opened]
+        known = [found for _, found in opened]
         self._starts = np.cumsum([0, *map(len, known)])
         everywhere = np.concatenate(known) if known else np.empty(0, np.uint64)
         order = np.argsort(everywhere, kind="stable")
@@ -72,6 +72,11 @@ def stored_hashes(family: Sequence[DatasetRef]) -> NDArray[np.uint64]:
     """List the hashes of every text that has a vector."""
     known = [_hashes(path) for reference in family for path in shard_paths(reference)]
     return np.concatenate(known) if known else np.empty(0, dtype=np.uint64)
+
+
+def _open(reference: DatasetRef) -> list[tuple[NDArray[np.float32], NDArray[np.uint64]]]:
+    """Open the vectors of each shard, and read the hashes of their texts."""
+    return [(_map(path), _hashes(path)) for path in shard_paths(reference)]
 
 
 def _hashes(path: Path) -> NDArray[np.uint64]:

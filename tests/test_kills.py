@@ -177,11 +177,13 @@ def test_flow_gives_what_mining_in_memory_gives_by_risk(by_risk, animals):
 
 
 def shards(root: Path) -> dict[Path, tuple[int, int]]:
-    """Finished files of the store, except of the export, which is one piece of work."""
+    """Finished files of the store, but notes on runs and the export, which is one piece of work."""
     return {
         path: (path.stat().st_mtime_ns, path.stat().st_ino)
         for path in (root / "store").rglob("*")
-        if path.is_file() and not path.name.startswith(".") and "exports" not in path.parts
+        if path.is_file()
+        and not path.name.startswith(".")
+        and not {"exports", "runs"} & set(path.relative_to(root).parts)
     }
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from commands.diff import examples, show
 from commands.main import app
 from data_contracts.errors import InputError, StoreError
+from data_contracts.references import CollectionRef
 from data_contracts.settings import (
     DatasetSettings,
     EngineSettings,
@@ -124,6 +125,30 @@ def test_only_what_is_new_was_searched(nights, monkeypatch):
     run(nights, "three", second, "copy")
     assert searched == [2]  # the new one and the edited one, of 71
     assert contents(nights / "three") == contents(nights / "alone")
+
+
+def test_a_ranking_of_another_version_is_not_built_on(nights):
+    store = Store(str(nights / "store"))
+    documents, queries = (store.finished(name, "")[0] for name in ("documents", "queries"))
+    collection = CollectionRef(documents, queries, *[documents] * 5, fingerprint="")
+    inputs = {f"{MINILM.name}/{side}": documents for side in ("queries", "documents")}
+    held, other = (
+        earlier.describe_ranking(version, MINILM, collection, MINING, inputs) for version in (1, 2)
+    )
+    assert held["series"] != other["series"]
+    assert {**held, "series": ""} == {**other, "series": ""}
+
+
+def test_an_earlier_ranking_that_is_removed_meanwhile_is_done_without(nights, tmp_path):
+    """It is there when the store is listed, and gone when it is opened."""
+    place = tmp_path / "store"
+    shutil.copytree(nights / "store" / "rankings", place / "rankings")
+    store = Store(str(place))
+    described = next(m.info for m in store.manifests("rankings").values() if "series" in m.info)
+    name = earlier._find_likest(store, described)
+    assert name is not None
+    shutil.rmtree(place / "rankings" / name)
+    assert earlier._open(store, name, None, None) is None
 
 
 def test_changes_lead_from_one_run_to_the_other(nights):

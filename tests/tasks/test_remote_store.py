@@ -26,6 +26,7 @@ from test_store import Numbers, begin, numbers
 from data_contracts.errors import StoreError
 from data_contracts.settings import EngineSettings, OutputSettings
 from data_contracts.tables import embeddings_schema
+from tasks.places import Mirror
 from tasks.source_files import fetch
 from tasks.store import Store, info_of, load, open_folder, scan, shard_name, shard_paths
 from tasks.vectors import open_vectors
@@ -186,6 +187,26 @@ class TestDataset:
         machine("two")
         with pytest.raises(StoreError, match=r"^s3://.*f00d: the dataset is gone; run again"):
             load(made)
+
+    @pytest.mark.parametrize("fetched", [0, 1])
+    def test_dataset_that_is_removed_while_it_is_fetched(
+        self, bucket, machine, monkeypatch, caplog, fetched
+    ):
+        """Before its manifest, or between that and its shards."""
+        made = begin(Store(bucket)).commit()
+        machine("two")
+        get, asked = Mirror._get, []
+
+        def remove_then_get(self, names):
+            if len(asked) == fetched:
+                open_s3().rm(made.path, recursive=True)
+            asked.append(names)
+            get(self, names)
+
+        monkeypatch.setattr(Mirror, "_get", remove_then_get)
+        assert Store(bucket).finished("numbers", "") == []
+        assert len(asked) == fetched + 1
+        assert not caplog.text
 
     def test_vectors_of_a_family_are_found_on_another_machine(self, bucket, machine):
         for number in range(2):

@@ -1,10 +1,14 @@
 """What `polymine gc` takes for garbage, and that a run at work never loses what it uses."""
 
+import dataclasses
+import errno
 import fcntl
 import json
 import os
 import shutil
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -16,11 +20,13 @@ from data_contracts.errors import StoreError
 from data_contracts.references import fingerprint
 from data_contracts.settings import EngineSettings, OutputSettings
 from data_contracts.tables import QueryHashes
-from tasks import removal
+from tasks import removal, usage
 from tasks.output import publish_folder
+from tasks.places import Mirror
 from tasks.removal import carry_out
 from tasks.retention import Plan, make_plan
-from tasks.store import RUN, Store
+from tasks.store import RUN, Store, write_bytes
+from tasks.store_items import scan_store
 from tasks.usage import noted_use, read_notes
 
 ROWS = pl.DataFrame(
@@ -203,3 +209,177 @@ def test_the_command_removes_only_when_told(store):
 def test_a_place_without_a_store_is_refused(tmp_path):
     with pytest.raises(StoreError, match="there is no store"):
         make_plan(Store(str(tmp_path / "none")), [], keep_days=1)
+
+
+def test_a_note_that_a_run_has_written_again_meanwhile_stays(store, tmp_path):
+    plan = make_plan(Store(str(store)), [], keep_days=0)
+    run(store, tmp_path / "two", "a", "c")  # the same run at the same place, so the same note
+    _, spared = carry_out(plan)
+    assert {item.kind for item in spared} == {"note", "dataset"}
+    assert not going(make_plan(Store(str(store)), [], keep_days=0))
+
+
+def test_a_note_whose_folder_came_into_its_place_meanwhile_stays(store, tmp_path):
+    (tmp_path / "one").rename(tmp_path / "on its way")
+    plan = make_plan(Store(str(store)), [tmp_path / "on its way"], keep_days=0)
+    (tmp_path / "on its way").rename(tmp_path / "one")
+    _, spared = carry_out(plan)
+    assert [item.kind for item in spared] == ["note"]
+    assert make_plan(Store(str(store)), [], keep_days=0).runs == (tmp_path / "one",)
+
+
+def test_a_run_killed_right_after_its_folder_was_moved_into_place(store, tmp_path, monkeypatch):
+    keep, noted = usage._Uses.keep_for, []
+
+    def keep_or_die(*arguments):
+        noted.append(arguments)
+        if len(noted) == 2:
+            raise KeyboardInterrupt
+        keep(*arguments)
+
+    monkeypatch.setattr(usage._Uses, "keep_for", keep_or_die)
+    with pytest.raises(KeyboardInterrupt):
+        run(store, tmp_path / "three", "d")
+    assert (tmp_path / "three" / "manifest.json").exists()
+    age(store, days=2)
+    plan = make_plan(Store(str(store)), [], keep_days=1)
+    assert tmp_path / "three" in plan.runs
+    assert name_of("d") not in going(plan)
+
+
+def test_a_run_that_never_gets_to_its_place_leaves_the_note_of_the_one_before(store, tmp_path):
+    settings = OutputSettings(path=str(tmp_path / "one"), overwrite=True)
+    with pytest.raises(TypeError), noted_use(EngineSettings(store=str(store))):
+        publish_folder(settings, {"page": None}, {}, kind=RUN, run="0" * 32)
+    assert (tmp_path / "one") in make_plan(Store(str(store)), [], keep_days=0).runs
+
+
+@pytest.mark.parametrize("content", [b"", b'{"folder": 1', b'{"place": "of another version"}'])
+def test_a_note_that_cannot_be_read_stops_it(store, content):
+    plan = make_plan(Store(str(store)), [], keep_days=0)
+    before = sorted((store / "looks").rglob("*"))
+    broken = store / "runs" / "broken.json"
+    broken.write_bytes(content)
+    for collect in (lambda: make_plan(Store(str(store)), [], keep_days=0), lambda: carry_out(plan)):
+        with pytest.raises(StoreError, match=f"{broken}: this note .* cannot be read"):
+            collect()
+    assert sorted((store / "looks").rglob("*")) == before
+
+
+def test_what_is_moved_aside_comes_back_where_notes_cannot_be_read(store, monkeypatch):
+    plan, seen = make_plan(Store(str(store)), [], keep_days=0), removal._is_used
+
+    def look_then_damage(place, name):
+        used = seen(place, name)
+        (store / "runs" / "broken.json").write_bytes(b"")
+        return used
+
+    monkeypatch.setattr(removal, "_is_used", look_then_damage)
+    before = sorted((store / "looks").rglob("*"))
+    with pytest.raises(StoreError, match="cannot be read"):
+        carry_out(plan)
+    assert sorted((store / "looks").rglob("*")) == before
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_manifest_of_a_run_that_cannot_be_read_stops_it(store, tmp_path, named):
+    manifest = tmp_path / "one" / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"rows": 0', b'"rows": 7'))
+    if named:
+        shutil.rmtree(store / "runs")
+    with pytest.raises(StoreError, match=f"{manifest}: cannot be read .*differs from its checksum"):
+        make_plan(Store(str(store)), [tmp_path / "one"] if named else [], keep_days=0)
+    manifest.write_text('{"name": "of another program"}')
+    assert not make_plan(Store(str(store)), [tmp_path / "one"], keep_days=0).runs
+
+
+def test_what_is_being_written_stays_for_an_hour(store, tmp_path):
+    files = [store / "looks" / ".x.0123abcd" / "half", tmp_path / ".one.0123abcd" / "half"]
+    for path in files:
+        path.parent.mkdir()
+        path.touch()
+
+    def leftovers() -> set[str]:
+        plan = make_plan(Store(str(store)), [], keep_days=0)
+        return {item.place for item in plan.going if item.kind == "leftover"}
+
+    assert leftovers() == set()
+    for path in files:
+        age(path.parent, days=0.1)
+    assert leftovers() == {str(path.parent) for path in files}
+
+
+def test_where_locks_do_not_work_training_may_go_on(store, monkeypatch):
+    checkpoint = store / "checkpoints" / fingerprint(x=4) / "step.json"
+    checkpoint.parent.mkdir(parents=True)
+    for path in (checkpoint, checkpoint.parent.with_suffix(".lock")):
+        path.touch()
+    age(store, days=2)
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    _, spared = carry_out(make_plan(Store(str(store)), [], keep_days=1))
+    assert {item.kind for item in spared} == {"checkpoint", "lock"}
+    assert checkpoint.exists()
+
+
+def test_one_sign_of_life_that_fails_is_not_the_last(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(usage, "BEAT", 0.01)
+    write, tried = usage.write_bytes, threading.Event()
+
+    def fail_once(path, content):
+        if threading.current_thread().name == "polymine-uses" and not tried.is_set():
+            tried.set()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        write(path, content)
+
+    monkeypatch.setattr(usage, "write_bytes", fail_once)
+    with noted_use(EngineSettings(store=str(tmp_path))):
+        assert tried.wait(10)
+        [note] = (tmp_path / "runs").iterdir()
+        age(note, days=2)
+        for _ in range(1000):
+            if read_notes(Store(str(tmp_path)))[0].held[1] > time.time() - 1000:
+                break
+            time.sleep(0.01)
+        else:
+            pytest.fail("there was no further sign of life")
+    assert "a sign of life could not be written" in caplog.text
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_published_run_does_not_fail_for_its_note(tmp_path, caplog):
+    with noted_use(EngineSettings(store=str(tmp_path))):
+        [note] = (tmp_path / "runs").iterdir()
+        note.unlink()
+        note.mkdir()  # so that it cannot be removed as a file
+    assert f"{note} could not be removed" in caplog.text
+
+
+def test_a_dataset_that_could_not_be_noted_is_noted_by_the_next_try(tmp_path, monkeypatch):
+    write = usage.write_bytes
+    with noted_use(EngineSettings(store=str(tmp_path))):
+        for failing in (True, False):
+            monkeypatch.setattr(usage, "write_bytes", Path.joinpath if failing else write)
+            with suppress(TypeError):
+                make(tmp_path, "a")
+        assert [note.use.datasets for note in read_notes(Store(str(tmp_path)))] == [(name_of("a"),)]
+
+
+def test_a_leftover_object_goes_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("POLYMINE_HOME", str(tmp_path / "home"))
+    store = Store("memory://leftovers/store")
+    make(store.root, "a")
+    files = Mirror(store.root)
+    names = ["runs/.now.0123abcd", "looks/.x.0123abcd/half", "looks/.x.0123abcde"]
+    for name in names:
+        write_bytes(files.folder / name, b"")
+    files.push(names)
+    plan = make_plan(store, [], keep_days=1)
+    items = tuple(item for item in scan_store(store) if item.kind == "leftover")
+    carry_out(dataclasses.replace(plan, going=items))
+    assert sorted(files.listing()) == sorted(
+        [*(f"{name_of('a')}/{n}" for n in ("manifest.json", "part-00000.parquet")), names[2]]
+    )
