@@ -20,7 +20,7 @@ from tasks.store import Format, Store, load, read_each, tell_used
 from tasks.threads import count_threads
 from tasks.vectors import CONTRACT, stored_hashes
 
-VERSION = 1
+VERSION = 2
 Hashes = NDArray[np.uint64]
 
 

@@ -20,6 +20,7 @@ from polymine.memory import Fitting
 from polymine.mining.batching import (
     GPU_BUDGET_FACTOR,
     count_tokens,
+    move_features,
     plan_batches,
     run_batches,
 )
@@ -134,11 +135,8 @@ class TextEncoder:
         with torch.inference_mode():
             with self._tokenizing:
                 features = model.preprocess(texts, prompt=prompt or None)
-            features = {
-                name: value.to(model.device) if isinstance(value, torch.Tensor) else value
-                for name, value in features.items()
-            }
-            vectors = model(features)["sentence_embedding"].float()
+            features = move_features(features, model.device)
+            vectors = model(features)["sentence_embedding"][: len(texts)].float()
             vectors = torch.nn.functional.normalize(vectors, dim=1).cpu().numpy()
         return _checked(vectors, texts)
 

@@ -20,6 +20,7 @@ from polymine.memory import Fitting
 from polymine.mining.batching import (
     GPU_BUDGET_FACTOR,
     count_tokens,
+    move_features,
     plan_batches,
     run_batches,
 )
@@ -94,11 +95,8 @@ class PairScorer:
         with torch.inference_mode():
             with _TOKENIZING:
                 features = model.preprocess(pairs)
-            features = {
-                name: value.to(model.device) if isinstance(value, torch.Tensor) else value
-                for name, value in features.items()
-            }
-            scores: torch.Tensor = model(features)["scores"]
+            features = move_features(features, model.device)
+            scores: torch.Tensor = model(features)["scores"][: len(pairs)]
             logits: NDArray[np.float32] = scores.float().reshape(len(pairs)).cpu().numpy()
         if not np.isfinite(logits).all():
             worst = pairs[int(np.flatnonzero(~np.isfinite(logits))[0])]

@@ -88,8 +88,8 @@ def test_same_bits_in_other_company(request, dtype):
     model = request.getfixturevalue("minilm" if dtype == "float32" else "bfloat16_model")
     expected = request.getfixturevalue("vectors" if dtype == "float32" else "bfloat16_vectors")
     encoder = TextEncoder([model], 2, 2048)
-    alone = [encode_all(encoder, [text])[0] for text in TEXTS[::5]]
-    assert np.array_equal(alone, expected[::5])
+    alone = [encode_all(encoder, [text])[0] for text in TEXTS]  # some of them three tokens long
+    assert np.array_equal(alone, expected)
     rows = np.random.default_rng(0).permutation(len(TEXTS))[: len(TEXTS) // 2]
     assert np.array_equal(encode_all(encoder, [TEXTS[row] for row in rows]), expected[rows])
 

@@ -60,7 +60,7 @@ def plain():
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory, plain) -> Path:
-    """Two nights on one store, and the second one on a store that has its vectors only.
+    """Two nights on one store, and the second one on an empty store.
 
     In the second a document and a question are new, a document is gone, and one is edited.
     """
@@ -78,7 +78,6 @@ def nights(tmp_path_factory, plain) -> Path:
     )  # fmt: skip
     run(place, "one", first, "store")
     run(place, "two", second, "store")
-    shutil.copytree(place / "store" / "embeddings", place / "other" / "embeddings")
     run(place, "alone", second, "other")
     return place
 
