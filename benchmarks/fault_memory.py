@@ -10,7 +10,7 @@ from benchmarks.fault_kills import Reference, make_reference
 from benchmarks.fault_store import Outcome, compare
 from benchmarks.fault_work import Forks, Job
 
-LEAST = 64  # tokens: less than any batch, more than any text or pair of the data set
+LEAST = 96  # tokens: less than any batch, more than any text or pair of the data set
 TRAINED = 40  # tokens that hold one text of a mini-batch of two, and not both
 # The model's own description names the settings of its steps, the mini-batch among them.
 SETTINGS = ("training/model/polymine.json", "store: models/")

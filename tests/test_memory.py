@@ -72,7 +72,7 @@ def test_vectors_and_logits_are_the_same_in_halves(encoder, scorer, caplog):
     expected = encode_all(encoder, texts), score_all(scorer, pairs)
     minilm = models.load_encoder(str(MINILM.model), device="cpu", dtype="float32")
     validator = models.load_cross_encoder(VALIDATOR.model, device="cpu", dtype="float32")
-    refused = limit_memory(minilm, 48), limit_memory(validator, 64)
+    refused = limit_memory(minilm, 96), limit_memory(validator, 96)
     with caplog.at_level(logging.WARNING, "polymine.memory"):
         found = (
             encode_all(TextEncoder([minilm], 2, 2048), texts),
