@@ -26,7 +26,7 @@ from tasks.storage_errors import explained
 from tasks.store import Store, load, open_folder, scan
 from tasks.vectors import open_vectors
 
-VERSION = 1
+VERSION = 2
 Inputs = Mapping[str, DatasetRef]  # "<teacher>/queries", "<teacher>/documents", "<teacher>/index"
 
 

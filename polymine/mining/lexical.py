@@ -45,5 +45,8 @@ def build_index(texts: Sequence[str], k1: float, b: float) -> Any:
             f"{texts[0][:40]!r}: leave the lexical teacher out"
         )
     index = bm25s.BM25(k1=k1, b=b, method="lucene")
-    index.index(terms, show_progress=False)
+    # The library numbers words in the order of a set, which is another one in every process.
+    numbers = {word: number for number, word in enumerate(sorted(set().union(*terms)))}
+    rows = [[numbers[word] for word in words] for words in terms]
+    index.index((rows, numbers), show_progress=False)
     return index

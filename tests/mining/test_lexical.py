@@ -1,6 +1,11 @@
 """Terms in any script, and BM25 against its formula."""
 
+import hashlib
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,3 +79,18 @@ def test_a_corpus_without_words_is_named():
     with pytest.raises(InputError, match="no word in any of the 2 documents, such as '!!!'"):
         build_index(["!!!", "\U0001f600"], 1.2, 0.75)
     assert len(build_index(["!!!", "word"], 1.2, 0.75).vocab_dict) > 0
+
+
+def test_another_process_builds_the_same_bytes(tmp_path):
+    """Python's hashes differ between processes, and with them the order of sets."""
+    code = "import sys; from polymine.mining.lexical import build_index as b; "
+    code += f"b({CORPUS!r}, 1.2, 0.75).save(sys.argv[1])"
+    built = []
+    for seed in ("0", "1"):
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        folder, root = tmp_path / seed, Path(__file__).parents[2]
+        subprocess.run([sys.executable, "-c", code, str(folder)], env=env, cwd=root, check=True)
+        files = sorted(folder.iterdir())
+        built.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
+    assert built[0] == built[1]
+    assert len(built[0]) > 3
