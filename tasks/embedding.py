@@ -20,7 +20,7 @@ from tasks.store import Format, Store, load, read_each, tell_used
 from tasks.threads import count_threads
 from tasks.vectors import CONTRACT, stored_hashes
 
-VERSION = 2
+VERSION = 3
 Hashes = NDArray[np.uint64]
 
 

@@ -18,7 +18,7 @@ from tasks.shards import Content, Make, Order, ShardWork, check_model, cut, devi
 from tasks.store import Store, load, read_each, tell_used
 from tasks.threads import count_threads
 
-VERSION = 2
+VERSION = 3
 SHARD_PAIRS = 4096  # pairs scored between two commits to disk: what a kill can lose
 PAIR = ("query_hash", "text_hash", "query", "document")
 

@@ -4,9 +4,8 @@ On a CPU each batch is computed by one thread and the batches run side by side: 
 busy as if every matrix product were split over them. A batch holds texts of one length, so nothing
 is padded. Measured with float32 and bfloat16 (docs/LOG.md): a text's result then has the same bits
 in whatever company and on however many threads it is computed, while a single column of padding
-changes them. So do matrices of few rows, which take another way through the libraries, so a batch
-of few tokens is repeated. A GPU wants large batches more than equal bits; there texts of like
-length share one.
+changes them; so do products of few rows, see `steady`. A GPU wants large batches more than equal
+bits; there texts of like length share one.
 """
 
 import contextvars
@@ -23,28 +22,7 @@ Lengths = NDArray[np.int64]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-LEAST_TOKENS = 64  # of a batch on a CPU: from 16 (float32) or 64 (bfloat16) on, bits are the same
 GPU_BUDGET_FACTOR = 32  # a GPU needs far larger batches than a CPU's cache holds
-
-
-def move_features(features: dict[str, Any], device: Any) -> dict[str, Any]:
-    """Move a tokenized batch to its device; on a CPU, repeat its rows if they are too few.
-
-    The first rows of what a model makes of it are those of the batch.
-    """
-    import torch
-
-    rows, width = features["input_ids"].shape
-    times = -(-LEAST_TOKENS // (rows * width)) if device.type == "cpu" else 1
-
-    def moved(value: Any) -> Any:
-        if not isinstance(value, torch.Tensor):
-            return value
-        if times == 1 or not value.dim() or len(value) != rows:
-            return value.to(device)
-        return value.to(device).repeat(times, *[1] * (value.dim() - 1))
-
-    return {name: moved(value) for name, value in features.items()}
 
 
 def plan_batches(

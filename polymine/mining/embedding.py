@@ -20,11 +20,11 @@ from polymine.memory import Fitting
 from polymine.mining.batching import (
     GPU_BUDGET_FACTOR,
     count_tokens,
-    move_features,
     plan_batches,
     run_batches,
 )
 from polymine.mining.hashing import hash_texts
+from polymine.mining.steady import steady
 from polymine.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class TextEncoder:
     ) -> None:
         self._replicas = list(replicas)
         self._on_cpu = self._replicas[0].device.type == "cpu"
+        if self._on_cpu:
+            steady(self._replicas[0])
         self.workers = threads if self._on_cpu else len(self._replicas)
         self.budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR
         self._tokenizing = threading.Lock()  # fast tokenizers are not re-entrant
@@ -130,13 +132,14 @@ class TextEncoder:
 
     def _forward(self, texts: list[str], prompt: str, worker: int) -> Matrix:
         import torch
+        from sentence_transformers.util import batch_to_device
 
         model = self._replicas[0 if self._on_cpu else worker]
         with torch.inference_mode():
             with self._tokenizing:
                 features = model.preprocess(texts, prompt=prompt or None)
-            features = move_features(features, model.device)
-            vectors = model(features)["sentence_embedding"][: len(texts)].float()
+            features = batch_to_device(features, model.device)
+            vectors = model(features)["sentence_embedding"].float()
             vectors = torch.nn.functional.normalize(vectors, dim=1).cpu().numpy()
         return _checked(vectors, texts)
 

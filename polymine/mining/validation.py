@@ -20,11 +20,11 @@ from polymine.memory import Fitting
 from polymine.mining.batching import (
     GPU_BUDGET_FACTOR,
     count_tokens,
-    move_features,
     plan_batches,
     run_batches,
 )
 from polymine.mining.hashing import hash_texts
+from polymine.mining.steady import steady
 from polymine.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class PairScorer:
     def __init__(self, replicas: "Sequence[CrossEncoder]", threads: int, batch_tokens: int) -> None:
         self._replicas = list(replicas)
         self._on_cpu = self._replicas[0].device.type == "cpu"
+        if self._on_cpu:
+            steady(self._replicas[0])
         self._workers = threads if self._on_cpu else len(self._replicas)
         self._budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR
         self._fitting = Fitting("validation", "Set a lower `mining.validation.max_length`")
@@ -90,13 +92,14 @@ class PairScorer:
 
     def _forward(self, pairs: list[tuple[str, str]], worker: int) -> NDArray[np.float32]:
         import torch
+        from sentence_transformers.util import batch_to_device
 
         model = self._replicas[0 if self._on_cpu else worker]
         with torch.inference_mode():
             with _TOKENIZING:
                 features = model.preprocess(pairs)
-            features = move_features(features, model.device)
-            scores: torch.Tensor = model(features)["scores"][: len(pairs)]
+            features = batch_to_device(features, model.device)
+            scores: torch.Tensor = model(features)["scores"]
             logits: NDArray[np.float32] = scores.float().reshape(len(pairs)).cpu().numpy()
         if not np.isfinite(logits).all():
             worst = pairs[int(np.flatnonzero(~np.isfinite(logits))[0])]
