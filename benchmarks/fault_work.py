@@ -126,7 +126,8 @@ def settings(job: Job) -> dict[str, Any]:
         ),
         "evaluation": EvaluationSettings(held_out=0.25, resamples=100),
         "engine": EngineSettings(
-            store=job.store or f"{job.root}/store", threads=1, shard_queries=8, shard_texts=16
+            store=job.store or f"{job.root}/store", threads=1, shard_queries=8,
+            shard_texts=16, shard_pairs=16,
         ),
     }  # fmt: skip
 
@@ -134,9 +135,7 @@ def settings(job: Job) -> dict[str, Any]:
 def _open_flow(watch: "_Watch") -> Callable[..., Any]:
     """Take Prefect off the flows: every stage is its plain function, watched."""
     from flows import evaluation, mining, pipeline, training
-    from tasks import score_book
 
-    score_book.SHARD_PAIRS = 16
     for module in (evaluation, mining, training, pipeline):
         for name, value in list(vars(module).items()):
             plain = getattr(value, "fn", None)

@@ -119,6 +119,7 @@ class Bench:
         cut = {
             "shard_texts": -(-counts["corpus"] // SHARDS),
             "shard_queries": -(-counts["queries"] // SHARDS),
+            "shard_pairs": 256,
         }
         return {**counts, "arms": self._arms(job, cut)}
 

@@ -26,7 +26,6 @@ from data_contracts.settings import (
     TeacherSettings,
 )
 from flows.mining import mine
-from tasks import score_book
 from tasks.cluster import cluster
 from tasks.deepening import deepen
 from tasks.evidence import evidence, score_positives
@@ -44,7 +43,6 @@ MADE_ANEW = (
     "verdicts", "pair_scores",
 )  # fmt: skip
 SHARED = ("embeddings", "rankings", "evidence", "pair_scores")
-PAIRS = 256  # per shard of the validator, so that a small run has some for every node
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +109,6 @@ def stages(engine: EngineSettings) -> dict[str, float]:
 
 def real(job: dict[str, Any]) -> dict[str, Any]:
     """Mine real texts with the packaged teacher and the embedded validator, cold."""
-    score_book.SHARD_PAIRS = PAIRS
     root, place = Path(job["store"]), Path(job["output"])
     engine = EngineSettings(**job["engine"], store=str(root))
     mining = MiningSettings(**job["mining"])

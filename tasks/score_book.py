@@ -19,7 +19,6 @@ from tasks.store import Store, load, read_each, tell_used
 from tasks.threads import count_threads
 
 VERSION = 3
-SHARD_PAIRS = 4096  # pairs scored between two commits to disk: what a kill can lose
 PAIR = ("query_hash", "text_hash", "query", "document")
 
 
@@ -58,8 +57,10 @@ class ScoreBook:
 
     def _compute(self, missing: pl.DataFrame, purpose: str) -> None:
         """Score pairs and store them shard by shard, so that a killed run goes on."""
+        shard = self._engine.shard_pairs
         increment = fingerprint(
             family=self._family,
+            shard=shard,
             pairs=missing["query_hash"].to_list() + missing["text_hash"].to_list(),
         )
         # By length, so that a shard's batches are as full as those of the whole.
@@ -68,8 +69,8 @@ class ScoreBook:
         work = self._work(increment, purpose)
         shards = run_shards(
             work,
-            cut(len(ordered), SHARD_PAIRS),
-            lambda number: ordered.slice(number * SHARD_PAIRS, SHARD_PAIRS).select(PAIR),
+            cut(len(ordered), shard),
+            lambda number: ordered.slice(number * shard, shard).select(PAIR),
             opened=lambda: work.making(self._open(work)),
         )
         made = work.dataset().commit(expected=shards)

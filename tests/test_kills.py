@@ -35,7 +35,7 @@ PERCENT = MiningSettings(
 RISK = PERCENT.model_copy(
     update={"selection": SelectionSettings(rule="risk", max_false_negative_rate=0.05)}
 )
-SMALL = {"threads": 2, "shard_queries": 8, "shard_texts": 16}
+SMALL = {"threads": 2, "shard_queries": 8, "shard_texts": 16, "shard_pairs": 16}
 TABLES = ("triplets", "negatives", "shortfalls")
 
 # Part of the path, and which of the files with it is never finished.
@@ -63,9 +63,7 @@ def run_stages(
 ) -> None:
     """Run the mining flow's body into `root` (in a process of its own)."""
     from flows import mining as flow
-    from tasks import score_book
 
-    score_book.SHARD_PAIRS = 16
     for name, stage in list(vars(flow).items()):
         if name != "mine" and callable(stage) and hasattr(stage, "fn"):
             setattr(flow, name, stage.fn)
@@ -241,9 +239,9 @@ def test_the_pipeline_killed_at_random_moments_ends_the_same(tmp_path):
 CUTS = pytest.mark.parametrize(
     "engine",
     [
-        {"threads": 1, "shard_queries": 36, "shard_texts": 4096},
-        {"threads": 3, "shard_queries": 5, "shard_texts": 7, "batch_tokens": 100,
-         "tile_documents": 16},
+        {"threads": 1, "shard_queries": 36, "shard_texts": 4096, "shard_pairs": 4096},
+        {"threads": 3, "shard_queries": 5, "shard_texts": 7, "shard_pairs": 5,
+         "batch_tokens": 100, "tile_documents": 16},
     ],
     ids=["one thread, whole", "three threads, small pieces"],
 )  # fmt: skip
@@ -273,7 +271,7 @@ def test_killed_run_by_risk_goes_on_where_it_was(part, number, run, by_risk, tmp
 
 def test_killed_run_may_go_on_with_another_cut(run, undisturbed, tmp_path):
     assert run(tmp_path, kill=("/embeddings/", 4)) == -signal.SIGKILL
-    other = {"threads": 1, "shard_queries": 12, "shard_texts": 16, "batch_tokens": 200}
+    other = SMALL | {"threads": 1, "shard_queries": 12, "batch_tokens": 200}
     assert run(tmp_path, other) == 0
     assert tables(tmp_path) == tables(undisturbed)
 

@@ -74,6 +74,7 @@ class EngineSettings(Settings):
     threads: int | None = Field(None, ge=1, description="CPU threads; all cores if not set.")
     shard_queries: int = Field(8192, ge=1, description="Queries per shard of a stage.")
     shard_texts: int = Field(8192, ge=1, description="Texts per shard of embeddings.")
+    shard_pairs: int = Field(4096, ge=1, description="Pairs per shard of the validator's scores.")
     batch_tokens: int = Field(
         2048,
         ge=64,
