@@ -21,7 +21,7 @@ import psutil
 
 NAMES = ("polymine-1", "polymine-2")
 ADDRESSES = ("10.83.0.1", "10.83.0.2")
-RAY_PORT, API_PORT = 6397, 4297
+RAY_PORT, CLIENT_PORT, API_PORT = 6397, 10097, 4297
 MEMORY = 200 << 20  # bytes of each node's object store; orders are small
 START = 120.0  # seconds
 
@@ -68,9 +68,18 @@ def prefect_server(place: Place) -> Iterator[str]:
             yield url
 
 
+@dataclass(frozen=True)
+class Nodes:
+    """A running cluster: its address for a node, that for anybody else, and a process per node."""
+
+    address: str
+    client: str
+    pids: list[int]
+
+
 @contextmanager
-def ray_nodes(where: list[Place], environment: dict[str, str]) -> Iterator[tuple[str, list[int]]]:
-    """Start one node a place, each on a core of its own; give the address and process ids."""
+def ray_nodes(where: list[Place], environment: dict[str, str]) -> Iterator[Nodes]:
+    """Start one node a place, each on a core of its own."""
     ray, head = str(Path(sys.executable).with_name("ray")), where[0]
     scratch = tempfile.mkdtemp(prefix="pm-ray-")  # short: a path of a socket has 107 bytes
     common = ["--num-cpus=1", f"--object-store-memory={MEMORY}", "--disable-usage-stats", "--block"]
@@ -78,15 +87,44 @@ def ray_nodes(where: list[Place], environment: dict[str, str]) -> Iterator[tuple
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         pids = []
         for core, place in enumerate(where):
-            role = ["--head", f"--port={RAY_PORT}", f"--temp-dir={scratch}",
-                    "--include-dashboard=false"]  # fmt: skip
+            role = ["--head", f"--port={RAY_PORT}", f"--ray-client-server-port={CLIENT_PORT}",
+                    f"--temp-dir={scratch}", "--include-dashboard=false"]  # fmt: skip
             if core:
                 role = [f"--address={head.address}:{RAY_PORT}"]
             command = [ray, "start", *role, f"--node-ip-address={place.address}", *common]
             pinned = ["taskset", "-c", f"{core}", *command]
             pids.append(stack.enter_context(_running([*place.prefix, *pinned], environment)))
             _await_nodes(head, ray, core + 1)
-        yield f"{head.address}:{RAY_PORT}", pids
+        yield Nodes(f"{head.address}:{RAY_PORT}", f"ray://{head.address}:{CLIENT_PORT}", pids)
+
+
+@contextmanager
+def lost_amid(pid: int, store: Path) -> Iterator[dict[str, float]]:
+    """Kill a node with all its processes as soon as a store gets its first shard of a ranking.
+
+    Gives a dictionary that says after how many seconds, as `after`; it stays empty if none came.
+    """
+    began, stop = time.time(), threading.Event()
+    told: dict[str, float] = {}
+
+    def watch() -> None:
+        while not stop.wait(0.1):
+            parts = (store / "rankings").rglob("part-*")
+            with suppress(OSError):  # what is moved meanwhile
+                if any(part.stat().st_mtime > began for part in parts):
+                    told["after"] = time.time() - began
+                    for each in _family(pid):
+                        with suppress(psutil.Error):
+                            each.kill()
+                    return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield told
+    finally:
+        stop.set()
+        thread.join()
 
 
 @dataclass

@@ -4,7 +4,7 @@
 components with 1,000 queries, from the vectors on, and then real texts with models and all. Every
 node has one core and a network namespace of its own (see `benchmarks.nodes`): two nodes of one core
 are to be compared with one node of one core, and cannot be faster than one process with both. All
-arms must leave the same bytes; exit status 1 if they do not.
+arms must leave the same bytes, also when a node is lost; exit status 1 if they do not.
 """
 
 import argparse
@@ -15,21 +15,43 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from benchmarks.nodes import Memory, Place, places, prefect_server, ray_nodes
+from benchmarks.nodes import Memory, Place, lost_amid, places, prefect_server, ray_nodes
 from benchmarks.processes import load, machine, save, table, told
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "squad-dev"
 SHARDS = 8  # of the queries and texts, however many there are: four for each of two nodes
-ARMS = {  # threads of the driver, and nodes
-    "one process, one core": (1, 0),
-    "one process, two cores": (2, 0),
-    "one node": (1, 1),
-    "two nodes": (1, 2),
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Who makes the shards.
+
+    Args:
+        threads: of the driver.
+        nodes: of the cluster; none without one.
+        client: join by `ray://`, from a machine that is no node.
+        lose: kill the second node with all its processes once the first shards are there.
+    """
+
+    threads: int = 1
+    nodes: int = 0
+    client: bool = False
+    lose: bool = False
+
+
+ARMS = {
+    "one process, one core": Arm(),
+    "one process, two cores": Arm(threads=2),
+    "one node": Arm(nodes=1),
+    "two nodes": Arm(nodes=2),
+    "two nodes, by ray://": Arm(nodes=2, client=True),
+    "two nodes, one killed": Arm(nodes=2, lose=True),
 }
 SHOWN = ("join the cluster", "rank", "evidence", "deepen")
 REAL_SHOWN = ("embed minilm documents", "rank minilm", "evidence", "validate")
@@ -125,22 +147,30 @@ class Bench:
 
     def _arms(self, job: dict[str, Any], cut: dict[str, int]) -> dict[str, Any]:
         results = {}
-        for arm in self._options.arms:
-            threads, count = ARMS[arm]
-            engine = {"threads": threads, **cut}
+        for number, name in enumerate(self._options.arms):
+            arm = ARMS[name]
+            engine = {"threads": arm.threads, **cut}
             if job["kind"] == "real":
-                place = self._scratch / arm.replace(" ", "-")
+                place = self._scratch / f"real-{number}"
                 job = {**job, "store": f"{place}-store", "output": str(place)}
             with ExitStack() as stack:
-                roots = {}
-                if count:
-                    nodes = ray_nodes(self._where[:count], self._environment)
-                    address, pids = stack.enter_context(nodes)
+                roots, lost = {}, None
+                if arm.nodes:
+                    nodes = ray_nodes(self._where[: arm.nodes], self._environment)
+                    cluster = stack.enter_context(nodes)
+                    address = cluster.client if arm.client else cluster.address
                     engine |= {"kind": "ray", "address": address}
-                    roots = {f"node {number + 1}": pid for number, pid in enumerate(pids)}
-                cores = "0,1" if threads == 2 else "0"
-                results[arm] = self._driver({**job, "engine": engine}, cores, roots)
-            print(json.dumps({arm: results[arm]}), flush=True)
+                    roots = {f"node {node + 1}": pid for node, pid in enumerate(cluster.pids)}
+                    if arm.lose:
+                        killing = lost_amid(cluster.pids[1], Path(job["store"]))
+                        lost = stack.enter_context(killing)
+                cores = "0,1" if arm.threads == 2 else "0"
+                results[name] = self._driver({**job, "engine": engine}, cores, roots)
+            if lost is not None:
+                results[name]["lost_at_s"] = lost.get("after")
+                if not lost:
+                    raise SystemExit(f"{name}: the run ended before the node could be killed")
+            print(json.dumps({name: results[name]}), flush=True)
         return results
 
     def _driver(self, job: dict[str, Any], cores: str, roots: dict[str, int]) -> dict[str, Any]:
