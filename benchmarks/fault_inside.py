@@ -1,30 +1,7 @@
-"""What is done to a child process before it runs: set clocks, and devices with little memory."""
+"""What is done to a child process before it runs: devices with little memory."""
 
-import itertools
-import threading
-import time
 from collections.abc import Callable
 from typing import Any
-
-JUMPS = (-86_400.0, 3_600.0, -7.0, 31_536_000.0)  # seconds: a day back, an hour on, a year on
-JUMP_EVERY = 0.4  # seconds
-
-
-def jumping_clock() -> None:
-    """Let the clock of this process jump, forwards and backwards, for as long as it runs.
-
-    Python's own clock: `time.time` and `time.time_ns`. The monotonic clock never jumps.
-    """
-    true, true_ns, offset = time.time, time.time_ns, [0.0]
-    time.time = lambda: true() + offset[0]
-    time.time_ns = lambda: true_ns() + int(offset[0] * 1e9)
-
-    def jump() -> None:
-        for each in itertools.cycle(JUMPS):
-            time.sleep(JUMP_EVERY)
-            offset[0] = each
-
-    threading.Thread(target=jump, daemon=True).start()
 
 
 def little_memory(inference: int, training: int) -> None:

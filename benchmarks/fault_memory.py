@@ -1,4 +1,4 @@
-"""Memory that does not hold a batch, and clocks that jump."""
+"""Memory that does not hold a batch."""
 
 import shutil
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fault_inside import limit_memory
-from benchmarks.fault_kills import Reference, make_reference
+from benchmarks.fault_kills import make_reference
 from benchmarks.fault_store import Outcome, compare
 from benchmarks.fault_work import Forks, Job
 
@@ -14,17 +14,6 @@ LEAST = 96  # tokens: less than any batch, more than any text or pair of the dat
 TRAINED = 40  # tokens that hold one text of a mini-batch of two, and not both
 # The model's own description names the settings of its steps, the mini-batch among them.
 SETTINGS = ("training/model/polymine.json", "store: models/")
-
-
-def jump_clocks(forks: Forks, job: Job, expected: Reference) -> list[Outcome]:
-    """Run while the clock jumps back and forth, between days and years."""
-    outcome = Outcome("clock jumps", times=1)
-    if code := forks.wait(replace(job, before=("jumping_clock", ()))):
-        outcome.wrong.append(f"ended with {code}")
-    else:
-        compare(Path(job.root), job, expected, outcome)
-    shutil.rmtree(job.root)
-    return [outcome]
 
 
 def short_of_memory(forks: Forks, job: Job) -> list[Outcome]:

@@ -60,7 +60,7 @@ def lose_server_of_command(job: Job, expected: Reference, home: Path) -> Outcome
         run = subprocess.Popen(
             command, env=environment(home), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
         )
-        _until(lambda: _works(job) or run.poll() is not None, "the command works")
+        until(lambda: is_amid_stages(job) or run.poll() is not None, "the command works")
         if record := server.status(home / "server"):
             os.kill(record.pid, signal.SIGKILL)
         code = run.wait(LIMIT)
@@ -88,7 +88,7 @@ def _with_worker(
     worker = start_worker(home)
     try:
         run = trigger(url, job)
-        _until(lambda: _works(job), "the worker's run works")
+        until(lambda: is_amid_stages(job), "the worker's run works")
         worker = fault(worker, run, home, url)
         outcome.note, outcome.named = see_to_the_end(url, run)
         state = state_of(url, run)
@@ -251,12 +251,12 @@ def processes_of(run: str) -> list[psutil.Process]:
     return found
 
 
-def _works(job: Job) -> bool:
+def is_amid_stages(job: Job) -> bool:
     """Whether a run is amid its stages."""
     return (Path(job.root) / "store" / "rankings").exists()
 
 
-def _until(true: Callable[[], bool], what: str) -> None:
+def until(true: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + LIMIT
     while not true():
         if time.monotonic() > deadline:

@@ -218,7 +218,7 @@ def fill_disks(forks: Forks, job: Job, expected: Reference, needed: int) -> list
     root = Path(job.root)
     with small_disk(root / "disk") as resize:
         if resize is None:
-            outcome.note = "mounting a small disk is not permitted here: not tried"
+            outcome.wrong.append("not tried: mounting a small disk is not permitted here")
             return [outcome]
         own = replace(job, store=str(root / "disk" / "store"), out=str(root / "disk" / "out"))
         for share in DISKS:
@@ -234,6 +234,8 @@ def fill_disks(forks: Forks, job: Job, expected: Reference, needed: int) -> list
                 outcome.wrong.append(f"{share:.0%} of the room: {said[-400:]}")
             for name in ("error", "errors"):
                 (root / name).unlink(missing_ok=True)
+        if not outcome.named:
+            outcome.wrong.append("not one of the disks was too small")
         resize(4 * needed)
         _resume(forks, own, expected, outcome)
     return [outcome]

@@ -17,8 +17,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fault_clock import jump_clocks
 from benchmarks.fault_kills import Case, Reference, count_stages, make_reference, run_kills
-from benchmarks.fault_memory import jump_clocks, short_of_memory
+from benchmarks.fault_memory import short_of_memory
 from benchmarks.fault_prefect import break_prefect
 from benchmarks.fault_store import (
     Outcome,
@@ -130,7 +131,7 @@ class Bench:
 
     def clock(self) -> list[Outcome]:
         """Set the clock."""
-        return jump_clocks(self._forks, self._job("clock"), self._reference(RULES[0]))
+        return jump_clocks(self._job("clock"), self._reference(RULES[0]))
 
     def memory(self) -> list[Outcome]:
         """Run with little memory."""

@@ -14,7 +14,7 @@ from data_contracts.settings import EngineSettings, EvaluationSettings, TeacherS
 from data_contracts.trained import BASE, TrainedModel
 from polymine import models
 from polymine.mining.hashing import hash_texts
-from tasks.embedding import store_vectors
+from tasks.embedding import VERSION, store_vectors
 from tasks.model_folder import adapter_folder, find_model
 from tasks.vectors import StoredVectors, family_of
 
@@ -47,6 +47,7 @@ class Measured:
         used = {name: models.fingerprint(self._path(name)) for name in set(routes.values())}
         device = models.visible_devices()[0].partition(":")[0]
         return fingerprint(
+            vectors=VERSION,
             model=models.fingerprint(self.model),
             routes={language: used[name] for language, name in routes.items()},
             prompts=[self.query_prompt, self.document_prompt],

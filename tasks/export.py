@@ -206,6 +206,7 @@ def publish(
             (beside / name).write_text(content, encoding="utf-8")
         rows = int(info_of(exported)["triplets"])
         write_folder_manifest(beside, RUN, exported.fingerprint, rows, manifest)
+        check_place(output, exported.fingerprint)  # again: copying may have taken minutes
     return place
 
 

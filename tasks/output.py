@@ -47,6 +47,7 @@ def publish_folder(
                 (beside / name).parent.mkdir(parents=True, exist_ok=True)
                 (beside / name).write_bytes(content)
         write_folder_manifest(beside, kind, run, rows, manifest)
+        check_place(output, run, kind=kind)  # again: copying may have taken minutes
     return place
 
 

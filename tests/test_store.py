@@ -20,6 +20,7 @@ from data_contracts.errors import InputError, StoreError
 from data_contracts.references import Manifest, Shard, fingerprint
 from data_contracts.settings import DatasetSettings, EngineSettings, OutputSettings
 from data_contracts.tables import Documents, PairScores
+from tasks import output
 from tasks import store as storage
 from tasks.output import check_place, without_passwords
 from tasks.shards import Make, ShardWork, run_shards
@@ -388,6 +389,21 @@ class TestPlaces:
         for run in (None, "aaaa", "bbbb"):
             with pytest.raises(StoreError, match=r"has not written, such as model/adapter"):
                 check_place(self.output(place, overwrite=overwrite), run)
+
+    def test_run_that_came_while_another_was_copied_stays(self, tmp_path, monkeypatch):
+        place, source = tmp_path / "out", tmp_path / "source"
+        source.write_bytes(b"1")
+        copy = output.copy_file
+
+        def copy_slowly(*paths):
+            copy(*paths)
+            self.run_at(place, run="bbbb")
+
+        monkeypatch.setattr(output, "copy_file", copy_slowly)
+        with pytest.raises(StoreError, match="holds another run"):
+            output.publish_folder(self.output(place), {"one": source}, {}, kind="run", run="aaaa")
+        assert names(place) == [MANIFEST, "triplets"]
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out")] == []
 
     def test_file_in_the_way(self, tmp_path):
         (tmp_path / "file").write_text("")
