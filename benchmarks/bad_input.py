@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import bad_settings
-from benchmarks.bad_oracle import compare
+from benchmarks.bad_oracle import compare, count_good
 from benchmarks.bad_tables import MAKERS, Case
 from benchmarks.processes import save
 from data_contracts.errors import PolymineError, SettingsError
@@ -90,11 +90,14 @@ def try_tables(case: Case) -> str:
     for found in (strict, loose):
         if isinstance(found, BaseException) and (fault := unclear(found, case.mentions)):
             return fault
+    form = Path(case.settings["corpus"]).name.partition(".")[2] if case.given is not None else ""
     if isinstance(loose, BaseException):
+        if case.given is not None and (good := count_good(case, form)):
+            return f"refused as a whole, though {good} judgments are right: {loose!s:.200}"
         return "clear error" if isinstance(strict, BaseException) else "refused in quarantine only"
     if case.given is None:
         return "accepted, and nothing of it is right"
-    if faults := compare(case, Path(case.settings["corpus"]).name.partition(".")[2], loose):
+    if faults := compare(case, form, loose):
         return "; ".join(faults[:3])
     if isinstance(strict, BaseException):
         return "quarantined" if loose.rejected.height else f"refused without a reason: {strict}"

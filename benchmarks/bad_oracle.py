@@ -63,6 +63,13 @@ def compare(case: Case, form: str, made: Any) -> list[str]:
     return faults + _counts_differ(case, wanted, made, documents, queries, copies)
 
 
+def count_good(case: Case, form: str) -> int:
+    """Count the positive judgments that may be kept: with one of them there is work to do."""
+    assert case.given is not None
+    found = expect(case.given, case.broken, form).judgments
+    return 0 if case.lax else sum(grade > 0 for grade in found.values())
+
+
 def _texts_differ(
     what: str, kept: dict[str, str], wanted: dict[str, str], merged: set[str], lax: bool
 ) -> list[str]:
