@@ -180,9 +180,10 @@ def _in_the_middle(expected: Reference, contract: str) -> tuple[int, int]:
 
 
 def _unfinished(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("part-*")):
-        if not path.name.startswith(".") and not (path.parent / MANIFEST).exists():
-            yield path
+    """Find shards that a run would take over: without its checksum a shard is made anew anyway."""
+    for note in sorted(folder.rglob(".part-*.sum")):
+        if not (note.parent / MANIFEST).exists():
+            yield note.with_name(note.name.removeprefix(".").removesuffix(".sum"))
 
 
 def damage_checkpoints(forks: Forks, job: Job, expected: Reference, seed: int) -> list[Outcome]:
