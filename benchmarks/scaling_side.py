@@ -59,8 +59,8 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
         "collection": asdict(collection),
         "inputs": {name: asdict(reference) for name, reference in inputs.items()},
     }
-    (store.root / REFERENCES).write_text(json.dumps(kept))
-    return {"bytes": {name: _bytes(store.root / name) for name in ("documents", "embeddings")}}
+    (Path(store.root) / REFERENCES).write_text(json.dumps(kept))
+    return {"bytes": {name: _bytes(Path(store.root) / name) for name in ("documents", "embeddings")}}
 
 
 def synthetic(job: dict[str, Any]) -> dict[str, Any]:
