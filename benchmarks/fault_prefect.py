@@ -21,7 +21,8 @@ import psutil
 from benchmarks.fault_kills import Reference
 from benchmarks.fault_store import Outcome, compare
 from benchmarks.fault_work import Job, settings
-from commands import server
+from commands.server import status
+from commands.server_client import ask, client_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 POOL = "faults"
@@ -61,7 +62,7 @@ def lose_server_of_command(job: Job, expected: Reference, home: Path) -> Outcome
             command, env=environment(home), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
         )
         until(lambda: is_amid_stages(job) or run.poll() is not None, "the command works")
-        if record := server.status(home / "server"):
+        if record := status(home / "server"):
             os.kill(record.pid, signal.SIGKILL)
         code = run.wait(LIMIT)
     said = log.read_text(errors="replace")
@@ -71,7 +72,7 @@ def lose_server_of_command(job: Job, expected: Reference, home: Path) -> Outcome
         return outcome
     compare(Path(job.root), job, expected, outcome)
     with standing(home) as url:
-        states = {run["name"]: run["state_type"] for run in server.ask(url, "flow_runs/filter", {})}
+        states = {run["name"]: run["state_type"] for run in ask(url, "flow_runs/filter", {})}
     if set(states.values()) != {"COMPLETED"}:
         outcome.wrong.append(f"the server knows the runs as {states}")
     return outcome
@@ -135,7 +136,7 @@ def lose_server(
     worker: subprocess.Popen[bytes], run: str, home: Path, url: str
 ) -> subprocess.Popen[bytes]:
     """Kill -9 of the server, which somebody starts again after a while."""
-    record = server.status(home / "server")
+    record = status(home / "server")
     assert record is not None
     os.kill(record.pid, signal.SIGKILL)
     time.sleep(AWAY)
@@ -151,7 +152,7 @@ def environment(home: Path, url: str | None = None) -> dict[str, str]:
     folder = home / "server"
     kept = {name: text for name, text in os.environ.items() if not name.startswith("PREFECT_")}
     kept |= {"POLYMINE_HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return kept | (server.client_environment(url, folder) if url else {})
+    return kept | (client_environment(url, folder) if url else {})
 
 
 @contextmanager
@@ -168,17 +169,17 @@ def standing(home: Path) -> Iterator[str]:
 def _start_server(home: Path) -> str:
     command = [sys.executable, "-m", "commands.main", "server", "start"]
     subprocess.run(command, env=environment(home), cwd=ROOT, check=True, capture_output=True)
-    record = server.status(home / "server")
+    record = status(home / "server")
     assert record is not None, "it was just started"
     return record.url
 
 
 def deploy(url: str) -> None:
     """Make the work pool and the deployment of the pipeline."""
-    server.ask(url, "work_pools/", {"name": POOL, "type": "process"})
-    flow = server.ask(url, "flows/", {"name": "pipeline"})
+    ask(url, "work_pools/", {"name": POOL, "type": "process"})
+    flow = ask(url, "flows/", {"name": "pipeline"})
     step = {"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}
-    server.ask(url, "deployments/", {
+    ask(url, "deployments/", {
         "name": POOL, "flow_id": flow["id"], "work_pool_name": POOL, "pull_steps": [step],
         "entrypoint": "flows/pipeline.py:pipeline", "path": str(ROOT),
     })  # fmt: skip
@@ -188,15 +189,15 @@ def trigger(url: str, job: Job) -> str:
     """Start a run of the deployment; return its id."""
     Path(job.root).mkdir(parents=True)
     filters = {"deployments": {"name": {"any_": [POOL]}}}
-    deployment = server.ask(url, "deployments/filter", filters)[0]["id"]
+    deployment = ask(url, "deployments/filter", filters)[0]["id"]
     parameters = {name: part.model_dump(mode="json") for name, part in settings(job).items()}
     path = f"deployments/{deployment}/create_flow_run"
-    return str(server.ask(url, path, {"parameters": parameters})["id"])
+    return str(ask(url, path, {"parameters": parameters})["id"])
 
 
 def start_worker(home: Path) -> subprocess.Popen[bytes]:
     """Start a worker of the pool."""
-    record = server.status(home / "server")
+    record = status(home / "server")
     assert record is not None, "the server runs"
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL]
     with (home / "worker.log").open("ab") as log:
@@ -230,13 +231,13 @@ def see_to_the_end(url: str, run: str) -> tuple[str, int]:
 
 def state_of(url: str, run: str) -> dict[str, Any]:
     """Read a run's state."""
-    found = server.ask(url, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+    found = ask(url, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
     return dict(found[0])
 
 
 def _set_state(url: str, run: str, kind: str, name: str) -> None:
     body = {"state": {"type": kind, "name": name}, "force": kind == "CRASHED"}
-    server.ask(url, f"flow_runs/{run}/set_state", body)
+    ask(url, f"flow_runs/{run}/set_state", body)
 
 
 def processes_of(run: str) -> list[psutil.Process]:

@@ -42,7 +42,8 @@ def main() -> None:
 
 def take_pictures(folder: Path, settings: Path, out: Path) -> None:
     """Start the server and the runs, and look at their pages."""
-    from commands.server import ask, newest_flow_run, standing_server
+    from commands.server import standing_server
+    from commands.server_client import ask, newest_flow_run
 
     with standing_server() as server:
         started = start(settings, folder, "demo")
@@ -106,7 +107,7 @@ def wait_for(question: Any, limit: float = 900.0) -> Any:
 
 def show(server: Any, run: str, key: str) -> str:
     """Address of the page of an artifact of a run."""
-    from commands.server import ask
+    from commands.server_client import ask
 
     found = {"flow_runs": {"id": {"any_": [run]}}, "artifacts": {"key": {"any_": [key]}}}
     (artifact,) = ask(server.url, "artifacts/filter", found)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from commands.deploy_plan import read_plan, want
-from commands.server import ServerError
+from commands.server_process import ServerError
 
 if TYPE_CHECKING:
     import httpx
@@ -48,7 +48,8 @@ def deploy(
 @contextmanager
 def _server() -> Iterator[str]:
     """Yield the address of the API that the environment names, or that of the home's server."""
-    from commands.server import client_environment, forget_foreign_settings, start, status
+    from commands.server import start, status
+    from commands.server_client import client_environment, forget_foreign_settings
 
     if url := os.environ.get("PREFECT_API_URL"):
         yield url

@@ -209,7 +209,8 @@ def ui(
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
 ) -> None:
     """Show past and present runs in the Prefect UI, until Ctrl-C."""
-    from commands.server import newest_flow_run, standing_server
+    from commands.server import standing_server
+    from commands.server_client import newest_flow_run
 
     with standing_server() as server:
         newest = newest_flow_run(server.url)

@@ -48,7 +48,7 @@ def run_flow(flow: Any, settings: "BaseModel") -> dict[str, Any]:
     from prefect import tags
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from commands.server import RUN_TAG
+    from commands.dead_runs import RUN_TAG
     from tasks.progress import stop_display
 
     # Ending the heartbeat takes up to a second, and the next command finds this run by its lock.
@@ -71,7 +71,8 @@ def run_flow(flow: Any, settings: "BaseModel") -> dict[str, Any]:
 @contextmanager
 def ready_flow(name: Name) -> "Iterator[tuple[Server, Any]]":
     """Yield the server, ready, and a flow, which is imported while the server boots."""
-    from commands.server import client_environment, forget_foreign_settings, start
+    from commands.server import start
+    from commands.server_client import client_environment, forget_foreign_settings
 
     server = start()
     try:

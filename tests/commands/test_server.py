@@ -14,18 +14,20 @@ from pathlib import Path
 import psutil
 import pytest
 
-from commands import server
-from commands.server import Record, ServerError
+from commands import server, server_client, server_process
+from commands.server_process import Record, ServerError, write_record
 
 TASKS = 30
 
 RUN = """
 import os, sys
 from commands import server
+from commands.dead_runs import RUN_TAG
+from commands.server_client import client_environment, forget_foreign_settings
 
 handle = server.start()
-server.forget_foreign_settings()
-os.environ.update(server.client_environment(handle.url))
+forget_foreign_settings()
+os.environ.update(client_environment(handle.url))
 try:
     from prefect import flow, get_run_logger, tags, task
     from prefect.artifacts import create_markdown_artifact
@@ -44,7 +46,7 @@ try:
             create_markdown_artifact("text", key=f"page-{number}")
 
     handle.wait()
-    with tags(server.RUN_TAG):
+    with tags(RUN_TAG):
         trial(int(sys.argv[1]))
 finally:
     handle.release()
@@ -114,7 +116,7 @@ def own_record(version: str, created: float | None = None) -> Record:
 
 
 def test_a_record_of_a_process_that_is_gone_counts_for_nothing(tmp_path: Path) -> None:
-    server._write_record(tmp_path, own_record("3", created=1.0))  # the number went to another
+    write_record(tmp_path, own_record("3", created=1.0))  # the number went to another
     assert server.status(tmp_path) is None
     (tmp_path / "server.json").write_text(json.dumps({"pid": "what?"}))
     assert server.status(tmp_path) is None
@@ -123,7 +125,7 @@ def test_a_record_of_a_process_that_is_gone_counts_for_nothing(tmp_path: Path) -
 def test_a_clock_that_is_set_does_not_hide_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server._write_record(tmp_path, own_record("3"))
+    write_record(tmp_path, own_record("3"))
     booted = psutil.boot_time()
     for jump in (-86_400, 86_400):
         # The kernel says when it was booted by the clock of now.
@@ -172,7 +174,7 @@ def test_a_server_that_is_lost_comes_back_where_it_was(
 
 
 def test_a_server_of_another_version_in_use_is_not_taken(tmp_path: Path) -> None:
-    server._write_record(tmp_path, own_record("2.0"))
+    write_record(tmp_path, own_record("2.0"))
     with (tmp_path / "users.lock").open("a") as user:
         assert server._try_alone(user)
         with pytest.raises(ServerError, match=r"another version \(2\.0, process \d+\)"):
@@ -180,9 +182,9 @@ def test_a_server_of_another_version_in_use_is_not_taken(tmp_path: Path) -> None
 
 
 def test_a_port_that_is_taken_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server((server.HOST, 0)) as other:
-        monkeypatch.setattr(server, "PREFERRED_PORT", other.getsockname()[1])
-        with server._listen() as listener:
+    with socket.create_server((server_process.HOST, 0)) as other:
+        monkeypatch.setattr(server_process, "PREFERRED_PORT", other.getsockname()[1])
+        with server_process._listen() as listener:
             assert listener.getsockname()[1] not in (0, other.getsockname()[1])
 
 
@@ -191,11 +193,11 @@ def test_settings_of_another_server_are_left_behind(
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "https://cloud.example/api")
     monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "postgresql://elsewhere")
-    environment = server._server_environment(tmp_path, 1234)
+    environment = server_process._server_environment(tmp_path, 1234)
     assert "PREFECT_API_URL" not in environment
     assert environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"].endswith("/prefect.db")
     assert environment["PREFECT_SERVER_UI_API_URL"] == "http://127.0.0.1:1234/api"
-    client = server.client_environment("http://127.0.0.1:1234/api", tmp_path)
+    client = server_client.client_environment("http://127.0.0.1:1234/api", tmp_path)
     assert client["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] == "false"
 
 
@@ -203,22 +205,22 @@ def test_settings_of_another_server_are_left_behind(
 def test_other_machines_need_a_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    for name in server.AUTH:
+    for name in server_process.AUTH:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ServerError, match="set PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD"):
         server.start(folder=tmp_path, host=host)
     assert not (tmp_path / "users.lock").exists()
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:secret")
-    server.check_host(host)
-    environment = server._server_environment(tmp_path, 1234, host)
+    server_process.check_host(host)
+    environment = server_process._server_environment(tmp_path, 1234, host)
     assert environment["PREFECT_SERVER_API_AUTH_STRING"] == "admin:secret"
-    client = server.client_environment("http://127.0.0.1:1234/api", tmp_path)
+    client = server_client.client_environment("http://127.0.0.1:1234/api", tmp_path)
     assert client["PREFECT_API_AUTH_STRING"] == "admin:secret"
-    server.forget_foreign_settings()
-    assert server.auth_string() == "admin:secret"
+    server_client.forget_foreign_settings()
+    assert server_client.auth_string() == "admin:secret"
 
 
 def test_this_machine_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING", raising=False)
     for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"):
-        server.check_host(host)
+        server_process.check_host(host)

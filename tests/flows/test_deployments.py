@@ -23,6 +23,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from commands import server
 from commands.deploy_plan import read_plan, want
 from commands.deploy_server import AUTOMATION, Outcome, set_up
+from commands.server_client import ask
 
 pytestmark = pytest.mark.flow
 ROOT = Path(__file__).parents[2]
@@ -182,7 +183,7 @@ def wait_for(run: str, state: str, seconds: float = 240) -> Any:
 
 def stages(run: str) -> set[tuple[str, str]]:
     """Return the task runs' names and states; after a retry a name is there more than once."""
-    found = server.ask(
+    found = ask(
         str(PREFECT_API_URL.value()), "task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}}
     )
     return {(task["name"], task["state_name"]) for task in found}

