@@ -21,7 +21,7 @@ import psutil
 
 NAMES = ("polymine-1", "polymine-2")
 ADDRESSES = ("10.83.0.1", "10.83.0.2")
-RAY_PORT, CLIENT_PORT, API_PORT = 6397, 10097, 4297
+RAY_PORT, CLIENT_PORT, API_PORT = 6397, 10001, 4297
 MEMORY = 200 << 20  # bytes of each node's object store; orders are small
 START = 120.0  # seconds
 
