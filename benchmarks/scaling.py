@@ -221,7 +221,7 @@ def unit_costs(results: dict[str, Any]) -> dict[str, float]:
                 / million
                 / thousand,
                 "open_core_s_per_1M_documents": seconds["open"] / million,
-                "driver_mb_per_1M_documents": alone["peak_mb"]["driver"] / million,
+                "driver_mb_per_1M_documents": _slope(sizes),
                 "bytes_per_vector": run["bytes"]["embeddings"] / (largest + options["queries"]),
                 "bytes_per_document_row": run["bytes"]["documents"] / largest,
                 "bytes_of_results_per_query": sum(alone["bytes"].values()) / options["queries"],
@@ -235,6 +235,16 @@ def unit_costs(results: dict[str, Any]) -> dict[str, float]:
             alone["stages_s"]["validate"] / real["queries"] * 1e3
         )
     return {name: float(f"{cost:.4g}") for name, cost in costs.items()}
+
+
+def _slope(sizes: dict[str, Any]) -> float:
+    """Memory that a million documents more take; what a process takes anyway is no part of it."""
+    peaks = {
+        int(size): run["arms"]["one process, one core"]["peak_mb"]["driver"]
+        for size, run in sizes.items()
+    }
+    least, most = min(peaks), max(peaks)
+    return float((peaks[most] - peaks[least]) / max(most - least, 1) * 1e6)
 
 
 def differences(results: dict[str, Any]) -> list[str]:
