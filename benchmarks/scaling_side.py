@@ -59,8 +59,9 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
         "collection": asdict(collection),
         "inputs": {name: asdict(reference) for name, reference in inputs.items()},
     }
-    (Path(store.root) / REFERENCES).write_text(json.dumps(kept))
-    return {"bytes": {name: _bytes(Path(store.root) / name) for name in ("documents", "embeddings")}}
+    root = Path(store.root)
+    (root / REFERENCES).write_text(json.dumps(kept))
+    return {"bytes": {name: _bytes(root / name) for name in ("documents", "embeddings")}}
 
 
 def synthetic(job: dict[str, Any]) -> dict[str, Any]:
