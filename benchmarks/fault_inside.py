@@ -1,7 +1,13 @@
-"""What is done to a child process before it runs: devices with little memory."""
+"""What is done to a child process before it runs: another machine, devices with little memory."""
 
+import os
 from collections.abc import Callable
 from typing import Any
+
+
+def other_machine(environment: dict[str, str]) -> None:
+    """Work as a machine with this environment, as a `POLYMINE_HOME` of its own."""
+    os.environ.update(environment)
 
 
 def little_memory(inference: int, training: int) -> None:

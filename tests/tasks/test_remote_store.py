@@ -23,12 +23,13 @@ from moto.server import ThreadedMotoServer
 from test_kills import PERCENT, SMALL, run_stages, tables
 from test_store import Numbers, begin, numbers
 
+from benchmarks.fault_work import Forks, Job, Kill, make_world, results
 from data_contracts.errors import StoreError
 from data_contracts.settings import EngineSettings, OutputSettings
 from data_contracts.tables import embeddings_schema
 from tasks.places import Mirror
 from tasks.source_files import fetch
-from tasks.store import Store, info_of, load, open_folder, scan, shard_name, shard_paths
+from tasks.store import MANIFEST, Store, info_of, load, open_folder, scan, shard_name, shard_paths
 from tasks.vectors import open_vectors
 from tasks.work_pool import for_elsewhere
 
@@ -416,3 +417,28 @@ def test_flow_on_s3_killed_and_gone_on_elsewhere_gives_what_it_gives_on_disk(
     for name in ("resumed", "reused"):
         for parts in ((), ("evidence", "n-tuple", "risks", "promoted")):
             assert tables(tmp_path / name, *parts) == tables(tmp_path / "disk", *parts)
+
+
+def test_pipeline_on_s3_killed_amid_training_goes_on_elsewhere(bucket, server, tmp_path):
+    """Checkpoints stay on the machine that is lost; what is finished is in the bucket."""
+    (tmp_path / "world").mkdir()
+    world, forks = make_world(tmp_path / "world"), Forks()
+    disk = Job(str(tmp_path / "disk"), world)
+    assert forks.wait(disk) == 0
+    stages = json.loads((tmp_path / "disk" / "stages.json").read_text())
+    second = [n for n, stage in enumerate(stages) if stage["stage"] == "train_adapter"][1]
+
+    def job(name: str, kill: Kill | None = None) -> Job:
+        machine = {**KEYS, "AWS_ENDPOINT_URL": server, "POLYMINE_HOME": str(tmp_path / f"h-{name}")}
+        before = ("other_machine", (machine,))
+        return Job(str(tmp_path / name), world, kill=kill, store=bucket, before=before)
+
+    middle = stages[second]["operations"] // 2
+    assert forks.wait(job("killed", Kill(second, operation=middle))) == -signal.SIGKILL
+    before = {name: held for name, held in objects(bucket).items() if name.endswith(MANIFEST)}
+    assert any(name.startswith("adapters/") for name in before), "the first step is there"
+    assert not any(name.startswith("measures/") for name in before)
+    assert forks.wait(job("resumed")) == 0
+    after = objects(bucket)
+    assert {name: after[name] for name in before} == before
+    assert results(tmp_path / "resumed" / "out") == results(tmp_path / "disk" / "out")
