@@ -34,6 +34,8 @@ TASKS = 200  # per stage at most, more are bundled: a server and its pages bear 
 AHEAD = 2  # tasks handed to the cluster per place it has, so that no node waits for the next one
 VISIBLE_TIMEOUT = 120.0  # seconds; an NFS client may believe for 60 that a new file is not there
 LOOK_AGAIN = 5.0  # seconds between two tries to open what may not be seen yet
+LOOK_ROUND = 15.0  # seconds between two looks at the nodes, while no task ends
+REPLACEMENT = 600.0  # seconds for a node to come, after the last one that could do the work is lost
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def make_on_cluster(
     """Make shards on the cluster, side by side.
 
     After a failure nothing new is started; what is under way is finished and stays. Then the first
-    error is raised: the shard's own, or ClusterError if its nodes were lost again and again.
+    error is raised: the shard's own, or ClusterError if its nodes were lost again and again, or all
+    of them for longer than a new one takes to come.
     """
     travelling = _for_nodes(work)
     with _submitting(work) as submit:
@@ -69,7 +72,7 @@ def make_on_cluster(
                 waiting[begun.reference] = begun
             if not waiting:
                 break
-            for done in _wait(waiting):
+            for done in _wait(waiting, _wants(work), failure):
                 failure = _settle(done, failure)
                 if failure is None:
                     amount = sum(sizes[number] for number in done.numbers)
@@ -167,13 +170,13 @@ def _submitting(
         import ray
         from prefect_ray.context import remote_options
 
+        wants = _wants(work)
         options: dict[str, Any] = {
-            "num_cpus": threads_per_task(work.engine),
+            "num_cpus": wants["CPU"],
+            "num_gpus": wants.get("GPU", 0),
             "max_retries": RETRIES,
             "scheduling_strategy": "SPREAD",
         }
-        if work.uses_model and device_kind() == "cuda":
-            options["num_gpus"] = 1
         versions = installed()
 
         def submit(
@@ -193,12 +196,47 @@ def _submitting(
             yield submit
 
 
-def _wait(waiting: dict[Any, _Task]) -> list[_Task]:
-    """Take the tasks that have ended, one at least."""
+def _wants(work: ShardWork) -> dict[str, int]:
+    """What a task takes of its node, in Ray's names."""
+    wants = {"CPU": threads_per_task(work.engine)}
+    return wants | {"GPU": 1} if work.uses_model and device_kind() == "cuda" else wants
+
+
+def _wait(
+    waiting: dict[Any, _Task], wants: Mapping[str, int], failure: Exception | None = None
+) -> list[_Task]:
+    """Take the tasks that have ended, one at least.
+
+    Ray would wait for ever where no node is left that could do them. A lost one may be replaced; if
+    none is for long, this raises the `failure` there was before, or ClusterError.
+    """
     import ray
 
-    ready, _ = ray.wait(list(waiting), num_returns=1)
-    return [waiting.pop(reference) for reference in ready]
+    last_seen = time.monotonic()
+    while True:
+        ready, _ = ray.wait(list(waiting), num_returns=1, timeout=LOOK_ROUND)
+        if ready:
+            return [waiting.pop(reference) for reference in ready]
+        if _has_node(wants):
+            last_seen = time.monotonic()
+        elif time.monotonic() - last_seen > REPLACEMENT:
+            asked = " and ".join(f"{amount} {name}" for name, amount in wants.items())
+            raise failure or ClusterError(
+                f"for {REPLACEMENT:.0f} s no node of the cluster has had the {asked} that a task "
+                f"takes; {len(waiting)} tasks wait for one. Start a node, and run again: finished "
+                "shards are reused"
+            )
+
+
+def _has_node(wants: Mapping[str, int]) -> bool:
+    """Whether some living node is large enough for a task, busy or not."""
+    import ray
+
+    listed: Any = ray.nodes  # has no types
+    return any(
+        node["Alive"] and all(node["Resources"].get(key, 0) >= wants[key] for key in wants)
+        for node in listed()
+    )
 
 
 def _settle(done: _Task, failure: Exception | None) -> Exception | None:
@@ -226,9 +264,7 @@ def _room(work: ShardWork) -> int:
 
     listed: Any = ray.cluster_resources  # has no types
     has = listed()
-    places = int(has.get("CPU", 0)) // threads_per_task(work.engine)
-    if work.uses_model and device_kind() == "cuda":
-        places = min(places, int(has.get("GPU", 0)))
+    places = min(int(has.get(name, 0)) // amount for name, amount in _wants(work).items())
     return max(AHEAD * places, 1)
 
 

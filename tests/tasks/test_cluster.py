@@ -60,3 +60,41 @@ def test_a_node_waits_for_what_it_does_not_see_yet(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster_shards, "VISIBLE_TIMEOUT", -1.0)
     with pytest.raises(StoreError, match="is gone"):
         cluster_shards._open_here(late("lost"))
+
+
+WANTS = {"CPU": 2, "GPU": 1}
+HEAD = {"Alive": True, "Resources": {"memory": 1.0}}
+SMALL = {"Alive": True, "Resources": {"CPU": 4.0}}
+LOST = {"Alive": False, "Resources": {"CPU": 4.0, "GPU": 1.0}}
+LARGE = {**LOST, "Alive": True}
+
+
+@pytest.fixture
+def hours(monkeypatch):
+    """What Ray says at each look, a minute apart: whether the task has ended, and the nodes."""
+    ray, looks, now = pytest.importorskip("ray"), [], [0.0]
+
+    def wait(references, num_returns, timeout):
+        now[0] += 60
+        return (references, []) if looks[0] == "ended" else ([], references)
+
+    monkeypatch.setattr(ray, "wait", wait)
+    monkeypatch.setattr(ray, "nodes", lambda: looks.pop(0))
+    monkeypatch.setattr(cluster_shards.time, "monotonic", lambda: now[0])
+    return looks
+
+
+def test_a_run_ends_when_the_nodes_that_could_do_its_work_stay_away(hours):
+    hours += [[HEAD, LARGE], *[[HEAD, SMALL, LOST]] * 11]
+    said = r"for 600 s no node of the cluster has had the 2 CPU and 1 GPU that a task takes"
+    with pytest.raises(ClusterError, match=said):
+        cluster_shards._wait({"reference": "task"}, WANTS)
+    assert hours == []
+    hours += [[HEAD]] * 11
+    with pytest.raises(StoreError, match="came first"):
+        cluster_shards._wait({"reference": "task"}, WANTS, StoreError("came first"))
+
+
+def test_a_run_waits_for_a_new_node_and_for_a_long_task(hours):
+    hours += [*[[HEAD, LOST]] * 9, *[[HEAD, LARGE]] * 30, *[[HEAD, LOST]] * 9, "ended"]
+    assert cluster_shards._wait({"reference": "task"}, WANTS) == ["task"]
