@@ -4,11 +4,12 @@ import fcntl
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import polars as pl
 
@@ -216,9 +217,9 @@ def _alone(folder: Path) -> Iterator[None]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = folder.parent / f"{folder.name}.lock"
     while True:
-        with lock.open("w") as file:
+        with lock.open("a+") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX)
+                _take(file, folder)
             except OSError as error:  # some network folders have no locks
                 logger.warning(
                     "%s cannot be locked (%s); see that no other run trains the same", folder, error
@@ -226,6 +227,22 @@ def _alone(folder: Path) -> Iterator[None]:
             if lock.exists() and lock.stat().st_ino == os.fstat(file.fileno()).st_ino:
                 yield  # else `polymine gc` removed it while this run waited
                 return
+
+
+def _take(lock: IO[str], folder: Path) -> None:
+    """Take a lock; if another run has it, say which one, and wait: its training may take hours."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        logger.warning(
+            "%s trains the same (%s); this run waits until that ends, and takes over the result",
+            lock.read() or "another process", folder.name,
+        )  # fmt: skip
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+    lock.flush()
 
 
 def beneath(
