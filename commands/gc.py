@@ -19,10 +19,16 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def collect_garbage(
-    store: str | None, runs: Sequence[Path], *, keep_days: float, delete: bool
+    store: str | None,
+    runs: Sequence[Path],
+    *,
+    keep_days: float,
+    delete: bool,
+    forgotten: Sequence[str] = (),
 ) -> None:
     """Do what `polymine gc` says."""
-    plan = make_plan(Store(store), [run.expanduser().absolute() for run in runs], keep_days)
+    folders = [run.expanduser().absolute() for run in runs]
+    plan = make_plan(Store(store), folders, keep_days, forgotten)
     console = Console(highlight=False)
     show(plan, keep_days, console)
     if not delete:
@@ -45,6 +51,11 @@ def show(plan: Plan, keep_days: float, console: Console) -> None:
     for folder in plan.silent:
         said = "does not say what it was made of, as an earlier version wrote it"
         console.print(Text(f"       {visible(str(folder))}: {said}", style="yellow"))
+    if plan.elsewhere:
+        hosts = ", ".join(f"{visible(host)} ({n})" for host, n in sorted(plan.elsewhere.items()))
+        console.print(Text(f"kept   {count_of(sum(plan.elsewhere.values()), 'run')} of other "
+                           f"machines, not looked for on this one: {hosts}. Call gc there, or "
+                           "--forget-host NAME here"))  # fmt: skip
     for title, items in (("goes", plan.going), ("stays", plan.staying)):
         console.print()
         console.print(_table(title, items))

@@ -142,12 +142,18 @@ def gc(
     keep_days: Annotated[
         float, typer.Option(min=0, help="Keep all that was touched within so many days.")
     ] = 1,
+    forget_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A machine that is gone: its runs count if their folders are seen here."),
+    ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove; else only say what.")] = False,
 ) -> None:
     """List what no kept run refers to, and remove it if asked to."""
     from commands.gc import collect_garbage
 
-    collect_garbage(store, runs or [], keep_days=keep_days, delete=delete)
+    collect_garbage(
+        store, runs or [], keep_days=keep_days, delete=delete, forgotten=forget_host or []
+    )
 
 
 @app.command("inspect")

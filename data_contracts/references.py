@@ -65,6 +65,7 @@ class Use(BaseModel):
 
     Args:
         folder: the output folder; None while the run has written none.
+        host: the machine whose folder that is; earlier versions did not note it.
         run: the fingerprint that its manifest says.
         datasets: their folders, as seen from the store.
     """
@@ -72,6 +73,7 @@ class Use(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: str | None = None
+    host: str = "unknown"
     run: str | None = None
     datasets: tuple[str, ...] = ()
 

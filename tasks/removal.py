@@ -49,7 +49,9 @@ def _remove_note(plan: Plan, name: str) -> bool:
     """Remove a note, unless its run has written it again or has its folder in place by now."""
     others = {other: held for other, held in plan.notes.items() if other != name}
     for note in read_notes(plan.store, others):
-        if note.name == name and (note.held != plan.notes[name] or is_kept(note, math.inf)):
+        if note.name != name:
+            continue
+        if note.held != plan.notes[name] or is_kept(note, math.inf, plan.hosts):
             return False
     locate(plan.store.root).remove([name])
     return True

@@ -1,20 +1,22 @@
 """What of a store no kept run refers to.
 
 Kept are the datasets that a finished output folder was made of, as the store's notes or its own
-manifest say, those of runs that are going on, and whatever was touched lately. `removal` takes the
-rest away.
+manifest say, those of runs that are going on, and whatever was touched lately. A folder of another
+machine cannot be looked at, so it counts as there. `removal` takes the rest away.
 """
 
+import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic_core import from_json
 
 from data_contracts.errors import StoreError
-from data_contracts.references import Manifest
+from data_contracts.references import Manifest, Use
 from tasks.output import COMPARISON, EVALUATION, PIPELINE, TRAINING
 from tasks.places import locate
 from tasks.store import MANIFEST, RUN, Store, write_bytes
@@ -42,6 +44,8 @@ class Plan:
         runs: the output folders that are kept.
         silent: those among them that do not say what they were made of.
         notes: the notes that this is based on.
+        hosts: the machines whose folders are looked for on this one.
+        elsewhere: how many kept runs there are on each other machine.
     """
 
     store: Store
@@ -50,20 +54,31 @@ class Plan:
     runs: tuple[Path, ...]
     silent: tuple[Path, ...]
     notes: Mapping[str, Held]
+    hosts: frozenset[str]
+    elsewhere: Mapping[str, int]
 
 
-def make_plan(store: Store, runs: Sequence[Path], keep_days: float) -> Plan:
+def make_plan(
+    store: Store, runs: Sequence[Path], keep_days: float, forgotten: Collection[str] = ()
+) -> Plan:
     """Say of everything in a store whether it is needed.
 
     Args:
         runs: output folders, or folders that hold some, beside those that the store has notes of.
         keep_days: what was touched within so many days stays in any case.
+        forgotten: machines that are gone; of their runs those stay whose folders this one sees.
 
-    Raises StoreError when there is no store, or one of `runs` is not there.
+    Raises StoreError when there is no store, one of `runs` is not there, or the store has no run of
+    one of the `forgotten`.
     """
     if str(store.folder) == store.root and not store.folder.is_dir():
         raise StoreError(f"{store.root}: there is no store; name its folder with --store")
-    needs = _Needs(store, runs, keep_days)
+    needs = _Needs(store, runs, keep_days, frozenset({socket.gethostname(), *forgotten}))
+    if strange := sorted(set(forgotten) - needs.named):
+        raise StoreError(
+            f"--forget-host {strange[0]}: the store has no run of it; it has runs of "
+            f"{', '.join(sorted(needs.named)) or 'none'}"
+        )
     going, staying = [], []
     for item in [*scan_store(store), *scan_beside(needs.outputs)]:
         if why := needs.reason(item):
@@ -71,14 +86,20 @@ def make_plan(store: Store, runs: Sequence[Path], keep_days: float) -> Plan:
         else:
             going.append(replace(item, why=_GOES[item.kind]))
     return Plan(
-        store, tuple(going), tuple(staying), tuple(needs.kept), tuple(needs.silent), needs.notes
-    )
+        store, tuple(going), tuple(staying), tuple(needs.kept), tuple(needs.silent), needs.notes,
+        needs.hosts, needs.elsewhere,
+    )  # fmt: skip
 
 
-def is_kept(note: Note, alive_since: float) -> bool:
-    """Whether a note is of a run that goes on, or of an output folder that still holds its run."""
+def is_kept(note: Note, alive_since: float, hosts: Collection[str]) -> bool:
+    """Whether a note is of a run that goes on, or of an output folder that still holds its run.
+
+    Folders are looked for on this machine only if they are of one of the `hosts`.
+    """
     if note.use.folder is None:
         return note.held[1] >= alive_since
+    if note.use.host not in hosts:
+        return True
     manifest = _read_run(Path(note.use.folder))
     return manifest is not None and manifest.fingerprint == note.use.run
 
@@ -125,30 +146,42 @@ def store_time(store: Store) -> float:
 class _Needs:
     """What is needed, and by whom."""
 
-    def __init__(self, store: Store, runs: Sequence[Path], keep_days: float) -> None:
-        now = store_time(store)
+    def __init__(
+        self, store: Store, runs: Sequence[Path], keep_days: float, hosts: frozenset[str]
+    ) -> None:
+        now, self.hosts = store_time(store), hosts
         self._root, self._since = store.root, now - keep_days * DAY
         self._alive_since = min(self._since, now - ALIVE)
         self._known = read_notes(store)
         self.notes = {note.name: note.held for note in self._known}
+        self.named = {note.use.host for note in self._known if note.use.folder}
         self.outputs = sorted({Path(n.use.folder) for n in self._known if n.use.folder})
         self.kept: list[Path] = []
         self.silent: list[Path] = []
+        self.elsewhere: Counter[str] = Counter()
         self._needed: dict[str, str] = {}
-        self._stale = {note.name for note in self._known if not is_kept(note, self._alive_since)}
+        self._stale = {
+            note.name for note in self._known if not is_kept(note, self._alive_since, hosts)
+        }
         for note in self._known:
             if note.name not in self._stale:
-                self._add(note.use.folder, note.use.datasets)
+                self._add_note(note.use)
         for folder in _outputs_below(runs):
             if folder not in self.kept:
                 self._ask(folder)
 
-    def _add(self, folder: str | None, datasets: Iterable[str]) -> None:
-        if folder is None:
-            self._needed |= dict.fromkeys(datasets, "used by a run that has not ended")
-            return
-        if Path(folder) not in self.kept:
-            self.kept.append(Path(folder))
+    def _add_note(self, use: Use) -> None:
+        if use.folder is None:
+            self._needed |= dict.fromkeys(use.datasets, "used by a run that has not ended")
+        elif use.host in self.hosts:
+            self._add(Path(use.folder), use.datasets)
+        else:
+            self.elsewhere[use.host] += 1
+            self._needed |= dict.fromkeys(use.datasets, "used by a run on another machine")
+
+    def _add(self, folder: Path, datasets: Iterable[str]) -> None:
+        if folder not in self.kept:
+            self.kept.append(folder)
         self._needed |= dict.fromkeys(datasets, "used by a kept run")
 
     def _ask(self, folder: Path) -> None:
@@ -157,7 +190,7 @@ class _Needs:
         datasets = manifest.info.get("datasets") if manifest else None
         if datasets is None:
             self.silent.append(folder)
-        self._add(str(folder), datasets or ())
+        self._add(folder, datasets or ())
 
     def reason(self, item: Item) -> str | None:
         """Say why something stays, or nothing."""

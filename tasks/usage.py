@@ -6,6 +6,7 @@ again: so either the run finds it gone and makes it anew, or it is put back.
 """
 
 import logging
+import socket
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
@@ -68,8 +69,9 @@ class _Uses:
 
     def keep_for(self, folder: Path, run: str) -> None:
         """Note what an output folder is made of while it holds this run."""
-        use = Use(folder=str(folder), run=run, datasets=self.names())
-        self._write(f"{fingerprint(folder=str(folder), run=run)}.json", use)
+        place = {"folder": str(folder), "host": socket.gethostname(), "run": run}
+        use = Use(**place, datasets=self.names())
+        self._write(f"{fingerprint(**place)}.json", use)
 
     def stop(self) -> None:
         """End the signs of life."""

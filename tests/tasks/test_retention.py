@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import threading
 import time
 from contextlib import suppress
@@ -102,6 +103,44 @@ def test_a_run_that_was_moved_is_named(store, tmp_path):
     del manifest["info"]["datasets"], manifest["seal"]
     (tmp_path / "moved" / "manifest.json").write_text(json.dumps(manifest))
     assert make_plan(Store(str(store)), [tmp_path], keep_days=0).silent == (tmp_path / "moved",)
+
+
+def test_runs_of_other_machines_are_kept_until_a_machine_is_forgotten(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "other")
+    run(store, tmp_path / "three", "d")
+    run(store, tmp_path / "four", "e")
+    shutil.rmtree(tmp_path / "four")
+    monkeypatch.undo()
+    plan = make_plan(Store(str(store)), [], keep_days=0)
+    assert (plan.elsewhere, plan.runs) == ({"other": 2}, (tmp_path / "one",))
+    assert {item.name for item in plan.going if item.kind == "dataset"} == {name_of("c")}
+    carry_out(plan)
+    asked = ["gc", "--store", str(store), "--keep-days", "0"]
+    assert "2 runs of other machines" in CliRunner().invoke(app, asked).stdout
+    asked += ["--forget-host", "other"]
+    assert "Nothing was removed" in CliRunner().invoke(app, asked).stdout
+    CliRunner().invoke(app, [*asked, "--delete"], catch_exceptions=False)
+    kept = {fingerprint(name=name) for name in "abd"}  # the folder of `d` is seen here, too
+    assert {path.name for path in (store / "looks").iterdir()} == kept
+    with pytest.raises(StoreError, match=r"--forget-host othr: .* it has runs of"):
+        make_plan(Store(str(store)), [], keep_days=0, forgotten=["othr"])
+
+
+def test_a_note_that_names_no_machine_may_be_of_any(store, tmp_path):
+    [note] = (n for n in read_notes(Store(str(store))) if n.use.folder == str(tmp_path / "two"))
+    earlier = note.use.model_dump(mode="json", exclude={"host"})
+    (store / note.name).write_text(json.dumps(earlier))
+    plan = make_plan(Store(str(store)), [], keep_days=0)
+    assert (plan.elsewhere, plan.going) == ({"unknown": 1}, ())
+    plan = make_plan(Store(str(store)), [], keep_days=0, forgotten=["unknown"])
+    assert going(plan) == {name_of("c"), note.name}
+
+
+def test_one_place_on_two_machines_is_two_places(store, tmp_path, monkeypatch):
+    before = len(read_notes(Store(str(store))))
+    monkeypatch.setattr(socket, "gethostname", lambda: "other")
+    run(store, tmp_path / "one", "a", "b")
+    assert len(read_notes(Store(str(store)))) == before + 1
 
 
 def test_another_run_at_its_place_is_another_run(store, tmp_path):
