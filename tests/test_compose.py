@@ -93,7 +93,8 @@ def test_no_secret_is_written_down():
     used = set(re.findall(r"\$\{(\w+):", FILE.read_text())) | {
         name for name, text in SERVICES["worker"]["environment"].items() if text is None
     }
-    assert assigned == dict.fromkeys(used, "")
+    own = {"COMPOSE_PROFILES"}  # Compose's, so it stands in no service
+    assert assigned == dict.fromkeys(used | own, "")
     assert ".env" in (ROOT / ".gitignore").read_text().split()
 
 
@@ -134,6 +135,12 @@ def test_every_setting_of_prefect_is_one():
     assert all(importlib.util.find_spec(module) for module in modules)
 
 
+def test_workers_bear_one_name_however_often_their_containers_are_made_anew():
+    """`polymine gc` takes what another machine has noted for kept."""
+    names = {SERVICES[name]["hostname"] for name in ("worker", "worker-gpu")}
+    assert names == {"${POLYMINE_HOSTNAME:-polymine}"}
+
+
 def test_what_works_for_a_gpu_is_off_unless_asked_for():
     assert [name for name, each in SERVICES.items() if "profiles" in each] == ["worker-gpu"]
     reserved = SERVICES["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
@@ -164,6 +171,9 @@ def test_what_runs_may_name_is_bounded_and_handed_on():
         "POLYMINE_ROOTS": "/var/lib/polymine:s3://bucket/team",
         "POLYMINE_TRUSTED_CODE": "org/model",
         "HF_HUB_OFFLINE": "1",
+        "AWS_SESSION_TOKEN": "short-lived",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_MAX_ATTEMPTS": "5",
     }
     for name in ("worker", "worker-gpu"):
         assert own.items() <= read_services(SECRETS | own)[name].environment.items()
