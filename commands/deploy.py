@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ from rich.console import Console
 
 from commands.deploy_plan import read_plan, want
 from commands.server_process import ServerError
+from data_contracts.errors import SettingsError
 
 if TYPE_CHECKING:
     import httpx
@@ -32,16 +35,19 @@ def deploy(
     plan_file: Path | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Set up pools, queues, the alarm and deployments; what is so already stays untouched.
+    """Set up pools, queues, alarms and deployments; what is so already stays untouched.
 
     Goes to `PREFECT_API_URL` if that is set, else to the server of Polymine's home. Raises
     SettingsError for a wrong plan or settings file, ServerError if the server refuses or is away.
     """
     plan_file = plan_file or (found if (found := Path("prefect.yaml")).exists() else OWN_PLAN)
     plan = read_plan(plan_file)
-    wanted = want(plan, plan_file.absolute().parent, files, name)
+    base, folder = plan_file.absolute().parent, Path.cwd()
+    wanted = want(plan, base, files, name)
     with _server() as url:
-        outcomes, idle = asyncio.run(_set_up(plan, wanted, dry_run))
+        outcomes, idle = asyncio.run(_set_up(plan, wanted, folder, dry_run))
+    if not files:
+        outcomes += [copy_folder(each, base, folder, dry_run) for each in plan.polymine.files]
     _show(outcomes, idle, url, dry_run)
 
 
@@ -69,8 +75,31 @@ def _server() -> Iterator[str]:
         server.release()
 
 
+def copy_folder(name: str, base: Path, folder: Path, dry: bool = False) -> "Outcome":
+    """Copy what the plan's own settings files name to where runs start; what is there stays.
+
+    Workers may see no more than the folder where runs start, as those in containers.
+    """
+    from commands.deploy_server import Outcome
+
+    source, target = base / name, folder / name
+    if target.exists():
+        return Outcome("unchanged", f"folder {name}")
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        if not dry:
+            shutil.copytree(source, partial)
+            partial.rename(target)
+    except OSError as error:
+        raise SettingsError(
+            f"{source}: cannot be copied to {target} ({error.strerror}); call `polymine deploy` in "
+            "the folder where runs shall start"
+        ) from error
+    return Outcome("created", f"folder {name}", "data of the demo")
+
+
 async def _set_up(
-    plan: "DeploymentPlan", wanted: "Sequence[Wanted]", dry_run: bool
+    plan: "DeploymentPlan", wanted: "Sequence[Wanted]", folder: Path, dry_run: bool
 ) -> "tuple[list[Outcome], list[str]]":
     """Set everything up; return what was done and the pools that no worker looks after."""
     import httpx
@@ -87,7 +116,7 @@ async def _set_up(
                 raise ServerError(f"{client.api_url}: the Prefect server does not answer: {error}")
             await asyncio.sleep(1)
         try:
-            outcomes = await set_up(client, plan, wanted, Path.cwd(), dry_run)
+            outcomes = await set_up(client, plan, wanted, folder, dry_run)
             return outcomes, await idle_pools(client, plan)
         except httpx.HTTPStatusError as refused:
             raise ServerError(_explain(refused)) from refused

@@ -135,7 +135,9 @@ def _fill(entry: DeploymentSettings, name: str, file: Path, values: Mapping[str,
         for section, value in values.items()
         if section in SETTINGS[flow].model_fields or section not in known
     }
-    own = _merge(_with_own_folder(own, name, flow), entry.parameters)
+    if entry.folder_per_run:
+        own = _with_own_folder(own, name, flow)
+    own = _merge(own, entry.parameters)
     parameters = _checked(flow, own, f"{file} for {flow}/{name}")
     schedules = []
     for asked in entry.schedules:

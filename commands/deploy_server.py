@@ -27,8 +27,12 @@ from commands.running import MODULES
 from data_contracts.errors import SettingsError
 from data_contracts.settings.deploying import DeploymentPlan, OperationSettings, PoolSettings
 
-AUTOMATION = "polymine: runs without a sign of life"
+PREFIX = "polymine: "
+SILENT, UNBEGUN = f"{PREFIX}runs without a sign of life", f"{PREFIX}runs that never began"
 ENDS = ("Completed", "Failed", "Crashed", "Cancelled", "Cancelling", "Paused", "Suspended")
+# What follows Pending when all is well: the run begins, or is put back to wait for another worker.
+BEGINNINGS = ("Running", "Retrying", "Rerunning", "heartbeat")
+WAITS = ("Scheduled", "Late", "AwaitingRetry", "AwaitingConcurrencySlot")
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ async def set_up(
     folder: Path,
     dry: bool = False,
 ) -> list[Outcome]:
-    """Set up pools, queues, the alarm and deployments; with `dry` only say what would be done.
+    """Set up pools, queues, alarms and deployments; with `dry` only say what would be done.
 
     Args:
         folder: where runs start, so where relative paths of their settings begin.
@@ -56,7 +60,7 @@ async def set_up(
     limit = plan.polymine.runs_per_data_set
     queues = dict.fromkeys((each.asked.work_pool.name, each.queue) for each in wanted if each.queue)
     done += [await _queue(client, pool, str(queue), limit, dry) for pool, queue in queues]
-    done.append(await _automation(client, plan.polymine, dry))
+    done += [await _automation(client, alarm, dry) for alarm in alarms(plan.polymine)]
     return done + [await _deployment(client, each, folder, dry) for each in wanted]
 
 
@@ -101,42 +105,68 @@ async def _queue(client: PrefectClient, pool: str, name: str, limit: int, dry: b
     return Outcome("changed", what, detail)
 
 
-def silence_automation(silence: float) -> AutomationCore:
-    """Return the alarm: a run that had a heartbeat and has had none for `silence` seconds."""
+def alarms(asked: OperationSettings) -> tuple[AutomationCore, AutomationCore]:
+    """Return the automations that end runs whose process is gone.
+
+    Such a run would be Running or Pending for ever and hold its place in the queue. The first waits
+    for a heartbeat after a heartbeat; before the first one, a run is Pending, and the second waits.
+    """
+    return (
+        _crash(
+            SILENT,
+            after=["heartbeat"],
+            expect=["heartbeat", *ENDS],
+            within=asked.silence,
+            message=f"No heartbeat for {asked.silence:.0f} s: the run's process, or its machine, "
+            "is gone (killed, out of memory, restarted)",
+        ),
+        _crash(
+            UNBEGUN,
+            after=["Pending"],
+            expect=["Pending", *BEGINNINGS, *WAITS, *ENDS],  # a second Pending begins it anew
+            within=asked.start,
+            message=f"A worker took this run and it has not begun for {asked.start:.0f} s: worker "
+            "and run were killed before its first sign of life, or its start takes longer than "
+            "`start` in prefect.yaml",
+        ),
+    )
+
+
+def _crash(
+    name: str, after: Sequence[str], expect: Sequence[str], within: float, message: str
+) -> AutomationCore:
+    """Mark a run as crashed when, after one event, none of those expected comes in time."""
     trigger = EventTrigger.model_validate(
         {
-            "after": {"prefect.flow-run.heartbeat"},
-            "expect": {
-                "prefect.flow-run.heartbeat",
-                *(f"prefect.flow-run.{state}" for state in ENDS),
-            },
+            "after": {f"prefect.flow-run.{event}" for event in after},
+            "expect": {f"prefect.flow-run.{event}" for event in expect},
             "match": {"prefect.resource.id": "prefect.flow-run.*"},
             "for_each": {"prefect.resource.id"},
             "posture": Posture.Proactive,
             "threshold": 1,
-            "within": silence,
+            "within": within,
         }
     )
     crash = ChangeFlowRunState(
         state=StateType.CRASHED,
         name="Crashed",
-        message=f"No heartbeat for {silence:.0f} s: the run's process, or its machine, is gone "
-        "(killed, out of memory, restarted). See that a worker is up, then press Retry or call "
+        message=f"{message}. See that a worker is up, then press Retry or call "
         "`prefect flow-run retry` with this run's id: what was finished is reused.",
     )
     return AutomationCore(
-        name=AUTOMATION,
-        description="Marks a run as crashed that says nothing any more; it would be Running for "
-        "ever and hold its place in the queue.",
+        name=name,
+        description="Marks a run as crashed that says nothing any more; it would hold its place in "
+        "the queue for ever.",
         trigger=trigger,
         actions=[crash],
     )
 
 
-async def _automation(client: PrefectClient, asked: OperationSettings, dry: bool) -> Outcome:
-    wanted = silence_automation(asked.silence)
-    what, detail = "automation", f"no heartbeat for {asked.silence:.0f} s: Crashed, to be retried"
-    found = await client.read_automations_by_name(AUTOMATION)
+async def _automation(client: PrefectClient, wanted: AutomationCore, dry: bool) -> Outcome:
+    assert isinstance(wanted.trigger, EventTrigger)
+    what = f"automation {wanted.name.removeprefix(PREFIX)}"
+    detail = f"after {wanted.trigger.within.total_seconds():.0f} s: Crashed, to be retried"
+    found = await client.read_automations_by_name(wanted.name)
     if not found:
         if not dry:
             await client.create_automation(wanted)

@@ -35,6 +35,17 @@ class OperationSettings(Settings):
         description="Seconds without a heartbeat after which a run counts as crashed; runs send "
         "one every 30.",
     )
+    start: float = Field(
+        600.0,
+        ge=10,
+        description="Seconds after a worker has taken a run, within which it has to begin, or else "
+        "counts as crashed.",
+    )
+    files: tuple[str, ...] = Field(
+        (),
+        description="Folders beside this file that its own settings files name; copied to where "
+        "runs start, if they are not there.",
+    )
 
 
 class WorkPoolReference(Settings):
@@ -77,6 +88,9 @@ class DeploymentSettings(Settings):
     )
     parameters: dict[str, dict[str, Any]] = Field(
         {}, description="What is other than in `settings`, by section; merged key by key."
+    )
+    folder_per_run: bool = Field(
+        True, description="Whether each run writes to a folder of its own; else to `output.path`."
     )
     work_pool: WorkPoolReference
     tags: tuple[str, ...] = ()

@@ -5,9 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from commands.deploy import copy_folder
 from commands.deploy_plan import Wanted, read_plan, want
 from data_contracts.errors import SettingsError
-from data_contracts.settings import OutputSettings
+from data_contracts.settings import OutputSettings, check_as
+from data_contracts.settings.places import places_in
+from data_contracts.settings.run import SETTINGS
+from tasks.roots import check_roots
 
 ROOT = Path(__file__).parents[2]
 PLAN = ROOT / "prefect.yaml"
@@ -47,6 +51,37 @@ def test_the_plan_is_prefects_own_file_and_says_every_deployment() -> None:
     assert {name for name, each in made.items() if each.queue == "demo"} == {
         "mine/demo", "pipeline/demo", "compare/demo",
     }  # fmt: skip
+
+
+def test_the_demos_find_their_data_where_runs_start(tmp_path: Path, monkeypatch) -> None:
+    """As in a container, where the checkout lies outside of what runs may name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POLYMINE_HOME", str(tmp_path))
+    monkeypatch.setenv("POLYMINE_ROOTS", str(tmp_path))
+    files = read_plan(PLAN).polymine.files
+    assert copy_folder(files[0], ROOT, tmp_path, dry=True).verb == "created"
+    assert not list(tmp_path.glob("exam*"))
+    for verb in ("created", "unchanged"):
+        assert {copy_folder(name, ROOT, tmp_path).verb for name in files} == {verb}
+    tables = []
+    for each in wanted().values():
+        if each.parameters:
+            settings = check_as(SETTINGS[each.flow], each.parameters, each.full_name)
+            check_roots(**{name: getattr(settings, name) for name in each.parameters})
+            tables += [named for named in places_in(settings) if named.kind == "table"]
+    paths = {named.value for named in tables} - {"demo:docstrings", "mined"}
+    assert paths == {"examples/parallel"}
+    assert (tmp_path / "examples/parallel/corpus.jsonl").is_file()
+    with pytest.raises(SettingsError, match=r"none: cannot be copied .*No such file"):
+        copy_folder("none", ROOT, tmp_path)
+
+
+def test_the_demos_evaluation_names_what_its_training_writes() -> None:
+    made = wanted()
+    output = made["train/demo"].parameters["output"]
+    assert output["overwrite"]
+    models = made["evaluate/demo"].parameters["evaluation"]["models"]
+    assert [model["model"] for model in models] == [output["path"]]
 
 
 def test_a_schedule_changes_single_settings_of_whole_sections() -> None:

@@ -19,10 +19,11 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Pending
 
 from commands import server
 from commands.deploy_plan import read_plan, want
-from commands.deploy_server import AUTOMATION, Outcome, set_up
+from commands.deploy_server import SILENT, UNBEGUN, Outcome, set_up
 from commands.server_client import ask
 
 pytestmark = pytest.mark.flow
@@ -82,7 +83,7 @@ def test_deploying_twice_changes_nothing(standing: str, tmp_path: Path) -> None:
     assert verbs(deploy(tmp_path)) == {"created"}
     before = everything()
     assert len(before["deployments"]) == 7
-    assert [name for _, name in before["automations"]] == [AUTOMATION]
+    assert {name for _, name in before["automations"]} == {SILENT, UNBEGUN}
     assert verbs(deploy(tmp_path)) == {"unchanged"}
     assert everything() == before
 
@@ -147,7 +148,9 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def plan_for(animals: dict[str, str], folder: Path, silence: float) -> dict[str, Any]:
+def plan_for(
+    animals: dict[str, str], folder: Path, silence: float = 90, start: float = 600
+) -> dict[str, Any]:
     """One deployment, mining by words alone, which loads no model."""
     tables = "\n".join(f'{key} = "{path}"' for key, path in animals.items())
     (folder / "animals.toml").write_text(
@@ -161,7 +164,8 @@ def plan_for(animals: dict[str, str], folder: Path, silence: float) -> dict[str,
         "name": "animals", "entrypoint": "flows.mining.mine",
         "settings": str(folder / "animals.toml"), "work_pool": pool,
     }  # fmt: skip
-    return {"polymine": {"pools": {"cpu": {}}, "silence": silence}, "deployments": [mine]}
+    asked = {"pools": {"cpu": {}}, "silence": silence, "start": start}
+    return {"polymine": asked, "deployments": [mine]}
 
 
 def start_run(**mining: Any) -> str:
@@ -200,7 +204,7 @@ def wait_for_stages(run: str, wanted: set[tuple[str, str]]) -> None:
 def test_runs_of_a_data_set_wait_for_each_other_and_reuse(
     worker, standing: str, animals: dict[str, str], tmp_path: Path
 ) -> None:
-    deploy(tmp_path, plan_for(animals, tmp_path, silence=90))
+    deploy(tmp_path, plan_for(animals, tmp_path))
     with pytest.raises(PrefectHTTPStatusError, match=r"(?s)409|422"):
         start_run(depth=-1)  # as the form refuses it
     first, second = start_run(), start_run(selection={"rule": "percent", "percent": 0.9})
@@ -237,9 +241,25 @@ def test_a_run_that_lost_its_machine_is_found_and_goes_on(
     assert "No heartbeat for 10 s" in crashed.state.message
     assert "prefect flow-run retry" in crashed.state.message
 
-    assert deploy(tmp_path, plan_for(animals, tmp_path, silence=90))[-2].verb == "changed"
+    changed = {each.what for each in deploy(tmp_path, plan_for(animals, tmp_path)) if
+               each.verb == "changed"}  # fmt: skip
+    assert changed == {"automation runs without a sign of life"}
     env = os.environ | {"PREFECT_API_URL": standing}
     subprocess.run([*PREFECT, "flow-run", "retry", run], env=env, check=True, capture_output=True)
     worker()
     wait_for(run, "Completed")
     wait_for_stages(run, {("ingest", "Reused"), ("export", "Completed")})
+
+
+def test_a_run_that_died_before_it_began_frees_its_place(
+    worker, standing: str, animals: dict[str, str], tmp_path: Path
+) -> None:
+    deploy(tmp_path, plan_for(animals, tmp_path, start=10))
+    run = start_run()
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run, Pending())  # as a worker does, which is killed right then
+    tonight = start_run()
+    worker()
+    crashed = wait_for(run, "Crashed")
+    assert "it has not begun for 10 s" in crashed.state.message
+    wait_for(tonight, "Completed")
