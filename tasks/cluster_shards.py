@@ -22,6 +22,7 @@ from prefect.states import Completed
 
 from data_contracts.errors import ClusterError, PolymineError, StoreError
 from polymine.progress import Silent
+from polymine.reporting.words import count_of
 from tasks.cluster import compare_versions, joined, task_runner, threads_per_task
 from tasks.cluster import versions as installed
 from tasks.progress import TaskProgress, format_seconds
@@ -223,8 +224,8 @@ def _wait(
             asked = " and ".join(f"{amount} {name}" for name, amount in wants.items())
             raise failure or ClusterError(
                 f"for {REPLACEMENT:.0f} s no node of the cluster has had the {asked} that a task "
-                f"takes; {len(waiting)} tasks wait for one. Start a node, and run again: finished "
-                "shards are reused"
+                f"takes, and {count_of(len(waiting), 'task')} had to wait. Start a node, and run "
+                "again: finished shards are reused"
             )
 
 
