@@ -24,7 +24,6 @@ from polymine.mining.batching import (
     run_batches,
 )
 from polymine.mining.hashing import hash_texts
-from polymine.mining.steady import steady
 from polymine.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -46,7 +45,8 @@ class TextEncoder:
     """A dense model on every device that is visible.
 
     Args:
-        replicas: the same model once per device; on a CPU one is enough, its threads share it.
+        replicas: the same model once per device; on a CPU one is enough, its threads share it. It
+            is changed in place there: its linear layers become steady (`polymine.mining.steady`).
         threads: batches computed at once on a CPU.
         batch_tokens: token budget of a batch on a CPU; GPUs get 32 times as many.
     """
@@ -57,6 +57,8 @@ class TextEncoder:
         self._replicas = list(replicas)
         self._on_cpu = self._replicas[0].device.type == "cpu"
         if self._on_cpu:
+            from polymine.mining.steady import steady
+
             steady(self._replicas[0])
         self.workers = threads if self._on_cpu else len(self._replicas)
         self.budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR

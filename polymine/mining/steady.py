@@ -5,44 +5,36 @@ a row's last bits depend on how many others there are when they are fewer than 1
 product with a vector always do. The heads of encoders see one row per text, so a text or pair
 scored alone, or in another shard, would differ from the same one in a full batch. Not mended:
 bfloat16 on AMX units, where that holds up to several hundred rows (docs/LOG.md).
+
+Importing this module imports torch.
 """
 
-from functools import cache
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import torch
+import torch
 
 LEAST_ROWS = 64  # of a product; 16 would do for what was measured
 
 
-def steady(model: "torch.nn.Module") -> None:
+def steady(model: torch.nn.Module) -> None:
     """Make the plain linear layers of a model steady, in place; their weights stay as they are.
 
     Layers that a model's own code replaces or multiplies by hand are left alone.
     """
-    import torch
-
     for module in model.modules():
         if type(module) is torch.nn.Linear:
-            module.__class__ = _steady_class()
+            module.__class__ = SteadyLinear
 
 
-@cache
-def _steady_class() -> Any:
-    """Define the class when torch is wanted, not when this module is imported."""
-    import torch
+class SteadyLinear(torch.nn.Linear):
+    """A linear layer that a plain one becomes by changing its class; pickled by its name."""
 
-    class SteadyLinear(torch.nn.Linear):
-        def forward(self, input: torch.Tensor) -> torch.Tensor:
-            if self.out_features == 1:
-                product = (input * self.weight[0]).sum(-1, keepdim=True)
-                return product if self.bias is None else product + self.bias
-            rows = input.reshape(-1, input.shape[-1])
-            if not 0 < len(rows) < LEAST_ROWS:
-                return super().forward(input)
-            filled = rows.repeat(-(-LEAST_ROWS // len(rows)), 1)
-            product = super().forward(filled)[: len(rows)]
-            return product.reshape(*input.shape[:-1], self.out_features)
-
-    return SteadyLinear
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Multiply rows, repeated until they are enough that their number changes no bit."""
+        if self.out_features == 1:
+            product = (input * self.weight[0]).sum(-1, keepdim=True)
+            return product if self.bias is None else product + self.bias
+        rows = input.reshape(-1, input.shape[-1])
+        if not 0 < len(rows) < LEAST_ROWS:
+            return super().forward(input)
+        filled = rows.repeat(-(-LEAST_ROWS // len(rows)), 1)
+        product = super().forward(filled)[: len(rows)]
+        return product.reshape(*input.shape[:-1], self.out_features)

@@ -24,7 +24,6 @@ from polymine.mining.batching import (
     run_batches,
 )
 from polymine.mining.hashing import hash_texts
-from polymine.mining.steady import steady
 from polymine.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -37,12 +36,17 @@ _TOKENIZING = threading.Lock()  # fast tokenizers are not re-entrant
 
 
 class PairScorer:
-    """A cross-encoder on every device that is visible; batches as in `TextEncoder`."""
+    """A cross-encoder on every device that is visible; batches as in `TextEncoder`.
+
+    On a CPU the model is changed in place, as there.
+    """
 
     def __init__(self, replicas: "Sequence[CrossEncoder]", threads: int, batch_tokens: int) -> None:
         self._replicas = list(replicas)
         self._on_cpu = self._replicas[0].device.type == "cpu"
         if self._on_cpu:
+            from polymine.mining.steady import steady
+
             steady(self._replicas[0])
         self._workers = threads if self._on_cpu else len(self._replicas)
         self._budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR

@@ -1,6 +1,9 @@
 """Embeddings: those of sentence-transformers, with the same bits in whatever company."""
 
 import copy
+import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -92,6 +95,21 @@ def test_same_bits_in_other_company(request, dtype):
     assert np.array_equal(alone, expected)
     rows = np.random.default_rng(0).permutation(len(TEXTS))[: len(TEXTS) // 2]
     assert np.array_equal(encode_all(encoder, [TEXTS[row] for row in rows]), expected[rows])
+
+
+def test_importing_encoder_and_scorer_imports_no_torch():
+    code = (
+        "import sys, polymine.mining.embedding, polymine.mining.validation;"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_model_that_was_made_steady_can_be_pickled(minilm, vectors):
+    TextEncoder([minilm], 1, 2048)
+    again = pickle.loads(pickle.dumps(minilm))
+    assert np.array_equal(encode_all(TextEncoder([again], 1, 2048), TEXTS[:4]), vectors[:4])
 
 
 def test_prompt_stands_before_every_text(encoder):
