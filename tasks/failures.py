@@ -23,7 +23,7 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Failed
 
-from data_contracts.credentials import hide_credentials
+from data_contracts.credentials import credential_in, hide_credentials
 from data_contracts.errors import PolymineError
 from tasks.advice import COMMAND_LINE, KEY, advise, advise_stop, write_advice
 from tasks.artifacts import create_for_run, markdown
@@ -114,9 +114,9 @@ def describe_going_on(run: FlowRun) -> str:
 
 
 def _command() -> str:
-    """The command of this process, as it would be typed."""
-    command = shlex.join(["polymine", *sys.argv[1:]])
-    return hide_credentials(command).replace("`", "'")
+    """The command of this process, as it would be typed, without arguments that hold a secret."""
+    shown = ("***" if credential_in(argument) else argument for argument in sys.argv[1:])
+    return shlex.join(["polymine", *shown]).replace("`", "'")
 
 
 def _parameters() -> dict[str, Any]:

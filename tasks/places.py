@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from data_contracts.credentials import credential_in, hide_credentials
+from data_contracts.credentials import credential_in
 from data_contracts.errors import StoreError
 from tasks.home import home
 from tasks.storage_errors import reached
@@ -206,8 +206,8 @@ def full_name(place: str) -> str:
         return f"/{path.strip('/')}"
     if found := credential_in(place):
         raise StoreError(
-            f"{hide_credentials(place)}: {found} does not belong into the name of a store; "
-            "credentials come from the environment, as AWS_SECRET_ACCESS_KEY"
+            f"{scheme}://...: {found} does not belong into the name of a store; credentials come "
+            "from the environment, as AWS_SECRET_ACCESS_KEY"
         )
     parts = path.strip("/").split("/")
     if not all(parts) or ".." in parts or "::" in place:

@@ -14,6 +14,7 @@ from typing import Any
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
+from data_contracts.credentials import credential_in
 from data_contracts.settings import (
     ComparisonSettings,
     DatasetSettings,
@@ -116,7 +117,14 @@ def _place(output: OutputSettings) -> str:
 
 
 def _last_part(source: str) -> str:
-    """Take `docstrings` of `demo:docstrings`, and of paths and addresses the telling folder."""
+    """Take `docstrings` of `demo:docstrings`, and of paths and addresses the telling folder.
+
+    Nothing of an address that holds a credential: a run has its name before it can refuse one.
+    """
+    if credential_in(source):
+        return "data"
+    if "://" in source:
+        source = re.split("[?;#]", source)[0]
     path = PurePosixPath(re.sub(r"^\w+:(//)?", "", source))
     if path.suffix and path.stem in TABLES and path.parent.name:
         return path.parent.name

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from data_contracts.credentials import hide_credentials
+from data_contracts.credentials import credential_in
 from data_contracts.errors import SettingsError
 from data_contracts.settings.places import check_places
 from data_contracts.settings.run import RunSettings
@@ -106,11 +106,9 @@ def _describe(problem: Any, kind: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "the file"
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown key{_nearest(problem['loc'], kind)}"
-    got = (
-        ""
-        if problem["type"] == "missing"
-        else f" (got {hide_credentials(repr(problem['input'])):.80})"
-    )
+    shown = repr(problem["input"])
+    hidden = problem["type"] == "missing" or credential_in(shown) is not None
+    got = "" if hidden else f" (got {shown:.80})"
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}{got}"
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel
 
-from data_contracts.credentials import credential_in, hide_credentials
+from data_contracts.credentials import credential_in
 from data_contracts.errors import SettingsError
 
 Kind = Literal["table", "model", "output", "store", "address"]
@@ -81,21 +81,21 @@ def with_places(settings: Part, change: Callable[[str, Kind], str]) -> Part:
 def check_places(settings: BaseModel, prefix: str = "") -> None:
     """Refuse names that are none, and addresses that hold a password or key.
 
-    Settings are shown in logs and reports; the SettingsError does not repeat the secret.
+    Settings are shown in logs and reports; the SettingsError does not repeat the address.
     """
     for named in places_in(settings, prefix):
+        if found := credential_in(named.value):
+            raise SettingsError(
+                f"{named.key}: this address holds {found}, and settings are written into "
+                "manifests and shown in the UI; give it to the process by its environment (as "
+                "AWS_ACCESS_KEY_ID, or FSSPEC_HTTP), from a Prefect block where a work pool starts "
+                "it"
+            )
         if not named.value.strip() or "\0" in named.value:
             raise SettingsError(f"{named.key}: {named.value!r} names nothing; leave the key out")
         if re.match(r"~[^/]", named.value):
             raise SettingsError(
                 f"{named.key}: `{named.value}` means another user's home; write the whole path"
-            )
-        if found := credential_in(named.value):
-            raise SettingsError(
-                f"{named.key}: `{hide_credentials(named.value)}` holds {found}, and settings are "
-                "written into manifests and shown in the UI; give it to the process by its "
-                "environment (as AWS_ACCESS_KEY_ID, or FSSPEC_HTTP), from a Prefect block where a "
-                "work pool starts it"
             )
 
 

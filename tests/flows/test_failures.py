@@ -143,3 +143,17 @@ def test_bad_input_fails_a_run_that_keeps_the_name_it_was_given(prefect_server, 
     assert "twice.parquet" in state.message
     assert not state.message.startswith(("Flow run encountered", "InputError"))
     assert state.message in page_of(given.id)
+
+
+def test_a_credential_that_was_typed_into_the_form_is_shown_nowhere(prefect_server, tmp_path):
+    dataset = DatasetSettings(corpus="https://AKIAX:pa'@:swordfish@host/corpus.parquet",
+                              queries="https://h/x?token=hunter", judgments="j")  # fmt: skip
+    output = OutputSettings(path=str(tmp_path / "typed"))
+    state = mine(dataset, output, return_state=True)
+    run_id = state.state_details.flow_run_id
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(run_id)
+    assert state.message.startswith("dataset.corpus: this address holds a user or password")
+    assert (run.name, "data:data" in run.tags) == ("typed: data", True)
+    shown = "\n".join([state.message, run.name, *run.tags, *log_of(run_id), page_of(run_id)])
+    assert not any(secret in shown for secret in ("AKIAX", "pa'", "swordfish", "hunter"))
