@@ -79,7 +79,7 @@ def check_learning(
     root = str(Store(engine.store).root)
     check_models(mining)
     steps = check_training(training)
-    check_evaluation(evaluation)
+    check_evaluation(evaluation, training.base)
     if engine.gpu_pool is not None:
         check_deployments(engine.gpu_pool)
     for chosen in evaluation.sets:

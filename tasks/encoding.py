@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from data_contracts.errors import ModelError, SettingsError
 from data_contracts.references import fingerprint
 from data_contracts.settings import EngineSettings, EvaluationSettings, TeacherSettings
+from data_contracts.settings.places import Named
 from data_contracts.trained import BASE, TrainedModel
 from polymine import models
 from polymine.mining.hashing import hash_texts
 from tasks.embedding import VERSION, store_vectors
-from tasks.model_folder import adapter_folder, find_model
+from tasks.model_folder import adapter_folder, find_model, models_behind
+from tasks.roots import check_named
 from tasks.vectors import StoredVectors, family_of
 
 Matrix = NDArray[np.float32]
@@ -87,18 +89,22 @@ def open_measured(
     """Find a model and, if it is a trained one, its adapters.
 
     Prompts are the settings', or what the model was trained with where the settings have none;
-    `trust` lets its own code run, as the settings say of the base if not given.
-    Raises ModelError when it is not there.
+    `trust` lets its own code run, as the settings say of the base if not given; it is the code of
+    a trained model's base, so that is what the machine has to trust.
+    Raises ModelError when it is not there, SettingsError when this machine lets no run use it.
     """
+    trust = settings.trust_remote_code if trust is None else trust
     plain = Measured(
         name,
         model,
         settings.query_prompt,
         settings.document_prompt,
         settings.max_length,
-        trust_remote_code=settings.trust_remote_code if trust is None else trust,
+        trust_remote_code=trust,
     )
     found = find_model(model)
+    behind = models_behind(*found) if found else [model]
+    check_named(Named(f"evaluation, model `{name}`", each, "model", trust) for each in behind)
     if found is None:
         models.resolve(model)
         return plain

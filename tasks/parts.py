@@ -75,14 +75,17 @@ def publish_parts(
     return place
 
 
-def check_evaluation(evaluation: EvaluationSettings) -> None:
-    """Refuse an evaluation that would end a pipeline with nothing, or with a missing model."""
+def check_evaluation(evaluation: EvaluationSettings, base: str) -> None:
+    """Refuse an evaluation that would end a pipeline with nothing, or with a missing model.
+
+    `base` is what the pipeline trains, and measures against if the settings name no other.
+    """
     if not evaluation.held_out and not evaluation.sets:
         raise SettingsError(
             "evaluation: nothing is held out and no set is named; set `held_out`, as 0.1, or name "
             "`sets` to measure on"
         )
-    check_candidates(evaluation)
+    check_candidates(evaluation.model_copy(update={"base": evaluation.base or base}))
 
 
 def with_held_out(evaluation: EvaluationSettings, folder: str | None) -> EvaluationSettings:

@@ -11,17 +11,19 @@ machine, everything may be named.
 import os
 import posixpath
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote
 
 from pydantic import BaseModel
 
 from data_contracts.errors import SettingsError
-from data_contracts.settings import EngineSettings, OutputSettings
+from data_contracts.settings import EngineSettings, EvaluationSettings, OutputSettings
 from data_contracts.settings.places import Named, check_places, places_in
 from tasks.home import home
+from tasks.source_files import SIDE_TABLES
 
 ROOTS, TRUSTED = "POLYMINE_ROOTS", "POLYMINE_TRUSTED_CODE"
 # A colon parts two roots only where the next one begins: not in `s3://`, not before a port.
@@ -87,19 +89,29 @@ def check_roots(**parts: BaseModel) -> None:
     for name, part in parts.items():
         check_places(part, name)
     _check_apart(parts)
+    for name, part in parts.items():
+        # What is measured may be a trained model: whose code that runs, its folder says, and is
+        # checked where that is opened (`tasks.encoding`).
+        later = isinstance(part, EvaluationSettings)
+        check_named(
+            replace(named, trusts_code=named.trusts_code and not later)
+            for named in places_in(part, name)
+        )
+
+
+def check_named(places: Iterable[Named]) -> None:
+    """Refuse what this machine lets no run use, whoever names it; SettingsError with the key."""
     text = os.environ.get(ROOTS, "").strip()
     if not text:
         return
     roots = Roots.read(text)
     inside = (home() / "store").resolve()  # this machine's own, which no setting chose
-    for name, part in parts.items():
-        for named in places_in(part, name):
-            _check(named, roots, inside)
+    for named in places:
+        _check(named, roots, inside)
 
 
 def _check(named: Named, roots: Roots, store: Path) -> None:
-    trusted = [name.strip() for name in os.environ.get(TRUSTED, "").split(",")]
-    if named.trusts_code and named.value not in trusted:
+    if named.trusts_code and not _is_trusted(named.value):
         raise SettingsError(
             f"{named.key}: `trust_remote_code` runs the code that comes with `{named.value}`, "
             f"which this machine lets no run do; whoever runs it may name the model in {TRUSTED}"
@@ -122,6 +134,17 @@ def _check(named: Named, roots: Roots, store: Path) -> None:
             )
 
 
+def _is_trusted(model: str) -> bool:
+    names = filter(None, map(str.strip, os.environ.get(TRUSTED, "").split(",")))
+    return _whole(model) in map(_whole, names)
+
+
+def _whole(model: str) -> str:
+    """Write a folder in one way: a trained model names its base from the root."""
+    path = os.path.expanduser(model)
+    return os.path.realpath(path) if os.path.isdir(path) else model
+
+
 def _is_place(named: Named) -> bool:
     """Whether a value names a place at all: a model may be one of the hub, or an earlier step."""
     if named.kind == "table":
@@ -136,10 +159,13 @@ def _is_place(named: Named) -> bool:
 
 
 def _links(named: Named) -> Iterator[Path]:
-    """Links below a folder of tables: what they lead to would be read with it."""
+    """Links that are read with a table: all below a folder, side tables beside a file."""
+    if named.kind != "table" or "://" in named.value:
+        return
     path = Path(named.value).expanduser()
-    if named.kind == "table" and "://" not in named.value and path.is_dir():
-        yield from (found for found in path.rglob("*") if found.is_symlink())
+    beside = (path.parent.glob(f"{role}.*") for role in SIDE_TABLES)
+    found = path.rglob("*") if path.is_dir() else chain.from_iterable(beside)
+    yield from filter(Path.is_symlink, found)
 
 
 def _check_apart(parts: dict[str, BaseModel]) -> None:

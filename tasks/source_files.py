@@ -22,6 +22,8 @@ from tasks.store import is_dataset, open_folder
 
 _HUB = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.*))?")
 _CHUNK = 1 << 20  # bytes hashed at a time
+# What is read beside a file that settings name; `tasks.roots` sees where it leads.
+SIDE_TABLES = ("translations", "query_translations", "splits")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def fetch(source: str) -> Iterator[list[SourceFile]]:
 
 
 def side_table(file: SourceFile, role: str) -> Path | None:
-    """A file named for `role` in the folder that `file` belongs to."""
+    """A file named for `role`, one of SIDE_TABLES, in the folder that `file` belongs to."""
+    assert role in SIDE_TABLES, role
     if file.folder is None:
         return None
     found = sorted(path for path in file.folder.glob(f"{role}.*") if suffix_of(path))

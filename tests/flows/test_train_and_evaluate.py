@@ -266,6 +266,18 @@ def test_the_pipeline_mines_trains_and_measures_on_what_it_held_out(
         pipeline(**{**animal_settings, "evaluation": other}, output=output, engine=engine)
 
 
+def test_a_pipeline_under_roots_needs_no_trust_but_in_its_base(
+    prefect_server, base, engine, animal_settings, tmp_path, tmp_path_factory, monkeypatch
+):
+    """Code of the model it has trained is its base's; the folder it wrote stands in no list."""
+    monkeypatch.setenv("POLYMINE_ROOTS", str(tmp_path_factory.getbasetemp()))
+    monkeypatch.setenv("POLYMINE_TRUSTED_CODE", base)
+    training = animal_settings["training"].model_copy(update={"trust_remote_code": True})
+    output = OutputSettings(path=str(tmp_path / "out"))
+    summary = pipeline(**animal_settings | {"training": training}, output=output, engine=engine)
+    assert summary["headline"].startswith("nDCG@10 on held-out")
+
+
 def test_arms_differ_in_their_negatives_alone(prefect_server, engine, animal_settings, tmp_path):
     arms = (
         ArmSettings(name="random", miner="random"),

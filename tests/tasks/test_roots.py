@@ -75,6 +75,19 @@ def test_links_are_followed(inside, tmp_path):
     refused(dataset=corpus("round/x"))
 
 
+@pytest.mark.parametrize("role", ["translations", "query_translations", "splits"])
+def test_a_side_table_beside_a_file_leads_nowhere_else(inside, tmp_path, role):
+    (inside / "data" / "corpus.csv").write_text("doc_id,text\n")
+    (inside / "data" / "unread.csv").symlink_to(tmp_path / "secret.csv")
+    (inside / "own.csv").write_text("id,split\n")
+    side = inside / "data" / f"{role}.csv"
+    side.symlink_to(inside / "own.csv")
+    check_roots(dataset=corpus("data/corpus.csv"))
+    side.unlink()
+    side.symlink_to(tmp_path / "secret.csv")
+    assert f"{role}.csv" in refused(dataset=corpus("data/corpus.csv"))
+
+
 def test_every_kind_of_setting_is_looked_at(inside):
     out = "/outside"
     sets = (EvaluationSet(name="a", corpus="x", queries=["y", out], judgments="z"),)
@@ -134,6 +147,21 @@ def test_code_of_models_runs_only_where_the_machine_names_them(inside, monkeypat
         check_roots(mining=mining)
     monkeypatch.setenv("POLYMINE_TRUSTED_CODE", "other/one, org/name")
     check_roots(mining=mining)
+
+
+def test_a_folder_is_trusted_however_it_is_written(inside, monkeypatch):
+    (inside / "models").mkdir()
+    base = TrainingSettings(base=str(inside / "models"), trust_remote_code=True)
+    for listed, trusted in (("models", True), ("./data/../models", True), ("data", False)):
+        monkeypatch.setenv("POLYMINE_TRUSTED_CODE", listed)
+        if trusted:
+            check_roots(training=base)
+        else:
+            with pytest.raises(SettingsError, match="runs the code"):
+                check_roots(training=base)
+    monkeypatch.delenv("POLYMINE_TRUSTED_CODE")
+    with pytest.raises(SettingsError, match="runs the code"):  # nothing listed is not `here`
+        check_roots(training=TrainingSettings(base=str(inside), trust_remote_code=True))
 
 
 def test_without_roots_everything_may_be_named_but_passwords(monkeypatch):
