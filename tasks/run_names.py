@@ -22,6 +22,7 @@ from data_contracts.settings import (
     OutputSettings,
     TrainingSettings,
 )
+from tasks.output import settle
 
 LONGEST = 80  # characters of a name: what a list of runs shows on one line
 PARTS = ("mining", "training", "evaluation")  # folders that say little without the one above
@@ -41,8 +42,12 @@ def name_run() -> str:
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
-    given = context.flow_run.name
-    return describe_run(context.parameters or {}) if is_made_up(given) else given
+    given, parameters = context.flow_run.name, dict(context.parameters or {})
+    if not is_made_up(given):
+        return given
+    if isinstance(output := parameters.get("output"), OutputSettings):
+        parameters["output"] = settle(output)  # the name tells which folder this run writes
+    return describe_run(parameters)
 
 
 def describe_run(parameters: Mapping[str, Any]) -> str:

@@ -221,8 +221,10 @@ def test_runs_of_a_data_set_wait_for_each_other_and_reuse(
     wait_for_stages(second, reused | {("select", "Completed")})
     wait_for_stages(first, {("ingest", "Completed"), ("evidence", "Completed")})
     folders = sorted(path.name for path in (tmp_path / "runs/deployed/animals/mine").iterdir())
-    day = wait_for(first, "Completed").expected_start_time.strftime("%Y-%m-%d")
+    done = wait_for(first, "Completed")
+    day = done.expected_start_time.strftime("%Y-%m-%d")
     assert folders == sorted([f"{day}-{first[:8]}", f"{day}-{second[:8]}"])
+    assert done.name.startswith(f"{day}-{first[:8]}: ")  # the name tells the folder
 
 
 def test_a_run_that_lost_its_machine_is_found_and_goes_on(
