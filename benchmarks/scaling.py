@@ -24,7 +24,8 @@ import polars as pl
 from benchmarks.nodes import Memory, Place, lost_amid, places, prefect_server, ray_nodes
 from benchmarks.processes import load, machine, save, table, told
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "squad-dev"
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data" / "squad-dev"
 SHARDS = 8  # of the queries and texts, however many there are: four for each of two nodes
 
 
@@ -103,6 +104,7 @@ class Bench:
     ) -> None:
         self._scratch, self._where, self._options = scratch, where, options
         self._environment = {
+            "PYTHONPATH": str(ROOT),  # nodes are to run this source, whatever is installed
             "PREFECT_API_URL": url,
             "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
             "POLYMINE_HOME": str(scratch / "home"),
