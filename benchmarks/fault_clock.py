@@ -51,8 +51,10 @@ def jump_clocks(job: Job, expected: Reference) -> list[Outcome]:
         again = replace(own, out=f"{own.root}/again", store=store)
         if _run(again, clock, after):
             compare(Path(own.root), again, expected, after)
-            made = json.loads(Path(f"{again.out}/mining/manifest.json").read_text())
-            after.note = f"{len(made['info']['reused'])} stages of mining reused after it"
+            made = json.loads(Path(f"{again.out}/mining/manifest.json").read_text())["info"]
+            anew = {timing["stage"] for timing in made["timings"]} - set(made["reused"])
+            after.wrong += [f"{stage} was made anew" for stage in sorted(anew - {"report"})]
+            after.note = f"{len(made['reused'])} stages of mining reused after it"
     shutil.rmtree(place)
     return [amid, after]
 

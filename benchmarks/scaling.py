@@ -73,6 +73,7 @@ def main() -> None:
             save(options.name, results)
         if options.texts:
             results["real"] = bench.real()
+            save(options.name, results)
     results["unit_costs"] = unit_costs(results)
     save(options.name, results)
     print(show(results))
@@ -221,7 +222,7 @@ def unit_costs(results: dict[str, Any]) -> dict[str, float]:
                 "rank_core_s_per_1M_documents_1k_queries": seconds["rank"] / million / thousand,
                 "evidence_core_s_per_1k_queries": seconds["evidence"] / thousand,
                 "open_core_s_per_1M_documents": seconds["open"] / million,
-                "driver_mb_per_1M_documents": _slope(sizes),
+                **_slope(sizes),
                 "bytes_per_vector": run["bytes"]["embeddings"] / (largest + options["queries"]),
                 "bytes_per_document_row": run["bytes"]["documents"] / largest,
                 "bytes_of_results_per_query": sum(alone["bytes"].values()) / options["queries"],
@@ -237,14 +238,17 @@ def unit_costs(results: dict[str, Any]) -> dict[str, float]:
     return {name: float(f"{cost:.4g}") for name, cost in costs.items()}
 
 
-def _slope(sizes: dict[str, Any]) -> float:
+def _slope(sizes: dict[str, Any]) -> dict[str, float]:
     """Memory that a million documents more take; what a process takes anyway is no part of it."""
     peaks = {
-        int(size): run["arms"]["one process, one core"]["peak_mb"]["driver"]
+        int(size): alone["peak_mb"]["driver"]
         for size, run in sizes.items()
+        if (alone := run["arms"].get("one process, one core"))
     }
+    if len(peaks) < 2:
+        return {}
     least, most = min(peaks), max(peaks)
-    return float((peaks[most] - peaks[least]) / max(most - least, 1) * 1e6)
+    return {"driver_mb_per_1M_documents": (peaks[most] - peaks[least]) / (most - least) * 1e6}
 
 
 def differences(results: dict[str, Any]) -> list[str]:

@@ -44,11 +44,12 @@ def deploy(
     plan = read_plan(plan_file)
     base, folder = plan_file.absolute().parent, Path.cwd()
     wanted = want(plan, base, files, name)
+    # First, since it needs no server and may fail.
+    needed = () if files else plan.polymine.files
+    copied = [copy_folder(each, base, folder, dry_run) for each in needed]
     with _server() as url:
         outcomes, idle = asyncio.run(_set_up(plan, wanted, folder, dry_run))
-    if not files:
-        outcomes += [copy_folder(each, base, folder, dry_run) for each in plan.polymine.files]
-    _show(outcomes, idle, url, dry_run)
+    _show([*outcomes, *copied], idle, url, dry_run)
 
 
 @contextmanager
@@ -85,6 +86,11 @@ def copy_folder(name: str, base: Path, folder: Path, dry: bool = False) -> "Outc
     source, target = base / name, folder / name
     if target.exists():
         return Outcome("unchanged", f"folder {name}")
+    if not source.is_dir():
+        raise SettingsError(
+            f"{source}: there is no such folder, and the plan's `polymine.files` name it; put it "
+            "there, or take it out of the plan"
+        )
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
         if not dry:

@@ -109,7 +109,9 @@ def alarms(asked: OperationSettings) -> tuple[AutomationCore, AutomationCore]:
     """Return the automations that end runs whose process is gone.
 
     Such a run would be Running or Pending for ever and hold its place in the queue. The first waits
-    for a heartbeat after a heartbeat; before the first one, a run is Pending, and the second waits.
+    for a heartbeat after a heartbeat; before that a run is Pending, and the second waits.
+    Nothing watches the moment between its begin and its first heartbeat, a fraction of a second:
+    runs started on the command line have no heartbeats, so their silence says nothing.
     """
     return (
         _crash(

@@ -2,7 +2,8 @@
 
 A value that is an address is judged as a whole, for a password may hold any sign, spaces and quotes
 too; it is refused and not repeated. In a text nobody can tell where an address ends, so there a
-line loses more than the password rather than less: all up to its last `@`.
+line loses more than the password rather than less: all up to its last `@`, and of each word what
+looks like parameters.
 """
 
 import re
@@ -10,12 +11,14 @@ from urllib.parse import unquote
 
 # Where a user begins, in what ends with an `@`. A secret may hold slashes; what looks like one
 # after `host:9000/` is a path. In a text a colon may end a clause, and a quote an address.
-_USER = re.compile(r"://(?:[^/:]*:(?!\d+/)|[^/]*@)")
-_USER_IN_TEXT = re.compile(r"://(?:[^/:\s\"']*:(?!\d*[/\s])|[^/\s\"']*@)")
+_SIX = r"(?!\[[\da-fA-F:.]+\][:/])"  # an address of IPv6, whose colons tell of no user
+_USER = re.compile(rf"://{_SIX}(?:[^/:]*:(?!\d+/)|[^/]*@)")
+_USER_IN_TEXT = re.compile(rf"://{_SIX}(?:[^/:\s\"']*:(?!\d*[/\s])|[^/\s\"']*@)")
 _PARAMETER = re.compile(r"[?&;#]([^=?&;#]+)=")
 _SECRET_KEY = re.compile(
-    r"token|secret|signature|credential|passw|pwd|session|jwt|bearer|auth(?!ors?$)|key(?!word)"
-    r"|^(sig|sas|code|pass|pw)$",
+    r"token|secret|signature|credential|passw|pwd|jwt|bearer|auth(?!ors?$)|session([-_]?(id|key))?$"
+    r"|(access|account|api|functions|master|private|shared|sign|signing|storage|subscription)[-_]?key"
+    r"|^(key|sig|sas|code|pass|pw)$",
     re.I,
 )
 

@@ -15,8 +15,9 @@ from data_contracts.settings.places import Named
 from data_contracts.trained import BASE, TrainedModel
 from polymine import models
 from polymine.mining.hashing import hash_texts
+from polymine.models.finding import adapter_base
 from tasks.embedding import VERSION, store_vectors
-from tasks.model_folder import adapter_folder, find_model, models_behind
+from tasks.model_folder import adapter_folder, find_model
 from tasks.roots import check_named
 from tasks.vectors import StoredVectors, family_of
 
@@ -103,20 +104,35 @@ def open_measured(
         trust_remote_code=trust,
     )
     found = find_model(model)
-    behind = models_behind(*found) if found else [model]
-    check_named(Named(f"evaluation, model `{name}`", each, "model", trust) for each in behind)
     if found is None:
-        models.resolve(model)
+        _find_all(name, [model], trust)
         return plain
     folder, trained = found
     prompts = (trained.query_prompt, trained.document_prompt)
     measured = replace(
         _prompted(plain, prompts), model=trained.base, folder=str(folder), trained=trained
     )
-    models.resolve(trained.base)
-    for adapter in trained.adapters:
-        models.resolve(measured._path(adapter))
+    _find_all(name, [trained.base, *map(measured._path, trained.adapters)], trust)
     return measured
+
+
+def _find_all(name: str, wanted: Sequence[str], trust: bool) -> None:
+    """Find models and what they stand on, and refuse what this machine lets no run use.
+
+    Each adapter says again what it stands on, and others may have written that. The code that would
+    run is that of the whole models at the bottom.
+    """
+    left, known = list(wanted), set[str]()
+    while left:
+        if (model := left.pop()) in known:
+            continue
+        known.add(model)
+        folder = Path(model).expanduser()
+        base = adapter_base(folder) if folder.is_dir() else None
+        key = f"evaluation, model `{name}`"
+        check_named([Named(key, model, "model", trust and base is None)])  # before it is fetched
+        if base := base or adapter_base(models.resolve(model).folder):
+            left.append(base)
 
 
 def open_base(

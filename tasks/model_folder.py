@@ -7,7 +7,6 @@ from pydantic import ValidationError
 
 from data_contracts.errors import ModelError
 from data_contracts.trained import TrainedModel
-from polymine.models.finding import adapter_base
 
 ABOUT, MODEL, ADAPTERS = "polymine.json", "model", "adapters"
 TRAINING = "training"  # a pipeline's part
@@ -36,19 +35,6 @@ def find_model(name: str) -> tuple[Path, TrainedModel] | None:
             raise ModelError(f"{folder}: lacks {', '.join(missing)} in {ADAPTERS}/; train again")
         return folder, trained
     return None
-
-
-def models_behind(folder: Path, trained: TrainedModel) -> list[str]:
-    """Name the whole models that are loaded for a trained one: their code is what would run.
-
-    That is its base. But each adapter says again what it stands on, and others may have written
-    these files.
-    """
-    behind = {trained.base: None}  # a set in order
-    for name in trained.adapters:
-        place = adapter_folder(folder, name)
-        behind[adapter_base(place) or str(place)] = None
-    return list(behind)
 
 
 def adapter_folder(folder: Path, name: str) -> Path:

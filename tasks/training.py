@@ -226,6 +226,7 @@ def _alone(folder: Path) -> Iterator[None]:
                 )
             if lock.exists() and lock.stat().st_ino == os.fstat(file.fileno()).st_ino:
                 yield  # else `polymine gc` removed it while this run waited
+                file.truncate(0)  # whoever meets it next is not told of this run
                 return
 
 

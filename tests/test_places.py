@@ -112,6 +112,7 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(address):
     "s3://bucket/a@b.parquet", "hf://datasets/org/name@main/x", "http://host:9000/a@b.csv",
     "data/me:you@x.csv", "https://host/x?part=1", "s3://bucket/tokens.parquet",
     "s3://bucket/key=1/a.parquet", "https://host/x?part=1&author=you&keyword=it&country_code=de",
+    "https://host/x?sort_key=date&session_no=3&monkey=1", "http://[::1]:9000/a@b.csv",
 ])  # fmt: skip
 def test_other_addresses_are_fine(address):
     assert credential_in(address) is None

@@ -30,8 +30,9 @@ class SteadyLinear(torch.nn.Linear):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Multiply rows, repeated until they are enough that their number changes no bit."""
         if self.out_features == 1:
-            product = (input * self.weight[0]).sum(-1, keepdim=True)
-            return product if self.bias is None else product + self.bias
+            product = (input.float() * self.weight[0].float()).sum(-1, keepdim=True)
+            product = product if self.bias is None else product + self.bias.float()
+            return product.to(input.dtype)  # rounded once, as a plain layer does
         rows = input.reshape(-1, input.shape[-1])
         if not 0 < len(rows) < LEAST_ROWS:
             return super().forward(input)

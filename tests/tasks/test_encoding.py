@@ -1,5 +1,6 @@
 """Models to be measured: with whose prompts and code, and what their measures are stored under."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -131,6 +132,27 @@ class TestTrust:
         folder = train(tmp_path / "trained", "/outside/base")
         with pytest.raises(SettingsError, match="`/outside/base` lies outside"):
             open_measured("new", folder, EvaluationSettings())
+
+    @pytest.mark.parametrize("deep", [1, 2])
+    def test_what_adapters_stand_on_lies_within_however_deep(self, tmp_path, deep):
+        bases = ["/outside/base", *(str(tmp_path / f"adapter-{n}") for n in range(deep))]
+        for base, folder in itertools.pairwise(bases):
+            Path(folder).mkdir()
+            about = json.dumps({"base_model_name_or_path": base})
+            (Path(folder) / "adapter_config.json").write_text(about)
+        with pytest.raises(SettingsError, match="`/outside/base` lies outside"):
+            open_measured("new", bases[-1], EvaluationSettings())
+
+    def test_an_adapter_lies_within(self, tmp_path, monkeypatch):
+        for name in ("in", "other"):
+            (tmp_path / name).mkdir()
+        monkeypatch.setenv("POLYMINE_ROOTS", str(tmp_path / "in"))
+        folder = Path(train(tmp_path / "in" / "trained", MINILM))
+        about = folder / "polymine.json"
+        about.write_text(about.read_text().replace('"*": "base"', '"*": "../../../other"'))
+        (folder / "adapters").mkdir(exist_ok=True)
+        with pytest.raises(SettingsError, match="other` lies outside"):
+            open_measured("new", str(folder), EvaluationSettings())
 
     def test_a_pipeline_measures_what_it_trained_on_a_base_that_is_named(
         self, tmp_path, monkeypatch
