@@ -28,7 +28,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-ARTIFACT_EVERY = 2.0  # seconds
+ARTIFACT_EVERY = 5.0  # seconds; each costs the task some 20 ms
 LOG_EVERY = 5.0  # seconds
 RARER = 100  # in long work not more often than after each hundredth of the time it has taken
 Part = TypeVar("Part", bound=Sized)

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.context import TagsContext
 from prefect.states import Completed
 
 from data_contracts.references import CollectionRef, DatasetRef
@@ -68,7 +69,10 @@ def stage(
 
         @wraps(function)
         def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Reference:
-            result: Reference = run(*args, **kwargs).result()
+            # A task asks the server for a slot of each tag it inherits from its run, for up to two
+            # seconds; the tag of a run on the command line is none of its tasks' business.
+            with TagsContext(current_tags=set()):
+                result: Reference = run(*args, **kwargs).result()
             return result
 
         call.fn = function  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """Dense teachers: cosines of stored vectors, searched exactly with FAISS."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,12 +63,11 @@ class DenseTeacher:
         rows = np.full((len(queries), count), -1, dtype=np.int64)
         scores = np.full((len(queries), count), -np.inf, dtype=np.float32)
         for tile in self._tiles(self._tile):
-            found_scores, found = faiss.knn(
-                vectors,
-                self._documents.take(tile),
-                min(count, len(tile)),
-                metric=faiss.METRIC_INNER_PRODUCT,
-            )
+            documents = self._documents.take(tile)
+            with _by_matrix_product():
+                found_scores, found = faiss.knn(
+                    vectors, documents, min(count, len(tile)), metric=faiss.METRIC_INNER_PRODUCT
+                )
             if len(tile) == len(self._candidates):
                 return tile[found], found_scores
             rows, scores = _merge(rows, scores, tile[found], found_scores)
@@ -124,6 +124,23 @@ class DenseTeacher:
     def _tiles(self, size: int) -> Iterator[Rows]:
         for start in range(0, len(self._candidates), size):
             yield self._candidates[start : start + size]
+
+
+@contextmanager
+def _by_matrix_product() -> Iterator[None]:
+    """Let FAISS multiply matrices for few queries, too.
+
+    By itself it does so from 128,000 components of all queries together (333 queries of 384), and
+    goes pair by pair below, ten times slower (docs/LOG.md).
+    """
+    import faiss
+
+    before = faiss.cvar.distance_compute_blas_threshold
+    faiss.cvar.distance_compute_blas_threshold = 1
+    try:
+        yield
+    finally:
+        faiss.cvar.distance_compute_blas_threshold = before
 
 
 def _languages(numbers: Rows | None, count: int) -> Rows:
