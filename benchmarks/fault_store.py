@@ -17,6 +17,7 @@ MANIFEST = "manifest.json"
 FAMILIES = ("embeddings", "pair_scores")  # datasets that grow from run to run
 MADE_OF_FAMILIES = ("measures", "comparisons", "looks", "verdicts")
 UNFINISHED = ("embeddings", "rankings", "evidence", "pair_scores")  # stages that write shards
+TRIES = 12  # operations to die at, one after the other, until there are shards
 DISKS = (0.15, 0.4, 0.7, 0.95)  # of what a whole run needs
 
 
@@ -152,9 +153,12 @@ def damage_unfinished(forks: Forks, job: Job, expected: Reference, seed: int) ->
         for name in ("truncated", "one bit flipped"):
             own = replace(job, root=f"{job.root}/{contract}-{name.split()[0]}")
             chance, root = random.Random(f"{seed} {contract} {name}"), Path(own.root)
-            stage, operation = _in_the_middle(expected, contract)
-            code = forks.wait(replace(own, kill=Kill(stage, operation=operation)))
-            shards = list(_unfinished(root / "store" / contract))
+            stage, middle = _in_the_middle(expected, contract)
+            for operation in range(middle, middle + TRIES):  # it may be between two datasets
+                shutil.rmtree(root, ignore_errors=True)
+                code = forks.wait(replace(own, kill=Kill(stage, operation=operation)))
+                if shards := list(_unfinished(root / "store" / contract)):
+                    break
             if code != -signal.SIGKILL or not shards:
                 outcome.wrong.append(f"{contract}: the run ended with {code} before it had shards")
                 continue
@@ -176,7 +180,7 @@ def _in_the_middle(expected: Reference, contract: str) -> tuple[int, int]:
     """Find a stage that writes this contract, and the middle one of its file operations."""
     names = {STAGE_OF.get(contract, "look"), STAGE_OF.get(contract, "validate")}
     found = [n for n, each in enumerate(expected.stages) if each["stage"] in names]
-    return found[0], int(0.5 * expected.stages[found[0]]["operations"])
+    return found[0], expected.stages[found[0]]["operations"] // 2
 
 
 def _unfinished(folder: Path) -> Iterator[Path]:
