@@ -114,16 +114,19 @@ async def _set_up(
     from commands.deploy_server import idle_pools, set_up
 
     async with get_client() as client:
-        deadline = time.monotonic() + PATIENCE
+        deadline, said = time.monotonic() + PATIENCE, ""
         while error := await client.api_healthcheck():
             if isinstance(error, httpx.HTTPStatusError):
                 raise ServerError(_explain(error))
             if time.monotonic() > deadline:
                 raise ServerError(f"{client.api_url}: the Prefect server does not answer: {error}")
+            if not said:
+                said = f"{client.api_url} does not answer; asking again for {PATIENCE:.0f} s"
+                Console(stderr=True).print(said, style="dim", soft_wrap=True, markup=False)
             await asyncio.sleep(1)
         try:
             outcomes = await set_up(client, plan, wanted, folder, dry_run)
-            return outcomes, await idle_pools(client, plan)
+            return outcomes, [] if dry_run else await idle_pools(client, plan)
         except httpx.HTTPStatusError as refused:
             raise ServerError(_explain(refused)) from refused
 
@@ -139,6 +142,7 @@ def _explain(refused: "httpx.HTTPStatusError") -> str:
 
 def _show(outcomes: "Sequence[Outcome]", idle: Sequence[str], url: str, dry_run: bool) -> None:
     console = Console(highlight=False)
+    console.print(f"Runs start in {Path.cwd()}", style="dim", markup=False, soft_wrap=True)
     for outcome in outcomes:
         line = f"{outcome.verb:9}  {outcome.what}" + (f": {outcome.detail}" * bool(outcome.detail))
         console.print(line, style=STYLES[outcome.verb], markup=False, soft_wrap=True)

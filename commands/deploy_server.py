@@ -270,10 +270,7 @@ async def idle_pools(client: PrefectClient, plan: DeploymentPlan) -> list[str]:
     """Return the pools without a worker that is online: their runs would wait."""
     idle = []
     for name in plan.polymine.pools:
-        try:
-            workers = await client.read_workers_for_work_pool(name)
-        except ObjectNotFound:  # a dry run's
-            workers = []
+        workers = await client.read_workers_for_work_pool(name)
         if not any(worker.status == "ONLINE" for worker in workers):
             idle.append(name)
     return idle

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from data_contracts.errors import StoreError
 from tasks.places import Folder, locate
 from tasks.store import MANIFEST, Store
 from tasks.usage import RUNS
@@ -44,8 +45,18 @@ class Item:
 
 
 def scan_store(store: Store) -> Iterator[Item]:
-    """List all that a store holds; of one in the cloud also what this machine has for itself."""
-    yield from _gather(store.root, locate(store.root).listing())
+    """List all that a store holds; of one in the cloud also what this machine has for itself.
+
+    Raises StoreError for a folder that holds files and nothing of a store.
+    """
+    files = locate(store.root).listing()
+    found = list(_gather(store.root, files))
+    if files and not found:
+        raise StoreError(
+            f"{store.root}: holds files, such as {min(files)}, and nothing of a store; name the "
+            "folder that runs have as `engine.store`"
+        )
+    yield from found
     if str(store.folder) != store.root:
         own = Folder(str(store.folder)).listing()
         kept = {name: held for name, held in own.items() if name.startswith(f"{CHECKPOINTS}/")}

@@ -154,6 +154,8 @@ def read_notes(store: Store, seen: Mapping[str, Held] | None = None) -> list[Not
         name = f"{RUNS}/{file}"
         if file.startswith(".") or not file.endswith(".json") or (seen or {}).get(name) == held:
             continue
+        if "/" in file:  # no note, but of another folder of this name, as one of outputs
+            continue
         try:
             notes.append(Note(name, Use.model_validate_json(files.read(file)), held))
         except FileNotFoundError:  # removed a moment ago

@@ -198,12 +198,26 @@ def _with_others(table: pl.DataFrame, before: pl.DataFrame, after: pl.DataFrame)
     ]
     on = ["query_id", "change", "reason"]
     table = table.join(pl.concat(others), on=on, how="left", maintain_order="left")
-    # Everything that is a negative in the other run is one in this, too, and still there is room.
-    alone = (pl.col("reason") == "order") & pl.col("other_id").is_null()
-    reason = pl.when(alone).then(pl.lit("wanted")).otherwise("reason")
+    without_place = (pl.col("reason") == "order") & _is_beyond_places()
+    other_id = pl.when(~without_place).then("other_id")
+    reason = pl.when(without_place).then(pl.lit("wanted")).otherwise("reason")
     return table.with_columns(
-        reason=reason.cast(pl.Enum(CAUSES)), other_id=pl.coalesce("kept_id", "other_id")
+        reason=reason.cast(pl.Enum(CAUSES)), other_id=pl.coalesce("kept_id", other_id)
     )
+
+
+def _is_beyond_places() -> pl.Expr:
+    """Whether a query has fewer places in the other run, and a negative's place is one of those.
+
+    As many as the one run has more than the other are of no other document: the last ones among
+    those that would have passed.
+    """
+    came = pl.col("change") == "came"
+    more = (came.cast(pl.Int64) - (pl.col("change") == "went").cast(pl.Int64)).sum()
+    more = more.over("query_id")
+    place = pl.when(came).then("position_after").otherwise("position_before")
+    from_last = place.rank("ordinal", descending=True).over("query_id", "change", "reason")
+    return from_last <= pl.when(came).then(more).otherwise(-more)
 
 
 def _first(rows: pl.DataFrame, by: str) -> pl.DataFrame:

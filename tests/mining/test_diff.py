@@ -148,6 +148,22 @@ def test_the_reason_is_what_the_other_run_says(name):
     assert reason_of(BASE, other)[2] == ("d0" if name == "copy" else None)
 
 
+def test_where_fewer_are_wanted_only_as_many_went_for_what_came():
+    documents = {f"d{number}": number % 2 for number in range(5)}
+    kept, passed = ("kept", 0.1), ("passed", 0.1)
+    pairs = [("q0", document) for document in documents]
+    before = make_run({"q0": 0}, documents, dict(zip(pairs, [kept] * 4 + [passed], strict=True)))
+    after = make_run(
+        {"q0": 0}, documents, dict(zip(pairs, [kept] + [passed] * 3 + [kept], strict=True))
+    )
+    found = {row["doc_id"]: row for row in compare(before, after).to_dicts()}
+    assert (found["d1"]["reason"], found["d1"]["other_id"]) == ("order", "d4")
+    assert [(found[d]["reason"], found[d]["other_id"]) for d in ("d2", "d3")] == [
+        ("wanted", None)
+    ] * 2
+    assert (found["d4"]["reason"], found["d4"]["other_id"]) == ("order", "d1")
+
+
 def test_a_query_without_positives_has_no_negatives():
     unanswered = make_run({"q0": 0}, {"d0": 0, "d1": 0, "d2": 0}, {}, answered=())
     assert reason_of(BASE, unanswered) == ("went", "positive", None)

@@ -250,6 +250,16 @@ def test_a_place_without_a_store_is_refused(tmp_path):
         make_plan(Store(str(tmp_path / "none")), [], keep_days=1)
 
 
+def test_a_folder_of_something_else_is_no_store(tmp_path):
+    """As the folder that the store and the outputs lie in."""
+    run_at = tmp_path / "work" / "runs" / "deployed" / "one"
+    run_at.mkdir(parents=True)
+    (run_at / "manifest.json").write_text('{"contract": "run"}')
+    with pytest.raises(StoreError, match="nothing of a store"):
+        make_plan(Store(str(tmp_path / "work")), [], keep_days=1)
+    assert (run_at / "manifest.json").exists()
+
+
 def test_a_note_that_a_run_has_written_again_meanwhile_stays(store, tmp_path):
     plan = make_plan(Store(str(store)), [], keep_days=0)
     run(store, tmp_path / "two", "a", "c")  # the same run at the same place, so the same note
