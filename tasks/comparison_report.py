@@ -15,9 +15,9 @@ from polymine.reporting.learning_tables import ArmResult, list_arms
 from polymine.reporting.learning_words import name_metric, write_gain
 from polymine.training import recipes
 from tasks.learning_artifacts import publish_learning
-from tasks.learning_report import report_task
 from tasks.output import COMPARISON, publish_folder, without_passwords
 from tasks.report import versions
+from tasks.stages import report_task
 from tasks.store import open_folder
 
 ARMS_FILE, DIFFERENCES = "arms.parquet", "differences.parquet"

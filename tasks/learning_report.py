@@ -2,14 +2,12 @@
 
 import dataclasses
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel
 
 from data_contracts.references import DatasetRef, Manifest
@@ -42,18 +40,12 @@ from tasks.learning_artifacts import publish_learning
 from tasks.model_folder import MODEL
 from tasks.output import EVALUATION, TRAINING, publish_folder, without_passwords
 from tasks.report import versions
+from tasks.stages import report_task
 from tasks.store import info_of, open_folder, read_manifest
 from tasks.training import describe_steps, log_files, model_files, read_curves
 from tasks.training_data import describe_source
 
 CURVES, COMPARISONS, SCORES = "curves.parquet", "comparisons.parquet", "scores.parquet"
-Writer = TypeVar("Writer", bound=Callable[..., dict[str, Any]])
-
-
-def report_task(name: str) -> Callable[[Writer], Writer]:
-    """Make a task that writes an output folder."""
-    made = task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)
-    return cast(Callable[[Writer], Writer], made)
 
 
 @dataclass(frozen=True)

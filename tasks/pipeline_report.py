@@ -35,11 +35,11 @@ from tasks.learning_report import (
     SCORES,
     read_contamination,
     read_notes,
-    report_task,
 )
 from tasks.output import PIPELINE, without_passwords
 from tasks.parts import part_of, publish_parts, read_info, refresh_card
 from tasks.report import versions
+from tasks.stages import report_task
 
 PARTS = ("mining", "training", "evaluation")
 FILES = (

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from data_contracts.references import CollectionRef, DatasetRef
 from data_contracts.settings import (
@@ -31,6 +29,7 @@ from tasks.export import Sources, publish
 from tasks.output import without_passwords
 from tasks.report_risk import describe_risk, read_risk
 from tasks.score_book import load_scores, score_family
+from tasks.stages import report_task
 from tasks.store import Store, info_of, load, manifest_of, scan, shard_paths
 
 LIBRARIES = (
@@ -41,13 +40,7 @@ TRIED = 200  # triplets among which an example of a length that reads well is lo
 READABLE = (120, 1200)  # characters of a triplet's texts together
 
 
-@task(
-    name="report",
-    task_run_name="report",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    description="Write the output folder with its report, and show the run in the UI.",
-)
+@report_task("report")
 def report(
     sources: Sources,
     exported: DatasetRef,

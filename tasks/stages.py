@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -19,6 +19,7 @@ from data_contracts.references import CollectionRef, DatasetRef
 
 Parameters = ParamSpec("Parameters")
 Reference = TypeVar("Reference", DatasetRef, CollectionRef)
+Writer = TypeVar("Writer", bound=Callable[..., dict[str, Any]])
 
 logger = logging.getLogger("polymine.stages")
 _work: ContextVar[str] = ContextVar("work", default="")
@@ -69,9 +70,7 @@ def stage(
 
         @wraps(function)
         def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Reference:
-            # A task asks the server for a slot of each tag it inherits from its run, for up to two
-            # seconds; the tag of a run on the command line is none of its tasks' business.
-            with TagsContext(current_tags=set()):
+            with _untagged():
                 result: Reference = run(*args, **kwargs).result()
             return result
 
@@ -79,6 +78,40 @@ def stage(
         return call
 
     return decorate
+
+
+def report_task(name: str) -> Callable[[Writer], Writer]:
+    """Make a task that writes an output folder; the plain function stays reachable as `.fn`."""
+
+    def decorate(function: Writer) -> Writer:
+        run = task(
+            name=name,
+            task_run_name=name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            description=(function.__doc__ or "").strip().partition("\n")[0],
+        )(function)
+
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with _untagged():
+                return run(*args, **kwargs)
+
+        call.fn = function  # type: ignore[attr-defined]
+        return cast(Writer, call)
+
+    return decorate
+
+
+@contextmanager
+def _untagged() -> Iterator[None]:
+    """Let tasks inherit no tags of their run: they ask the server for a slot of each.
+
+    That takes up to two seconds, and the tag of a run on the command line is none of its tasks'
+    business.
+    """
+    with TagsContext(current_tags=set()):
+        yield
 
 
 def _describe(rows: int, seconds: float, reused: bool) -> str:
