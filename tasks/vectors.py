@@ -85,7 +85,9 @@ def _hashes(path: Path) -> NDArray[np.uint64]:
 
 def _map(path: Path) -> NDArray[np.float32]:
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
-        column = reader.read_all()["vector"].combine_chunks()
+        chunks = reader.read_all()["vector"]
+    # Putting chunks together copies them into memory, even a single one, as there is in each file.
+    column = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
     width = column.type.list_size
     values = column.flatten()
     # The buffer itself, because Arrow's `to_numpy` imports pandas first.
