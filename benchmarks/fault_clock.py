@@ -12,8 +12,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,33 +28,37 @@ LIMIT = 600.0  # seconds for a run
 
 def jump_clocks(job: Job, expected: Reference) -> list[Outcome]:
     """Run while the clock jumps back and forth; then clean up by a clock that is a year ahead."""
-    amid = Outcome("clock jumps amid a run with its server", times=1)
+    amid = Outcome("clock jumps amid a run with its server")
     after = Outcome("clean-up by a clock a year ahead", times=1)
     place = Path(job.root)
-    with moved_clock(place) as clock:
-        if clock is None:
-            return [replace(each, wrong=["not tried: no C compiler"]) for each in (amid, after)]
-        own = replace(job, root=str(place / "run"))
-        if not _run(own, clock, amid, jumping=True):
-            return [amid]
-        compare(Path(own.root), own, expected, amid)
-        clock.offset(YEAR)
-        store = f"{own.root}/store"
-        cleaned = clock.start(
-            "-m", "commands.main", "gc", "--store", store, "--delete", log="gc.log"
-        )
-        if code := cleaned.wait(LIMIT):
-            after.wrong.append(f"gc ended with {code}: {clock.said('gc.log')}")
-        clock.offset(0)
-        again = replace(own, out=f"{own.root}/again", store=store)
-        if _run(again, clock, after):
-            compare(Path(own.root), again, expected, after)
-            made = json.loads(Path(f"{again.out}/mining/manifest.json").read_text())["info"]
-            anew = {timing["stage"] for timing in made["timings"]} - set(made["reused"])
-            after.wrong += [f"{stage} was made anew" for stage in sorted(anew - {"report"})]
-            after.note = f"{len(made['reused'])} stages of mining reused after it"
+    place.mkdir(parents=True)
+    clock = build_clock(place)
+    if clock is None:
+        return [replace(each, wrong=["not tried: no C compiler"]) for each in (amid, after)]
+    own = replace(job, root=str(place / "run"), store=str(place / "run" / "store"))
+    if not _run(own, clock, amid, jumping=True):
+        return [amid]
+    compare(Path(own.root), own, expected, amid)
+    _clean_up(own, clock, expected, after)
     shutil.rmtree(place)
     return [amid, after]
+
+
+def _clean_up(job: Job, clock: "Clock", expected: Reference, outcome: Outcome) -> None:
+    """Remove by a clock a year ahead what no kept run needs; all must be there to be reused."""
+    clock.offset(YEAR)
+    command = ("-m", "commands.main", "gc", "--store", str(job.store), "--delete")
+    if code := clock.start(*command, log="gc.log").wait(LIMIT):
+        outcome.wrong.append(f"gc ended with {code}: {clock.said('gc.log')}")
+    clock.offset(0)
+    again = replace(job, out=f"{job.root}/again")
+    if not _run(again, clock, outcome):
+        return
+    compare(Path(job.root), again, expected, outcome)
+    made = json.loads(Path(f"{again.out}/mining/manifest.json").read_text())["info"]
+    anew = {timing["stage"] for timing in made["timings"]} - {*made["reused"], "report"}
+    outcome.wrong += [f"{stage} was made anew" for stage in sorted(anew)]
+    outcome.note = f"{len(made['reused'])} stages of mining reused after it"
 
 
 def _run(job: Job, clock: "Clock", outcome: Outcome, jumping: bool = False) -> bool:
@@ -111,12 +113,12 @@ class Clock:
         return (self._place / log).read_text(errors="replace")[-600:]
 
 
-@contextmanager
-def moved_clock(place: Path) -> Iterator[Clock | None]:
-    """Build the library; None without a C compiler."""
-    place.mkdir(parents=True)
+def build_clock(place: Path) -> Clock | None:
+    """Build the library in a folder; None without a C compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
     source, library = Path(__file__).with_name("jumping_clock.c"), place / "jumping_clock.so"
-    if compiler := shutil.which("cc"):
-        options = ["-O2", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
-        subprocess.run([compiler, *options], check=True)
-    yield Clock(place, library) if compiler else None
+    options = ["-O2", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
+    subprocess.run([compiler, *options], check=True)
+    return Clock(place, library)

@@ -122,7 +122,7 @@ def _run_case(
         if code != -signal.SIGKILL:
             case.wrong.append(f"ended with {code}: {tell(root)}")
             return
-        case.died.append((root / "stage").read_text() if (root / "stage").exists() else "start")
+        case.died.append(_stage(root))
     if code != 0 and (code := forks.wait(job)):
         case.wrong.append(f"the resumed run ended with {code}: {tell(root)}")
         return
@@ -130,6 +130,12 @@ def _run_case(
     # More than the undisturbed run is no fault: a kill may cut one dataset's work in two.
     held = stored(root / "store")
     case.wrong += [f"store: {name}" for name in expected.stored if name not in held]
+
+
+def _stage(root: Path) -> str:
+    """Name the stage that a run died in; it may die as it writes down the next one's name."""
+    path = root / "stage"
+    return (path.read_text() if path.exists() else "") or "between stages"
 
 
 def count_stages(cases: Sequence[Case]) -> dict[str, int]:
