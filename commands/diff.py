@@ -10,11 +10,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from commands.inspect import LONGEST, visible
+from polymine.commands.inspect import LONGEST, visible
 from polymine.mining.diff import KEYS, count_reasons
-from polymine.reporting.changes import explain_change, name_change
-from polymine.reporting.words import count_of
-from tasks.run_diff import Differences, RunDiff, diff_runs, find_texts, write_diff
+from polymine.reporting.formatting import count_of
+from polymine.reporting.mining.changes import explain_change, name_change
+from polymine.tasks.reporting.run_diff import (
+    Differences,
+    RunDiff,
+    diff_runs,
+    find_texts,
+    write_diff,
+)
 
 ALL, SHOWN = 0, 2  # changes shown of each reason: without a limit, and on a terminal
 LOOK = {"came": "green", "went": "red", "moved": "cyan", "edited": "yellow"}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.run_folder import beside_run, check_shape, export_run
+from polymine.tasks.mining.run_folder import beside_run, check_shape, export_run
 
 
 def export(run: Path, name: str, to: Path | None) -> str:

@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from commands.inspect import visible
-from polymine.reporting.words import count_of
-from tasks.removal import carry_out
-from tasks.retention import Plan, make_plan
-from tasks.store import Store
-from tasks.store_items import Item
+from polymine.commands.inspect import visible
+from polymine.reporting.formatting import count_of
+from polymine.tasks.store.datasets import Store
+from polymine.tasks.store.items import Item
+from polymine.tasks.store.removal import carry_out
+from polymine.tasks.store.retention import Plan, make_plan
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 

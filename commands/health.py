@@ -1,7 +1,7 @@
 """Health checks of the services in docker-compose.yml; imports next to nothing, as they run often.
 
-`python -m commands.health URL` asks an address for status 200: the API's `/api/ready`, a worker's
-`/health`. `python -m commands.health services` asks Redis when Prefect's background services gave
+`python -m polymine.commands.health URL` asks an address for status 200: the API's `/api/ready`, a worker's
+`/health`. `python -m polymine.commands.health services` asks Redis when Prefect's background services gave
 their last sign of life: they serve no address, but the docket they work on notes one every other
 second. Exit status 1 with a line that says why if not.
 """
@@ -18,7 +18,7 @@ SILENCE = 30.0  # seconds; docket itself gives a worker up after 10
 def main() -> None:
     """Check what the command line names."""
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m commands.health URL|services")
+        sys.exit("usage: python -m polymine.commands.health URL|services")
     problem = check_services() if sys.argv[1] == "services" else check_address(sys.argv[1])
     if problem:
         sys.exit(problem)

@@ -17,7 +17,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from polymine.reporting.inspection import (
+from polymine.reporting.formatting import count_of, format_share
+from polymine.reporting.mining.inspection import (
     OPINIONS,
     ROLES,
     Candidate,
@@ -25,9 +26,8 @@ from polymine.reporting.inspection import (
     Inspection,
     Role,
 )
-from polymine.reporting.inspection import inspect as put_together
-from polymine.reporting.words import count_of, format_share
-from tasks.inspection import read_query
+from polymine.reporting.mining.inspection import inspect as put_together
+from polymine.tasks.reporting.inspection import read_query
 
 GAP = "  "
 UNDECIDED = 0.5  # a label is 0 or 1

@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from commands.running import complain, ready_flow, run_file
-from data_contracts.errors import PolymineError, SettingsError
+from polymine.commands.running import complain, ready_flow, run_file
+from polymine.data_contracts.errors import PolymineError, SettingsError
 
 DEMO = Path(__file__).resolve().parent.parent / "configs" / "demo.toml"
 
@@ -89,7 +89,7 @@ def merge(
     to: Annotated[Path | None, typer.Option(help="Where to; RUN-merged if not set.")] = None,
 ) -> None:
     """Merge an adapter into its base: a folder that sentence-transformers opens by itself."""
-    from commands.merge import merge as write
+    from polymine.commands.merge import merge as write
 
     typer.echo(write(run, adapter, to))
 
@@ -104,7 +104,7 @@ def export(
     to: Annotated[Path | None, typer.Option(help="Where to; RUN-FORMAT if not set.")] = None,
 ) -> None:
     """Write a finished run's triplets for another trainer, without mining again."""
-    from commands.export import export as write
+    from polymine.commands.export import export as write
 
     typer.echo(write(run, form, to))
 
@@ -124,7 +124,7 @@ def diff(
     ] = None,
 ) -> None:
     """Say which negatives came, went and moved between two runs, and why."""
-    from commands.diff import diff as compare_runs
+    from polymine.commands.diff import diff as compare_runs
 
     compare_runs(before, after, query_id=query_id, limit=limit, as_json=as_json, to=to)
 
@@ -149,7 +149,7 @@ def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Remove; else only say what.")] = False,
 ) -> None:
     """List what no kept run refers to, and remove it if asked to."""
-    from commands.gc import collect_garbage
+    from polymine.commands.gc import collect_garbage
 
     collect_garbage(
         store, runs or [], keep_days=keep_days, delete=delete, forgotten=forget_host or []
@@ -167,7 +167,7 @@ def inspect_query(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, texts in full.")] = False,
 ) -> None:
     """Show a query's positives, negatives, promoted and excluded candidates, and why."""
-    from commands.inspect import inspect
+    from polymine.commands.inspect import inspect
 
     inspect(run, query_id, limit=limit or None, full=full, as_json=as_json)
 
@@ -175,7 +175,7 @@ def inspect_query(
 @app.command()
 def serve(overrides: Overrides = None) -> None:
     """Offer the flow in the Prefect UI, with a form for its settings, until Ctrl-C."""
-    from data_contracts.settings import load_settings
+    from polymine.data_contracts.settings import load_settings
 
     settings = load_settings(_demo_file(), overrides)
     with ready_flow("mine") as (server, flow):
@@ -205,7 +205,7 @@ def deploy(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
 ) -> None:
     """Set up schedules, work pools, limits and alarms on a Prefect server, as prefect.yaml says."""
-    from commands.deploy import deploy as set_up
+    from polymine.commands.deploy.command import deploy as set_up
 
     set_up(files or [], name=name, plan_file=plan, dry_run=dry_run)
 
@@ -215,8 +215,8 @@ def ui(
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
 ) -> None:
     """Show past and present runs in the Prefect UI, until Ctrl-C."""
-    from commands.server import standing_server
-    from commands.server_client import newest_flow_run
+    from polymine.commands.server.client import newest_flow_run
+    from polymine.commands.server.shared import standing_server
 
     with standing_server() as server:
         newest = newest_flow_run(server.url)
@@ -235,30 +235,6 @@ def ui(
     raise PolymineError("the Prefect server ended; see server/server.log in Polymine's home")
 
 
-@app.command("fit-risk")
-def fit_risk(
-    config: Annotated[Path, typer.Argument(help="The recipe, such as configs/risk.toml.")],
-    data: Annotated[Path, typer.Option(help="Folder with one folder per judged collection.")],
-    out: Annotated[Path, typer.Option(help="Where the weights go.")],
-) -> None:
-    """Fit the weights that estimate risk, and prove them on collections left out."""
-    from commands.fit_risk import fit_risk as fit
-
-    fit(config, data, out)
-
-
-@app.command("train-validator")
-def train_validator(
-    config: Annotated[Path, typer.Argument(help="The recipe, such as configs/validator.toml.")],
-    data: Annotated[Path, typer.Option(help="Folder with one folder per retrieval set.")],
-    out: Annotated[Path, typer.Option(help="Where the adapter, its scores and its card go.")],
-) -> None:
-    """Train a validator as the embedded one was, measure it and write its model card."""
-    from commands.train_validator import train_validator as train
-
-    train(config, data, out)
-
-
 @server_app.command("start")
 def server_start(
     host: Annotated[
@@ -266,7 +242,7 @@ def server_start(
     ] = "127.0.0.1",
 ) -> None:
     """Start the server and leave it running."""
-    from commands.server import standing_server
+    from polymine.commands.server.shared import standing_server
 
     with standing_server(standing=True, host=host) as server:
         _say(f"The Prefect server runs at [link]{server.ui_url}[/link]")
@@ -275,7 +251,7 @@ def server_start(
 @server_app.command("stop")
 def server_stop() -> None:
     """Stop the server, unless another command is using it."""
-    from commands.server import stop
+    from polymine.commands.server.shared import stop
 
     record = stop()
     _say(f"Stopped process {record.pid}" if record else "There is no server running")
@@ -284,7 +260,7 @@ def server_stop() -> None:
 @server_app.command("status")
 def server_status() -> None:
     """Say whether the server runs, and where."""
-    from commands.server import status
+    from polymine.commands.server.shared import status
 
     record = status()
     if record is None:
@@ -324,7 +300,7 @@ def _say(text: str) -> None:
 
 
 def _write_traceback(error: Exception) -> Path:
-    from tasks.home import home
+    from polymine.tasks.store.home import home
 
     folder = home() / "logs"
     folder.mkdir(exist_ok=True)

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from data_contracts.errors import ModelError, StoreError
-from data_contracts.trained import TrainedModel
+from polymine.data_contracts.errors import ModelError, StoreError
+from polymine.data_contracts.trained import TrainedModel
 
 
 def merge(run: Path, adapter: str | None, to: Path | None) -> str:
     """Write the merged model and say where; refuses a place that is taken."""
     from polymine.models import load_encoder
-    from tasks.model_folder import adapter_folder, find_model
-    from tasks.whole_files import staged
+    from polymine.tasks.store.atomic import staged
+    from polymine.tasks.store.model_folder import adapter_folder, find_model
 
     found = find_model(str(run))
     if found is None:

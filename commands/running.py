@@ -16,24 +16,24 @@ from rich.console import Console
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from commands.server import Server
+    from polymine.commands.server.shared import Server
 
 WATCH_EVERY = 1.0  # seconds between two looks at the server's process
 Name = Literal["mine", "train", "evaluate", "pipeline", "compare"]
 MODULES: dict[Name, str] = {
-    "mine": "flows.mining",
-    "train": "flows.training",
-    "evaluate": "flows.evaluation",
-    "pipeline": "flows.pipeline",
-    "compare": "flows.comparison",
+    "mine": "polymine.flows.mining",
+    "train": "polymine.flows.training",
+    "evaluate": "polymine.flows.evaluation",
+    "pipeline": "polymine.flows.pipeline",
+    "compare": "polymine.flows.comparison",
 }
 
 
 def run_file(name: Name, file: Path, overrides: list[str] | None) -> None:
     """Run a flow with the settings of a file and show what came out."""
-    from commands.summary import show
-    from data_contracts.settings import load_as
-    from data_contracts.settings.run import SETTINGS
+    from polymine.commands.summary import show
+    from polymine.data_contracts.settings import load_as
+    from polymine.data_contracts.settings.run import SETTINGS
 
     began = time.monotonic()
     settings = load_as(SETTINGS[name], file, overrides)
@@ -48,8 +48,8 @@ def run_flow(flow: Any, settings: "BaseModel") -> dict[str, Any]:
     from prefect import tags
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from commands.dead_runs import RUN_TAG
-    from tasks.progress import stop_display
+    from polymine.commands.server.dead_runs import RUN_TAG
+    from polymine.tasks.engine.progress import stop_display
 
     # Ending the heartbeat takes up to a second, and the next command finds this run by its lock.
     calm = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
@@ -71,8 +71,8 @@ def run_flow(flow: Any, settings: "BaseModel") -> dict[str, Any]:
 @contextmanager
 def ready_flow(name: Name) -> "Iterator[tuple[Server, Any]]":
     """Yield the server, ready, and a flow, which is imported while the server boots."""
-    from commands.server import start
-    from commands.server_client import client_environment, forget_foreign_settings
+    from polymine.commands.server.client import client_environment, forget_foreign_settings
+    from polymine.commands.server.shared import start
 
     server = start()
     try:

@@ -4,8 +4,8 @@ from typing import Any
 
 from prefect import flow
 
-from data_contracts.references import CollectionRef, DatasetRef
-from data_contracts.settings import (
+from polymine.data_contracts.references import CollectionRef, DatasetRef
+from polymine.data_contracts.settings import (
     ArmSettings,
     ComparisonSettings,
     DatasetSettings,
@@ -15,11 +15,13 @@ from data_contracts.settings import (
     OutputSettings,
     TrainingSettings,
 )
-from flows.mining import mine_collection
-from flows.pipeline import check_learning
-from flows.training import run_steps
-from tasks.cluster import cluster
-from tasks.comparison import (
+from polymine.flows.mining import mine_collection
+from polymine.flows.pipeline import check_learning
+from polymine.flows.training import run_steps
+from polymine.tasks.engine.cluster import cluster
+from polymine.tasks.engine.stages import named_work
+from polymine.tasks.engine.threads import limited_threads
+from polymine.tasks.evaluation.comparison import (
     arm_mining,
     arm_training,
     check_arms,
@@ -27,21 +29,19 @@ from tasks.comparison import (
     mine_otherwise,
     minings_of,
 )
-from tasks.comparison_report import report_comparison
-from tasks.encoding import Measured, open_base, open_measured
-from tasks.evaluation import measure
-from tasks.evaluation_sets import read_set
-from tasks.failures import SHOWN, explained
-from tasks.ingestion import ingest
-from tasks.output import COMPARISON, check_place, settle
-from tasks.parts import with_held_out
-from tasks.roots import check_roots
-from tasks.split import hold_out_set, training_side
-from tasks.stages import named_work
-from tasks.store import Store, open_folder
-from tasks.threads import limited_threads
-from tasks.training_data import resolve_mined
-from tasks.usage import noted_use
+from polymine.tasks.evaluation.encoding import Measured, open_base, open_measured
+from polymine.tasks.evaluation.measuring import measure
+from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.mining.ingestion import ingest
+from polymine.tasks.monitoring.failures import SHOWN, explained
+from polymine.tasks.reporting.comparison import report_comparison
+from polymine.tasks.reporting.parts import with_held_out
+from polymine.tasks.sources.allowed_roots import check_roots
+from polymine.tasks.store.datasets import Store, open_folder
+from polymine.tasks.store.output import COMPARISON, check_place, settle
+from polymine.tasks.store.references import noted_use
+from polymine.tasks.training.rows import resolve_mined
+from polymine.tasks.training.split import hold_out_set, training_side
 
 
 @flow(name="compare", persist_result=False, validate_parameters=True, **SHOWN)

@@ -4,19 +4,19 @@ from typing import Any
 
 from prefect import flow
 
-from data_contracts.settings import EngineSettings, EvaluationSettings, OutputSettings
-from tasks.cluster import cluster
-from tasks.encoding import open_candidates
-from tasks.evaluation import compare_models, measure
-from tasks.evaluation_sets import read_set
-from tasks.failures import SHOWN, explained
-from tasks.learning_report import Evaluated, report_evaluation
-from tasks.output import EVALUATION, check_place, settle
-from tasks.overlaps import look_for_seen
-from tasks.roots import check_roots
-from tasks.store import Store
-from tasks.threads import limited_threads
-from tasks.usage import noted_use
+from polymine.data_contracts.settings import EngineSettings, EvaluationSettings, OutputSettings
+from polymine.tasks.engine.cluster import cluster
+from polymine.tasks.engine.threads import limited_threads
+from polymine.tasks.evaluation.encoding import open_candidates
+from polymine.tasks.evaluation.measuring import compare_models, measure
+from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.monitoring.failures import SHOWN, explained
+from polymine.tasks.reporting.learning import Evaluated, report_evaluation
+from polymine.tasks.sources.allowed_roots import check_roots
+from polymine.tasks.store.datasets import Store
+from polymine.tasks.store.output import EVALUATION, check_place, settle
+from polymine.tasks.store.references import noted_use
+from polymine.tasks.training.contamination import look_for_seen
 
 
 @flow(name="evaluate", persist_result=False, validate_parameters=True, **SHOWN)

@@ -5,32 +5,32 @@ from typing import Any
 
 from prefect import flow
 
-from data_contracts.references import CollectionRef, DatasetRef
-from data_contracts.settings import (
+from polymine.data_contracts.references import CollectionRef, DatasetRef
+from polymine.data_contracts.settings import (
     DatasetSettings,
     EngineSettings,
     MiningSettings,
     OutputSettings,
 )
-from tasks.cluster import cluster
-from tasks.deepening import deepen
-from tasks.embedding import embed
-from tasks.evidence import evidence, score_positives
-from tasks.export import Sources, export
-from tasks.failures import SHOWN, explained
-from tasks.ingestion import ingest
-from tasks.output import check_place, settle
-from tasks.ranking import rank
-from tasks.report import report
-from tasks.risk import assess, fit_risk
-from tasks.roots import check_roots
-from tasks.selection import select
-from tasks.stages import named_work
-from tasks.store import Store
-from tasks.teachers import check_languages, check_models, index
-from tasks.threads import limited_threads
-from tasks.usage import noted_use
-from tasks.validation import look, validate
+from polymine.tasks.engine.cluster import cluster
+from polymine.tasks.engine.stages import named_work
+from polymine.tasks.engine.threads import limited_threads
+from polymine.tasks.mining.deepening import deepen
+from polymine.tasks.mining.embedding import embed
+from polymine.tasks.mining.evidence import evidence, score_positives
+from polymine.tasks.mining.export import Sources, export
+from polymine.tasks.mining.ingestion import ingest
+from polymine.tasks.mining.ranking import rank
+from polymine.tasks.mining.risk import assess, fit_risk
+from polymine.tasks.mining.selection import select
+from polymine.tasks.mining.teachers import check_languages, check_models, index
+from polymine.tasks.mining.validation import look, validate
+from polymine.tasks.monitoring.failures import SHOWN, explained
+from polymine.tasks.reporting.mining import report
+from polymine.tasks.sources.allowed_roots import check_roots
+from polymine.tasks.store.datasets import Store
+from polymine.tasks.store.output import check_place, settle
+from polymine.tasks.store.references import noted_use
 
 
 @flow(name="mine", persist_result=False, validate_parameters=True, **SHOWN)

@@ -6,7 +6,7 @@ from typing import Any
 from prefect import flow
 from prefect.deployments import run_deployment
 
-from data_contracts.settings import (
+from polymine.data_contracts.settings import (
     MINED,
     DatasetSettings,
     EngineSettings,
@@ -15,26 +15,32 @@ from data_contracts.settings import (
     OutputSettings,
     TrainingSettings,
 )
-from flows.evaluation import evaluate
-from flows.mining import mine_collection
-from flows.training import train
-from tasks.cluster import cluster
-from tasks.evaluation_sets import read_set
-from tasks.failures import SHOWN, explained, part_failed
-from tasks.ingestion import ingest
-from tasks.output import PIPELINE, check_place, settle
-from tasks.parts import check_evaluation, check_parts, part_of, with_held_out, with_trained
-from tasks.pipeline_report import PARTS, report_pipeline
-from tasks.report import report
-from tasks.roots import check_roots
-from tasks.split import hold_out_set, training_side
-from tasks.store import Store
-from tasks.teachers import check_models
-from tasks.threads import limited_threads
-from tasks.training import check_training
-from tasks.training_data import gather_rows, resolve_mined
-from tasks.usage import noted_use
-from tasks.work_pool import check_deployments, for_elsewhere
+from polymine.flows.evaluation import evaluate
+from polymine.flows.mining import mine_collection
+from polymine.flows.training import train
+from polymine.tasks.engine.cluster import cluster
+from polymine.tasks.engine.threads import limited_threads
+from polymine.tasks.engine.work_pool import check_deployments, for_elsewhere
+from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.mining.ingestion import ingest
+from polymine.tasks.mining.teachers import check_models
+from polymine.tasks.monitoring.failures import SHOWN, explained, part_failed
+from polymine.tasks.reporting.mining import report
+from polymine.tasks.reporting.parts import (
+    check_evaluation,
+    check_parts,
+    part_of,
+    with_held_out,
+    with_trained,
+)
+from polymine.tasks.reporting.pipeline import PARTS, report_pipeline
+from polymine.tasks.sources.allowed_roots import check_roots
+from polymine.tasks.store.datasets import Store
+from polymine.tasks.store.output import PIPELINE, check_place, settle
+from polymine.tasks.store.references import noted_use
+from polymine.tasks.training.rows import gather_rows, resolve_mined
+from polymine.tasks.training.split import hold_out_set, training_side
+from polymine.tasks.training.steps import check_training
 
 
 @flow(name="pipeline", persist_result=False, validate_parameters=True, **SHOWN)

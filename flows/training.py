@@ -4,24 +4,24 @@ from typing import Any
 
 from prefect import flow
 
-from data_contracts.references import DatasetRef
-from data_contracts.settings import (
+from polymine.data_contracts.references import DatasetRef
+from polymine.data_contracts.settings import (
     EngineSettings,
     EvaluationSettings,
     OutputSettings,
     TrainingSettings,
 )
-from tasks.evaluation_sets import read_set
-from tasks.failures import SHOWN, explained
-from tasks.learning_report import Trained, report_training
-from tasks.output import TRAINING, check_place, settle
-from tasks.roots import check_roots
-from tasks.store import Store
-from tasks.threads import limited_threads
-from tasks.training import assemble, beneath, check_training, describe_model
-from tasks.training import train as train_adapter
-from tasks.training_data import gather_rows, guard_rows, resolve_mined
-from tasks.usage import noted_use
+from polymine.tasks.engine.threads import limited_threads
+from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.monitoring.failures import SHOWN, explained
+from polymine.tasks.reporting.learning import Trained, report_training
+from polymine.tasks.sources.allowed_roots import check_roots
+from polymine.tasks.store.datasets import Store
+from polymine.tasks.store.output import TRAINING, check_place, settle
+from polymine.tasks.store.references import noted_use
+from polymine.tasks.training.rows import gather_rows, guard_rows, resolve_mined
+from polymine.tasks.training.steps import assemble, beneath, check_training, describe_model
+from polymine.tasks.training.steps import train as train_adapter
 
 
 @flow(name="train", persist_result=False, validate_parameters=True, **SHOWN)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from small_sources import read
 
 from polymine.mining.ingestion import Ingested, ingest
 from polymine.training.mixture import from_collection
+from tests.tasks.sources.small_sources import read
 
 FOLDER = Path(__file__).parents[1] / "examples" / "parallel"
 LANGUAGES = ("ar", "en", "es", "fa", "fr", "ru")

@@ -4,39 +4,39 @@ Frozen, closed to unknown keys, each number with its unit, bounds and reason. Th
 parameters, so they live here and not beside the algorithms. One module per section of the file.
 """
 
-from data_contracts.settings.base import (
+from polymine.data_contracts.settings.base import (
     Settings,
     Source,
 )
-from data_contracts.settings.comparison import (
+from polymine.data_contracts.settings.comparison import (
     ArmSettings,
     ComparisonSettings,
 )
-from data_contracts.settings.dataset import (
+from polymine.data_contracts.settings.dataset import (
     DatasetSettings,
 )
-from data_contracts.settings.evaluation import (
+from polymine.data_contracts.settings.evaluation import (
     HELD_OUT,
     TRAINED,
     EvaluationSet,
     EvaluationSettings,
     ModelSettings,
 )
-from data_contracts.settings.loading import (
+from polymine.data_contracts.settings.loading import (
     apply_override,
     check_as,
     check_settings,
     load_as,
     load_settings,
 )
-from data_contracts.settings.mining import (
+from polymine.data_contracts.settings.mining import (
     MiningSettings,
     RiskSettings,
     SelectionSettings,
     TeacherSettings,
     ValidationSettings,
 )
-from data_contracts.settings.run import (
+from polymine.data_contracts.settings.run import (
     ComparisonRunSettings,
     EngineSettings,
     EvaluationRunSettings,
@@ -47,7 +47,7 @@ from data_contracts.settings.run import (
     TrainingRunSettings,
     View,
 )
-from data_contracts.settings.training import (
+from polymine.data_contracts.settings.training import (
     MINED,
     LoraSettings,
     LossSettings,

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from data_contracts.settings.places import Table
+from polymine.data_contracts.settings.locations import Table
 
 Source = Table | list[Table]
 

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from data_contracts.settings.base import Settings, at
-from data_contracts.settings.training import NAME
+from polymine.data_contracts.settings.base import Settings, at
+from polymine.data_contracts.settings.training import NAME
 
 
 class ArmSettings(Settings):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data_contracts.settings.base import Settings, Source, at
+from polymine.data_contracts.settings.base import Settings, Source, at
 
 
 class DatasetSettings(Settings):

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from data_contracts.settings.base import Settings
+from polymine.data_contracts.settings.base import Settings
 
 Name = str
 
@@ -81,7 +81,7 @@ class DeploymentSettings(Settings):
     """One deployment."""
 
     name: Name = Field(min_length=1, description="Its name behind the flow's, as `mine/demo`.")
-    entrypoint: str = Field(description="Module and flow, as `flows.mining.mine`.")
+    entrypoint: str = Field(description="Module and flow, as `polymine.flows.mining.mine`.")
     description: str | None = None
     settings: str | None = Field(
         None, description="TOML file its parameters start out with; relative to this file."

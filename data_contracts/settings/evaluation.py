@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data_contracts.settings.base import Settings, Source, at
-from data_contracts.settings.places import Model, Table
-from data_contracts.settings.training import NAME
+from polymine.data_contracts.settings.base import Settings, Source, at
+from polymine.data_contracts.settings.locations import Model, Table
+from polymine.data_contracts.settings.training import NAME
 
 HELD_OUT, TRAINED = "held-out", "trained"  # a pipeline's own set and model
 

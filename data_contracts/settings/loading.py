@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from data_contracts.credentials import credential_in
-from data_contracts.errors import SettingsError
-from data_contracts.settings.places import check_places
-from data_contracts.settings.run import RunSettings
+from polymine.data_contracts.credentials import credential_in
+from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.settings.locations import check_places
+from polymine.data_contracts.settings.run import RunSettings
 
 Kind = TypeVar("Kind", bound=BaseModel)
 

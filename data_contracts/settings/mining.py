@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from data_contracts.settings.base import Settings, at
-from data_contracts.settings.places import Model
+from polymine.data_contracts.settings.base import Settings, at
+from polymine.data_contracts.settings.locations import Model
 
 
 class TeacherSettings(Settings):

@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from data_contracts.settings.base import Settings, at
-from data_contracts.settings.comparison import ComparisonSettings
-from data_contracts.settings.dataset import DatasetSettings
-from data_contracts.settings.evaluation import HELD_OUT, TRAINED, EvaluationSettings
-from data_contracts.settings.mining import MiningSettings
-from data_contracts.settings.places import Place
-from data_contracts.settings.training import TrainingSettings
+from polymine.data_contracts.settings.base import Settings, at
+from polymine.data_contracts.settings.comparison import ComparisonSettings
+from polymine.data_contracts.settings.dataset import DatasetSettings
+from polymine.data_contracts.settings.evaluation import HELD_OUT, TRAINED, EvaluationSettings
+from polymine.data_contracts.settings.locations import Place
+from polymine.data_contracts.settings.mining import MiningSettings
+from polymine.data_contracts.settings.training import TrainingSettings
 
 View = Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"]
 Format = Literal["flagembedding", "tevatron", "nemo", "ms-swift"]

@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from data_contracts.settings.base import Settings, Source, at
-from data_contracts.settings.places import Model, Table
+from polymine.data_contracts.settings.base import Settings, Source, at
+from polymine.data_contracts.settings.locations import Model, Table
 
 NAME = r"^[a-z][a-z0-9-]{0,62}$"
 MINED = "mined"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-from data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.hub import hub_rows, need_columns
 from polymine.evaluation.languages import FLORES, OTHERS

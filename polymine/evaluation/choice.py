@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from data_contracts.errors import InputError
-from data_contracts.learning import SetScores
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.learning import SetScores
 from polymine.evaluation.collection import POOL
 from polymine.evaluation.significance import Resampling, interval_of_means
 

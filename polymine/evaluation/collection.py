@@ -13,7 +13,7 @@ from functools import cached_property
 
 import polars as pl
 
-from data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError
 from polymine.evaluation.bitext import texts_of_pairs
 from polymine.evaluation.tables import check_known, check_unique, texts, typed
 from polymine.mining.hashing import hash_texts, uniform

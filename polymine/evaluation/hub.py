@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError
 
 
 def hub_rows(dataset: str, config: str, split: str) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import polars as pl
 
-from data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError
 from polymine.evaluation.collection import EvaluationCollection
 
 Tables = Mapping[str, pl.DataFrame]

@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from data_contracts.errors import InputError
-from data_contracts.learning import Comparisons
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.learning import Comparisons
 from polymine.evaluation.collection import POOL
 from polymine.evaluation.metrics import METRICS
 from polymine.evaluation.significance import Numbers, Resampling, interval_of_means

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import polars as pl
 
-from data_contracts.errors import InputError, ModelError
+from polymine.data_contracts.errors import InputError, ModelError
 from polymine.evaluation.encoding import Encode
 from polymine.evaluation.languages import short_code
 from polymine.evaluation.mteb_model import MtebModel, rows_of

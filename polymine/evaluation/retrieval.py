@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from data_contracts.errors import InputError
-from data_contracts.learning import QueryScores
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.learning import QueryScores
 from polymine.evaluation.collection import POOL, EvaluationCollection
 from polymine.evaluation.metrics import add_metrics
 from polymine.mining.dense import DenseTeacher

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from data_contracts.errors import InputError
-from data_contracts.learning import SetScores
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.learning import SetScores
 from polymine.evaluation.significance import Numbers, Resampling, interval
 
 _PAIR = ["language_a", "language_b"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError
 
 
 def texts(table: pl.DataFrame, what: str, identity: str) -> pl.DataFrame:

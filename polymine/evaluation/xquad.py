@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-from data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.hub import hub_rows, need_columns
 

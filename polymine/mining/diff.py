@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from data_contracts.tables import CAUSES, CHANGES, Changes
+from polymine.data_contracts.tables import CAUSES, CHANGES, Changes
 from polymine.mining.selection import CLOSED
 
 KEYS = ["query_id", "doc_id"]

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from data_contracts.errors import ModelError
-from data_contracts.settings import TeacherSettings
 from polymine import models
-from polymine.memory import Fitting
+from polymine.data_contracts.errors import ModelError
+from polymine.data_contracts.settings import TeacherSettings
 from polymine.mining.batching import (
     GPU_BUDGET_FACTOR,
     count_tokens,
@@ -24,6 +23,7 @@ from polymine.mining.batching import (
     run_batches,
 )
 from polymine.mining.hashing import hash_texts
+from polymine.models.memory import Fitting
 from polymine.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class TextEncoder:
 
     Args:
         replicas: the same model once per device; on a CPU one is enough, its threads share it. It
-            is changed in place there: its linear layers become steady (`polymine.mining.steady`).
+            is changed in place there: its linear layers become steady (`polymine.models.batch_invariance`).
         threads: batches computed at once on a CPU.
         batch_tokens: token budget of a batch on a CPU; GPUs get 32 times as many.
     """
@@ -57,7 +57,7 @@ class TextEncoder:
         self._replicas = list(replicas)
         self._on_cpu = self._replicas[0].device.type == "cpu"
         if self._on_cpu:
-            from polymine.mining.steady import steady
+            from polymine.models.batch_invariance import steady
 
             steady(self._replicas[0])
         self.workers = threads if self._on_cpu else len(self._replicas)

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from data_contracts.settings import MiningSettings, View
+from polymine.data_contracts.settings import MiningSettings, View
 from polymine.mining.selection import PROMOTED
 
 LOWEST_WEIGHT = 0.05  # a triplet that hardly counts still does

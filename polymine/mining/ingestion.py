@@ -12,7 +12,15 @@ import dataframely as dy
 import polars as pl
 import xxhash
 
-from data_contracts.tables import Closure, Copies, Documents, Judgments, Labels, Queries, Rejected
+from polymine.data_contracts.tables import (
+    Closure,
+    Copies,
+    Documents,
+    Judgments,
+    Labels,
+    Queries,
+    Rejected,
+)
 from polymine.mining.groups import linked
 from polymine.mining.input_checks import NAMES, Checked, OnInvalid, check_tables
 from polymine.mining.near_copies import near_copies, text_key

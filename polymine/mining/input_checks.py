@@ -17,8 +17,8 @@ from typing import Any, Literal
 import dataframely as dy
 import polars as pl
 
-from data_contracts.errors import InputError
-from data_contracts.tables import Documents, Judgments, Queries, Rejected
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.tables import Documents, Judgments, Queries, Rejected
 
 OnInvalid = Literal["fail", "quarantine"]
 NAMES = ("corpus.parquet", "queries.parquet", "qrels.parquet", "labels.parquet")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import polars as pl
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from data_contracts.errors import SettingsError
-from data_contracts.settings.base import Settings
 from polymine import models
+from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.settings.base import Settings
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data_contracts.risk import Linear
+from polymine.data_contracts.risk import Linear
 from polymine.mining.risk import Array, sigmoid
 
 DECIMALS = 6  # of fitted numbers, so that the last bits of an optimiser do not show

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from data_contracts.risk import RiskModel
-from data_contracts.settings import (
+from polymine.data_contracts.risk import RiskModel
+from polymine.data_contracts.settings import (
     EngineSettings,
     MiningSettings,
     TeacherSettings,
@@ -34,7 +34,6 @@ from polymine.mining.ranking import NOTHING, rank, rank_below
 from polymine.mining.risk import assess
 from polymine.mining.risk_fit import draw_queries, fit
 from polymine.mining.risk_weights import load_prior
-from polymine.mining.second_look import draw_sample, label_sample, look, plan_pairs, with_looks
 from polymine.mining.selection import (
     apply_rule,
     compare_with_ceilings,
@@ -56,6 +55,13 @@ from polymine.mining.teachers import (
     Teacher,
 )
 from polymine.mining.validation import PairScore, PairScorer, score_all, validate
+from polymine.mining.validator_evidence import (
+    draw_sample,
+    label_sample,
+    look,
+    plan_pairs,
+    with_looks,
+)
 
 BATCH_TOKENS = EngineSettings().batch_tokens
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from data_contracts.risk import PAIRS, Linear, RiskModel
+from polymine.data_contracts.risk import PAIRS, Linear, RiskModel
 
 Array = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from data_contracts.risk import Linear, RiskModel, Source
+from polymine.data_contracts.risk import Linear, RiskModel, Source
 from polymine.mining.hashing import hash_texts, uniform
 from polymine.mining.likelihoods import (
     DECIMALS,

@@ -5,7 +5,7 @@ from importlib import resources
 
 from pydantic import BaseModel, ConfigDict
 
-from data_contracts.risk import RiskModel
+from polymine.data_contracts.risk import RiskModel
 from polymine.mining.risk import Teachers, kinds_of
 
 FILE = "weights.json"

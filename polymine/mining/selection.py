@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
-from data_contracts.settings import MiningSettings, SelectionSettings
+from polymine.data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.mining.budget import Choice, Pool, apply_choice, join, pool_of, search
 from polymine.mining.hashing import hash_texts, uniform
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError
 from polymine.mining.groups import linked
 from polymine.mining.hashing import hash_texts, uniform
 from polymine.mining.near_copies import near_copies, text_key

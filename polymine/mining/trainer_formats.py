@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from data_contracts.settings import Format
+from polymine.data_contracts.settings import Format
 
 _ID, _TEXT, _SCORE = "id", "text", "score"
 

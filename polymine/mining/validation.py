@@ -13,10 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from data_contracts.errors import ModelError
-from data_contracts.settings import ValidationSettings
 from polymine import models
-from polymine.memory import Fitting
+from polymine.data_contracts.errors import ModelError
+from polymine.data_contracts.settings import ValidationSettings
 from polymine.mining.batching import (
     GPU_BUDGET_FACTOR,
     count_tokens,
@@ -24,6 +23,7 @@ from polymine.mining.batching import (
     run_batches,
 )
 from polymine.mining.hashing import hash_texts
+from polymine.models.memory import Fitting
 from polymine.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class PairScorer:
         self._replicas = list(replicas)
         self._on_cpu = self._replicas[0].device.type == "cpu"
         if self._on_cpu:
-            from polymine.mining.steady import steady
+            from polymine.models.batch_invariance import steady
 
             steady(self._replicas[0])
         self._workers = threads if self._on_cpu else len(self._replicas)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from data_contracts.errors import ModelError
+from polymine.data_contracts.errors import ModelError
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 

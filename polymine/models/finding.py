@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import xxhash
 
-from data_contracts.errors import ModelError
+from polymine.data_contracts.errors import ModelError
 
 Kind = Literal["package", "folder", "hub", "embedded"]
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from data_contracts.errors import ModelError
+from polymine.data_contracts.errors import ModelError
 from polymine.models.devices import resolve_dtype, torch_dtype
 from polymine.models.finding import ResolvedModel, adapter_base, first_line, resolve
 
@@ -107,7 +107,7 @@ def build_maxsim_encoder(base: str, *, device: str, head: Path | None = None) ->
     from sentence_transformers import CrossEncoder
     from sentence_transformers.base.modules import Transformer
 
-    from polymine.maxsim import MaxSimHead
+    from polymine.models.maxsim import MaxSimHead
 
     found = resolve(base)
     with _loading(base, device):

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_contracts.errors import ModelError
-from data_contracts.settings import LoraSettings
+from polymine.data_contracts.errors import ModelError
+from polymine.data_contracts.settings import LoraSettings
 from polymine.models import load_encoder, quiet
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from sentence_transformers.base.sampler import (
     NoDuplicatesBatchSampler,
 )
 
-from data_contracts.errors import InputError
-from data_contracts.settings import StepSettings
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.settings import StepSettings
 from polymine.training.mixture import check_scores, pad
 
 if TYPE_CHECKING:

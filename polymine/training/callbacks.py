@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer
 from transformers import PrinterCallback, TrainerCallback
 
-from data_contracts.errors import ModelError
-from polymine.memory import is_out_of_memory, release_memory
+from polymine.data_contracts.errors import ModelError
+from polymine.models.memory import is_out_of_memory, release_memory
 from polymine.progress import Progress
 from polymine.training import adapters
 from polymine.training.checkpoints import read_stamp, write_stamp

@@ -12,7 +12,7 @@ from typing import Any
 
 import xxhash
 
-from data_contracts.errors import ModelError
+from polymine.data_contracts.errors import ModelError
 from polymine.training.trainer_state import PLAIN
 
 STAMP = "step.json"  # written last into a checkpoint: without it there is none

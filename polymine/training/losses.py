@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
-    from data_contracts.settings import LossSettings
+    from polymine.data_contracts.settings import LossSettings
 
 LOWEST = -50.0  # ln of a weight of 0: e^-50 of a negative is none
 SMALL = 1e-3  # squared it is nothing: queries are compared with queries, too (GIST)

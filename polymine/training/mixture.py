@@ -14,8 +14,8 @@ import dataframely as dy
 import numpy as np
 import polars as pl
 
-from data_contracts.errors import InputError
-from data_contracts.learning import TrainingRows
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.learning import TrainingRows
 from polymine.mining.hashing import hash_texts, uniform
 from polymine.training.triplet_tables import gather, languages_of, present, require_columns
 

@@ -21,15 +21,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from data_contracts.errors import SettingsError
-from data_contracts.settings.training import (
+from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.settings.training import (
     MINED,
     RecipeSettings,
     StepSettings,
     TrainingData,
     TrainingSettings,
 )
-from data_contracts.trained import BASE, OTHERS
+from polymine.data_contracts.trained import BASE, OTHERS
 from polymine.training.step_checks import Lineage, check, lineage, nearest, parent
 
 __all__ = ["BASE", "OTHERS", "Lineage", "check", "expand", "lineage", "parent", "routes"]

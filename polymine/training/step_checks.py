@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_contracts.errors import SettingsError
-from data_contracts.settings.training import StepSettings
+from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.settings.training import StepSettings
 
 ADAPTER_FILE = "adapter_config.json"  # PEFT writes one into every adapter's folder
 

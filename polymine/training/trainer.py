@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from data_contracts.settings import StepSettings, TrainingSettings
 from polymine import models
+from polymine.data_contracts.settings import StepSettings, TrainingSettings
 from polymine.progress import Progress, Silent
 from polymine.training import adapters, batches
 from polymine.training.checkpoints import find_checkpoint

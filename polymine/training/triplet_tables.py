@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError
 
 UNKNOWN_LANGUAGE = "und"  # ISO 639's code for it
 _NUMBERED = re.compile(r"^negative_(\d+)$")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from commands import main as command_line
-from commands.summary import show
-from data_contracts.errors import InputError
+from polymine.commands import main as command_line
+from polymine.commands.summary import show
+from polymine.data_contracts.errors import InputError
 
 HEAVY = ("prefect", "torch", "polars", "numpy", "pydantic", "transformers", "sentence_transformers")
 SUMMARY = {
@@ -34,7 +34,7 @@ SUMMARY = {
 
 def polymine(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "commands.main", *arguments],
+        [sys.executable, "-m", "polymine.commands.main", *arguments],
         env=os.environ | {"POLYMINE_HOME": str(home), "COLUMNS": "120"},
         capture_output=True,
         text=True,
@@ -46,7 +46,7 @@ def polymine(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys\n"
-        "from commands.main import app\n"
+        "from polymine.commands.main import app\n"
         "app(['--help'], standalone_mode=False)\n"
         f"print('heavy:', sorted(set({HEAVY!r}) & set(sys.modules)))"
     )

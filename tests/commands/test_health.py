@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from commands import health
+from polymine.commands import health
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -12,7 +12,7 @@ HEAVY = ("prefect", "torch", "faiss", "scipy", "matplotlib", "transformers", "da
 
 def polymine(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "commands.main", *arguments],
+        [sys.executable, "-m", "polymine.commands.main", *arguments],
         env=os.environ | {"POLYMINE_HOME": str(home), "COLUMNS": "120"},
         capture_output=True,
         text=True,
@@ -24,7 +24,7 @@ def polymine(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 def test_nothing_heavy_is_imported() -> None:
     script = (
         "import sys\n"
-        "import commands.inspect\n"
+        "import polymine.commands.inspect\n"
         f"print('heavy:', sorted(set({HEAVY!r}) & set(sys.modules)))"
     )
     said = subprocess.run(

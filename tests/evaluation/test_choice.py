@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError
 from polymine.evaluation.choice import accuracies, answer, choose, option_texts
 from polymine.evaluation.significance import Resampling
 

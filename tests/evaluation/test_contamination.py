@@ -2,17 +2,16 @@
 
 import random
 import time
-from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.data import DATA
 from polymine.evaluation.contamination import COLUMNS, exclude, find_overlap, texts_of
 from polymine.training.mixture import from_collection, from_triplets
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the public test data are not here")
 PASSAGE = " ".join(f"word{i}" for i in range(40))
 

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError
 from polymine.evaluation.collection import EvaluationCollection
 
 

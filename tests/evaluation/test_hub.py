@@ -4,16 +4,16 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from small_hub import belebele_rows, mteb_belebele, write_hub_folder
 
-from data_contracts.errors import InputError
+from benchmarks.data import DATA
+from polymine.data_contracts.errors import InputError
 from polymine.evaluation import hub
 from polymine.evaluation.belebele import belebele_choice, belebele_collection, load_belebele
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.languages import FLORES, OTHERS, short_code
 from polymine.evaluation.xquad import load_xquad, xquad_collection
+from tests.evaluation.small_hub import belebele_rows, mteb_belebele, write_hub_folder
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
 LANGUAGES = ("ru", "ar", "en")
 
 

@@ -1,19 +1,16 @@
 """What a folder of tables is taken for, and every public set in its right shape."""
 
-from pathlib import Path
-
 import polars as pl
 import pytest
 
-from data_contracts.errors import InputError
+from benchmarks.data import DATA
+from polymine.data_contracts.errors import InputError
 from polymine.evaluation.local_sets import (
     parallel_set,
     sentence_set,
     set_kind,
     similarity_set,
 )
-
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
 
 def tables(name: str) -> dict[str, pl.DataFrame]:

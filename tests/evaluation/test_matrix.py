@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data_contracts.errors import InputError
-from data_contracts.learning import QueryScores
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.learning import QueryScores
 from polymine.evaluation.matrix import compare, matrix, overall
 from polymine.evaluation.significance import Resampling
 

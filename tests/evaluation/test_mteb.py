@@ -9,16 +9,16 @@ import polars as pl
 import pytest
 from datasets import Dataset
 from scipy.stats import spearmanr
-from small_hub import belebele_rows
 
-from data_contracts.errors import InputError, ModelError
+from polymine.data_contracts.errors import InputError, ModelError
 from polymine.evaluation import mteb_tasks
 from polymine.evaluation.belebele import belebele_collection
 from polymine.evaluation.encoding import one_model
 from polymine.evaluation.languages import FLORES
+from tests.evaluation.small_hub import belebele_rows
 
 mteb = pytest.importorskip("mteb", reason="mteb is not installed")
-small_mteb = importlib.import_module("small_mteb")
+small_mteb = importlib.import_module("tests.evaluation.small_mteb")
 
 WORDS = ("otter", "camel", "owl", "river", "desert", "night")
 

@@ -1,7 +1,6 @@
 """Ranks and metrics against trec_eval, numbers worked out by hand, and MTEB's directions."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,12 +9,13 @@ import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_contracts.errors import InputError
+from benchmarks.data import DATA
+from polymine.data_contracts.errors import InputError
 from polymine.evaluation import retrieval
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.metrics import METRICS, add_metrics
 
-XQUAD = Path(__file__).parents[3] / "shared" / "data" / "xquad"
+XQUAD = DATA / "xquad"
 KEYS = ["document_language", "query_language", "query_id"]
 
 

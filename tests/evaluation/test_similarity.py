@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from scipy.stats import bootstrap, spearmanr
 
-from data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError
 from polymine.evaluation.significance import Resampling
 from polymine.evaluation.similarity import check_pairs, cluster, compare_texts, correlations
 

@@ -21,10 +21,10 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Pending
 
-from commands import server
-from commands.deploy_plan import read_plan, want
-from commands.deploy_server import SILENT, UNBEGUN, Outcome, set_up
-from commands.server_client import ask
+from polymine.commands.deploy.plan import read_plan, want
+from polymine.commands.deploy.server import SILENT, UNBEGUN, Outcome, set_up
+from polymine.commands.server import shared as server
+from polymine.commands.server.client import ask
 
 pytestmark = pytest.mark.flow
 ROOT = Path(__file__).parents[2]
@@ -161,7 +161,7 @@ def plan_for(
     env = yaml.safe_load((ROOT / "prefect.yaml").read_text())["definitions"]["env"]
     pool = {"name": "cpu", "work_queue_name": "animals", "job_variables": {"env": env}}
     mine = {
-        "name": "animals", "entrypoint": "flows.mining.mine",
+        "name": "animals", "entrypoint": "polymine.flows.mining.mine",
         "settings": str(folder / "animals.toml"), "work_pool": pool,
     }  # fmt: skip
     asked = {"pools": {"cpu": {}}, "silence": silence, "start": start}

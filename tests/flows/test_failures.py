@@ -18,17 +18,17 @@ from prefect.client.schemas.filters import (
 from prefect.flow_engine import run_flow
 from prefect.logging.handlers import APILogWorker
 
-from data_contracts.errors import InputError
-from data_contracts.references import DatasetRef
-from data_contracts.settings import (
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.references import DatasetRef
+from polymine.data_contracts.settings import (
     DatasetSettings,
     EngineSettings,
     MiningSettings,
     OutputSettings,
 )
-from flows.mining import mine
-from tasks.failures import SHOWN, explained
-from tasks.stages import stage
+from polymine.flows.mining import mine
+from polymine.tasks.engine.stages import stage
+from polymine.tasks.monitoring.failures import SHOWN, explained
 
 pytestmark = pytest.mark.flow
 MESSAGE = "corpus.parquet: 2 rows share doc_id 'd1'; give each its own"

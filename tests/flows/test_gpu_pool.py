@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import BM25, MINILM
 from prefect import flow
 from prefect.settings import get_current_settings
 
-from data_contracts.errors import PolymineError, SettingsError
-from data_contracts.settings import (
+from polymine.data_contracts.errors import PolymineError, SettingsError
+from polymine.data_contracts.settings import (
     DatasetSettings,
     EngineSettings,
     EvaluationSettings,
@@ -22,7 +21,8 @@ from data_contracts.settings import (
     ScheduleSettings,
     TrainingSettings,
 )
-from flows.pipeline import pipeline
+from polymine.flows.pipeline import pipeline
+from tests.conftest import BM25, MINILM
 from tests.training.small_encoder import save_small_encoder
 
 pytestmark = pytest.mark.flow

@@ -6,10 +6,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import BM25, MINILM, animal_tables
 from prefect.client.orchestration import get_client
 
-from data_contracts.settings import (
+from polymine.data_contracts.settings import (
     DatasetSettings,
     EngineSettings,
     EvaluationSettings,
@@ -20,7 +19,8 @@ from data_contracts.settings import (
     ScheduleSettings,
     TrainingSettings,
 )
-from flows.pipeline import pipeline
+from polymine.flows.pipeline import pipeline
+from tests.conftest import BM25, MINILM, animal_tables
 from tests.pickle_scan import find_pickles
 from tests.training.small_encoder import save_small_encoder
 

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import BM25, MINILM, VALIDATOR, animal_tables
 from prefect.testing.utilities import prefect_test_harness
 from rich.console import Console
 
-from commands.inspect import inspect as command
-from commands.inspect import show, to_json
-from data_contracts.errors import InputError, StoreError
-from data_contracts.settings import (
+from polymine.commands.inspect import inspect as command
+from polymine.commands.inspect import show, to_json
+from polymine.data_contracts.errors import InputError, StoreError
+from polymine.data_contracts.settings import (
     DatasetSettings,
     EngineSettings,
     MiningSettings,
@@ -24,9 +23,10 @@ from data_contracts.settings import (
     RiskSettings,
     SelectionSettings,
 )
-from flows.mining import mine
-from polymine.reporting.inspection import Candidate, Inspection, inspect
-from tasks.inspection import read_query
+from polymine.flows.mining import mine
+from polymine.reporting.mining.inspection import Candidate, Inspection, inspect
+from polymine.tasks.reporting.inspection import read_query
+from tests.conftest import BM25, MINILM, VALIDATOR, animal_tables
 
 pytestmark = pytest.mark.flow
 

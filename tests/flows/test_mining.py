@@ -9,7 +9,6 @@ from uuid import UUID
 import dataframely as dy
 import polars as pl
 import pytest
-from conftest import BM25, MINILM, VALIDATOR
 from datasets import load_dataset
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -19,16 +18,17 @@ from prefect.client.schemas.filters import (
     FlowRunFilterId,
 )
 
-from data_contracts.errors import StoreError
-from data_contracts.settings import (
+from polymine.data_contracts.errors import StoreError
+from polymine.data_contracts.settings import (
     DatasetSettings,
     EngineSettings,
     MiningSettings,
     OutputSettings,
     SelectionSettings,
 )
-from data_contracts.tables import Negatives, Shortfalls, Triplets, evidence_schema
-from flows.mining import mine
+from polymine.data_contracts.tables import Negatives, Shortfalls, Triplets, evidence_schema
+from polymine.flows.mining import mine
+from tests.conftest import BM25, MINILM, VALIDATOR
 
 pytestmark = pytest.mark.flow
 

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import BM25, MINILM, VALIDATOR
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.settings import PREFECT_API_URL
 
-from data_contracts.errors import ClusterError, StoreError
-from data_contracts.settings import (
+from polymine.data_contracts.errors import ClusterError, StoreError
+from polymine.data_contracts.settings import (
     DatasetSettings,
     EngineSettings,
     MiningSettings,
@@ -26,12 +25,13 @@ from data_contracts.settings import (
     RunSettings,
     SelectionSettings,
 )
-from data_contracts.tables import Judgments
-from flows.mining import mine
+from polymine.data_contracts.tables import Judgments
+from polymine.flows.mining import mine
 from polymine.progress import Progress
-from tasks import cluster
-from tasks.shards import Content, Make, Order, ShardWork, run_shards
-from tasks.store import Dataset, shard_name
+from polymine.tasks.engine import cluster
+from polymine.tasks.engine.shards import Content, Make, Order, ShardWork, run_shards
+from polymine.tasks.store.datasets import Dataset, shard_name
+from tests.conftest import BM25, MINILM, VALIDATOR
 
 pytest.importorskip("ray", reason='needs Ray: pip install "polymine[ray]"')
 pytest.importorskip("prefect_ray", reason='needs prefect-ray: pip install "polymine[ray]"')
@@ -135,7 +135,7 @@ def test_run_killed_on_the_cluster_is_finished_here(local, address, animals, tmp
         engine=engine_of(tmp_path / "store", address),
     )  # fmt: skip
     code = (
-        "import sys; from data_contracts.settings import RunSettings; from flows.mining import mine"
+        "import sys; from polymine.data_contracts.settings import RunSettings; from polymine.flows.mining import mine"
         "; s = RunSettings.model_validate_json(sys.argv[1])"
         "; mine(s.dataset, s.output, s.mining, s.engine)"
     )

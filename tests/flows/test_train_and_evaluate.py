@@ -7,7 +7,6 @@ from uuid import UUID
 import numpy as np
 import polars as pl
 import pytest
-from conftest import BM25, MINILM
 from peft import PeftModel
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -18,8 +17,8 @@ from prefect.client.schemas.filters import (
 )
 from sentence_transformers import SentenceTransformer
 
-from data_contracts.errors import InputError, ModelError, SettingsError, StoreError
-from data_contracts.settings import (
+from polymine.data_contracts.errors import InputError, ModelError, SettingsError, StoreError
+from polymine.data_contracts.settings import (
     ArmSettings,
     ComparisonSettings,
     DatasetSettings,
@@ -37,10 +36,11 @@ from data_contracts.settings import (
     TrainingData,
     TrainingSettings,
 )
-from flows.comparison import compare
-from flows.evaluation import evaluate
-from flows.pipeline import pipeline
-from flows.training import train
+from polymine.flows.comparison import compare
+from polymine.flows.evaluation import evaluate
+from polymine.flows.pipeline import pipeline
+from polymine.flows.training import train
+from tests.conftest import BM25, MINILM
 from tests.training.small_encoder import save_small_encoder
 
 pytestmark = pytest.mark.flow
@@ -138,7 +138,7 @@ def test_a_stored_stack_is_its_two_adapters_and_loads_without_polymine(
     texts = ["un renard", "two foxes"]
     np.testing.assert_allclose(plain.encode(texts), peft.encode(texts), atol=1e-6)
 
-    from commands.merge import merge
+    from polymine.commands.merge import merge
 
     assert "merged into" in merge(tmp_path / "out", None, None)
     merged = SentenceTransformer(str(tmp_path / "out-merged"), device="cpu")

@@ -1,11 +1,10 @@
 """Builders of tables small enough to check by eye."""
 
-from pathlib import Path
-
 import polars as pl
 import pytest
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
+from benchmarks.data import DATA
+
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the public test data are not here")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data_contracts.tables import Closure
+from polymine.data_contracts.tables import Closure
 from polymine.mining.dense import DenseTeacher
 from polymine.mining.evidence import gather_evidence
 from polymine.mining.known import Ids, Known

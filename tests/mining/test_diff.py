@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_contracts.tables import Changes, DocumentHashes, Negatives, QueryHashes
+from polymine.data_contracts.tables import Changes, DocumentHashes, Negatives, QueryHashes
 from polymine.mining.diff import KEYS, RunTables, compare, count_reasons
-from polymine.reporting.changes import explain_change
+from polymine.reporting.mining.changes import explain_change
 
 QUERIES, DOCUMENTS = ("q0", "q1", "q2"), ("d0", "d1", "d2", "d3", "d4")
 REFUSED = (

@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ANIMALS, FACTS, MINILM
 
-from data_contracts.errors import ModelError
 from polymine import models
+from polymine.data_contracts.errors import ModelError
 from polymine.mining.embedding import TextEncoder, encode_all
+from tests.conftest import ANIMALS, FACTS, MINILM
 
 TEXTS = [
     statement.format(name=name, home=home, food=food, body=body) * (1 + number % 3)

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data_contracts.tables import Closure, evidence_schema, positives_schema
+from polymine.data_contracts.tables import Closure, evidence_schema, positives_schema
 from polymine.mining.bm25 import LexicalTeacher
 from polymine.mining.dense import DenseTeacher
 from polymine.mining.evidence import gather_evidence, score_positives

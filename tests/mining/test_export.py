@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_contracts.settings import SelectionSettings, ValidationSettings
-from data_contracts.tables import Negatives, Promoted, Shortfalls, Triplets
+from polymine.data_contracts.settings import SelectionSettings, ValidationSettings
+from polymine.data_contracts.tables import Negatives, Promoted, Shortfalls, Triplets
 from polymine.mining.export import (
     LOWEST_WEIGHT,
     build_negatives,
@@ -18,7 +18,7 @@ from polymine.mining.export import (
 )
 from polymine.mining.selection import apply_rule, compute_ceilings, order_survivors
 from polymine.mining.validation import validate
-from tasks.store import write_frame
+from polymine.tasks.store.datasets import write_frame
 
 WANTED = 2
 QUERIES = pl.DataFrame(

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from small_tables import (
+
+from polymine.data_contracts.errors import InputError
+from polymine.mining.ingestion import Ingested, close_positives, ingest, merge_copies, text_key
+from tests.mining.small_tables import (
     DATA,
     DOCUMENTS,
     JUDGMENTS,
@@ -17,9 +20,6 @@ from small_tables import (
     needs_data,
     queries,
 )
-
-from data_contracts.errors import InputError
-from polymine.mining.ingestion import Ingested, close_positives, ingest, merge_copies, text_key
 
 
 def closure(result: Ingested | pl.DataFrame) -> dict[tuple[str, str], str]:

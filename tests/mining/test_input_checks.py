@@ -4,10 +4,10 @@ import json
 
 import polars as pl
 import pytest
-from small_tables import DOCUMENTS, JUDGMENTS, QUERIES, documents, judgments, queries
 
-from data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError
 from polymine.mining.ingestion import check_tables, ingest
+from tests.mining.small_tables import DOCUMENTS, JUDGMENTS, QUERIES, documents, judgments, queries
 
 
 class TestChecks:

@@ -2,11 +2,11 @@
 
 import polars as pl
 import pytest
-from conftest import MINILM, animal_tables
 
-from data_contracts.settings import MiningSettings, SelectionSettings
+from polymine.data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.mining.ingestion import ingest
 from polymine.mining.pipeline import mine
+from tests.conftest import MINILM, animal_tables
 
 RIGHT = ("camel-home?", "camel-risk")
 WRONG = ("camel-food?", "camel-care")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError
 from polymine.mining.bm25 import LexicalTeacher
 from polymine.mining.lexical import analyse, build_index
 

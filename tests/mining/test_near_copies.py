@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from small_tables import DATA, DOCUMENTS, documents, needs_data
 
 from polymine.mining.ingestion import near_copies, normalise, text_key
 from polymine.mining.near_copies import (
@@ -24,6 +23,7 @@ from polymine.mining.near_copies import (
     shingle,
     signatures,
 )
+from tests.mining.small_tables import DATA, DOCUMENTS, documents, needs_data
 
 SENTENCE = "the old man and the sea went home by a long road under many bright stars tonight"
 WORDS = SENTENCE.split()

@@ -3,14 +3,14 @@
 import numpy as np
 import polars as pl
 import pytest
-from conftest import BM25, MINILM, VALIDATOR, animal_tables
 
 import polymine.mining
-from data_contracts.settings import MiningSettings, SelectionSettings
-from data_contracts.tables import Negatives, Shortfalls, Triplets, evidence_schema
+from polymine.data_contracts.settings import MiningSettings, SelectionSettings
+from polymine.data_contracts.tables import Negatives, Shortfalls, Triplets, evidence_schema
 from polymine.mining.embedding import encode_all
 from polymine.mining.ingestion import ingest
 from polymine.mining.pipeline import mine
+from tests.conftest import BM25, MINILM, VALIDATOR, animal_tables
 
 
 @pytest.fixture(scope="module")

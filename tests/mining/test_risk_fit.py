@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from data_contracts.risk import Linear, RiskModel
+from polymine.data_contracts.risk import Linear, RiskModel
 from polymine.mining.likelihoods import labelled_pairs, positive_unlabelled, solve
 from polymine.mining.risk import assess, sigmoid
 from polymine.mining.risk_fit import (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_contracts.risk import Linear, RiskModel
+from polymine.data_contracts.risk import Linear, RiskModel
 from polymine.mining.risk import (
     CLIP,
     assess,

@@ -5,12 +5,11 @@ from collections import Counter
 
 import polars as pl
 import pytest
-from conftest import MINILM, VALIDATOR
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from data_contracts.settings import MiningSettings, SelectionSettings
+from polymine.data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.mining.selection import (
     apply_rule,
     compute_ceilings,
@@ -19,6 +18,7 @@ from polymine.mining.selection import (
     find_short,
     order_survivors,
 )
+from tests.conftest import MINILM, VALIDATOR
 
 
 def evidence(*rows):

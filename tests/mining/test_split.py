@@ -5,11 +5,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from small_tables import documents, judgments, queries
 
-from data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError
 from polymine.mining.near_copies import near_copies
 from polymine.mining.split import hold_out, take
+from tests.mining.small_tables import documents, judgments, queries
 
 NO_NEAR = pl.DataFrame(schema={"doc_id": pl.String, "near_group": pl.Int64})
 

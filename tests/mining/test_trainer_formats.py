@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_triplets import TEXTS, TWO, table, triplets
 
 from polymine.mining.trainer_formats import BUILDERS, build_corpus, build_records
+from tests.mining.small_triplets import TEXTS, TWO, table, triplets
 
 
 def records(frame: pl.DataFrame, form: str) -> list[dict]:

@@ -6,16 +6,16 @@ from collections import Counter
 import numpy as np
 import polars as pl
 import pytest
-from conftest import VALIDATOR, animal_tables
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.small import save_small_validator
-from data_contracts.errors import ModelError
-from data_contracts.settings import ValidationSettings
-from data_contracts.tables import Verdicts
 from polymine import models
+from polymine.data_contracts.errors import ModelError
+from polymine.data_contracts.settings import ValidationSettings
+from polymine.data_contracts.tables import Verdicts
 from polymine.mining.validation import PairScorer, score_all, validate
+from tests.conftest import VALIDATOR, animal_tables
 
 
 class Book:

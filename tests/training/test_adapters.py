@@ -8,9 +8,9 @@ import torch
 from peft import PeftModel
 from sentence_transformers import SentenceTransformer
 
-from data_contracts.errors import ModelError
-from data_contracts.settings import LoraSettings
 from polymine import models
+from polymine.data_contracts.errors import ModelError
+from polymine.data_contracts.settings import LoraSettings
 from polymine.training import adapters
 from tests.training.small_encoder import save_small_encoder
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from data_contracts.errors import InputError
-from data_contracts.learning import TrainingRows
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.learning import TrainingRows
 from polymine.training.mixture import (
     Counts,
     check_scores,

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from data_contracts.errors import SettingsError
-from data_contracts.settings.training import (
+from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.settings.training import (
     LoraSettings,
     LossSettings,
     RecipeSettings,

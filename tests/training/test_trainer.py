@@ -7,9 +7,8 @@ import polars as pl
 import pytest
 import torch
 
-from benchmarks.fault_inside import limit_memory
-from data_contracts.errors import InputError, ModelError
-from data_contracts.settings import (
+from polymine.data_contracts.errors import InputError, ModelError
+from polymine.data_contracts.settings import (
     LoraSettings,
     LossSettings,
     ScheduleSettings,
@@ -21,6 +20,7 @@ from polymine.progress import Silent
 from polymine.training import adapters, batches
 from polymine.training.mixture import pad
 from polymine.training.trainer import Start, prepare, route_by_language, train_step
+from robustness.fault_inside import limit_memory
 from tests.pickle_scan import find_pickles
 from tests.training.small_encoder import save_small_encoder
 

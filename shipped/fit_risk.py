@@ -1,0 +1,251 @@
+"""`polymine fit-risk`: fits the shipped weights of the risk on judged collections.
+
+The command knows where files lie; the fit is in `shipped.risk_weights`.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import typer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from polymine.data_contracts.errors import InputError, SettingsError
+from polymine.data_contracts.risk import RiskModel
+from polymine.data_contracts.settings import TeacherSettings, ValidationSettings
+from polymine.mining.evidence import gather_evidence
+from polymine.mining.ingestion import Ingested, ingest
+from polymine.mining.known import Ids, Known
+from polymine.mining.pipeline import BATCH_TOKENS, open_teacher
+from polymine.mining.ranking import rank
+from polymine.mining.risk import Array, Teachers
+from polymine.mining.risk_weights import FILE, Shipped
+from polymine.mining.teachers import Teacher
+from polymine.mining.validation import PairScorer, score_all
+from shipped.risk_weights import (
+    Judged,
+    Scored,
+    fit_trust,
+    fit_weights,
+    plan_scoring,
+    prove,
+)
+
+
+class ForeignSettings(BaseModel):
+    """Collections in several languages that become one corpus."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    names: tuple[str, ...]
+    translations: str = Field(description="Parquet: doc_id and the group_id it shares.")
+    leave_out: str | None = Field(None, description="Parquet of documents to leave out.")
+    leave_out_column: str = "doc_id"
+
+
+class Recipe(BaseModel):
+    """Everything `configs/risk.toml` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    depth: int = Field(ge=1)
+    seeds: int = Field(ge=1)
+    queries: int = Field(ge=1)
+    collections: tuple[str, ...] = Field(min_length=2)
+    foreign: tuple[ForeignSettings, ...] = ()
+    teachers: tuple[TeacherSettings, ...] = Field(min_length=1)
+    validator: ValidationSettings | None = None
+    validator_queries: int = Field(100, ge=1, description="Queries per collection it looks at.")
+    validator_pairs: int = Field(12, ge=1, description="Candidates per query it looks at.")
+
+
+def fit_risk(config: Path, data: Path, out: Path) -> None:
+    """Fit the weights for every kind of teachers, prove them, and write them as JSON."""
+    recipe = read_recipe(config)
+    drawn = {name: _draw_judged(data, name, recipe) for name in recipe.collections}
+    judged = {name: [draw for draw, _ in draws] for name, draws in drawn.items()}
+    foreign = [_draw_foreign(data, pool, recipe) for pool in recipe.foreign]
+    teachers = [(teacher.name, teacher.kind) for teacher in recipe.teachers]
+    texts = {name: draws[0][1] for name, draws in drawn.items()}
+    kinds = sorted({kind for _, kind in teachers})
+    variants: list[RiskModel] = []
+    without: dict[str, RiskModel] = {}
+    trusts: dict[str | None, float] = {}
+    for some in ([*kinds], *([kind] for kind in kinds if len(kinds) > 1)):
+        used = [teacher for teacher in teachers if teacher[1] in some]
+        model = fit_weights(judged, foreign, used)
+        left_out, proofs, spread = prove(judged, foreign, used)
+        found = {"proofs": proofs, "rate_spread": spread}
+        if not trusts:  # of all kinds of teachers together, which come first
+            trusts = _measure_trust(judged, texts, left_out, used, recipe)
+        variants.append(model.model_copy(update={**found, "validator": trusts[None]}))
+        without |= {
+            f"{name}/{'+'.join(some)}": part.model_copy(
+                update={"rate_spread": spread, "validator": trusts[name]}
+            )
+            for name, part in left_out.items()
+        }
+        _show(variants[-1])
+    models = tuple(teacher.model or "BM25" for teacher in recipe.teachers)
+    shipped = Shipped(models=models, variants=tuple(variants), without=without)
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(shipped.model_dump(mode="json"), indent=1)
+    (out / FILE).write_text(text + "\n", encoding="utf-8")
+    typer.echo(f"Written to {out / FILE}")
+
+
+def read_recipe(config: Path) -> Recipe:
+    """Read and check the recipe; raises SettingsError naming what is wrong."""
+    try:
+        return Recipe.model_validate(tomllib.loads(config.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{config}: {error}") from error
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise SettingsError(f"{config}: " + "; ".join(lines)) from error
+
+
+def _measure_trust(
+    judged: Mapping[str, Sequence[Judged]],
+    texts: Mapping[str, Ingested],
+    left_out: Mapping[str, RiskModel],
+    teachers: Teachers,
+    recipe: Recipe,
+) -> dict[str | None, float]:
+    """How much the embedded validator adds: over all collections, and without each."""
+    if recipe.validator is None:
+        return dict.fromkeys([None, *judged], 0.0)
+    scorer = PairScorer.load(recipe.validator, len(os.sched_getaffinity(0)), BATCH_TOKENS)
+    scored = {}
+    for name, draws in judged.items():
+        pairs = plan_scoring(
+            left_out[name], draws[0], teachers, recipe.validator_queries, recipe.validator_pairs
+        )
+        typer.echo(f"{name}: the validator scores {len(pairs)} pairs")
+        scored[name] = _score(scorer, texts[name], pairs)
+    trusts: dict[str | None, float] = {None: fit_trust(list(scored.values()))}
+    for name in scored:
+        trusts[name] = fit_trust([part for other, part in scored.items() if other != name])
+    return trusts
+
+
+def _score(scorer: PairScorer, clean: Ingested, pairs: pl.DataFrame) -> Scored:
+    queries, documents = (
+        dict(table.select(key, "text").rows())
+        for key, table in (("query_id", clean.queries), ("doc_id", clean.documents))
+    )
+
+    def logits(rows: pl.DataFrame) -> Array:
+        asked = rows.select("query_id", "doc_id").rows()
+        return score_all(scorer, [(queries[q], documents[d]) for q, d in asked]).astype(float)
+
+    positives = clean.judgments.join(pairs, on="query_id", how="semi")
+    return Scored(
+        pairs["risk"].to_numpy(), logits(pairs), pairs["truth"].to_numpy().astype(float),
+        logits(positives),
+    )  # fmt: skip
+
+
+def _draw_judged(data: Path, name: str, recipe: Recipe) -> list[tuple[Judged, Ingested]]:
+    """Reveal one relevant document per query, as often as there are seeds."""
+    typer.echo(f"{name}: {recipe.seeds} draws")
+    documents, queries, judgments = _read(data, name)
+    relevant = judgments.filter(pl.col("relevance") > 0).sort("query_id", "doc_id")
+    several = relevant.filter(pl.len().over("query_id") > 1)
+    truth = several.select("query_id", "doc_id", truth=pl.lit(value=True))
+    draws, opened = [], None
+    for seed in range(recipe.seeds):
+        revealed = _reveal(several, seed, recipe.queries)
+        clean = ingest(documents, queries, revealed)
+        opened = opened or _open(clean, recipe)
+        draws.append((_gather(name, clean, truth, opened, recipe), clean))
+    return draws
+
+
+def _draw_foreign(data: Path, pool: ForeignSettings, recipe: Recipe) -> Judged:
+    """Pool collections of several languages; reveal the passage in the query's own."""
+    name = "+".join(pool.names)
+    typer.echo(f"{name}: one draw")
+    read = [_read(data, part) for part in pool.names]
+    documents, queries, judgments = (pl.concat(tables) for tables in zip(*read, strict=True))
+    if pool.leave_out:
+        drop = pl.read_parquet(data / pool.leave_out)[pool.leave_out_column]
+        documents = documents.filter(~pl.col("doc_id").is_in(drop.implode()))
+    groups = pl.read_parquet(data / pool.translations).select("doc_id", "group_id")
+    originals = groups.select(doc_id="group_id", group_id="group_id").unique()
+    groups = pl.concat([groups, originals]).join(documents, on="doc_id", how="semi")
+    linked = judgments.join(groups, on="doc_id").filter(pl.col("relevance") > 0)
+    translated = linked.join(groups.rename({"doc_id": "other"}), on="group_id")
+    translated = translated.filter(pl.col("doc_id") != pl.col("other"))
+    asked = linked.join(translated, on="query_id", how="semi").drop("group_id")
+    revealed = _reveal(asked, 0, recipe.queries)
+    truth = translated.select("query_id", doc_id="other", truth=pl.lit(value=True)).unique()
+    queries = queries.join(revealed, on="query_id", how="semi")
+    clean = ingest(documents, queries, revealed)
+    return _gather(name, clean, truth, _open(clean, recipe), recipe)
+
+
+def _reveal(relevant: pl.DataFrame, seed: int, most: int) -> pl.DataFrame:
+    """One relevant document of each of at most `most` queries, by a seeded draw."""
+    random = np.random.default_rng(seed)
+    shuffled = relevant.sort("query_id", "doc_id").with_columns(lot=random.random(len(relevant)))
+    one = shuffled.sort("query_id", "lot").unique("query_id", keep="first", maintain_order=True)
+    if len(one) > most:
+        one = one[np.sort(random.choice(len(one), most, replace=False))]
+    return one.select("query_id", "doc_id", "relevance")
+
+
+def _open(clean: Ingested, recipe: Recipe) -> list[Teacher]:
+    return [open_teacher(teacher, clean) for teacher in recipe.teachers]
+
+
+def _gather(
+    name: str, clean: Ingested, truth: pl.DataFrame, teachers: Sequence[Teacher], recipe: Recipe
+) -> Judged:
+    ids = Ids.from_tables(clean.queries, clean.documents)
+    known = Known.from_tables(clean.closure, ids, clean.labels)
+    rows = np.unique(known.positives[0])
+    rankings = [rank(teacher, rows, recipe.depth) for teacher in teachers]
+    evidence = gather_evidence(teachers, rankings, known, ids)
+    kept = dict(clean.copies.rows())
+    truth = truth.with_columns(pl.col("doc_id").replace(kept)).unique()
+    languages = clean.queries.select("query_id", "language")
+    judged = evidence.join(truth, on=["query_id", "doc_id"], how="left", maintain_order="left")
+    return Judged(
+        name,
+        judged.with_columns(pl.col("truth").fill_null(value=False)).join(
+            languages, on="query_id", how="left", maintain_order="left"
+        ),
+    )
+
+
+def _read(data: Path, name: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Read corpus, queries and judgments; a title stands before its text, as in mining."""
+    folder = data / name
+    if not (folder / "qrels.parquet").exists():
+        raise InputError(f"{folder}: no qrels.parquet; --data names the folder of all collections")
+    title = pl.col("title").cast(pl.String).fill_null("")
+    documents = pl.read_parquet(folder / "corpus.parquet").select(
+        "doc_id", (title + " " + pl.col("text")).str.strip_chars().alias("text"), "language"
+    )
+    queries = pl.read_parquet(folder / "queries.parquet").select("query_id", "text", "language")
+    judgments = pl.read_parquet(folder / "qrels.parquet")
+    return documents, queries, judgments.select("query_id", "doc_id", "relevance")
+
+
+def _show(model: RiskModel) -> None:
+    """Print the weights, and what they expected of each collection left out."""
+    typer.echo(f"\n{' + '.join(model.kinds)}")
+    for pair, linear in model.full.items():
+        named = zip(linear.features, linear.weights, strict=True)
+        typer.echo(f"  {pair}: " + ", ".join(f"{name} {weight:.3f}" for name, weight in named))
+    for proof in model.proofs:
+        typer.echo(
+            f"  without {proof.collection}: {proof.expected:.1f} relevant candidates per query "
+            f"expected, {proof.true:.1f} true"
+        )
+    typer.echo(f"  deviation of ln(expected rate / true rate): {model.rate_spread:.2f}")

@@ -1,0 +1,256 @@
+"""Negatives found in other ways, the arms of a comparison, and what they come to."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import dataframely as dy
+import polars as pl
+
+from polymine import models
+from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.learning import Arms, Differences, QueryScores
+from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from polymine.data_contracts.settings import (
+    ArmSettings,
+    EvaluationSettings,
+    MiningSettings,
+    TeacherSettings,
+    TrainingSettings,
+    apply_override,
+    check_as,
+)
+from polymine.data_contracts.tables import Triplets
+from polymine.evaluation.matrix import compare, overall
+from polymine.evaluation.significance import Resampling
+from polymine.mining.baseline_miners import library_triplets, random_triplets
+from polymine.mining.library_miner import check_options
+from polymine.tasks.engine.stages import stage
+from polymine.tasks.evaluation.measuring import fewest_of
+from polymine.tasks.evaluation.sets import kind_of, open_collection
+from polymine.tasks.store.datasets import Store, load, shard_name, write_frame
+from polymine.training import recipes
+
+VERSION = 2
+Schema = TypeVar("Schema", bound=dy.Schema)
+Scores = Mapping[str, Mapping[int, pl.DataFrame]]  # arm, seed: QueryScores
+Against = Callable[..., pl.DataFrame]  # `compare` with all but the scores and the name given
+
+
+def arm_mining(arm: ArmSettings, mining: MiningSettings, seed: int) -> MiningSettings:
+    """Apply an arm's settings over `[mining]`; SettingsError names a wrong one."""
+    values = mining.model_dump(mode="json", exclude_unset=True) | {"seed": seed}
+    for override in arm.set:
+        apply_override(values, override)
+    return check_as(MiningSettings, values, where=f"comparison arm {arm.name}")
+
+
+def minings_of(arms: Sequence[ArmSettings], mining: MiningSettings) -> dict[str, MiningSettings]:
+    """Name the settings that each arm of Polymine's own mines with."""
+    own = (arm for arm in arms if arm.miner == "polymine")
+    return {f"comparison.arms.{arm.name}": arm_mining(arm, mining, 0) for arm in own}
+
+
+def check_arms(
+    arms: Sequence[ArmSettings], mining: MiningSettings, training: TrainingSettings
+) -> None:
+    """Refuse, before any work, arms that cannot be mined, or would not be trained alike."""
+    steps = recipes.expand(training)
+    if open_ended := [step.name for step in steps if step.schedule.steps is None]:
+        raise SettingsError(
+            f"training: step {open_ended[0]} goes by epochs, and arms have different numbers of "
+            "rows: set schedule.steps, so that all train equally long"
+        )
+    if any(arm.miner == "random" for arm in arms) and any(s.loss.kind == "distill" for s in steps):
+        raise SettingsError("comparison: `random` negatives have no scores to distill")
+    for arm in arms:
+        if arm.miner == "polymine":
+            arm_mining(arm, mining, 0)
+            continue
+        if arm.miner == "random":
+            if arm.set:
+                raise SettingsError(f"comparison arm {arm.name}: `random` takes no settings")
+            continue
+        check_options(_options(arm), mining.negatives)
+        if not any(teacher.kind == "dense" for teacher in mining.teachers):
+            raise SettingsError(
+                f"comparison arm {arm.name}: mine_hard_negatives needs a dense teacher in "
+                "mining.teachers"
+            )
+
+
+def arm_training(arm: str, seed: int, training: TrainingSettings) -> TrainingSettings:
+    """Write out the steps for one arm and seed, under names of its own."""
+    steps = recipes.expand(training)
+    names = {step.name: f"{arm}-{seed}-{step.name}" for step in steps}
+    renamed = [
+        step.model_copy(
+            update={"name": names[step.name], "seed": seed,
+                    "on": names.get(recipes.parent(steps, step.name) or "", step.on)}
+        )
+        for step in steps
+    ]  # fmt: skip
+    routes = {
+        language: names.get(name, name)
+        for language, name in recipes.routes(steps, training).items()
+    }
+    return training.model_copy(update={"steps": tuple(renamed), "recipe": None, "routes": routes})
+
+
+@stage("mine-otherwise", "mine-{arm.name}-{seed}")
+def mine_otherwise(
+    arm: ArmSettings, collection: CollectionRef, mining: MiningSettings, seed: int, root: str
+) -> DatasetRef:
+    """Find negatives as another tool does, into a folder with `triplets/`."""
+    teacher = next((t for t in mining.teachers if t.kind == "dense"), None)
+    named = teacher if arm.miner == "sentence-transformers" else None
+    device = models.visible_devices()[0]
+    version = fingerprint(
+        version=VERSION,
+        miner=arm.miner,
+        options=_prompted(arm, named) if named else arm.set,
+        collection=collection.fingerprint,
+        negatives=mining.negatives,
+        seed=seed,
+        teacher=_version_of(named, device) if named else None,
+    )
+    place = Store(root).dataset("other-triplets", version)
+    if found := place.find():
+        return found
+    documents, queries = load(collection.documents), load(collection.queries)
+    judgments, negatives = load(collection.judgments), mining.negatives
+    if arm.miner == "random":
+        closure = load(collection.closure)
+        made = random_triplets(
+            documents, queries, judgments, closure, negatives=negatives, seed=seed
+        )
+    else:
+        assert named is not None, "checked before any work"
+        encoder = models.load_encoder(
+            str(named.model), device=device, dtype=named.dtype, max_length=named.max_length,
+            trust_remote_code=named.trust_remote_code,
+        )  # fmt: skip
+        made = library_triplets(
+            documents, queries, judgments, encoder,
+            negatives=negatives, options=_prompted(arm, named), seed=seed,
+        )  # fmt: skip
+    place.write(f"triplets/{shard_name(0)}", made, Triplets)
+    return place.commit({"collection": collection.fingerprint}, {"miner": arm.miner})
+
+
+def _version_of(teacher: TeacherSettings, device: str) -> dict[str, Any]:
+    """Everything but the prompts that decides a teacher's vectors."""
+    return {
+        "model": models.fingerprint(str(teacher.model)),
+        "max_length": teacher.max_length,
+        "dtype": models.resolve_dtype(teacher.dtype, device),
+        "device": device.partition(":")[0],
+        "remote_code": teacher.trust_remote_code,
+    }
+
+
+def _prompted(arm: ArmSettings, teacher: TeacherSettings) -> dict[str, Any]:
+    """Give the library the teacher's prompts, unless the arm names some."""
+    prompts = {"query_prompt": teacher.query_prompt, "corpus_prompt": teacher.document_prompt}
+    return {name: text for name, text in prompts.items() if text} | _options(arm)
+
+
+def _options(arm: ArmSettings) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for override in arm.set:
+        apply_override(values, override)
+    return values
+
+
+@stage("compare-arms")
+def compare_arms(
+    sets: Mapping[str, DatasetRef],
+    base: Mapping[str, DatasetRef],
+    arms: Mapping[str, Mapping[int, Mapping[str, DatasetRef]]],
+    evaluation: EvaluationSettings,
+    root: str,
+) -> DatasetRef:
+    """Compare every arm with the base: each seed, and all seeds of a query's scores together.
+
+    Args:
+        sets, base: set name to its tables, and to the base's measures.
+        arms: arm, seed and set name to measures; the last arm is the reference.
+
+    Writes `arms` (Arms) and `differences` (Differences): all other arms minus the reference.
+    """
+    reference = list(arms)[-1]
+    version = fingerprint(
+        version=VERSION,
+        base={name: measured.fingerprint for name, measured in base.items()},
+        arms={
+            f"{arm}/{seed}/{name}": measured.fingerprint
+            for arm, seeds in arms.items()
+            for seed, measures in seeds.items()
+            for name, measured in measures.items()
+        },
+        reference=reference,
+        resampling=[evaluation.confidence, evaluation.resamples, evaluation.seed],
+    )
+    place = Store(root).dataset("arms", version)
+    if found := place.find():
+        return found
+    resampling = Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed)
+    compared, differences = [Arms.create_empty()], [Differences.create_empty()]
+    for name, tables in sets.items():
+        if kind_of(tables) != "retrieval":
+            continue
+        questions = open_collection(tables).questions.with_columns(set=pl.lit(name))
+        against = partial(
+            compare,
+            questions=questions,
+            pivot=None,
+            fewest=fewest_of(load(base[name])),
+            resampling=resampling,
+        )
+        scores = {
+            arm: {seed: _scores(measures[name]) for seed, measures in seeds.items()}
+            for arm, seeds in arms.items()
+        }
+        compared += _gains(_scores(base[name]), scores, against)
+        differences += _differences(scores, reference, against)
+    write_frame(Arms.validate(pl.concat(compared)), place.folder / "arms.parquet")
+    write_frame(pl.concat(differences), place.folder / "differences.parquet")
+    return place.commit()
+
+
+def _gains(base: pl.DataFrame, scores: Scores, against: Against) -> list[dy.DataFrame[Arms]]:
+    """Compare each arm with the base: seed by seed, then with all seeds averaged."""
+    found = []
+    for arm, own in scores.items():
+        for seed, measured in (*own.items(), (None, _mean_of_seeds(own))):
+            rows = overall(against(base, measured, name=arm))
+            found.append(_as(Arms, rows.with_columns(arm="model", seed=pl.lit(seed))))
+    return found
+
+
+def _differences(
+    scores: Scores, reference: str, against: Against
+) -> list[dy.DataFrame[Differences]]:
+    """Compare each other arm with the reference arm, all seeds averaged."""
+    before = _mean_of_seeds(scores[reference])
+    found = []
+    for arm, own in scores.items():
+        if arm != reference:
+            rows = overall(against(before, _mean_of_seeds(own), name=arm))
+            rows = rows.with_columns(arm="model", reference=pl.lit(reference))
+            found.append(_as(Differences, rows))
+    return found
+
+
+def _as(schema: type[Schema], rows: pl.DataFrame) -> dy.DataFrame[Schema]:
+    return schema.validate(rows.select(schema.column_names()), cast=True)
+
+
+def _scores(measures: DatasetRef) -> pl.DataFrame:
+    return QueryScores.validate(load(measures), cast=True)
+
+
+def _mean_of_seeds(scores: Mapping[int, pl.DataFrame]) -> pl.DataFrame:
+    key = ["set", "document_language", "query_language", "query_id"]
+    metrics = pl.col("ndcg", "recall", "mrr", "map").mean()
+    return pl.concat(scores.values()).group_by(key).agg(metrics).sort(key)

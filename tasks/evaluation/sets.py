@@ -1,0 +1,252 @@
+"""Reads evaluation sets, local or from the hub, into one shape per kind.
+
+| kind | shards |
+|---|---|
+| `retrieval` | documents, queries, judgments, hidden; variants: texts with or without title |
+| `similarity` | pairs with gold scores |
+| `clustering` | sentences with labels |
+| `choice` | passages, questions and four answers |
+| `mteb` | none: MTEB reads its own data |
+
+`splits.*` (query_id or id, split) beside the queries, pairs or sentences says what `split` chooses.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from polymine.data_contracts.errors import InputError, SettingsError
+from polymine.data_contracts.references import DatasetRef, fingerprint
+from polymine.data_contracts.settings import DatasetSettings, EvaluationSet
+from polymine.evaluation import local_sets
+from polymine.evaluation.collection import EvaluationCollection
+from polymine.mining.input_checks import SOURCE_COLUMN
+from polymine.tasks.engine.stages import stage
+from polymine.tasks.evaluation.files import names_retrieval, tables_of, whole
+from polymine.tasks.sources.columns import QUERIES, prepend_titles, rename_columns
+from polymine.tasks.sources.files import digest, fetch, side_table
+from polymine.tasks.sources.reading import fingerprint_sources, read_sources
+from polymine.tasks.store.datasets import Store, info_of, open_folder, write_frame
+
+VERSION = 2
+CONTRACT = "evaluation-sets"
+HUB = ("belebele", "belebele-choice", "xquad")
+_COLLECTION = ("documents", "queries", "judgments", "hidden")
+
+
+@stage("read-set", "read-set-{chosen.name}")
+def read_set(chosen: EvaluationSet, seed: int, root: str) -> DatasetRef:
+    """Read one set, restricted to the split, languages and number of queries asked for."""
+    retrieval = chosen.benchmark is None and (chosen.path is None or names_retrieval(chosen.path))
+    source = _fingerprint(chosen, retrieval)
+    choice = chosen.model_dump(mode="json", exclude={"path", "corpus", "queries", "judgments"})
+    version = fingerprint(version=VERSION, source=source, choice=choice, seed=seed)
+    place = Store(root).dataset(CONTRACT, version)
+    if found := place.find():
+        return found
+    kind, tables = _read(chosen, seed, retrieval)
+    for name, table in tables.items():
+        write_frame(table, place.folder / f"{name}.parquet")
+    return place.commit(info={"kind": kind, "name": chosen.name, "benchmark": chosen.benchmark})
+
+
+def kind_of(reference: DatasetRef) -> str:
+    """Say what kind of set this is."""
+    return str(info_of(reference)["kind"])
+
+
+def open_collection(reference: DatasetRef) -> EvaluationCollection:
+    """Open a set of the kind `retrieval`."""
+    return EvaluationCollection(*(read_table(reference, name) for name in _COLLECTION))
+
+
+def read_table(reference: DatasetRef, name: str) -> pl.DataFrame:
+    """Read one of the tables of a set."""
+    return pl.read_parquet(open_folder(reference.path) / f"{name}.parquet", glob=False)
+
+
+def is_checked(reference: DatasetRef) -> bool:
+    """Whether `texts_of_set` knows the set's texts: not those that MTEB reads by itself."""
+    return kind_of(reference) != "mteb"
+
+
+def languages_of_set(reference: DatasetRef) -> set[str] | None:
+    """List the languages of all texts that are encoded; None where MTEB reads them by itself."""
+    columns = {
+        "retrieval": [("documents", "language"), ("queries", "language")],
+        "similarity": [("pairs", "language_a"), ("pairs", "language_b")],
+        "clustering": [("sentences", "language")],
+        "choice": [("items", "language")],
+    }.get(kind_of(reference))
+    if columns is None:
+        return None
+    return {code for table, name in columns for code in read_table(reference, table)[name].unique()}
+
+
+def texts_of_set(reference: DatasetRef) -> pl.DataFrame:
+    """List the texts that training must not have seen: id, text.
+
+    Documents that have a title are there with and without it: training passages often have none,
+    and a short passage is no near-copy of itself under a long title. Empty where `is_checked` says
+    that nothing is known.
+    """
+    kind = kind_of(reference)
+    columns = {
+        "retrieval": [("documents", "doc_id", "text"), ("variants", "doc_id", "text"),
+                      ("queries", "query_id", "text")],
+        "similarity": [("pairs", "id", "text_a"), ("pairs", "id", "text_b")],
+        "clustering": [("sentences", "id", "text")],
+        "choice": [("items", "item_id", "passage"), ("items", "item_id", "question")],
+    }.get(kind, [])  # fmt: skip
+    parts = [
+        read_table(reference, table).select(id=pl.col(key).cast(pl.String), text=text)
+        for table, key, text in columns
+    ]
+    empty = pl.DataFrame(schema={"id": pl.String, "text": pl.String})
+    return pl.concat([empty, *parts]).unique(maintain_order=True)
+
+
+def _read(chosen: EvaluationSet, seed: int, retrieval: bool) -> tuple[str, dict[str, pl.DataFrame]]:
+    if chosen.benchmark is not None:
+        return _read_benchmark(chosen, chosen.benchmark, seed)
+    if retrieval:
+        collection, variants = _collection(chosen)
+        return "retrieval", _restricted(collection, chosen, seed, variants)
+    assert chosen.path is not None, "tables are named for retrieval only"
+    tables = tables_of(chosen.path, chosen.language)
+    kind, languages, split = local_sets.set_kind(tables), chosen.languages, chosen.split
+    if kind == "similarity":
+        return kind, {"pairs": local_sets.similarity_set(tables, languages, split=split)}
+    if kind == "clustering":
+        return kind, {"sentences": local_sets.sentence_set(tables, languages, split=split)}
+    found = local_sets.parallel_set(tables, languages, split=split)
+    return "retrieval", _restricted(found, chosen, seed, narrowed=True)
+
+
+def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, pl.DataFrame]:
+    """Read a collection, and doc_id and text of the documents as they are not: see `title`."""
+    raw = read_sources(_as_dataset(chosen))
+    documents, other = prepend_titles(raw.documents), raw.documents
+    if not chosen.title:
+        documents, other = other, documents
+    _check_unique(raw.documents, "doc_id")
+    _check_unique(raw.queries, "query_id")
+    _check_unique(raw.judgments, "query_id", "doc_id")
+    whole = EvaluationCollection(documents, raw.queries, raw.judgments)
+    variants = other.select("doc_id", "text").filter(pl.col("text").str.len_chars() > 0)
+    if chosen.split is None:
+        return whole, variants
+    splits = _splits(chosen)
+    asked = local_sets.only_split(whole.queries, splits, "query_id", chosen.split)
+    return whole.ask(asked), variants
+
+
+def _check_unique(table: pl.DataFrame, *key: str) -> None:
+    """Check that no key is there twice; the collection does too, but does not know the files."""
+    twice = table.filter(pl.struct(key).is_duplicated())
+    if twice.is_empty():
+        return
+    first = twice.select(key).row(0)
+    same = pl.all_horizontal(
+        pl.col(name).eq_missing(pl.lit(value)) for name, value in zip(key, first, strict=True)
+    )
+    files = twice.filter(same)[SOURCE_COLUMN].unique().sort()
+    named = ", ".join(f"{name} {value!r}" for name, value in zip(key, first, strict=True))
+    raise InputError(
+        f"{' and '.join(files)}: {named} stands {twice.filter(same).height} times; "
+        "give every row its own and leave copies out"
+    )
+
+
+def _splits(chosen: EvaluationSet) -> pl.DataFrame | None:
+    """Which query is of which split, from `splits.*` beside the queries."""
+    names = {"query_id": QUERIES.columns["query_id"], "split": ("split",)}
+    with _split_files(chosen) as files:
+        tables = [rename_columns(whole(path, path.name), names) for path in files]
+    return pl.concat(tables, how="diagonal_relaxed") if tables else None
+
+
+@contextmanager
+def _split_files(chosen: EvaluationSet) -> Iterator[list[Path]]:
+    """Files `splits.*` beside the queries, on this machine for as long as the context lasts."""
+    named = chosen.path or chosen.queries or []
+    with ExitStack() as stack:
+        sources = [named] if isinstance(named, str) else named
+        files = [file for source in sources for file in stack.enter_context(fetch(source))]
+        beside = (side_table(file, "splits") for file in files)
+        yield list(dict.fromkeys(path for path in beside if path is not None))
+
+
+def _as_dataset(chosen: EvaluationSet) -> DatasetSettings:
+    """Name the sources; titles are put before texts here, where both forms are kept."""
+    if chosen.path is not None:
+        return DatasetSettings(corpus=chosen.path, title="ignore", language=chosen.language)
+    return DatasetSettings(
+        corpus=chosen.corpus, queries=chosen.queries, judgments=chosen.judgments,
+        title="ignore", language=chosen.language,
+    )  # fmt: skip
+
+
+def _restricted(
+    collection: EvaluationCollection,
+    chosen: EvaluationSet,
+    seed: int,
+    variants: pl.DataFrame | None = None,
+    narrowed: bool = False,
+) -> dict[str, pl.DataFrame]:
+    """Tables of what is left; of `variants` those that differ from a document that is left."""
+    if chosen.languages is not None and not narrowed:
+        collection = collection.only(chosen.languages)
+    if chosen.queries_per_language is not None:
+        collection = collection.draw(chosen.queries_per_language, seed)
+    tables = {name: getattr(collection, name) for name in _COLLECTION}
+    shown = collection.documents.select("doc_id", shown="text")
+    if variants is None:
+        variants = shown.clear().rename({"shown": "text"})
+    other = variants.join(shown, on="doc_id", maintain_order="left")
+    other = other.filter(pl.col("text") != pl.col("shown"))
+    return tables | {"variants": other.select("doc_id", "text")}
+
+
+def _read_benchmark(
+    chosen: EvaluationSet, name: str, seed: int
+) -> tuple[str, dict[str, pl.DataFrame]]:
+    benchmark, _, revision = name.partition("@")
+    if benchmark not in HUB:
+        return "mteb", {}
+    languages = _named_languages(chosen)
+    if benchmark == "xquad":
+        from polymine.evaluation.xquad import load_xquad, xquad_collection
+
+        found = load_xquad(languages, *([f"google/xquad@{revision}"] if revision else []))
+        return "retrieval", _restricted(xquad_collection(found), chosen, seed)
+    from polymine.evaluation.belebele import belebele_choice, belebele_collection, load_belebele
+
+    rows = load_belebele(languages, *([f"mteb/belebele@{revision}"] if revision else []))
+    if benchmark == "belebele-choice":
+        return "choice", {"items": belebele_choice(rows)}
+    return "retrieval", _restricted(belebele_collection(rows), chosen, seed)
+
+
+def _named_languages(chosen: EvaluationSet) -> Iterable[str]:
+    if chosen.languages is None:
+        raise SettingsError(
+            f"evaluation.sets.{chosen.name}: name the `languages` of `{chosen.benchmark}`, as "
+            '["ar", "en", "es", "fa", "fr", "ru"]'
+        )
+    return chosen.languages
+
+
+def _fingerprint(chosen: EvaluationSet, retrieval: bool) -> str:
+    if chosen.benchmark is not None:
+        return chosen.benchmark
+    if retrieval or chosen.path is None:
+        sources = fingerprint_sources(_as_dataset(chosen))
+        if chosen.split is None:
+            return sources
+        with _split_files(chosen) as paths:
+            return fingerprint(sources=sources, splits=[digest(path) for path in paths])
+    with fetch(chosen.path) as files:
+        return fingerprint(files={file.name: digest(file.path) for file in files})

@@ -1,0 +1,100 @@
+"""Reads the user's files, checks and closes them, and stores clean tables."""
+
+import logging
+from dataclasses import replace
+
+import polars as pl
+
+from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from polymine.data_contracts.settings import DatasetSettings
+from polymine.data_contracts.tables import (
+    Closure,
+    Copies,
+    Documents,
+    Judgments,
+    Labels,
+    Queries,
+    Rejected,
+)
+from polymine.mining.ingestion import ingest as ingest_tables
+from polymine.tasks.engine.stages import stage
+from polymine.tasks.sources.reading import fingerprint_sources, read_sources
+from polymine.tasks.store.datasets import Store, manifest_of
+
+VERSION = 4
+SCHEMAS = {
+    "documents": Documents,
+    "queries": Queries,
+    "judgments": Judgments,
+    "labels": Labels,
+    "closure": Closure,
+    "copies": Copies,
+    "rejected": Rejected,
+}
+logger = logging.getLogger("polymine.ingest")
+
+
+@stage("ingest")
+def ingest(settings: DatasetSettings, root: str) -> CollectionRef:
+    """Read, check, merge and close the data set."""
+    version = fingerprint(
+        version=VERSION,
+        sources=fingerprint_sources(settings),
+        near_copy=settings.near_copy,
+        on_invalid=settings.on_invalid,
+    )
+    places = {name: Store(root).ingested(name, version) for name in SCHEMAS}
+    found = {name: place.find() for name, place in places.items()}
+    whole = {name: reference for name, reference in found.items() if reference}
+    if len(whole) == len(SCHEMAS):
+        return replace(collect_tables(whole, version), reused=True)
+    raw = read_sources(settings)
+    clean = ingest_tables(
+        raw.documents,
+        raw.queries,
+        raw.judgments,
+        raw.labels,
+        near_copy=settings.near_copy,
+        on_invalid=settings.on_invalid,
+        names=raw.names,
+    )
+    tables: dict[str, pl.DataFrame] = {name: getattr(clean, name) for name in SCHEMAS}
+    tables["rejected"] = pl.concat([raw.rows_rejected, clean.rejected])
+    made = {name: places[name].write_single(tables[name], SCHEMAS[name]) for name in SCHEMAS}
+    if raw.labels is not None and len(raw.labels) > made["labels"].rows:
+        logger.warning(
+            "labels: %s rows, of which %s with judgments of 0 are used; the others were rejected, "
+            "repeat each other, or name pairs that the judgments decide already",
+            f"{len(raw.labels):,}", f"{made['labels'].rows:,}",
+        )  # fmt: skip
+    logger.info(
+        "%s documents (%s copies merged), %s queries, %s closed pairs, %s rows rejected",
+        *(f"{made[name].rows:,}" for name in ("documents", "copies", "queries", "closure")),
+        f"{made['rejected'].rows:,}",
+    )
+    return collect_tables(made, version)
+
+
+def collect_tables(tables: dict[str, DatasetRef], version: str) -> CollectionRef:
+    """Put the references of a collection's tables together."""
+    return CollectionRef(
+        _by_content(tables["documents"]),
+        _by_content(tables["queries"]),
+        tables["judgments"],
+        tables["labels"],
+        tables["closure"],
+        tables["copies"],
+        tables["rejected"],
+        version,
+    )
+
+
+def _by_content(table: DatasetRef) -> DatasetRef:
+    """Fingerprint a table by its rows, so that what follows from them alone is reused.
+
+    A new judgment or another threshold for near-copies makes other tables beside it, and need not
+    rank the same documents for the same queries again.
+    """
+    manifest = manifest_of(table)
+    checksums = [shard.checksum for shard in manifest.shards] if manifest else [table.fingerprint]
+    return replace(table, fingerprint=fingerprint(table=table.contract, content=checksums))

@@ -1,0 +1,161 @@
+"""Opens teachers over stored vectors and indexes; builds the lexical index once."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from polymine import models
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from polymine.data_contracts.settings import EngineSettings, MiningSettings, TeacherSettings
+from polymine.mining.bm25 import LexicalTeacher
+from polymine.mining.dense import DenseTeacher
+from polymine.mining.hashing import hash_texts
+from polymine.mining.known import Ids, Known
+from polymine.mining.lexical import build_index
+from polymine.mining.teachers import Rows, Teacher
+from polymine.tasks.engine.stages import stage
+from polymine.tasks.store.datasets import Store, load, open_folder, scan
+from polymine.tasks.store.errors import explained
+from polymine.tasks.store.vectors import open_vectors
+
+VERSION = 2
+Inputs = Mapping[str, DatasetRef]  # "<teacher>/queries", "<teacher>/documents", "<teacher>/index"
+
+
+@stage("index", "index-{teacher.name}")
+def index(teacher: TeacherSettings, documents: DatasetRef, root: str) -> DatasetRef:
+    """Build the BM25 index of the corpus."""
+    version = fingerprint(
+        version=VERSION, documents=documents.fingerprint, k1=teacher.k1, b=teacher.b
+    )
+    dataset = Store(root).dataset("index", version)
+    if found := dataset.find():
+        return found
+    built = build_index(load(documents)["text"].to_list(), teacher.k1, teacher.b)
+    beside = dataset.folder.with_name(f".{version}.{uuid.uuid4().hex[:8]}")
+    with explained(dataset.folder):
+        try:
+            beside.mkdir(parents=True)
+            built.save(beside, show_progress=False)
+            for path in beside.iterdir():  # file by file: another run may be doing the same
+                dataset.folder.mkdir(exist_ok=True)
+                os.replace(path, dataset.folder / path.name)
+        finally:  # half an index is of no use and takes the room of something that is
+            shutil.rmtree(beside, ignore_errors=True)
+    return dataset.commit({"documents": documents.fingerprint})
+
+
+def check_models(mining: MiningSettings) -> None:
+    """Find every model of a run, before hours of work end at the validator's misspelt name.
+
+    Raises ModelError for one that is not there.
+    """
+    named = [teacher.model for teacher in mining.teachers]
+    if mining.validation is not None:
+        named.append(mining.validation.model)
+    for name in filter(None, named):
+        models.resolve(name)
+
+
+def check_languages(collection: CollectionRef, mining: MiningSettings) -> None:
+    """Refuse a language that no document is in: there would be nothing to choose from.
+
+    Raises InputError, which names the languages of the corpus.
+    """
+    counts = scan(collection.documents).group_by("language").len().collect()
+    held = dict(counts.sort("len", "language", descending=[True, False]).rows())
+    if unknown := [language for language in mining.languages or () if language not in held]:
+        known = ", ".join(f"{language} ({count:,})" for language, count in list(held.items())[:10])
+        raise InputError(
+            f"mining.languages: no document is in {', '.join(unknown)}; the corpus holds {known}. "
+            "Correct the code, or name the documents' language in a column or `dataset.language`"
+        )
+
+
+class Opened:
+    """Row numbers, known pairs and teachers of one data set, opened for a stage's work."""
+
+    def __init__(
+        self,
+        collection: CollectionRef,
+        mining: MiningSettings,
+        inputs: Inputs,
+        engine: EngineSettings,
+    ) -> None:
+        self._documents = load(collection.documents)
+        self._queries = load(collection.queries)
+        self.ids = Ids.from_tables(self._queries, self._documents)
+        self.known = Known.from_tables(load(collection.closure), self.ids, load(collection.labels))
+        self._mining, self._inputs, self._engine = mining, inputs, engine
+
+    def teacher(self, settings: TeacherSettings) -> Teacher:
+        """Open one teacher."""
+        name, inputs = settings.name, self._inputs
+        if settings.kind == "lexical":
+            searched = _load_index(open_folder(inputs[f"{name}/index"].path))
+            return LexicalTeacher(
+                name,
+                searched,
+                self._queries["text"].to_list(),
+                self._documents["text"].to_list(),
+                self._rows(),
+                self.ids.languages,
+            )
+        return DenseTeacher(
+            name,
+            open_vectors(inputs[f"{name}/queries"], hash_texts(self._queries["text"])),
+            open_vectors(inputs[f"{name}/documents"], hash_texts(self._documents["text"])),
+            self._rows(),
+            self._engine.tile_documents,
+            self.ids.query_languages,
+            self.ids.languages,
+        )
+
+    def teachers(self, order: Sequence[TeacherSettings]) -> list[Teacher]:
+        """Open several teachers."""
+        return [self.teacher(settings) for settings in order]
+
+    def shards(self) -> list[Rows]:
+        """Cut the queries into the blocks that stages work on."""
+        size = self._engine.shard_queries
+        rows = np.arange(len(self._queries))
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    def same_documents(self, others: pl.DataFrame) -> pl.DataFrame:
+        """Ids of the documents that `others` holds with the same text and language."""
+        on = ["doc_id", "text", "language"]
+        return self._documents.join(others, on=on, how="semi").select("doc_id")
+
+    def same_queries(self, others: pl.DataFrame) -> pl.DataFrame:
+        """Ids of the queries that `others` holds with the same text."""
+        return self._queries.join(others, on=["query_id", "text"], how="semi").select("query_id")
+
+    def rows_of(self, documents: pl.Series) -> Rows:
+        """Rows of documents by their ids."""
+        return self.ids.documents.search_sorted(documents).to_numpy().astype(np.int64)
+
+    def candidates(self) -> Rows:
+        """Rows of the documents that may be ranked."""
+        rows = self._rows()
+        return np.arange(len(self._documents)) if rows is None else rows
+
+    def _rows(self) -> Rows | None:
+        if self._mining.languages is None:
+            return None
+        allowed = self._documents["language"].is_in(pl.Series(self._mining.languages).implode())
+        return np.flatnonzero(allowed.to_numpy())
+
+
+@lru_cache(maxsize=4)
+def _load_index(folder: Path) -> Any:
+    import bm25s
+
+    return bm25s.BM25.load(folder, mmap=True)

@@ -1,0 +1,264 @@
+"""Sums a run up: the output folder's report, card and manifest, and artifacts for the UI."""
+
+import importlib.metadata
+import platform
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import polars as pl
+
+from polymine.data_contracts.references import CollectionRef, DatasetRef
+from polymine.data_contracts.settings import (
+    DatasetSettings,
+    EngineSettings,
+    Format,
+    MiningSettings,
+    OutputSettings,
+)
+from polymine.mining.hashing import hash_texts
+from polymine.reporting.mining.card import render_card
+from polymine.reporting.mining.funnel import Step, Totals, build_funnel
+from polymine.reporting.mining.page import ReportData, Timing, draw_figures, render_page
+from polymine.reporting.mining.risk_words import note_expected
+from polymine.reporting.mining.summary import Summary, summarise
+from polymine.reporting.mining.tables import Tables
+from polymine.tasks.engine.stages import report_task
+from polymine.tasks.mining.export import Sources, publish
+from polymine.tasks.mining.pair_score_cache import load_scores, score_family
+from polymine.tasks.monitoring.artifacts import publish_artifacts
+from polymine.tasks.reporting.risk import describe_risk, read_risk
+from polymine.tasks.store.datasets import Store, info_of, load, manifest_of, scan, shard_paths
+from polymine.tasks.store.output import without_passwords
+
+LIBRARIES = (
+    "polymine", "torch", "sentence-transformers", "transformers", "faiss-cpu", "bm25s",
+    "polars", "pyarrow", "prefect",
+)  # fmt: skip
+TRIED = 200  # triplets among which an example of a length that reads well is looked for
+READABLE = (120, 1200)  # characters of a triplet's texts together
+
+
+@report_task("report")
+def report(
+    sources: Sources,
+    exported: DatasetRef,
+    stages: dict[str, DatasetRef],
+    dataset: DatasetSettings,
+    mining: MiningSettings,
+    output: OutputSettings,
+    engine: EngineSettings,
+) -> dict[str, Any]:
+    """Write the output folder and return what the command line shows."""
+    began = time.monotonic()
+    parts = {"dataset": dataset, "mining": mining, "output": output, "engine": engine}
+    settings = {part: without_passwords(value) for part, value in parts.items()}
+    name = Path(output.path).name
+    made = compose(sources, exported, stages, mining, settings, name)
+    rows = rows_of(sources, exported)
+    card = render_card(made, rows, output.formats if made.example else ())
+    pages = {"report.html": render_page(made), "README.md": card}
+    manifest = describe(made)
+    place = publish(exported, sources, output, manifest, pages)
+    publish_artifacts(made, draw_figures(made.summary, mining), str(place))
+    took = {"stage": "report", "seconds": round(time.monotonic() - began, 3)}
+    return {
+        "output": str(place),
+        "report": str(place / "report.html"),
+        "headline": made.headline,
+        "triplet": with_details(dict(made.example)),
+        "funnel": manifest["funnel"],
+        "reused": manifest["reused"],
+        "timings": [*manifest["timings"], took],
+    }
+
+
+def compose(
+    sources: Sources,
+    exported: DatasetRef,
+    stages: dict[str, DatasetRef],
+    mining: MiningSettings,
+    settings: dict[str, Any],
+    name: str,
+) -> ReportData:
+    """Gather what the page, the card, the manifest and the artifacts show."""
+    named = name_stages(sources, exported, stages)
+    summary = summarise(open_tables(sources, exported, mining, settings["engine"]["store"]), mining)
+    risk = read_risk(
+        sources, scan_part(exported, "negatives"), summary.kept, mining, settings["engine"]["store"]
+    )
+    return ReportData(
+        name=name,
+        summary=summary,
+        risk=risk,
+        funnel=count_funnel(sources, exported, summary, mining, note_expected(risk)),
+        example=choose_example(exported),
+        mining=mining,
+        timings=[Timing(n, r.seconds, r.rows, r.reused) for n, r in named.items()],
+        settings=settings,
+        fingerprints={n: ref.fingerprint for n, ref in named.items()},
+        versions=versions(),
+    )
+
+
+def describe(made: ReportData) -> dict[str, Any]:
+    """Write the manifest's content."""
+    return {
+        "headline": made.headline,
+        "settings": dict(made.settings),
+        "seed": made.mining.seed,
+        "funnel": [
+            {"step": step.step, "count": step.count, "note": step.note} for step in made.funnel
+        ],
+        "risk": describe_risk(made.risk),
+        "warnings": [note.text for note in made.notes if note.level == "warning"],
+        "fingerprints": dict(made.fingerprints),
+        "timings": [
+            {"stage": timing.stage, "seconds": round(timing.seconds, 3), "rows": timing.rows}
+            for timing in made.timings
+        ],
+        "reused": [timing.stage for timing in made.timings if timing.reused],
+        "versions": dict(made.versions),
+    }
+
+
+def open_tables(
+    sources: Sources, exported: DatasetRef, mining: MiningSettings, store: str | None
+) -> Tables:
+    """Point at the run's tables without reading them."""
+    parts = {name: scan_part(exported, name) for name in ("negatives", "triplets", "shortfalls")}
+    return Tables(
+        queries=scan(sources.collection.queries),
+        documents=scan(sources.collection.documents),
+        closure=scan(sources.collection.closure),
+        rejected=scan(sources.collection.rejected),
+        positives=scan(sources.positives),
+        evidence=pl.scan_parquet(
+            [*shard_paths(sources.evidence), *shard_paths(sources.deep)], glob=False
+        ),
+        logits=load_positive_logits(sources, mining, store),
+        teachers=tuple(teacher.name for teacher in mining.teachers),
+        deciding=mining.deciding_teacher,
+        **parts,
+    )
+
+
+def scan_part(exported: DatasetRef, name: str) -> pl.LazyFrame:
+    """Read one of the tables of an export."""
+    paths = [path for path in shard_paths(exported) if path.parent.name == name]
+    return pl.scan_parquet(paths, glob=False)
+
+
+def load_positive_logits(
+    sources: Sources, mining: MiningSettings, store: str | None
+) -> pl.DataFrame | None:
+    """Look up the validator's lowest logit of each query's known positives."""
+    if mining.validation is None:
+        return None
+    scores = load_scores(Store(store), score_family(mining.validation))
+    pairs = load(sources.positives).select("query_id", "doc_id")
+    wanted = pairs.select("doc_id").unique().lazy()
+    documents = scan(sources.collection.documents).join(wanted, on="doc_id", how="semi")
+    texts = documents.select("doc_id", "text").collect()
+    asked = scan(sources.collection.queries).select("query_id", "text").collect()
+    asked = asked.select("query_id", query_hash=pl.Series(hash_texts(asked["text"])))
+    texts = texts.select("doc_id", text_hash=pl.Series(hash_texts(texts["text"])))
+    known = pairs.join(asked, on="query_id").join(texts, on="doc_id")
+    known = known.join(scores, on=["query_hash", "text_hash"])
+    return known.group_by("query_id").agg(lowest=pl.min("logit"))
+
+
+def name_stages(
+    sources: Sources, exported: DatasetRef, stages: dict[str, DatasetRef]
+) -> dict[str, DatasetRef | CollectionRef]:
+    """Put the stages of a run in order, by the names people see."""
+    named: dict[str, DatasetRef | CollectionRef] = {"ingest": sources.collection}
+    for key, reference in stages.items():
+        teacher, _, what = key.partition("/")
+        verb = {"index": "index", "rank": "rank"}.get(what, "embed")
+        suffix = f" {what}" if verb == "embed" else ""
+        named[f"{verb} {teacher}{suffix}"] = reference
+    named |= {"positives": sources.positives, "evidence": sources.evidence}
+    named |= {"fit risk": sources.model, "deepen": sources.deep, "assess": sources.risks}
+    named["select"] = sources.decisions
+    if sources.scored:
+        named["validate"] = sources.scored
+    return {**named, "export": exported}
+
+
+def count_funnel(
+    sources: Sources,
+    exported: DatasetRef,
+    summary: Summary,
+    mining: MiningSettings,
+    expected: str,
+) -> tuple[Step, ...]:
+    """Count what went in, what was refused for which reason, and what came out."""
+    info, tables = info_of(exported), sources.collection
+    pairs = info_of(sources.scored) if sources.scored else {}
+    reused = sources.scored is None or sources.scored.reused
+    scored_now = 0 if reused else int(pairs["pairs_scored_now"])
+    totals = Totals(
+        documents=tables.documents.rows,
+        copies=tables.copies.rows,
+        rejected=tables.rejected.rows,
+        queries=tables.queries.rows,
+        candidates=int(info_of(sources.decisions)["candidates"]),
+        deep=sources.deep.rows,
+        unanswered_candidates=summary.unanswered_candidates,
+        reasons=[(str(verdict), str(why), int(n)) for verdict, why, n in info["reasons"]],
+        validated=int(pairs["pairs"]) if pairs else None,
+        validated_now=scored_now,
+        triplets=int(info["triplets"]),
+        shortfalls=int(info["shortfalls"]),
+        expected=expected,
+    )
+    return build_funnel(totals, mining)
+
+
+def choose_example(exported: DatasetRef) -> dict[str, Any]:
+    """Return one triplet in full: the first hardest one of a readable length, or nothing."""
+    rows = scan_part(exported, "triplets").head(TRIED).collect()
+    texts = pl.sum_horizontal(pl.col("anchor", "positive", "negative").str.len_chars())
+    readable = rows.filter(texts.is_between(*READABLE), pl.col("position") == 1)
+    for choice in (readable, rows):
+        if len(choice):
+            return choice.row(0, named=True)
+    return {}
+
+
+def with_details(triplet: dict[str, Any]) -> dict[str, Any]:
+    """Add scores and languages by role, as the command line shows them."""
+    if not triplet:
+        return {}
+    roles = ("anchor", "positive", "negative")
+    languages = {role: triplet[f"{role}_language"] for role in roles}
+    scores = {role: triplet[f"{role}_score"] for role in roles[1:]}
+    return {**triplet, "languages": languages, "scores": scores}
+
+
+def rows_of(sources: Sources, exported: DatasetRef) -> dict[str, int]:
+    """Count the rows of every folder of tables that `publish` writes, triplets first.
+
+    Files for other trainers are no tables, though NeMo's corpus lies there as one.
+    """
+    counts: dict[str, int] = {"triplets": 0, "negatives": 0}
+    manifest = manifest_of(exported)
+    for shard in manifest.shards if manifest else ():
+        folder, _, _ = shard.name.partition("/")
+        if folder not in get_args(Format):
+            counts[folder] = counts.get(folder, 0) + shard.rows
+    counts["evidence"] = sources.evidence.rows + sources.deep.rows
+    counts["risks"] = sources.risks.rows
+    counts["positives"] = sources.positives.rows
+    if sources.collection.rejected.rows:
+        counts["rejected"] = sources.collection.rejected.rows
+    return counts
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Name the versions a result depends on."""
+    found = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {"python": platform.python_version(), **found}

@@ -1,0 +1,122 @@
+"""Outputs that hold those of several flows: a folder per part, a page over all of them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from polymine.data_contracts.errors import SettingsError, StoreError
+from polymine.data_contracts.references import Manifest
+from polymine.data_contracts.settings import (
+    HELD_OUT,
+    TRAINED,
+    EvaluationSet,
+    EvaluationSettings,
+    ModelSettings,
+    OutputSettings,
+)
+from polymine.tasks.evaluation.encoding import check_candidates
+from polymine.tasks.store.datasets import MANIFEST, describe_shard, read_manifest, write_bytes
+from polymine.tasks.store.output import describe_difference
+from polymine.tasks.store.references import noted_output, used_datasets
+
+
+def part_of(output: OutputSettings, part: str) -> OutputSettings:
+    """Give one part its folder."""
+    return output.model_copy(update={"path": str(Path(output.path).expanduser() / part)})
+
+
+def check_parts(
+    output: OutputSettings, kind: str, parts: Sequence[str], settings: Mapping[str, BaseModel]
+) -> None:
+    """Refuse a place that holds something else than this kind of output.
+
+    Parts of an interrupted run may lie there; each is checked again where it is written.
+    """
+    place = Path(output.path).expanduser().absolute()
+    if place.is_file():
+        raise StoreError(f"{place}: a file is in the way; choose another `output.path`")
+    if not place.exists() or not any(place.iterdir()):
+        return
+    held = read_manifest(place)
+    known = {MANIFEST, "report.html", *parts}
+    foreign = sorted(p.name for p in place.iterdir() if p.name not in known and p.name[0] != ".")
+    if (held is not None and held.contract != kind) or foreign:
+        what = f"such as {foreign[0]}" if foreign else f"of a {held.contract if held else ''} run"
+        raise StoreError(
+            f"{place}: holds files {what} that no {kind} has written; choose another `output.path`"
+        )
+    difference = describe_difference(held, settings) if held else None
+    if difference and not output.overwrite:
+        raise StoreError(
+            f"{place}: holds another {kind} ({difference}); choose another `output.path`, or set "
+            "`output.overwrite = true` to replace it"
+        )
+
+
+def publish_parts(
+    output: OutputSettings, kind: str, run: str, pages: Mapping[str, str], info: Mapping[str, Any]
+) -> Path:
+    """Write the pages over the parts, and the manifest last."""
+    place = Path(output.path).expanduser().absolute()
+    for name, content in pages.items():
+        write_bytes(place / name, content.encode())
+    manifest = Manifest(
+        contract=kind,
+        fingerprint=run,
+        rows=0,
+        shards=tuple(describe_shard(place / name, place) for name in pages),
+        info={**info, "datasets": used_datasets()},
+    )
+    with noted_output(place, run):
+        write_bytes(place / MANIFEST, manifest.sealed())
+    return place
+
+
+def check_evaluation(evaluation: EvaluationSettings, base: str) -> None:
+    """Refuse an evaluation that would end a pipeline with nothing, or with a missing model.
+
+    `base` is what the pipeline trains, and measures against if the settings name no other.
+    """
+    if not evaluation.held_out and not evaluation.sets:
+        raise SettingsError(
+            "evaluation: nothing is held out and no set is named; set `held_out`, as 0.1, or name "
+            "`sets` to measure on"
+        )
+    check_candidates(evaluation.model_copy(update={"base": evaluation.base or base}))
+
+
+def with_held_out(evaluation: EvaluationSettings, folder: str | None) -> EvaluationSettings:
+    """Put what was held out first among the sets, as a set like any other."""
+    if folder is None:
+        return evaluation
+    held = EvaluationSet(name=HELD_OUT, path=folder, title=False)  # texts have their titles already
+    return evaluation.model_copy(update={"sets": (held, *evaluation.sets)})
+
+
+def with_trained(
+    evaluation: EvaluationSettings, folder: Path, trust: bool = False
+) -> EvaluationSettings:
+    """Put the trained model first among the models."""
+    model = ModelSettings(name=TRAINED, model=str(folder), trust_remote_code=trust)
+    return evaluation.model_copy(update={"models": (model, *evaluation.models)})
+
+
+def refresh_card(folder: Path, card: str) -> None:
+    """Write a model's card anew, now that it was measured, and its checksum into the manifest."""
+    name = "model/README.md"
+    write_bytes(folder / name, card.encode())
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    fresh = describe_shard(folder / name, folder)
+    shards = tuple(fresh if shard.name == name else shard for shard in manifest.shards)
+    changed = manifest.model_copy(update={"shards": shards})
+    write_bytes(folder / MANIFEST, changed.sealed())
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """Read what the manifest of a part says."""
+    content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["info"]
+    return content

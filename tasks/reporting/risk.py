@@ -1,0 +1,85 @@
+"""Reads what the report shows of the risk: the weights, the trade-off, the validator's share."""
+
+from dataclasses import asdict
+from typing import Any
+
+import polars as pl
+
+from polymine.data_contracts.references import DatasetRef
+from polymine.data_contracts.settings import MiningSettings
+from polymine.mining.budget import Choice, Point
+from polymine.mining.validator_evidence import EMBEDDED, trust_in
+from polymine.reporting.mining.risk import Kept, Looked, Origin, RiskData, compare_looks
+from polymine.tasks.mining.export import Sources
+from polymine.tasks.mining.risk import load_model
+from polymine.tasks.mining.selection import select
+from polymine.tasks.store.datasets import Store, info_of, scan
+
+
+def describe_risk(risk: RiskData) -> dict[str, Any]:
+    """Write the manifest's part on the risk: what is expected, and what there was to choose."""
+    return {
+        "expected_rate": risk.kept.rate,
+        "interval": risk.interval,
+        "hardness": risk.kept.hardness,
+        "yield": risk.kept.found,
+        "budget": risk.budget,
+        "choice": asdict(risk.choice) if risk.choice else None,
+        "curve": [asdict(point) for point in risk.curve],
+        "validator": asdict(risk.looked) if risk.looked else None,
+        "fitted_on": {source.name: source.pairs for source in risk.model.sources},
+    }
+
+
+def read_risk(
+    sources: Sources,
+    negatives: pl.LazyFrame,
+    kept: Kept,
+    mining: MiningSettings,
+    store: str | None,
+) -> RiskData:
+    """Read the weights, what there was to choose and what the validator changed."""
+    model, fitted = load_model(sources.model), mining.risk.fit
+    asked = mining.validation is not None and mining.risk.validator_labels
+    if mining.selection.rule != "risk":
+        return RiskData(model, kept, fitted, asked)
+    info = info_of(sources.decisions)
+    return RiskData(
+        model=model,
+        kept=kept,
+        fitted=fitted,
+        asked_validator=asked,
+        budget=mining.selection.max_false_negative_rate,
+        choice=Choice(**info["choice"]),
+        chosen=Point(**info["chosen"]),
+        curve=tuple(Point(**point) for point in info["curve"]),
+        looked=read_looks(sources, negatives, mining, store),
+    )
+
+
+def read_looks(
+    sources: Sources, negatives: pl.LazyFrame, mining: MiningSettings, store: str | None
+) -> Looked | None:
+    """Compare what the validator's look made of the set with what it was without it."""
+    if sources.looks is None:
+        return None
+    known = (sources.collection, sources.evidence, sources.deep, sources.positives, sources.risks)
+    # What the flow decided before it asked the validator: found in the store, not made again.
+    before: DatasetRef = select.fn(*known, mining, str(Store(store).root))  # type: ignore[attr-defined]
+    return compare_looks(
+        scan(sources.looks),
+        scan(sources.risks),
+        scan(before),
+        negatives,
+        mining.negatives,
+        trust_in(mining),
+        origin_of(mining),
+    )
+
+
+def origin_of(mining: MiningSettings) -> Origin:
+    """Say where the trust in the validator comes from."""
+    if mining.risk.validator_trust is not None:
+        return "set"
+    embedded = mining.validation is not None and mining.validation.model == EMBEDDED
+    return "measured" if embedded else "untested"

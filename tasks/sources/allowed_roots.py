@@ -1,0 +1,208 @@
+"""Keeps what settings name within the folders and addresses that a machine lets runs use.
+
+A deployment takes its settings from whoever may start it. `POLYMINE_ROOTS` in the environment of
+the process that works, not in any setting, lists what they may name: folders, beginnings of
+addresses, and Ray clusters as `ray://host:port`, separated as PATH is. Unset, as on one's own
+machine, everything may be named.
+
+`POLYMINE_TRUSTED_CODE` lists, by commas, the models whose own code may run then.
+"""
+
+import os
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from urllib.parse import unquote
+
+from pydantic import BaseModel
+
+from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.settings import EngineSettings, EvaluationSettings, OutputSettings
+from polymine.data_contracts.settings.locations import Named, check_places, places_in
+from polymine.tasks.sources.files import SIDE_TABLES
+from polymine.tasks.store.home import home
+
+ROOTS, TRUSTED = "POLYMINE_ROOTS", "POLYMINE_TRUSTED_CODE"
+# A colon parts two roots only where the next one begins: not in `s3://`, not before a port.
+_BETWEEN = re.compile(r":(?!//)(?=[/~]|[A-Za-z][A-Za-z0-9+.-]*://)") if os.pathsep == ":" else ";"
+_NO_TABLES = ("mined", "demo:docstrings")  # what a source may be besides a place
+
+
+@dataclass(frozen=True)
+class Roots:
+    """What may be named: folders, with all links followed, and beginnings of addresses."""
+
+    folders: tuple[Path, ...]
+    addresses: tuple[str, ...]
+    text: str
+
+    @classmethod
+    def read(cls, text: str) -> "Roots":
+        """Read a list; SettingsError for an entry that is neither."""
+        folders, addresses = [], []
+        for entry in filter(None, map(str.strip, re.split(_BETWEEN, text))):
+            path = Path(entry).expanduser()
+            if "://" in entry and (address := _normal(entry)):
+                addresses.append(address)
+            elif "://" not in entry and path.is_absolute():
+                folders.append(path.resolve())
+            else:
+                raise SettingsError(
+                    f"{ROOTS}: `{entry}` is neither a whole path nor an address such as "
+                    "`s3://bucket/team/`"
+                )
+        return cls(tuple(folders), tuple(addresses), text)
+
+    def hold(self, value: str) -> bool:
+        """Whether a place lies within one of the roots."""
+        if "://" not in value:
+            return self.hold_path(Path(value).expanduser())
+        address = _normal(value)
+        return address is not None and any(
+            address == root or address.startswith((f"{root}/", *_revision(root)))
+            for root in self.addresses
+        )
+
+    def hold_address(self, value: str) -> bool:
+        """Whether another machine, `host:port` or `ray://host:port`, is listed, to the letter."""
+        return _normal(value if "://" in value else f"ray://{value}") in self.addresses
+
+    def hold_path(self, path: Path) -> bool:
+        """Whether a path leads into one of the roots, whatever `..` and links it goes through."""
+        try:
+            found = path.resolve()
+        except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL in the name
+            return False
+        return any(found.is_relative_to(root) for root in self.folders)
+
+
+def check_roots(**parts: BaseModel) -> None:
+    """Refuse settings that name what this machine lets no run use; the first thing a flow does.
+
+    `parts` are the sections of the settings by their names. Nothing is opened. Always refused: an
+    address that holds a password, and an output within the store or around it. Raises
+    SettingsError naming the key.
+    """
+    for name, part in parts.items():
+        check_places(part, name)
+    _check_apart(parts)
+    for name, part in parts.items():
+        # What is measured may be a trained model: whose code that runs, its folder says, and is
+        # checked where that is opened (`polymine.tasks.evaluation.encoding`).
+        later = isinstance(part, EvaluationSettings)
+        check_named(
+            replace(named, trusts_code=named.trusts_code and not later)
+            for named in places_in(part, name)
+        )
+
+
+def check_named(places: Iterable[Named]) -> None:
+    """Refuse what this machine lets no run use, whoever names it; SettingsError with the key."""
+    text = os.environ.get(ROOTS, "").strip()
+    if not text:
+        return
+    roots = Roots.read(text)
+    inside = (home() / "store").resolve()  # this machine's own, which no setting chose
+    for named in places:
+        _check(named, roots, inside)
+
+
+def _check(named: Named, roots: Roots, store: Path) -> None:
+    if named.trusts_code and not _is_trusted(named.value):
+        raise SettingsError(
+            f"{named.key}: `trust_remote_code` runs the code that comes with `{named.value}`, "
+            f"which this machine lets no run do; whoever runs it may name the model in {TRUSTED}"
+        )
+    if not _is_place(named):
+        return
+    if named.kind in ("table", "model", "store") and _within(Path(named.value).expanduser(), store):
+        return
+    held = roots.hold_address if named.kind == "address" else roots.hold
+    if not held(named.value):
+        raise SettingsError(
+            f"{named.key}: `{named.value}` lies outside of what this machine lets runs use "
+            f"({ROOTS}={roots.text}); name a place within, or let whoever runs it add one"
+        )
+    for link in _links(named):
+        if not roots.hold_path(link):
+            raise SettingsError(
+                f"{named.key}: `{link}` is a link to a place outside of what this machine lets "
+                f"runs use ({ROOTS}={roots.text}); put a copy in its stead"
+            )
+
+
+def _is_trusted(model: str) -> bool:
+    names = filter(None, map(str.strip, os.environ.get(TRUSTED, "").split(",")))
+    return _whole(model) in map(_whole, names)
+
+
+def _whole(model: str) -> str:
+    """Write a folder in one way: a trained model names its base from the root."""
+    path = os.path.expanduser(model)
+    return os.path.realpath(path) if os.path.isdir(path) else model
+
+
+def _is_place(named: Named) -> bool:
+    """Whether a value names a place at all: a model may be one of the hub, or an earlier step."""
+    if named.kind == "table":
+        return named.value not in _NO_TABLES
+    if named.kind == "model" and named.value.startswith(("package:", "embedded:")):
+        return False
+    if named.kind == "model":
+        path, value = Path(named.value).expanduser(), named.value
+        looks = value.startswith((".", "/", "~")) or "\\" in value or value.count("/") > 1
+        return looks or ":" in value or ".." in value or os.path.lexists(path)
+    return True
+
+
+def _links(named: Named) -> Iterator[Path]:
+    """Links that are read with a table: all below a folder, side tables beside a file."""
+    if named.kind != "table" or "://" in named.value:
+        return
+    path = Path(named.value).expanduser()
+    beside = (path.parent.glob(f"{role}.*") for role in SIDE_TABLES)
+    found = path.rglob("*") if path.is_dir() else chain.from_iterable(beside)
+    yield from filter(Path.is_symlink, found)
+
+
+def _check_apart(parts: dict[str, BaseModel]) -> None:
+    """Refuse an output in the store, or around it: the one is replaced whole, the other shared."""
+    output, engine = parts.get("output"), parts.get("engine")
+    if not isinstance(output, OutputSettings) or not isinstance(engine, EngineSettings):
+        return
+    if "://" in output.path or "://" in (engine.store or ""):
+        return
+    place = Path(output.path).expanduser().resolve()
+    store = Path(engine.store).expanduser().resolve() if engine.store else home() / "store"
+    if _within(place, store) or _within(store, place):
+        raise SettingsError(
+            f"output.path: `{output.path}` and the store ({store}) lie in one another; choose a "
+            "folder beside it"
+        )
+
+
+def _within(path: Path, folder: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _normal(address: str) -> str | None:
+    """Write an address in one way; None where what it leads to is not plain to see."""
+    scheme, _, rest = address.partition("://")
+    scheme = scheme.lower()
+    seen = unquote(unquote(rest)).replace("\\", "/")
+    if not scheme.isalnum() or scheme in ("file", "local") or "://" in seen or "::" in address:
+        return None
+    if ".." in seen.split("/") or not rest.strip("/"):
+        return None
+    return f"{scheme}://{posixpath.normpath(rest).strip('/')}"
+
+
+def _revision(root: str) -> tuple[str, ...]:
+    """`hf://datasets/ORG/NAME` covers `...NAME@REVISION`, too."""
+    return (f"{root}@",) if root.startswith("hf://") else ()

@@ -1,0 +1,148 @@
+"""Finds the files behind a source and brings them onto this machine.
+
+A source is a file, a folder, or a URL that fsspec knows; `hf://datasets/ORG/NAME[@REVISION][/PATH]`
+goes through the hub's cache, so that a second run needs no network. Whatever is remote is fetched
+before anything looks at it: the same bytes are then fingerprinted and read.
+A dataset of a remote store is checked by its checksums on the way.
+"""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import xxhash
+
+from polymine.data_contracts.errors import InputError
+from polymine.tasks.sources.formats import SUFFIXES, suffix_of
+from polymine.tasks.store.datasets import is_dataset, open_folder
+
+_HUB = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.*))?")
+_CHUNK = 1 << 20  # bytes hashed at a time
+# What is read beside a file that settings name; `polymine.tasks.sources.allowed_roots` sees where it leads.
+SIDE_TABLES = ("translations", "query_translations", "splits")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source.
+
+    Args:
+        name: what errors call it.
+        path: where it lies on this machine.
+        role: `corpus` of `corpus.jsonl`, `corpus/a.parquet` and `corpus-00000-of-00002.parquet`.
+        folder: where side tables that belong to it may lie.
+    """
+
+    name: str
+    path: Path
+    role: str
+    folder: Path | None
+
+
+@contextmanager
+def fetch(source: str) -> Iterator[list[SourceFile]]:
+    """Bring a source onto this machine for as long as the context lasts, and list its files.
+
+    The files of a folder are sorted by path. Raises InputError if there is nothing to read.
+    """
+    if source.startswith("hf://"):
+        yield _listed(source, _hub_path(source))
+    elif is_dataset(source):
+        yield _listed(source, open_folder(source))
+    elif "://" in source:
+        with tempfile.TemporaryDirectory(prefix="polymine-") as folder:
+            yield _listed(source, _remote_path(source, Path(folder)))
+    else:
+        yield _local(source)
+
+
+def side_table(file: SourceFile, role: str) -> Path | None:
+    """A file named for `role`, one of SIDE_TABLES, in the folder that `file` belongs to."""
+    assert role in SIDE_TABLES, role
+    if file.folder is None:
+        return None
+    found = sorted(path for path in file.folder.glob(f"{role}.*") if suffix_of(path))
+    return found[0] if found else None
+
+
+def digest(path: Path) -> str:
+    """Hash of a file's bytes (xxh3, 128 bit)."""
+    state = xxhash.xxh3_128()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def _hub_path(source: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    match = _HUB.fullmatch(source.rstrip("/"))
+    if match is None:
+        raise InputError(f"{source}: expected `hf://datasets/ORG/NAME[@REVISION][/PATH]`")
+    repository, revision, path = match[1], unquote(match[2] or "") or None, match[3] or ""
+    patterns = [path] if suffix_of(Path(path)) else [f"{path}*{suffix}*" for suffix in SUFFIXES]
+    try:
+        folder = snapshot_download(
+            repository, repo_type="dataset", revision=revision, allow_patterns=patterns
+        )
+    except (OSError, ValueError, EntryNotFoundError) as error:  # network errors are OSErrors
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"{source}: cannot be fetched from the hub: {reason}") from error
+    return Path(folder) / path
+
+
+def _local(source: str) -> list[SourceFile]:
+    try:
+        return _listed(source, Path(source).expanduser())
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, links in a circle
+        raise InputError(f"{source:.200}: cannot be opened: {error!s:.200}") from error
+
+
+def _remote_path(source: str, folder: Path) -> Path:
+    import fsspec
+
+    try:
+        filesystem, path = fsspec.url_to_fs(source)
+        target = folder / (Path(path).name.strip(".") or "source")
+        many = filesystem.isdir(path)
+        # A name such as `a/../../b` is legal in a bucket, and would be written beside the folder.
+        if many and any(".." in found.split("/") for found in filesystem.find(path)):
+            raise InputError(f"{source}: holds files with `..` in their names; rename them")
+        filesystem.get(path, str(target), recursive=many)
+    except InputError:
+        raise
+    except Exception as error:  # each file system has its own, beside OSError
+        what = str(error) or type(error).__name__
+        raise InputError(f"{source}: cannot be fetched: {what:.500}") from error
+    return target
+
+
+def _listed(source: str, path: Path) -> list[SourceFile]:
+    if path.is_file():
+        if not suffix_of(path):
+            raise InputError(f"{source}: cannot tell the format; known are {', '.join(SUFFIXES)}")
+        folder = None if "://" in source else path.parent
+        return [SourceFile(source, path, _role(path.name), folder)]
+    if not path.is_dir():
+        where = "" if "://" in source else f" (looked for {path.absolute()})"
+        raise InputError(f"{source}: there is no such file or folder{where}")
+    files = []
+    for found in sorted(path.rglob("*")):
+        inside = found.relative_to(path)
+        hidden = any(part.startswith((".", "_")) for part in inside.parts)
+        if found.is_file() and suffix_of(found) and not hidden:
+            name = f"{source.rstrip('/')}/{inside.as_posix()}"
+            files.append(SourceFile(name, found, _role(inside.parts[0]), path))
+    if not files:
+        raise InputError(f"{source}: the folder holds none of {', '.join(SUFFIXES)}")
+    return files
+
+
+def _role(name: str) -> str:
+    return re.sub(r"-\d.*$", "", name.split(".")[0]).lower()

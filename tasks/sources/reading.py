@@ -1,0 +1,175 @@
+"""Reads what `[dataset]` names into three raw tables with Polymine's column names.
+
+| a source | is read as |
+|---|---|
+| `corpus.parquet`, `.csv`, `.tsv`, `.jsonl` (the last three also with `.gz`) | one file |
+| a folder | its files named for the role (`corpus.*`, `queries.*`, `qrels.*` or `qrels/*`), \
+or else all of its files |
+| `hf://datasets/ORG/NAME[@REVISION][/PATH]`, `s3://...`, any fsspec URL | as a file or folder |
+| a folder as `corpus` alone | all three roles (BEIR's layout), with all splits of the judgments |
+| `demo:docstrings` as `corpus` alone | docstrings of the installed libraries |
+
+To take one split of a BEIR folder, name the three files. In the folder of a corpus or queries file,
+`translations.*` (doc_id, group_id) and `query_translations.*` (query_id, group_id) say what
+translates what; they are used where a table has no `group_id` of its own.
+
+Only what belongs to reading is decided here: names, kinds, fillers. Whether the rows are any good
+is for `polymine.mining.ingestion`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import dataframely as dy
+import polars as pl
+
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.references import fingerprint
+from polymine.data_contracts.settings import DatasetSettings, Source
+from polymine.data_contracts.tables import Rejected
+from polymine.mining.input_checks import input_error, rejected_rows
+from polymine.tasks.sources.columns import CORPUS, JUDGMENTS, LABELS, QUERIES, Role
+from polymine.tasks.sources.demo_data import demo_versions, docstring_tables
+from polymine.tasks.sources.files import SourceFile, digest, fetch, side_table
+from polymine.tasks.sources.tables import Findings, join_pairs, read_role
+
+VERSION = 1  # of the reading; raise it when the same files come to give other tables
+DEMO = "demo:docstrings"
+ROLES = (CORPUS, QUERIES, JUDGMENTS)
+
+
+@dataclass(frozen=True)
+class RawTables:
+    """Tables as they were read: names and id types put right, nothing else checked.
+
+    Args:
+        documents: doc_id, text, title?, language, group_id?, and `source_file` for errors.
+        queries: query_id, text, language, group_id?, likewise.
+        judgments: query_id, doc_id, relevance, likewise.
+        labels: the same, or None where the settings name none.
+        fingerprint: of everything that was read; equal to `fingerprint_sources(settings)`.
+        names: what errors call the four tables.
+        rows_rejected: lines that could not even be read; empty unless in quarantine.
+    """
+
+    documents: pl.DataFrame
+    queries: pl.DataFrame
+    judgments: pl.DataFrame
+    labels: pl.DataFrame | None
+    fingerprint: str
+    names: tuple[str, ...]
+    rows_rejected: dy.DataFrame[Rejected]
+
+
+def read_sources(settings: DatasetSettings) -> RawTables:
+    """Read all tables of a data set.
+
+    Raises InputError for a source that is not there or unreadable, for missing columns, and, with
+    `on_invalid = "fail"`, for lines that cannot be read; all of them at once, with file names.
+    """
+    if settings.corpus == DEMO:
+        documents, queries, judgments = docstring_tables()
+        names: tuple[str, ...] = (DEMO,) * 4
+        if settings.labels is not None:
+            raise InputError(f"dataset.labels: `{DEMO}` brings no ids to label")
+        nothing = Rejected.create_empty()
+        version = fingerprint_sources(settings)
+        return RawTables(documents, queries, judgments, None, version, names, nothing)
+    found = Findings()
+    with _located(settings) as files:
+        tables = [read_role(files[role.name], role, settings, found) for role in ROLES]
+        tables = join_pairs(tables, files["pairs"], settings, found)
+        labels = read_role(files["labels"], LABELS, settings, found) if files["labels"] else None
+        version = _fingerprint(settings, files)
+        named = _names(files)
+    broken = pl.concat(found.broken)
+    if found.problems or (broken.height and settings.on_invalid == "fail"):
+        raise input_error(found.problems, broken)
+    documents, queries, judgments = tables
+    rejected = rejected_rows(broken)
+    return RawTables(documents, queries, judgments, labels, version, named, rejected)
+
+
+def fingerprint_sources(settings: DatasetSettings) -> str:
+    """Hash what `read_sources` would read, without reading it into tables.
+
+    Covers the bytes of all files (of remote ones after fetching them) and the settings that
+    decide how they are read; not their names.
+    """
+    if settings.corpus == DEMO:
+        return fingerprint(version=VERSION, demo=demo_versions())
+    with _located(settings) as files:
+        return _fingerprint(settings, files)
+
+
+@contextmanager
+def _located(settings: DatasetSettings) -> Iterator[dict[str, list[SourceFile]]]:
+    """Files of each role (`corpus`, `queries`, `judgments`, `pairs`, `labels`), on this machine."""
+    together = settings.pairs is None and settings.queries is None
+    with ExitStack() as stack:
+        listed: dict[str, list[SourceFile]] = {}
+        files: dict[str, list[SourceFile]] = {}
+        for role in ROLES:
+            named = settings.corpus if together else getattr(settings, role.name)
+            files[role.name] = []
+            for source in _sources(named):
+                if source not in listed:
+                    listed[source] = stack.enter_context(fetch(source))
+                files[role.name] += _for_role(listed[source], source, role, together)
+        for name, sources in (("pairs", settings.pairs), ("labels", settings.labels)):
+            files[name] = []
+            for source in _sources(sources):
+                files[name] += stack.enter_context(fetch(source))
+        yield files
+
+
+def _sources(named: Source | None) -> list[str]:
+    sources = [named] if isinstance(named, str) else named or []
+    if not sources and named is not None:
+        raise InputError("an empty list of files; name at least one")
+    for source in sources:
+        if source.startswith("demo:"):
+            raise InputError(f"{source}: the only demo is `{DEMO}`, given as `corpus` alone")
+    return sources
+
+
+def _for_role(files: list[SourceFile], source: str, role: Role, together: bool) -> list[SourceFile]:
+    """Of a source's files those for one role; of a folder without any roles, all files."""
+    if len(files) == 1 and files[0].name == source and not together:
+        return files
+    wanted = [file for file in files if file.role in role.files]
+    roles = {name for each in ROLES for name in each.files}
+    if not wanted and (together or any(file.role in roles for file in files)):
+        found = ", ".join(file.name for file in files[:5])
+        raise InputError(
+            f"{source}: no {role.name} in it, expected {' or '.join(role.files)} (found: {found})"
+        )
+    return wanted or files
+
+
+def _fingerprint(settings: DatasetSettings, files: dict[str, list[SourceFile]]) -> str:
+    parts: dict[str, list[str]] = {}
+    for name, listed in files.items():
+        parts[name] = [digest(file.path) for file in listed]
+    for role in (CORPUS, QUERIES):
+        sides = [side_table(file, role.translations or "") for file in files[role.name]]
+        parts[f"{role.name}_groups"] = [digest(path) if path else "" for path in sides]
+    return fingerprint(
+        version=VERSION, title=settings.title, language=settings.language, files=parts
+    )
+
+
+def _names(files: dict[str, list[SourceFile]]) -> tuple[str, ...]:
+    corpus, queries, judgments = (
+        [file.name for file in files[role.name]] + [file.name for file in files["pairs"]]
+        for role in ROLES
+    )
+    labels = [file.name for file in files["labels"]]
+    return _summary(corpus), _summary(queries), _summary(judgments), _summary(labels)
+
+
+def _summary(names: Sequence[str]) -> str:
+    if len(names) < 3:
+        return " and ".join(names)
+    return f"{names[0]} and {len(names) - 1} more"

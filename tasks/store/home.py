@@ -1,0 +1,20 @@
+"""The folder where Polymine keeps what outlives a run: the server's database and stored stages."""
+
+import os
+from pathlib import Path
+
+from polymine.data_contracts.errors import StoreError
+
+
+def home() -> Path:
+    """Return `$POLYMINE_HOME` or `~/.polymine`, created with its folders `server` and `store`."""
+    folder = Path(os.environ.get("POLYMINE_HOME") or "~/.polymine").expanduser().absolute()
+    try:
+        for part in ("server", "store"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: cannot be created ({error.strerror}); "
+            "set POLYMINE_HOME to a folder you may write to"
+        ) from error
+    return folder

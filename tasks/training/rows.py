@@ -1,0 +1,260 @@
+"""Gathers what a step learns from, and keeps evaluation texts out of it."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from polymine.data_contracts.errors import InputError, SettingsError, StoreError
+from polymine.data_contracts.learning import TrainingRows
+from polymine.data_contracts.references import DatasetRef, fingerprint
+from polymine.data_contracts.settings import (
+    MINED,
+    DatasetSettings,
+    RecipeSettings,
+    Source,
+    StepSettings,
+    TrainingData,
+    TrainingSettings,
+)
+from polymine.evaluation.contamination import exclude
+from polymine.tasks.engine.stages import stage
+from polymine.tasks.evaluation.sets import is_checked
+from polymine.tasks.mining.run_folder import open_run
+from polymine.tasks.sources.files import digest, fetch
+from polymine.tasks.sources.formats import read_file
+from polymine.tasks.sources.reading import fingerprint_sources, read_sources
+from polymine.tasks.store.datasets import (
+    RUN,
+    Store,
+    info_of,
+    is_dataset,
+    load,
+    open_folder,
+    read_manifest,
+)
+from polymine.tasks.training.contamination import SHOWN, describe_overlap, overlap_with
+from polymine.tasks.training.split import HELD_OUT
+from polymine.training import mixture
+
+VERSION = 2
+CONTRACT = "training-rows"
+EXCLUDE = 'Set training.contaminated = "exclude" to leave these rows out, or choose other data.'
+_COLUMNS = frozenset(
+    {
+        "query_id", "positive_id", "negative_id", "position", "anchor", "positive", "negative",
+        "anchor_language", "positive_language", "weight", "positive_score", "negative_score",
+        "text_a", "lang_a", "text_b", "lang_b", "score",
+    }
+)  # fmt: skip
+_NUMBERS = {"score", "weight", "position", "positive_score", "negative_score"}
+logger = logging.getLogger("polymine.training")
+
+
+@stage("gather", "gather-{step.name}")
+def gather_rows(step: StepSettings, root: str) -> DatasetRef:
+    """Read a step's data into training rows; whatever is left out is counted by its reason."""
+    version = fingerprint(
+        version=VERSION,
+        data=[[_fingerprint(part), *_kind_and_choice(part)] for part in step.data],
+        negatives=step.loss.negatives,
+        seed=step.seed,
+    )
+    place = Store(root).dataset(CONTRACT, version)
+    if found := place.find():
+        return found
+    rows, counts = [], []
+    for number, part in enumerate(step.data):
+        name = f"data-{number}"
+        made = _read(part, name, step.loss.negatives)
+        chosen = mixture.select(made.rows, part.languages, part.limit, step.seed)
+        counted = made.counts.then(chosen.counts)
+        rows.append(chosen.rows)
+        counts.append({"source": name, "rows": counted.rows, "merged": counted.merged,
+                       "dropped": dict(counted.dropped)})  # fmt: skip
+        if counted.merged:
+            logger.info(
+                "%s, %s: %s rows merged into equal pairs", step.name, name, f"{counted.merged:,}"
+            )
+        for reason, count in counted.dropped.items():
+            logger.info("%s, %s: %s left out: %s", step.name, name, f"{count:,}", reason)
+    return place.write_single(pl.concat(rows), TrainingRows, info={"counts": counts})
+
+
+@stage("guard", "guard-{step.name}")
+def guard_rows(
+    step: StepSettings,
+    rows: DatasetRef,
+    sets: Mapping[str, DatasetRef],
+    training: TrainingSettings,
+    root: str,
+) -> DatasetRef:
+    """Refuse, or leave out, training rows with a text that an evaluation set holds.
+
+    What is near to a pipeline's own held-out side is always left out: the split keeps near-copies
+    together as far as it finds them, and nobody could choose other data.
+    """
+    version = fingerprint(
+        version=VERSION,
+        rows=rows.fingerprint,
+        sets={name: reference.fingerprint for name, reference in sets.items()},
+        exclude=training.contaminated,
+    )
+    place = Store(root).dataset(CONTRACT, version)
+    if found := place.find():
+        check_rows(step, load(found))  # another loss may ask for more of the same rows
+        return found
+    frame = load(rows)
+    overlap = overlap_with(sets, frame)
+    info = {
+        **info_of(rows),
+        "checked": [name for name, reference in sets.items() if is_checked(reference)],
+        "unchecked": [name for name, reference in sets.items() if not is_checked(reference)],
+        "sets": sorted(reference.fingerprint for reference in sets.values()),
+        "removed": 0, "equal": 0, "near": 0, "overlaps": [],
+    }  # fmt: skip
+    if overlap.height:
+        given = overlap.filter(pl.col("set") != HELD_OUT)
+        if training.contaminated == "fail" and given.height:
+            raise InputError(
+                describe_overlap(f"step {step.name}: training data holds", given, EXCLUDE)
+            )
+        frame, removed = exclude(frame, overlap)
+        kinds = dict(overlap.group_by("kind").len().rows())
+        info |= {"removed": removed, "overlaps": overlap.head(SHOWN).to_dicts(), **kinds}
+        logger.warning(
+            "%s: %s rows left out, whose texts evaluation sets hold", step.name, f"{removed:,}"
+        )
+    check_rows(step, frame)
+    return place.write_single(frame, TrainingRows, {"rows": rows.fingerprint}, info)
+
+
+def check_rows(step: StepSettings, rows: pl.DataFrame) -> None:
+    """Refuse rows the step cannot train on, before any step of the run trains."""
+    from polymine.training.batches import check_parts, split_rows
+
+    check_parts(split_rows(rows), step)
+
+
+def resolve_mined(training: TrainingSettings, run: str | None) -> TrainingSettings:
+    """Put the folder of a run in the place of `mined`; SettingsError where there is none."""
+
+    def resolved(part: TrainingData) -> TrainingData:
+        if part.triplets != MINED:
+            return part
+        if run is None:
+            raise SettingsError(
+                "training: its data is `mined`, and nothing is mined here: name the folder of a "
+                'mining run, as `triplets = "runs/mine-01"`, or start `polymine pipeline`'
+            )
+        return part.model_copy(update={"triplets": run})
+
+    steps = tuple(
+        step.model_copy(update={"data": tuple(resolved(part) for part in step.data)})
+        for step in training.steps
+    )
+    recipe = training.recipe or (None if steps else RecipeSettings())
+    if recipe is not None:
+        cross = resolved(recipe.cross) if recipe.cross else None
+        recipe = recipe.model_copy(update={"mono": resolved(recipe.mono), "cross": cross})
+    return training.model_copy(update={"steps": steps, "recipe": recipe})
+
+
+def describe_source(part: TrainingData) -> str:
+    """Name where a part of data comes from."""
+    source = part.triplets or part.parallel or part.collection
+    return source if isinstance(source, str) else ", ".join(source or [])
+
+
+def _read(part: TrainingData, name: str, negatives: int) -> mixture.Part:
+    where = describe_source(part)
+    if part.triplets is not None:
+        return mixture.from_triplets(_read_triplets(part.triplets), name, negatives)
+    if part.parallel is not None:
+        return mixture.from_parallel(_read_files(part.parallel), name, part.min_score)
+    raw = read_sources(DatasetSettings(corpus=where))
+    return mixture.from_collection(raw.documents, raw.queries, raw.judgments, name)
+
+
+def _read_triplets(source: Source) -> pl.DataFrame:
+    frames = []
+    for each in [source] if isinstance(source, str) else source:
+        folder = _folder(each)
+        if (folder / "triplets").is_dir():
+            _check_run(folder)
+            files = sorted((folder / "triplets").glob("*.parquet"))
+            frames.append(pl.read_parquet(files, glob=False))
+        else:
+            frames.append(_read_files(each))
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _folder(source: str) -> Path:
+    """Name the folder of a source on this machine, fetching a dataset of a remote store."""
+    return open_folder(source) if is_dataset(source) else Path(source).expanduser()
+
+
+def _check_run(folder: Path) -> None:
+    """Refuse a damaged or unfinished run; a dataset of the store is as good as an output folder."""
+    manifest = read_manifest(folder)
+    if manifest is None or manifest.contract == RUN:
+        open_run(folder)
+    if manifest is not None and not any(s.name.startswith("triplets/") for s in manifest.shards):
+        raise StoreError(f"{folder}: the run has no triplets; its shortfalls/ say why")
+
+
+def _read_files(source: Source) -> pl.DataFrame:
+    frames = []
+    for each in [source] if isinstance(source, str) else source:
+        with fetch(each) as files:
+            for file in files:
+                frame, broken = read_file(file.path, file.name, _COLUMNS)
+                if broken.height:
+                    raise InputError(
+                        f"{file.name}: {broken.height} lines cannot be read, the first: "
+                        f"{broken.row(0)!r:.200}"
+                    )
+                frames.append(_as_numbers(frame, file.name))
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _as_numbers(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Read columns of numbers that a CSV file holds as strings; InputError for what is none."""
+    for column in _NUMBERS & set(frame.columns):
+        if frame[column].dtype != pl.String:
+            continue
+        numbers = frame[column].cast(pl.Float64, strict=False)
+        wrong = frame.filter(numbers.is_null() & frame[column].is_not_null())
+        if wrong.height:
+            raise InputError(
+                f"{name}: `{column}` is no number in {wrong.height:,} rows, the first: "
+                f"{wrong[column][0]!r:.40}; write it with a point, as 0.5"
+            )
+        frame = frame.with_columns(numbers)
+    return frame
+
+
+def _kind_and_choice(part: TrainingData) -> tuple[str, dict[str, Any]]:
+    """Say what kind of data a part is and what of it is taken, wherever it lies."""
+    places = ("triplets", "parallel", "collection")
+    kind = next(name for name in places if getattr(part, name) is not None)
+    return kind, part.model_dump(mode="json", exclude=set(places))
+
+
+def _fingerprint(part: TrainingData) -> str:
+    if part.collection is not None:
+        return fingerprint_sources(DatasetSettings(corpus=part.collection))
+    digests = []
+    source = part.triplets or part.parallel or []
+    for each in [source] if isinstance(source, str) else source:
+        folder = _folder(each)
+        if (folder / "triplets").is_dir():
+            manifest = read_manifest(folder)
+            shards = manifest.shards if manifest else ()
+            digests += [s.checksum for s in shards if s.name.startswith("triplets/")]
+            continue
+        with fetch(each) as files:
+            digests += [digest(file.path) for file in files]
+    return fingerprint(files=digests)

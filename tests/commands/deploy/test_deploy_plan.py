@@ -1,0 +1,136 @@
+"""`prefect.yaml` and settings files become deployments; nothing here talks to a server."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from polymine.commands.deploy.command import copy_folder
+from polymine.commands.deploy.plan import Wanted, read_plan, want
+from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.settings import OutputSettings, check_as
+from polymine.data_contracts.settings.locations import places_in
+from polymine.data_contracts.settings.run import SETTINGS
+from polymine.tasks.sources.allowed_roots import check_roots
+
+ROOT = Path(__file__).parents[3]
+PLAN = ROOT / "prefect.yaml"
+
+
+def wanted(*files: Path, name: str | None = None) -> dict[str, Wanted]:
+    return {each.full_name: each for each in want(read_plan(PLAN), ROOT, files, name)}
+
+
+def own_file(folder: Path, text: str = "") -> Path:
+    file = folder / "products.toml"
+    file.write_text(
+        '[dataset]\npairs = "pairs.csv"\n[mining]\nnegatives = 3\n[mining.validation]\n'
+        f'model = "embedded:validator"\n{text}\n[output]\npath = "runs/products"\n'
+    )
+    return file
+
+
+def changed_plan(folder: Path, **schedule: object) -> Path:
+    values = yaml.safe_load(PLAN.read_text())
+    values["deployments"][0]["schedules"][0].update(schedule)
+    file = folder / "prefect.yaml"
+    file.write_text(yaml.safe_dump(values))
+    return file
+
+
+def test_the_plan_is_prefects_own_file_and_says_every_deployment() -> None:
+    from prefect.cli.deploy._models import PrefectYamlModel
+
+    assert len(PrefectYamlModel.model_validate(yaml.safe_load(PLAN.read_text())).deployments) == 7
+    made = wanted()
+    assert list(made) == [
+        "mine/demo", "pipeline/demo", "compare/demo", "train/demo", "evaluate/demo",
+        "train/gpu", "evaluate/gpu",
+    ]  # fmt: skip
+    assert made["train/gpu"].parameters == {}
+    assert {name for name, each in made.items() if each.queue == "demo"} == {
+        "mine/demo", "pipeline/demo", "compare/demo",
+    }  # fmt: skip
+
+
+def test_the_demos_find_their_data_where_runs_start(tmp_path: Path, monkeypatch) -> None:
+    """As in a container, where the checkout lies outside of what runs may name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POLYMINE_HOME", str(tmp_path))
+    monkeypatch.setenv("POLYMINE_ROOTS", str(tmp_path))
+    files = read_plan(PLAN).polymine.files
+    assert copy_folder(files[0], ROOT, tmp_path, dry=True).verb == "created"
+    assert not list(tmp_path.glob("exam*"))
+    for verb in ("created", "unchanged"):
+        assert {copy_folder(name, ROOT, tmp_path).verb for name in files} == {verb}
+    tables = []
+    for each in wanted().values():
+        if each.parameters:
+            settings = check_as(SETTINGS[each.flow], each.parameters, each.full_name)
+            check_roots(**{name: getattr(settings, name) for name in each.parameters})
+            tables += [named for named in places_in(settings) if named.kind == "table"]
+    paths = {named.value for named in tables} - {"demo:docstrings", "mined"}
+    assert paths == {"examples/parallel"}
+    assert (tmp_path / "examples/parallel/corpus.jsonl").is_file()
+    with pytest.raises(SettingsError, match=r"none: there is no such folder"):
+        copy_folder("none", ROOT, tmp_path)
+
+
+def test_the_demos_evaluation_names_what_its_training_writes() -> None:
+    made = wanted()
+    output = made["train/demo"].parameters["output"]
+    assert output["overwrite"]
+    models = made["evaluate/demo"].parameters["evaluation"]["models"]
+    assert [model["model"] for model in models] == [output["path"]]
+
+
+def test_a_schedule_changes_single_settings_of_whole_sections() -> None:
+    mine = wanted()["mine/demo"]
+    weekdays, sundays = mine.schedules
+    assert set(weekdays.parameters) == {"mining"}  # Prefect replaces sections as a whole
+    assert weekdays.parameters["mining"]["teachers"] == mine.parameters["mining"]["teachers"]
+    assert weekdays.parameters["mining"]["selection"]["max_false_negative_rate"] == 0.01
+    assert sundays.parameters["mining"]["selection"]["rule"] == "percent"
+    assert sundays.parameters["mining"]["validation"] == mine.parameters["mining"]["validation"]
+
+
+def test_an_own_file_is_deployed_where_its_sections_fit(tmp_path: Path) -> None:
+    file = own_file(tmp_path)
+    made = wanted(file)
+    assert list(made) == ["mine/products", "train/gpu", "evaluate/gpu"]
+    mine = made["mine/products"]
+    assert mine.queue == "products"
+    assert mine.parameters["dataset"] == {"pairs": "pairs.csv"}
+    assert mine.parameters["output"]["path"] == "runs/deployed/products/mine/{date}-{run}"
+    made = wanted(own_file(tmp_path, "[training]\nmax_length = 64"), name="shop")
+    assert list(made) == ["mine/shop", "pipeline/shop", "train/gpu", "evaluate/gpu"]
+    assert "training" not in made["mine/shop"].parameters
+
+
+def test_mistakes_are_named_before_anything_is_deployed(tmp_path: Path) -> None:
+    misspelt = own_file(tmp_path)
+    misspelt.write_text(misspelt.read_text().replace("negatives", "depht"))
+    with pytest.raises(SettingsError, match=r"mine/products.*\n.*mining\.depht: unknown.*depth"):
+        wanted(misspelt)
+    empty = tmp_path / "nothing.toml"
+    empty.write_text("[output]\npath = 'x'\n")
+    with pytest.raises(SettingsError, match=r"nothing\.toml: has sections for none"):
+        wanted(empty)
+    wrong = {"mining": {"selection": {"max_false_negative_rate": 2}}}
+    plan = read_plan(changed_plan(tmp_path, parameters=wrong))
+    with pytest.raises(SettingsError, match=r"schedule `weekdays`.*\n.*max_false_negative_rate"):
+        want(plan, ROOT)
+    with pytest.raises(SettingsError, match="name one of `cron` and `rrule`"):
+        read_plan(changed_plan(tmp_path, cron=None))
+    with pytest.raises(SettingsError, match=r"crn: unknown key; did you mean `cron`"):
+        read_plan(changed_plan(tmp_path, crn="0 2 * * *"))
+    other = tmp_path / "demo.toml"
+    other.write_text((ROOT / "configs/demo.toml").read_text())
+    with pytest.raises(SettingsError, match="two deployments `mine/demo`"):
+        want(read_plan(PLAN), ROOT, [ROOT / "configs/demo.toml", other])
+
+
+def test_only_the_known_placeholders_may_stand_in_a_path() -> None:
+    assert OutputSettings(path="runs/{date}-{run}").path == "runs/{date}-{run}"
+    with pytest.raises(ValueError, match="should match pattern"):
+        OutputSettings(path="runs/{day}")

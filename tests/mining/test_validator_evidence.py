@@ -1,0 +1,229 @@
+"""The validator as evidence: what its logits are worth, and what it is asked."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from polymine.data_contracts.settings import MiningSettings, RiskSettings, ValidationSettings
+from polymine.data_contracts.tables import SecondLooks
+from polymine.mining.budget import Choice
+from polymine.mining.validator_evidence import (
+    STRATA,
+    Worth,
+    draw_sample,
+    label_sample,
+    learn_worth,
+    look,
+    look_again,
+    plan_pairs,
+    trust_in,
+    update_risks,
+    with_looks,
+)
+from tests.conftest import MINILM
+
+
+def table(*rows, names=("query_id", "doc_id", "score", "risk", "reason")):
+    types = {"query_id": pl.String, "doc_id": pl.String, "score": pl.Float32, "risk": pl.Float32,
+             "reason": pl.String, "validator_score": pl.Float32}  # fmt: skip
+    return pl.DataFrame(rows, {name: types[name] for name in names}, orient="row")
+
+
+class TestWorth:
+    def test_two_bells_one_apart_are_worth_their_distance(self):
+        # N(+1, 1) against N(-1, 1): the log of their ratio is exactly 2 x.
+        numbers = np.random.default_rng(0)
+        positives, others = numbers.normal(1, 1, 4000), numbers.normal(-1, 1, 4000)
+        worth = learn_worth(positives, others, np.full(4000, 0.01))
+        assert worth.slope == pytest.approx(2, abs=0.15)
+        assert worth.intercept == pytest.approx(0, abs=0.1)
+
+    def test_what_is_probably_relevant_counts_little_as_a_negative(self):
+        numbers = np.random.default_rng(1)
+        positives = numbers.normal(1, 1, 3000)
+        # half of the candidates are relevant, and known to be so by their risk
+        logits = np.concatenate([numbers.normal(-1, 1, 3000), numbers.normal(1, 1, 3000)])
+        blind = learn_worth(positives, logits, np.full(6000, 0.01))
+        told = learn_worth(positives, logits, np.repeat([0.01, 0.99], 3000))
+        assert told.slope == pytest.approx(2, abs=0.15)
+        assert blind.slope < 1
+
+    def test_scale_and_place_of_the_logits_do_not_matter(self):
+        numbers = np.random.default_rng(2)
+        positives, others = numbers.normal(1, 1, 500), numbers.normal(-1, 1, 500)
+        one = learn_worth(positives, others, np.zeros(500))
+        other = learn_worth(7 + 5 * positives, 7 + 5 * others, np.zeros(500))
+        said = one.intercept + one.slope * others
+        again = other.intercept + other.slope * (7 + 5 * others)
+        np.testing.assert_allclose(again, said, atol=1e-4)
+
+    def test_nine_positives_say_nothing(self):
+        others = np.linspace(-3, 0, 50)
+        assert learn_worth(np.ones(9), others, np.zeros(50)) == Worth(0.0, 0.0)
+        assert learn_worth(np.ones(10), others, np.zeros(50)).slope > 0
+        assert learn_worth(np.ones(10), np.empty(0), np.empty(0)) == Worth(0.0, 0.0)
+
+    def test_a_validator_that_knows_nothing_cannot_turn_things_round(self):
+        positives, others = np.linspace(-2, 0, 50), np.linspace(0, 2, 50)
+        assert learn_worth(positives, others, np.zeros(50)).slope == 0
+
+
+class TestUpdate:
+    def test_odds_are_multiplied(self):
+        # odds 1/4, times e^(1.5 ln 4) at trust 1.5 with ln 4 of evidence: 2
+        worth = Worth(0.0, np.log(4))
+        moved = update_risks(np.array([0.2]), np.array([1.0]), worth, 1.5)
+        assert moved.tolist() == pytest.approx([2 / 3])
+
+    def test_no_trust_leaves_every_risk(self):
+        risks, logits = np.linspace(0.001, 0.999, 9), np.linspace(-9, 9, 9)
+        np.testing.assert_allclose(update_risks(risks, logits, Worth(1, 2), 0.0), risks)
+
+    def test_what_a_label_said_stays(self):
+        moved = update_risks(np.array([0.0, 1.0]), np.array([9.0, -9.0]), Worth(0, 5), 1.0)
+        assert moved.tolist() == [0, 1]
+
+
+# At a price of 1 they are worth .8, .7, .5, .4, .1, -.1, .7 and .709.
+CANDIDATES = table(
+    ("q", "a", 0.85, 0.05, None), ("q", "b", 0.8, 0.1, None), ("q", "c", 0.6, 0.1, None),
+    ("q", "d", 0.5, 0.1, None), ("q", "e", 0.2, 0.1, None), ("q", "f", 0.85, 0.95, None),
+    ("q", "shut", 0.8, 0.1, "known positive: copy"), ("q", "clear", 0.71, 0.001, None),
+)  # fmt: skip
+
+
+def planned(pairs, candidates=CANDIDATES, count=2, **values):
+    arguments = {"budget": 0.02, "promote": 0.9, **values}
+    found = plan_pairs(candidates, Choice(1.0, 0.25), count, pairs, **arguments)
+    assert set(found["query_id"]) <= {"q"}
+    return found["doc_id"].to_list()
+
+
+class TestPlan:
+    def test_what_may_be_promoted_has_a_quarter_and_the_nearest_the_rest(self):
+        # Two are taken: a, worth .8, and clear, worth .709, which is the cut
+        assert planned(1) == ["f"]
+        assert planned(2) == ["b", "f"]
+        assert planned(3) == ["a", "b", "f"]
+        assert planned(5) == ["a", "b", "c", "d", "f"]
+        assert planned(99) == ["a", "b", "c", "d", "e", "f"]
+
+    def test_without_anything_to_promote_all_go_to_the_nearest(self):
+        safe = CANDIDATES.filter(pl.col("doc_id") != "f")
+        assert planned(2, safe) == ["a", "b"]
+
+    def test_closed_ones_and_clear_ones_are_not_asked_about(self):
+        assert not {"shut", "clear"} & set(planned(99))
+        assert "clear" in planned(99, budget=0.005)
+
+    def test_a_quarter_is_rounded_up(self):
+        many = table(*(("q", f"p{n}", 0.5, 0.9 + n / 100, None) for n in range(8)),
+                     *(("q", f"n{n}", 0.5 - n / 100, 0.1, None) for n in range(8)))  # fmt: skip
+        likely = [doc for doc in planned(5, many) if doc.startswith("p")]
+        assert likely == ["p6", "p7"]  # the likeliest two of five pairs
+
+    def test_queries_have_a_quota_each(self):
+        both = pl.concat([CANDIDATES, CANDIDATES.with_columns(query_id=pl.lit("r"))])
+        found = plan_pairs(both, Choice(1.0, 0.25), 2, 3, 0.02, 0.9)
+        assert found.group_by("query_id").len().sort("query_id").rows() == [("q", 3), ("r", 3)]
+        assert found.equals(found.sort("query_id", "doc_id"))
+
+
+LOOKED = ("query_id", "doc_id", "risk", "validator_score")
+KNOWN = table(*((f"k{n}", "p", 2.0) for n in range(11)), ("q", "p", 2.0), ("q", "low", 0.0),
+              names=("query_id", "doc_id", "validator_score"))  # fmt: skip
+
+
+class TestLook:
+    PAIRS = table(("q", "b", 0.5, -2.0), ("q", "a", 0.5, 1.5), ("none", "c", 0.5, 1.75),
+                  names=LOOKED)  # fmt: skip
+
+    def test_logits_move_risks_and_agreement_is_with_the_highest_positive(self):
+        found = look_again(self.PAIRS, KNOWN, 1.0, 0.5)
+        SecondLooks.validate(found)
+        assert found.select("query_id", "doc_id", "agrees").rows() == [
+            ("none", "c", False), ("q", "a", True), ("q", "b", False),
+        ]  # fmt: skip
+        risk = dict(found.select("doc_id", "risk").rows())
+        assert risk["b"] < risk["a"] < risk["c"]  # -2, 1.5 and 1.75
+        strict = look_again(self.PAIRS, KNOWN, 1.0, 0.25)
+        assert not strict["agrees"].any()
+
+    def test_a_weak_validator_is_no_second_opinion(self):
+        assert look_again(self.PAIRS, KNOWN, 0.5, 0.5)["agrees"].any()
+        assert not look_again(self.PAIRS, KNOWN, 0.49, 0.5)["agrees"].any()
+
+    def test_no_trust_no_change(self):
+        assert look_again(self.PAIRS, KNOWN, 0.0, 0.0)["risk"].to_list() == [0.5] * 3
+
+    def test_looking_asks_for_pairs_and_their_queries_positives(self):
+        asked = []
+
+        def score(pairs, purpose):
+            asked.append((purpose, pairs.select("query_id", "doc_id").rows()))
+            return np.arange(len(pairs), dtype=np.float32)
+
+        settings = MiningSettings(
+            teachers=(MINILM,), validation=ValidationSettings(model="any"),
+            risk=RiskSettings(validator_trust=0.0),
+        )  # fmt: skip
+        pairs = CANDIDATES.head(2).select("query_id", "doc_id")
+        positives = table(("q", "p", 1.0), ("r", "p", 1.0),
+                          names=("query_id", "doc_id", "score"))  # fmt: skip
+        found = look(pairs, CANDIDATES, positives, settings, score)
+        assert asked == [
+            ("known positives", [("q", "p")]),
+            ("candidates", [("q", "a"), ("q", "b")]),
+        ]
+        assert found["risk"].to_list() == pytest.approx([0.05, 0.1])
+        decided = CANDIDATES.with_columns(validator_score=pl.lit(None, pl.Float32))
+        seen = with_looks(decided, found)
+        assert seen["doc_id"].to_list() == decided["doc_id"].to_list()
+        assert seen["validator_score"].to_list() == [0.0, 1.0, *[None] * 6]
+        assert seen["risk"].to_list() == decided["risk"].to_list()
+
+    def test_trust_is_that_of_the_settings_then_measured_then_a_half(self):
+        def trust(model, **values):
+            return trust_in(
+                MiningSettings(
+                    teachers=(MINILM,),
+                    validation=ValidationSettings(model=model),
+                    risk=RiskSettings(**values),
+                )
+            )
+
+        assert trust("embedded:validator", validator_trust=1.5) == 1.5
+        assert trust("some/other") == 0.5
+        assert 0 <= trust("embedded:validator") <= 2
+
+
+class TestSample:
+    def test_every_stratum_gives_as_many(self):
+        numbers = np.random.default_rng(0)
+        rows = [("q", f"d{n:04}", risk) for n, risk in enumerate(numbers.random(2000) ** 3)]
+        drawn = draw_sample(table(*rows, names=("query_id", "doc_id", "risk")), 60)
+        risk = {doc: value for _, doc, value in rows}
+        place = np.searchsorted(STRATA, [risk[doc] for doc in drawn["doc_id"]], side="right")
+        assert np.bincount(place).tolist() == [10] * 6
+
+    def test_order_of_the_rows_decides_nothing_and_scarce_strata_give_all(self):
+        rows = [("q", f"d{n}", 0.9 if n < 3 else 0.001) for n in range(50)]
+        frame = table(*rows, names=("query_id", "doc_id", "risk"))
+        drawn = draw_sample(frame, 30)
+        assert drawn.equals(draw_sample(frame.reverse(), 30))
+        assert {"d0", "d1", "d2"} <= set(drawn["doc_id"])
+        assert len(drawn) == 3 + 5
+
+    def test_labels_only_where_the_validator_is_sure(self):
+        # Positives at 4 and 2: from 4 - .5 on relevant, below 2 - .5 - 1 not.
+        logits = {"p1": 4.0, "p2": 2.0, "at": 3.5, "below": 3.25, "grey": 0.5, "low": 0.25}
+
+        def score(pairs, _):
+            return np.array([logits[doc] for doc in pairs["doc_id"]], dtype=np.float32)
+
+        names = ("query_id", "doc_id")
+        sample = table(*(("q", doc) for doc in ("at", "below", "grey", "low")), names=names)
+        positives = table(("q", "p1"), ("q", "p2"), names=names)
+        settings = ValidationSettings(model="any", margin=0.5, grey_zone=1.0)
+        found = label_sample(sample, positives, settings, score)
+        assert found.sort("doc_id").rows() == [("q", "at", 1), ("q", "low", 0)]

@@ -1,0 +1,235 @@
+"""The page holds together on its own, shows names as text and the numbers of its frames."""
+
+import re
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polymine.data_contracts.learning import Comparisons, SetScores, TrainingCurve
+from polymine.data_contracts.settings.training import LossSettings, ScheduleSettings, StepSettings
+from polymine.reporting.charts.learning_curves import POINTS, draw_gains, draw_training
+from polymine.reporting.learning.data import Contamination, LearningReport, RowCount, StepReport
+from polymine.reporting.learning.page import render_learning
+from polymine.reporting.learning.summary import write_learning_summary
+from polymine.reporting.learning.tables import Gain, list_arms, list_results, pick_result
+from polymine.reporting.learning.words import (
+    describe_contamination,
+    describe_step,
+    warn_of_chance,
+    write_headline,
+)
+from tests.reporting.learning.small_learning import (
+    SCRIPT,
+    SIX,
+    TWELVE,
+    make_arms,
+    make_comparisons,
+    make_curve,
+    make_differences,
+    make_learning,
+)
+from tests.reporting.mining.test_page import Outline
+
+
+def read(report: LearningReport) -> Outline:
+    outline = Outline()
+    outline.feed(render_learning(report))
+    assert not outline.open
+    return outline
+
+
+@pytest.mark.parametrize("languages", [("en",), SIX, TWELVE])
+def test_every_set_has_its_sections(languages: tuple[str, ...]) -> None:
+    outline = read(make_learning(languages))
+    matrices = len(languages) > 1
+    assert ("All documents together" in outline.text) == matrices
+    assert ("documents ↓ queries →" in outline.text) == matrices
+    assert outline.tags.count("svg") == 2 + 3 * matrices
+    assert "One language only: English (en) documents" in outline.text
+
+
+def test_sections_without_data_are_left_out() -> None:
+    text = read(LearningReport("run", "nothing yet", "org/model")).text
+    for title in ("What was done", "How training went", "What training changed", "Timings"):
+        assert title not in text
+    assert "Nothing was measured in this run." in text
+    assert write_learning_summary(LearningReport("run", "nothing yet", "b")) == "# nothing yet\n\n"
+
+
+def test_every_link_of_the_page_leads_somewhere() -> None:
+    report = make_learning(arms=make_arms())
+    page = render_learning(report)
+    targets = set(re.findall(r'href="#([^"]+)"', page))
+    assert targets <= set(re.findall(r'id="([^"]+)"', page))
+    assert {"steps", "arms", "set-1", "set-2"} <= targets
+
+
+def test_nothing_is_requested() -> None:
+    page = render_learning(make_learning(arms=make_arms()))
+    outline = read(make_learning())
+    assert all(a.startswith("#") or a == "model/README.md" for a in outline.addresses)
+    assert "url(" not in page
+    assert "<script" not in page.replace("&lt;script", "")
+    assert set(re.findall(r"https?://[^\"]*", page)) == {"http://www.w3.org/2000/svg"}
+
+
+def test_names_with_markup_are_shown_and_not_obeyed() -> None:
+    step = StepReport(StepSettings(name="mono"), (RowCount(SCRIPT, SCRIPT, "en", 3),))
+    report = make_learning(
+        title=SCRIPT,
+        steps=(step,),
+        comparisons=make_comparisons(("en", SCRIPT), SCRIPT),
+        arms=make_arms().with_columns(arm=pl.lit(SCRIPT)),
+    )
+    outline = read(report)
+    assert "script" not in outline.tags
+    assert outline.text.count(SCRIPT) > 5
+    assert "<script>" not in write_learning_summary(report)
+
+
+def test_the_gain_is_told_in_words_with_its_interval() -> None:
+    frame = make_comparisons(("en",), "held-out")
+    row = frame.filter(group="all", metric="ndcg").row(0, named=True)
+    headline = write_headline(frame, "held-out", "trained", 10, "held-out queries")
+    shown = f"{row['base']:.3f} → {row['value']:.3f}, {row['gain']:+.3f}"
+    assert headline.startswith(f"nDCG@10 on held-out queries {shown} [{row['low']:+.3f}, ")
+    assert "▲ better" in read(make_learning(comparisons=frame)).text
+    assert "not measured" in write_headline(frame, "held-out", "other", 10)
+
+
+@given(
+    st.floats(-1, 1), st.floats(0, 0.5), st.floats(0, 0.5)
+)  # fmt: skip
+def test_a_verdict_needs_an_interval_without_zero(gain: float, below: float, above: float) -> None:
+    found = Gain("", 0.5, 0.5 + gain, gain, gain - below, gain + above).verdict
+    inside = gain - below <= 0 <= gain + above
+    assert (found == "unclear") == inside
+    assert inside or found == ("better" if gain > 0 else "worse")
+    assert Gain("", 0.5, 0.5, 0.0, None, None).verdict is None
+
+
+def test_the_overall_row_is_the_widest_mean_there_is() -> None:
+    frame = make_comparisons(SIX)
+    assert pick_result(frame, "xquad", "trained").headline.queries == 240 * 36
+    one = frame.filter(pl.col("group") == "pool")
+    assert pick_result(one, "xquad", "trained").headline.queries == 240 * 36
+    only = make_comparisons(("en",)).filter(pl.col("group") == "direction")
+    assert pick_result(only, "xquad", "trained").headline.queries == 240
+    assert [gain.metric for gain in pick_result(frame, "xquad", "trained").overall] == [
+        "ndcg", "recall", "mrr", "map",
+    ]  # fmt: skip
+
+
+def test_rows_of_the_base_are_no_result() -> None:
+    base = make_comparisons(("en",), model="base")
+    assert list_results(base) == []
+    both = pl.concat([base, make_comparisons(("en",))])
+    assert [result.model for result in list_results(both)] == ["trained"]
+
+
+def test_several_models_are_told_apart() -> None:
+    frame = pl.concat([make_comparisons(SIX, model=name) for name in ("mono", "stacked")])
+    text = read(make_learning(comparisons=frame)).text
+    assert "xquad : stacked" in text or "xquad: stacked" in text
+
+
+def test_arms_are_listed_best_first_with_their_seeds() -> None:
+    outline = read(make_learning(arms=make_arms(), kind="comparison"))
+    part = outline.text.partition("Which negatives train best")[2]
+    table = part.partition("gain per seed")[2]
+    assert table.index("default") < table.index("st-percent") < table.index("random")
+    assert "seed 0:" in table
+    assert "seed 1:" in table
+
+
+def test_arms_stand_beside_the_reference_arm_with_an_interval() -> None:
+    report = make_learning(arms=make_arms(), differences=make_differences(), kind="comparison")
+    text = " ".join(read(report).text.split())
+    assert text.count("on the same questions, all seeds averaged") == 2
+    table = text.partition("Each arm minus default")[2]
+    assert table.index("st-percent") < table.index("naive") < table.index("random")
+    assert "-0.027 [-0.037, -0.017]" in table.replace("\u2212", "-")
+    assert "do not contain the variance between seeds" in text
+    alone = read(make_learning(arms=make_arms(), kind="comparison")).text
+    assert "Each arm minus" not in alone
+
+
+def test_without_a_row_for_all_seeds_their_mean_stands_in() -> None:
+    each = make_arms().filter(pl.col("seed").is_not_null())
+    arm = list_arms(each)[0]
+    assert arm.together.gain == pytest.approx(sum(seed.gain or 0 for seed in arm.seeds) / 2)
+    assert arm.together.verdict is None
+    assert "no interval" in read(make_learning(arms=each)).text
+
+
+def test_long_curves_are_thinned_and_short_ones_drawn() -> None:
+    long = str(draw_training(make_curve("a", 20_000, 1)))
+    paths = re.findall(r'<path d="(M[^"]*L[^"]*)"', long)
+    assert max(path.count("L") for path in paths) <= POINTS
+    assert "<svg" in draw_training(make_curve("a", 1, 1))
+    flat = make_curve("a").with_columns(loss=pl.lit(0.0), rate=pl.lit(0.0))
+    assert "<svg" in draw_training(flat)
+
+
+def test_gains_below_zero_are_left_of_the_base() -> None:
+    rows: list[tuple[Gain, list[Gain]]] = [
+        (Gain("up", 0.5, 0.6, 0.1, 0.05, 0.15), []),
+        (Gain("down", 0.5, 0.4, -0.1, None, None), []),
+    ]
+    drawn = str(draw_gains(rows, "gains"))
+    up, down = (float(x) for x in re.findall(r'<circle cx="([\d.]+)"', drawn))
+    zero = re.search(r'<path d="M([\d.]+) [\d.]+V[\d.]+" [^>]*dasharray', drawn)
+    assert zero
+    assert down < float(zero[1]) < up
+    assert "better" in drawn
+    assert "no interval" in drawn
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "A new adapter (LoRA of rank 16) on the base learned from 5 rows of triplets mined"),
+        ({"adapter": "continue", "on": "mono"}, "Going on with the adapter of mono"),
+        ({"adapter": "stack"}, "on top of the adapter of the step before, which stayed frozen"),
+        ({"loss": LossSettings(kind="gist", guide="big")}, "save those that big takes for right"),
+        (
+            {"loss": LossSettings(kind="distill", negatives=1)},
+            "1 hard negative per row the way the",
+        ),
+        ({"schedule": ScheduleSettings(steps=30)}, "30 optimizer steps in batches of 64"),
+        ({"languages": ("fa",)}, "Only Persian (fa) texts pass through it"),
+    ],
+)
+def test_a_step_is_one_sentence(changed: dict[str, Any], said: str) -> None:
+    step = StepReport(StepSettings(name="one", **changed), (RowCount("mined", "fa", "fa", 5),))
+    assert said in describe_step(step)
+
+
+def test_contamination_is_said_either_way() -> None:
+    assert "none was found" in describe_contamination(Contamination(10))
+    assert "2 training rows left out" in describe_contamination(Contamination(10, 2, 0, 2))
+    assert "scores on these sets are too good" in describe_contamination(Contamination(10, 2))
+
+
+def test_chance_is_mentioned_where_it_matters() -> None:
+    assert warn_of_chance(16, 0.95) == ""
+    assert "about 7" in warn_of_chance(144, 0.95)
+
+
+def test_empty_frames_keep_the_contracts() -> None:
+    report = LearningReport("a", "b", "c")
+    Comparisons.validate(report.comparisons)
+    SetScores.validate(report.scores)
+    TrainingCurve.validate(report.curves)
+
+
+def test_the_summary_is_a_table_of_gains_and_files() -> None:
+    text = write_learning_summary(make_learning())
+    assert text.startswith("# nDCG@10 on held-out queries")
+    assert "- **Check this:** No query in fa was held out." in text
+    assert "| xquad | trained | nDCG@10 |" in text
+    assert "| sib200, Persian (fa) | trained | V-measure | 0.080 | 0.150 | +0.070 | – |" in text
+    assert "- `model/README.md`: the trained adapters" in text

@@ -1,0 +1,187 @@
+"""What the report says of the risk, with numbers a reader can check."""
+
+import math
+
+import polars as pl
+import pytest
+
+from polymine.data_contracts.risk import Source
+from polymine.data_contracts.settings import MiningSettings, SelectionSettings
+from polymine.mining.budget import Choice, Point
+from polymine.mining.risk import FEATURES
+from polymine.reporting.mining.card import render_card
+from polymine.reporting.mining.risk import (
+    ABOUT,
+    Kept,
+    Looked,
+    RiskData,
+    compare_looks,
+    hardness_at,
+    list_weights,
+    offer_budgets,
+    typical_risk,
+)
+from polymine.reporting.mining.risk_words import (
+    describe_budget,
+    describe_expected,
+    describe_fit,
+    describe_looks,
+    note_expected,
+)
+from tests.reporting.mining.small_run import make_model, make_tables
+from tests.reporting.mining.test_page import make_report, read
+
+KEPT = Kept(count=3, rate=0.02, hardness=0.5, found=1.0)
+CURVE = (
+    Point(price=0.0, hardness=0.6, expected=0.08, found=1.0),
+    Point(price=1.0, hardness=0.5, expected=0.02, found=1.0),
+    Point(price=9.0, hardness=0.4, expected=0.01, found=1.0),
+)
+BY_RISK = RiskData(
+    make_model(), KEPT, fitted=True, budget=0.02, choice=Choice(1.0, 0.25), chosen=CURVE[1],
+    curve=CURVE,
+)  # fmt: skip
+RISK_RULE = MiningSettings.model_validate(
+    {"teachers": [{"name": n, "kind": "lexical"} for n in ("one", "two")], "negatives": 2}
+)
+
+
+def test_the_interval_is_a_factor_on_either_side() -> None:
+    # rate_spread is ln 2 / 1.96: the true rate may be half or twice as high.
+    assert BY_RISK.interval == pytest.approx((0.01, 0.04))
+    assert describe_expected(BY_RISK) == (
+        "2 % of the kept negatives are expected to be relevant (95 % interval 1 % to 4 %), with "
+        "100 % of the wanted negatives found and a hardness (mean score) of 0.500."
+    )
+    assert note_expected(BY_RISK) == "2 % expected to be relevant (1 % to 4 %)"
+    certain = RiskData(make_model(), Kept(1, 0.9, 0.5, 1.0), fitted=True)
+    assert certain.interval == pytest.approx((0.45, 1.0))
+    nothing = RiskData(make_model(), Kept(0, None, None, 0.0), fitted=True)
+    assert (nothing.interval, note_expected(nothing)) == (None, "")
+
+
+def test_budgets_are_read_off_the_curve() -> None:
+    assert hardness_at(CURVE, 0.005) is None  # no point of the curve is as clean
+    assert hardness_at(CURVE, 0.01) == pytest.approx(0.4)
+    assert hardness_at(CURVE, 0.05) == pytest.approx(0.55)  # half way from 2 % to 8 %
+    assert hardness_at(CURVE, 0.5) == pytest.approx(0.6)
+    offers = {offer.budget: offer for offer in offer_budgets(BY_RISK)}
+    assert list(offers) == [0.005, 0.01, 0.02, 0.05, 0.1]
+    assert [budget for budget, offer in offers.items() if offer.taken] == [0.02]
+    assert [budget for budget, offer in offers.items() if offer.free] == [0.1]
+    assert offers[0.05].override == "--set mining.selection.max_false_negative_rate=0.05"
+
+
+@pytest.mark.parametrize(
+    ("choice", "chosen", "said"),
+    [
+        (Choice(0.0, 0.25), CURVE[0], "It did not bind"),
+        (Choice(1.0, 0.25), CURVE[1], "by its score minus 1 times its risk"),
+        (Choice(1e4, 0.01), Point(1e4, 0.4, 0.02, 0.7), "No choice of 100 % of the wanted"),
+    ],
+)
+def test_how_the_budget_was_met(choice: Choice, chosen: Point, said: str) -> None:
+    data = RiskData(
+        make_model(), KEPT, fitted=True, budget=0.02, choice=choice, chosen=chosen, curve=CURVE
+    )
+    assert said in describe_budget(data)
+
+
+def test_weights_are_odds_per_deviation() -> None:
+    words, positive = list_weights(make_model())
+    assert (words.feature, words.spread) == ("words", 0.1)
+    assert words.factor == pytest.approx(2.0)
+    assert positive.factor == 1.0
+    assert set(ABOUT) == set(FEATURES)  # every kind of evidence is explained
+    assert typical_risk(make_model()) == pytest.approx(0.01)  # odds of 1 to 99
+
+
+def test_what_the_weights_were_fitted_on() -> None:
+    def told(fitted: bool = True, **pairs: int) -> str:
+        sources = tuple(Source(name=n.replace("_", " "), pairs=p) for n, p in pairs.items())
+        return " ".join(describe_fit(RiskData(make_model(sources=sources), KEPT, fitted)))
+
+    assert "where 12 known positives lie" in told(known_positives=12)
+    assert "The weights themselves are as shipped" in told(known_positives=12)
+    both = told(known_positives=30, hidden_positives=20, labels=1)
+    assert "where 30 known positives lie" in both  # labels say nothing of how many there are
+    assert "learned from 1 labelled pair and 20 known positives that were hidden" in both
+    assert "too little to fit anything" in told()
+    assert "cranfield (7 pairs)" in told(fitted=False, cranfield=7)
+
+
+def test_what_the_validator_changed() -> None:
+    # Before: d2 and d3 of q1. Now: d2 and d3 of q1 and d1 of q2, as in the small run.
+    pairs = {"query_id": ["q1", "q1"], "doc_id": ["d2", "d9"]}
+    risks = pl.LazyFrame({**pairs, "risk": [0.02, 0.5]})
+    looks = pl.LazyFrame({**pairs, "risk": [0.04, 0.4]})
+    before = pl.LazyFrame(
+        {
+            "query_id": ["q1", "q1", "q1", "q1"],
+            "doc_id": ["d2", "d3", "d8", "d9"],
+            "order": [1, 2, 3, None],
+        }
+    )
+    found = compare_looks(looks, risks, before, make_tables().negatives, 2, 0.5, "untested")
+    assert (found.pairs, found.dropped, found.taken, found.promoted) == (2, 0, 1, 0)
+    assert found.moved == pytest.approx(0.06)
+    assert "moved their risk by 6 % on average" in describe_looks(found)
+
+
+def test_a_validator_that_adds_nothing_is_said_to() -> None:
+    looked = Looked(8, 0.0, "measured", moved=0.0, dropped=0, taken=0, promoted=1)
+    told = describe_looks(looked)
+    assert told.startswith("The validator read 8 pairs")
+    assert "changes no risk, because on judged collections" in told
+    assert "1 candidate was promoted" in told
+    asked = Looked(8, 0.0, "set", moved=0.0, dropped=0, taken=0, promoted=1)
+    assert "because the settings do not trust it" in describe_looks(asked)
+
+
+def test_the_page_shows_the_trade_off_and_the_weights() -> None:
+    notes = ("a teacher <b>nobody</b> has tested",)
+    data = RiskData(
+        make_model(notes=notes, offsets={"fr": math.log(3)}), KEPT, fitted=True, budget=0.02,
+        choice=Choice(1.0, 0.25), chosen=CURVE[1], curve=CURVE,
+    )  # fmt: skip
+    report = make_report(mining=RISK_RULE, risk=data)
+    outline = read(report)
+    for said in (
+        "95 % interval 1 % to 4 %", "taken: 2 %, 0.500", "budget 2 %", "this run",
+        "--set mining.selection.max_false_negative_rate=0.05", "× 2.00", "French (fr) × 3.00",
+        "4.5 expected,", "5.8 true per query", "none of this is your data",
+        "A teacher <b>nobody</b> has tested.", "it runs from 0.940 to 0.990",
+    ):  # fmt: skip
+        assert said in outline.text, said
+    card = render_card(report, {"triplets": 3})
+    assert "2 % of the kept negatives are expected to be relevant" in card
+    assert "probability that the triplet is right" in card
+
+
+def test_another_rule_has_an_expected_rate_too() -> None:
+    text = read(make_report()).text
+    assert "3 % of the kept negatives are expected to be relevant" in text
+    assert "weight is 1 for every triplet" in text
+    assert "What each budget buys" not in text
+    assert "1: the rule of this run gives none" in render_card(make_report(), {"triplets": 3})
+
+
+def test_promoted_are_said_to_be_positives_only_where_they_are() -> None:
+    tables, doc = make_tables(), pl.col("doc_id")
+    verdicts = tables.negatives.collect_schema()["verdict"]
+    judged = tables.negatives.with_columns(
+        verdict=pl.when(doc == "d4").then(pl.lit("promoted")).otherwise(
+            pl.col("verdict").cast(pl.String)
+        ).cast(verdicts),
+        reason=pl.when(doc == "d4").then(pl.lit("promoted: risk and validator agree")).otherwise(
+            "reason"
+        ),
+    )  # fmt: skip
+    promoted = make_tables(negatives=judged)
+    text = read(make_report(promoted, mining=RISK_RULE, risk=BY_RISK)).text
+    assert "1 unmarked passage became further positives (1 risk and validator agree)" in text
+    assert "in no triplet" not in text
+    old = MiningSettings.model_validate(
+        {**RISK_RULE.model_dump(), "selection": SelectionSettings(rule="percent")}
+    )
+    assert "They are in no triplet" in read(make_report(promoted, mining=old)).text

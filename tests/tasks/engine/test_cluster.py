@@ -1,0 +1,100 @@
+"""What a node of a cluster sees of the store, and when; without a cluster."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from polymine.data_contracts.errors import ClusterError, StoreError
+from polymine.data_contracts.settings import EngineSettings
+from polymine.tasks.engine import cluster, cluster_shards
+from polymine.tasks.engine.shards import Make, ShardWork
+from polymine.tasks.store.datasets import Store
+
+NOBODY = "http://127.0.0.1:9/api"
+
+
+@pytest.mark.parametrize("place", ["store", "memory://probed/store"])
+def test_a_node_sees_what_was_written_wherever_the_store_lies(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POLYMINE_HOME", str(tmp_path / "driver"))
+    store = Store(place)
+    with cluster.written_probe(store) as probe:
+        monkeypatch.setenv("POLYMINE_HOME", str(tmp_path / "node"))
+        sight = cluster.look_around(probe, NOBODY)
+        assert (sight.store, bool(sight.api)) == ("", True)
+        assert not list((tmp_path / "node").rglob("manifest.json"))
+        monkeypatch.setenv("POLYMINE_HOME", str(tmp_path / "driver"))
+    assert store.finished("probes", "") == []
+    assert not list(tmp_path.rglob("manifest.json"))
+    gone = cluster.look_around(probe, NOBODY)
+    assert Path(probe).name in gone.store
+    with pytest.raises(ClusterError, match=r"node 1 does not see what .* store /s \("):
+        cluster._compare("node 1", gone, cluster.Sight(gone.versions), "/s", NOBODY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Late(ShardWork):
+    """Work on something that is seen only at the third look."""
+
+    looks: list[str]
+
+    def open(self) -> Make:
+        self.looks.append("again")
+        if len(self.looks) < 3:
+            raise StoreError("the dataset is gone")
+        return lambda *_: pytest.fail("nothing is to be made")
+
+
+def test_a_node_waits_for_what_it_does_not_see_yet(tmp_path, monkeypatch):
+    def late(name: str) -> Late:
+        return Late(
+            stage="late", unit="rows", root=str(tmp_path), contract="judgments", fingerprint=name,
+            engine=EngineSettings(threads=1), looks=[],
+        )  # fmt: skip
+
+    monkeypatch.setattr(cluster_shards, "LOOK_AGAIN", 0.01)
+    work = late("seen")
+    cluster_shards._open_here(work)
+    assert len(work.looks) == 3
+    monkeypatch.setattr(cluster_shards, "VISIBLE_TIMEOUT", -1.0)
+    with pytest.raises(StoreError, match="is gone"):
+        cluster_shards._open_here(late("lost"))
+
+
+WANTS = {"CPU": 2, "GPU": 1}
+HEAD = {"Alive": True, "Resources": {"memory": 1.0}}
+SMALL = {"Alive": True, "Resources": {"CPU": 4.0}}
+LOST = {"Alive": False, "Resources": {"CPU": 4.0, "GPU": 1.0}}
+LARGE = {**LOST, "Alive": True}
+
+
+@pytest.fixture
+def hours(monkeypatch):
+    """What Ray says at each look, a minute apart: whether the task has ended, and the nodes."""
+    ray, looks, now = pytest.importorskip("ray"), [], [0.0]
+
+    def wait(references, num_returns, timeout):
+        now[0] += 60
+        return (references, []) if looks[0] == "ended" else ([], references)
+
+    monkeypatch.setattr(ray, "wait", wait)
+    monkeypatch.setattr(ray, "nodes", lambda: looks.pop(0))
+    monkeypatch.setattr(cluster_shards.time, "monotonic", lambda: now[0])
+    return looks
+
+
+def test_a_run_ends_when_the_nodes_that_could_do_its_work_stay_away(hours):
+    hours += [[HEAD, LARGE], *[[HEAD, SMALL, LOST]] * 11]
+    said = r"for 600 s no node of the cluster has had the 2 CPU and 1 GPU that a task takes"
+    with pytest.raises(ClusterError, match=said):
+        cluster_shards._wait({"reference": "task"}, WANTS)
+    assert hours == []
+    hours += [[HEAD]] * 11
+    with pytest.raises(StoreError, match="came first"):
+        cluster_shards._wait({"reference": "task"}, WANTS, StoreError("came first"))
+
+
+def test_a_run_waits_for_a_new_node_and_for_a_long_task(hours):
+    hours += [*[[HEAD, LOST]] * 9, *[[HEAD, LARGE]] * 30, *[[HEAD, LOST]] * 9, "ended"]
+    assert cluster_shards._wait({"reference": "task"}, WANTS) == ["task"]

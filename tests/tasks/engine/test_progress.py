@@ -1,0 +1,39 @@
+"""Progress becomes throttled log lines with throughput and time left."""
+
+import logging
+
+import pytest
+
+from polymine.tasks.engine.progress import TaskProgress, artifact_key, format_seconds, format_speed
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_log_lines_are_throttled_and_say_how_fast(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    progress = TaskProgress(clock)
+    with caplog.at_level(logging.INFO, logger="polymine.progress"):
+        progress.start("embed minilm", 2000, "texts")
+        for _ in range(10):
+            clock.now += 1.0
+            progress.advance("embed minilm", 100)
+        progress.advance("embed minilm", 1000)
+        progress.finish("embed minilm")
+    assert [record.getMessage() for record in caplog.records] == [
+        "embed minilm: 500 of 2,000 texts, 100 texts/s, 15 s left",
+        "embed minilm: 1,000 of 2,000 texts, 100 texts/s, 10 s left",
+        "embed minilm: 2,000 texts in 10 s, 200 texts/s",
+    ]
+
+
+def test_keys_and_numbers_are_written_for_their_readers() -> None:
+    assert artifact_key("Embed minilm (GPU)") == "embed-minilm-gpu-progress"
+    assert [format_speed(speed) for speed in (1234.5, 12.3, 1.26)] == ["1,234", "12", "1.3"]
+    assert [format_seconds(s) for s in (0.25, 61, 600, 8000)] == [
+        "0.2 s", "61 s", "10 min", "2 h 13 min",
+    ]  # fmt: skip

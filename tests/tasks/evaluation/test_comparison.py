@@ -1,0 +1,116 @@
+"""Arms of a comparison: what their negatives are stored under, and what they come to."""
+
+import polars as pl
+import pytest
+
+from polymine.data_contracts.learning import Arms, Differences, QueryScores
+from polymine.data_contracts.references import DatasetRef
+from polymine.data_contracts.settings import (
+    ArmSettings,
+    DatasetSettings,
+    EvaluationSet,
+    EvaluationSettings,
+    MiningSettings,
+)
+from polymine.data_contracts.tables import Triplets
+from polymine.tasks.evaluation import comparison
+from polymine.tasks.evaluation.comparison import compare_arms, mine_otherwise
+from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.mining.ingestion import ingest
+from polymine.tasks.store.datasets import Store, write_frame
+from tests.conftest import MINILM
+
+LIBRARY = ArmSettings(name="library", miner="sentence-transformers", set=("relative_margin=0.05",))
+
+
+@pytest.fixture
+def mined(animals, tmp_path, monkeypatch):
+    """Mine with a teacher, the library being played; returns the folder of its negatives."""
+    collection = ingest.fn(DatasetSettings(**animals), str(tmp_path))
+    triplets = Triplets.create_empty()
+    monkeypatch.setattr(comparison, "library_triplets", lambda *_, **__: triplets)
+
+    def mine(arm: ArmSettings = LIBRARY, **changed: object) -> str:
+        mining = MiningSettings(teachers=(MINILM.model_copy(update=changed),), negatives=2)
+        return str(mine_otherwise.fn(arm, collection, mining, 0, str(tmp_path)).path)
+
+    return mine
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"query_prompt": "q: "}, {"document_prompt": "d: "}, {"max_length": 64},
+     {"dtype": "bfloat16"}, {"trust_remote_code": True}],
+)  # fmt: skip
+def test_what_changes_the_teachers_vectors_is_mined_anew(mined, change):
+    assert mined(**change) != mined()
+
+
+def test_what_changes_none_is_not(mined):
+    assert mined(name="other") == mined()
+    chance = ArmSettings(name="random", miner="random")
+    assert mined(chance, query_prompt="q: ") == mined(chance)
+
+
+# nDCG of queries 0 to 5 by arm and seed; one Russian query is too few to count in a mean
+BASE = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+GAINS = {"even": {0: 0.1, 1: 0.3}, "same": {0: 0.1, 1: 0.3}, "last": {0: 0.0, 1: 0.1}}
+
+
+def measures(root: str, version: str, gain: float, russian: float) -> DatasetRef:
+    values = [*(value + gain for value in BASE), russian]
+    rows = [
+        ("own", "en", "ru" if n == 6 else "en", f"q{n}", value, 0.5, 0.5, 0.5)
+        for n, value in enumerate(values)
+    ]
+    frame = pl.DataFrame(rows, QueryScores.column_names(), orient="row")
+    place = Store(root).dataset("measures", version)
+    write_frame(QueryScores.validate(frame, cast=True), place.folder / "part-00000.parquet")
+    return place.commit()
+
+
+@pytest.fixture
+def compared(tmp_path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Arms and differences; the single Russian query would turn every mean around."""
+    (tmp_path / "set").mkdir()
+    queries = pl.DataFrame([(f"q{n}", f"{n}?", "ru" if n == 6 else "en") for n in range(7)],
+                           ["query_id", "text", "language"], orient="row")  # fmt: skip
+    tables = {
+        "corpus": pl.DataFrame({"doc_id": ["d"], "text": ["it"], "language": ["en"]}),
+        "queries": queries,
+        "qrels": queries.select("query_id", doc_id=pl.lit("d")),
+    }
+    for name, table in tables.items():
+        table.write_parquet(tmp_path / "set" / f"{name}.parquet")
+    root = str(tmp_path / "store")
+    chosen = EvaluationSet(name="own", path=str(tmp_path / "set"))
+    arms = {
+        arm: {seed: {"own": measures(root, f"{arm}{seed}", gain, 0.0)}
+              for seed, gain in gains.items()}
+        for arm, gains in GAINS.items()
+    }  # fmt: skip
+    made = compare_arms.fn(
+        {"own": read_set.fn(chosen, 0, root)}, {"own": measures(root, "base", 0.0, 1.0)}, arms,
+        EvaluationSettings(resamples=200), root,
+    )  # fmt: skip
+    frames = [pl.read_parquet(f"{made.path}/{name}.parquet") for name in ("arms", "differences")]
+    return frames[0], frames[1]
+
+
+def test_each_seed_and_all_together_stand_against_the_base(compared):
+    arms = Arms.validate(compared[0]).filter(metric="ndcg")
+    gains = {row[:2]: round(row[2], 9) for row in arms.select("arm", "seed", "gain").rows()}
+    assert gains == {
+        (arm, seed): gain
+        for arm, of in GAINS.items()
+        for seed, gain in {**of, None: round(sum(of.values()) / 2, 9)}.items()
+    }
+
+
+def test_differences_are_of_every_arm_from_the_last(compared):
+    found = Differences.validate(compared[1]).filter(metric="ndcg")
+    assert found["arm"].to_list() == ["even", "same"]
+    assert set(found["reference"]) == {"last"}
+    # gains are the same for every query, so that nothing is left to chance
+    for name in ("gain", "low", "high"):
+        assert found[name].to_list() == pytest.approx([0.15, 0.15])

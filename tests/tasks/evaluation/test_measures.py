@@ -1,0 +1,71 @@
+"""Measures of a model on a set: what is said of them beside the numbers."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from polymine.data_contracts.settings import EngineSettings, EvaluationSet, EvaluationSettings
+from polymine.reporting.learning.words import note_untouched
+from polymine.tasks.evaluation import measuring as measuring
+from polymine.tasks.evaluation.encoding import Measured, open_measured
+from polymine.tasks.evaluation.measuring import measure, untouched_languages
+from polymine.tasks.evaluation.sets import read_set
+from tests.tasks.evaluation.small_sets import small, write
+from tests.training.small_encoder import save_small_encoder
+
+ENGINE = EngineSettings(threads=1)
+
+
+@pytest.fixture
+def trained(tmp_path) -> Measured:
+    """Only German has an adapter, which no test here ever asks for."""
+    folder = tmp_path / "trained"
+    (folder / "adapters" / "de").mkdir(parents=True)
+    base = save_small_encoder(tmp_path / "base")
+    for file in Path(base).iterdir():
+        if file.is_file():
+            (folder / "adapters" / "de" / file.name).write_bytes(file.read_bytes())
+    said = {"base": base, "routes": {"*": "base", "de": "de"}, "fingerprint": "f"}
+    (folder / "polymine.json").write_text(json.dumps(said))
+    return open_measured("new", str(folder), EvaluationSettings())
+
+
+@pytest.mark.parametrize("untouched", [True, False])
+def test_a_set_that_no_adapter_sees_is_warned_of(tmp_path, trained, caplog, untouched):
+    chosen = EvaluationSet(name="own", path=write(tmp_path / "set", small()))
+    root, settings = str(tmp_path / "store"), EvaluationSettings()
+    tables = read_set.fn(chosen, 0, root)
+    plain = open_measured("plain", trained.model, settings)
+    measured = trained if untouched else plain
+    with caplog.at_level(logging.WARNING, "polymine.evaluation"):
+        found = measure.fn(measured, chosen, tables, settings, ENGINE, root)
+    assert untouched_languages(found) == (("en", "ru") if untouched else ())
+    assert ("no text of own (en, ru) passes through an adapter" in caplog.text) == untouched
+
+
+def test_an_adapters_language_is_enough(trained):
+    assert trained.leaves_untouched({"en", "ru"})
+    assert not trained.leaves_untouched({"en", "de"})
+    assert not trained.leaves_untouched(())
+
+
+def test_the_page_says_why_the_gains_are_zero():
+    note = note_untouched("new", "own", ("und",))
+    assert note.level == "warning"
+    assert "every gain there is exactly 0" in note.text
+
+
+def test_another_mteb_measures_anew(tmp_path, trained, monkeypatch):
+    chosen = EvaluationSet(name="own", benchmark="STS17")
+    root, settings = str(tmp_path / "store"), EvaluationSettings()
+    tables = read_set.fn(chosen, 0, root)
+    plain = open_measured("plain", trained.model, settings)
+    frame = measuring.SetScores.create_empty()
+    monkeypatch.setattr(measuring, "mteb_scores", lambda *_: frame)
+    found = {}
+    for version in ("2.0", "2.1"):
+        monkeypatch.setattr(measuring, "mteb_version", lambda version=version: version)
+        found[version] = measure.fn(plain, chosen, tables, settings, ENGINE, root).path
+    assert found["2.0"] != found["2.1"]

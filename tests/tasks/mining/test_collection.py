@@ -1,0 +1,30 @@
+"""What counts as the same documents and queries, whatever else of a data set changes."""
+
+import polars as pl
+
+from polymine.data_contracts.references import CollectionRef
+from polymine.data_contracts.settings import DatasetSettings
+from polymine.tasks.mining.ingestion import ingest
+
+
+def test_other_judgments_leave_documents_and_queries_as_they_are(animals, tmp_path):
+    def collect(**values: object) -> CollectionRef:
+        return ingest.fn(DatasetSettings(**{**animals, **values}), str(tmp_path / "store"))
+
+    judged = pl.read_parquet(animals["judgments"])
+    judged.head(20).write_parquet(tmp_path / "fewer.parquet")
+    documents = pl.read_parquet(animals["corpus"])
+    documents.head(-1).write_parquet(tmp_path / "smaller.parquet")
+
+    first = collect()
+    for values in ({"judgments": str(tmp_path / "fewer.parquet")}, {"near_copy": 0.7}):
+        other = collect(**values)
+        assert other.fingerprint != first.fingerprint
+        assert other.documents.fingerprint == first.documents.fingerprint
+        assert other.queries.fingerprint == first.queries.fingerprint
+    again = collect()
+    assert again.reused
+    assert again.documents.fingerprint == first.documents.fingerprint
+    smaller = collect(corpus=str(tmp_path / "smaller.parquet"))
+    assert smaller.documents.fingerprint != first.documents.fingerprint
+    assert smaller.queries.fingerprint == first.queries.fingerprint

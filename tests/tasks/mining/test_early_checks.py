@@ -1,0 +1,33 @@
+"""What is refused before any work is done."""
+
+import pytest
+
+from polymine.data_contracts.errors import InputError, ModelError
+from polymine.data_contracts.settings import DatasetSettings, MiningSettings, ValidationSettings
+from polymine.tasks.mining.ingestion import ingest
+from polymine.tasks.mining.teachers import check_languages, check_models
+from tests.conftest import BM25, MINILM
+
+
+def test_models_that_are_there_pass() -> None:
+    validator = ValidationSettings(model="embedded:validator")
+    check_models(MiningSettings(teachers=(MINILM, BM25), validation=validator))
+
+
+@pytest.mark.parametrize("model", ["./no/such/folder", "package:no_such_model", "embedded:none"])
+def test_a_model_that_is_not_there_is_named_before_any_work(model: str) -> None:
+    teacher = MINILM.model_copy(update={"model": model})
+    for mining in (
+        MiningSettings(teachers=(BM25, teacher)),
+        MiningSettings(teachers=(BM25,), validation=ValidationSettings(model=model)),
+    ):
+        with pytest.raises(ModelError, match=model):
+            check_models(mining)
+
+
+def test_a_language_that_no_document_is_in_is_named(animals, tmp_path) -> None:
+    collection = ingest.fn(DatasetSettings(**animals), str(tmp_path))
+    for languages in (None, ("en",), ("EN",)):
+        check_languages(collection, MiningSettings(languages=languages))
+    with pytest.raises(InputError, match=r"no document is in xx; the corpus holds en \(72\)"):
+        check_languages(collection, MiningSettings(languages=("en", "xx")))

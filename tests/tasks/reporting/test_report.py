@@ -1,0 +1,220 @@
+"""The report of a real run, from input files to an output folder that `datasets` opens."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from polymine.data_contracts.settings import (
+    DatasetSettings,
+    EngineSettings,
+    MiningSettings,
+    OutputSettings,
+    SelectionSettings,
+    TeacherSettings,
+)
+from polymine.tasks.mining.deepening import deepen
+from polymine.tasks.mining.evidence import evidence, score_positives
+from polymine.tasks.mining.export import Sources, export
+from polymine.tasks.mining.ingestion import ingest
+from polymine.tasks.mining.ranking import rank
+from polymine.tasks.mining.risk import assess, fit_risk
+from polymine.tasks.mining.run_folder import FORMATS, export_run
+from polymine.tasks.mining.selection import select
+from polymine.tasks.mining.teachers import index
+from polymine.tasks.monitoring.artifacts import LARGEST, make_artifacts
+from polymine.tasks.reporting.mining import compose, report, versions
+from polymine.tasks.store.datasets import checksum
+
+THINGS = ["river", "bridge", "castle", "forest", "market", "harbour", "tower", "garden"]
+LANGUAGES = ["en", "fr"]
+FIRST = {"mined": "triplets", "empty": "negatives"}  # table opened without a name
+WEIRD = "<script>alert(1)</script>"
+
+
+def write_dataset(folder: Path) -> DatasetSettings:
+    """Two passages and one query per thing and language; words overlap between things."""
+    documents, queries, judgments = [], [], []
+    for n, thing in enumerate(THINGS):
+        other = THINGS[(n + 1) % len(THINGS)]
+        for language in LANGUAGES:
+            name = f"{thing}-{language}"
+            text = f"{thing} {language} {thing} history of the {other} {WEIRD}"
+            documents.append({"doc_id": name, "text": text, "language": language})
+            text = f"{other} {language} near {thing} and its {other} number {n}"
+            documents.append({"doc_id": f"{name}-2", "text": text, "language": language})
+            text = f"where is the {thing} {language}"
+            queries.append({"query_id": f"q-{name}", "text": text, "language": language})
+            judgments.append({"query_id": f"q-{name}", "doc_id": name, "relevance": 1})
+    paths = {}
+    for table, rows in (("corpus", documents), ("queries", queries), ("judgments", judgments)):
+        paths[table] = str(folder / f"{table}.parquet")
+        pl.DataFrame(rows).write_parquet(paths[table])
+    return DatasetSettings.model_validate(paths)
+
+
+def mine(folder: Path, selection: SelectionSettings) -> dict[str, Any]:
+    """Run the stages without Prefect; lexical teachers need no model."""
+    dataset = write_dataset(folder)
+    mining = MiningSettings(
+        teachers=(
+            TeacherSettings(name="bm25", kind="lexical"),
+            TeacherSettings(name="flat", kind="lexical", k1=0.1),
+        ),
+        depth=10,
+        negatives=3,
+        selection=selection,
+    )
+    root, engine = str(folder / "store"), EngineSettings(store=str(folder / "store"))
+    output = OutputSettings(
+        path=str(folder / "out"), views=("triplet", "n-tuple"), formats=("tevatron", "nemo")
+    )
+    collection = ingest.fn(dataset, root)
+    inputs = {
+        f"{teacher.name}/index": index.fn(teacher, collection.documents, root)
+        for teacher in mining.teachers
+    }
+    ranked = [rank.fn(t, collection, mining, inputs, engine, root) for t in mining.teachers]
+    positives = score_positives.fn(collection, mining, inputs, engine, root)
+    base = evidence.fn(collection, ranked, mining, inputs, engine, root)
+    model = fit_risk.fn(collection, base, positives, mining, engine, root)
+    deep = deepen.fn(collection, base, positives, model, mining, inputs, engine, root)
+    risks = assess.fn(collection, base, deep, model, mining, root)
+    known = (collection, base, deep, positives, risks)
+    decisions = select.fn(*known, mining, root)
+    sources = Sources(*known, model, decisions, None, None)
+    exported = export.fn(sources, mining, output, root)
+    stages = {**inputs, "bm25/rank": ranked[0], "flat/rank": ranked[1]}
+    shown = report.fn(sources, exported, stages, dataset, mining, output, engine)
+    settings = {"engine": engine.model_dump(), "mining": mining.model_dump(mode="json")}
+    made = compose(sources, exported, stages, mining, settings, "out")
+    return {**shown, "made": made, "folder": folder / "out"}
+
+
+@pytest.fixture(scope="module")
+def mined(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return mine(tmp_path_factory.mktemp("mined"), SelectionSettings())
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    nothing = SelectionSettings(rule="absolute", absolute=-1.0)
+    return mine(tmp_path_factory.mktemp("empty"), nothing)
+
+
+def test_the_page_says_what_the_files_hold(mined: dict[str, Any]) -> None:
+    triplets = pl.read_parquet(mined["folder"] / "triplets")
+    shortfalls = pl.read_parquet(mined["folder"] / "shortfalls")
+    page = Path(mined["report"]).read_text()
+    assert f"{len(triplets):,} triplets from 16 queries" in page
+    counts = {row["step"]: row["count"] for row in mined["funnel"] if row["step"] != "excluded"}
+    assert counts["triplets"] == len(triplets) > 0
+    assert counts["shortfalls"] == len(shortfalls)
+    evidence = pl.read_parquet(mined["folder"] / "evidence")
+    assert counts["candidates"] == len(evidence)
+    assert WEIRD not in page
+    assert "&lt;script&gt;alert(1)" in page
+    for language in LANGUAGES:
+        kept = triplets.filter(anchor_language=language).unique(["query_id", "negative_id"])
+        row = re.search(
+            rf"<tr><td>[A-Z]\w+ \({language}\)</td><td class=\"n\">8</td>(.*?)</tr>", page
+        )
+        assert row
+        assert f'<td class="n">{len(kept)}</td>' in row[1]
+
+
+def test_the_funnel_adds_up(mined: dict[str, Any]) -> None:
+    parts = ("excluded", "promoted", "set aside", "not needed", "kept")
+    total = sum(row["count"] for row in mined["funnel"] if row["step"] in parts)
+    assert total == next(row["count"] for row in mined["funnel"] if row["step"] == "candidates")
+
+
+def test_the_command_line_gets_its_triplet(mined: dict[str, Any]) -> None:
+    triplet = mined["triplet"]
+    assert triplet["languages"]["anchor"] in LANGUAGES
+    assert triplet["scores"]["negative"] == triplet["negative_score"]
+    assert triplet["scores"]["positive"] > triplet["scores"]["negative"]
+
+
+def test_the_manifest_holds_what_repeats_the_run(mined: dict[str, Any]) -> None:
+    info = json.loads((mined["folder"] / "manifest.json").read_text())["info"]
+    assert info["seed"] == 0
+    assert info["versions"] == versions()
+    assert info["settings"]["mining"]["negatives"] == 3
+    assert {"ingest", "evidence", "export", "rank bm25"} <= set(info["fingerprints"])
+    assert info["funnel"] == mined["funnel"]
+
+
+def test_the_expected_rate_is_the_mean_risk_of_what_was_kept(mined: dict[str, Any]) -> None:
+    kept = pl.read_parquet(mined["folder"] / "negatives").filter(verdict="negative")
+    told = json.loads((mined["folder"] / "manifest.json").read_text())["info"]["risk"]
+    assert told["expected_rate"] == pytest.approx(kept["risk"].cast(pl.Float64).mean())
+    assert told["hardness"] == pytest.approx(kept["score"].cast(pl.Float64).mean())
+    assert told["yield"] == len(kept) / (16 * 3)
+    assert told["interval"][0] < told["expected_rate"] < told["interval"][1]
+    assert told["expected_rate"] <= told["budget"] == 0.02
+    assert len(told["curve"]) > 1
+    assert told["fitted_on"]["known positives"] > 0
+    assert "What each budget buys" in Path(mined["report"]).read_text()
+
+
+@pytest.mark.parametrize("run", ["mined", "empty"])
+def test_datasets_opens_the_output_folder(
+    run: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    folder = request.getfixturevalue(run)["folder"]
+    for name in ("triplets", "negatives", "evidence", "positives", "shortfalls", "n-tuple"):
+        if not len(pl.read_parquet(folder / name)):
+            continue  # `datasets` refuses what has no rows, so the card leaves it out
+        opened = datasets.load_dataset(str(folder), name, split="train", cache_dir=str(tmp_path))
+        assert len(opened) == len(pl.read_parquet(folder / name))
+        assert opened.column_names == pl.read_parquet(folder / name).columns
+    first = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path))
+    assert first.column_names == pl.read_parquet(folder / FIRST[run]).columns
+
+
+def test_files_for_other_trainers_are_part_of_the_run(
+    mined: dict[str, Any], empty: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = mined["folder"]
+    shards = json.loads((folder / "manifest.json").read_text())["shards"]
+    held = {shard["name"]: shard["checksum"] for shard in shards}
+    for form in FORMATS:
+        export_run(folder, form, tmp_path / form)
+        for path in (path for path in (tmp_path / form).rglob("*") if path.is_file()):
+            name = path.relative_to(tmp_path).as_posix()
+            assert held.get(name) == (checksum(path) if form in ("tevatron", "nemo") else None)
+    queries = pl.read_parquet(folder / "triplets")["query_id"].unique()
+    found = (folder / "tevatron" / "part-00000.jsonl").read_text().splitlines()
+    assert {json.loads(line)["query_id"] for line in found} == set(queries)
+    card = (folder / "README.md").read_text()
+    assert "This folder already holds `tevatron/` and `nemo/`" in card
+    assert not (empty["folder"] / "nemo").exists()
+
+
+def test_a_run_without_any_triplet_still_has_its_report(empty: dict[str, Any]) -> None:
+    assert empty["triplet"] == {}
+    assert "0 triplets from 16 queries; 16 queries are short" in Path(empty["report"]).read_text()
+
+
+@pytest.mark.parametrize("run", ["mined", "empty"])
+def test_artifacts_are_small_and_show_texts_as_text(
+    run: str, request: pytest.FixtureRequest
+) -> None:
+    from polymine.reporting.mining.page import draw_figures
+
+    made = request.getfixturevalue(run)["made"]
+    artifacts = make_artifacts(made, draw_figures(made.summary, made.mining), "/out")
+    assert [a["key"] for a in artifacts] == [
+        "mine-summary", "mine-risk", "mine-charts", "mine-funnel", "mine-shortfalls",
+    ]  # fmt: skip
+    assert all(len(artifact["data"]) < 2 * LARGEST for artifact in artifacts)
+    assert WEIRD not in artifacts[0]["data"]
+    for artifact in artifacts[3:]:
+        rows = json.loads(artifact["data"])
+        assert all(row.keys() == rows[0].keys() for row in rows)

