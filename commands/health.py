@@ -1,9 +1,9 @@
 """Health checks of the services in docker-compose.yml; imports next to nothing, as they run often.
 
-`python -m polymine.commands.health URL` asks an address for status 200: the API's `/api/ready`, a worker's
-`/health`. `python -m polymine.commands.health services` asks Redis when Prefect's background services gave
-their last sign of life: they serve no address, but the docket they work on notes one every other
-second. Exit status 1 with a line that says why if not.
+`python -m polymine.commands.health URL` asks an address for status 200: the API's `/api/ready`, a
+worker's `/health`. `python -m polymine.commands.health services` asks Redis when Prefect's
+background services gave their last sign of life: they serve no address, but the docket they work on
+notes one every other second. Exit status 1 with a line that says why if not.
 """
 
 import os

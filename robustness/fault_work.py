@@ -21,7 +21,8 @@ from typing import Any
 import xxhash
 
 PRELOADED = (
-    "polymine.flows.pipeline", "sentence_transformers", "faiss", "peft", "bm25s", "robustness.fault_work",
+    "polymine.flows.pipeline", "sentence_transformers", "faiss", "peft", "bm25s",
+    "robustness.fault_work",
     "polymine.training.callbacks", "polymine.training.losses", "pytrec_eval", "sklearn.cluster",
 )  # fmt: skip
 RULES = ("risk", "percent")  # each has a stage that the other has not: `look` and `validate`

@@ -1,4 +1,4 @@
-"""The picture of `benchmarks.negatives.false_negatives`: a panel per collection, a line per method."""
+"""Picture of `benchmarks.negatives.false_negatives`: a panel per collection, a line per method."""
 
 import math
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Polymine against sentence-transformers' `mine_hard_negatives` on the same work.
 
 `python -m benchmarks.speed.mining` takes 4,000 SQuAD questions and their 2,067 paragraphs and runs
-both sides in turn, each in a process of its own: (a) cold, without validator; (b) cold, with the same
-cross-encoder (on fewer questions: the peer scores every candidate of every one); (c) another
+both sides in turn, each in a process of its own: (a) cold, without validator; (b) cold, with the
+same cross-encoder (on fewer questions: the peer scores every candidate of every one); (c) another
 threshold on the same data; (d) 1 % new documents; (e) (c) with the validator. Then, for memory,
 Polymine alone on synthetic vectors. Ratios are of the work; start-up stands beside it. Cases that
 are not asked for keep what an earlier call measured.

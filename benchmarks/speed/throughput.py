@@ -1,7 +1,7 @@
 """Training and embedding against the plain sentence-transformers trainer and `encode`.
 
-`python -m benchmarks.speed.throughput` trains a LoRA adapter on the passages and questions of PIAF with
-both sides: same base, layers, initial weights, batches, precision and steps, float32 and (where the
+`python -m benchmarks.speed.throughput` trains a LoRA adapter on the passages and questions of PIAF
+with both sides: same base, layers, initial weights, batches, precision and steps, float32 and (where the
 hardware multiplies it) bfloat16, with gradient caching and without; then encodes all its texts.
 Each side runs in a process of its own, one after the other. As both see the same batches their
 losses can be compared, and they are. `peer_dropout` is the peer with the base's dropout left on, as

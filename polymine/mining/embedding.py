@@ -46,7 +46,8 @@ class TextEncoder:
 
     Args:
         replicas: the same model once per device; on a CPU one is enough, its threads share it. It
-            is changed in place there: its linear layers become steady (`polymine.models.batch_invariance`).
+            is changed in place there: its linear layers become batch-invariant
+            (`polymine.models.batch_invariance`).
         threads: batches computed at once on a CPU.
         batch_tokens: token budget of a batch on a CPU; GPUs get 32 times as many.
     """

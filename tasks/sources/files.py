@@ -22,7 +22,7 @@ from polymine.tasks.store.datasets import is_dataset, open_folder
 
 _HUB = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.*))?")
 _CHUNK = 1 << 20  # bytes hashed at a time
-# What is read beside a file that settings name; `polymine.tasks.sources.allowed_roots` sees where it leads.
+# What is read beside a file that settings name; `allowed_roots` sees where it leads.
 SIDE_TABLES = ("translations", "query_translations", "splits")
 
 

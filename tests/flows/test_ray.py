@@ -135,7 +135,8 @@ def test_run_killed_on_the_cluster_is_finished_here(local, address, animals, tmp
         engine=engine_of(tmp_path / "store", address),
     )  # fmt: skip
     code = (
-        "import sys; from polymine.data_contracts.settings import RunSettings; from polymine.flows.mining import mine"
+        "import sys; from polymine.data_contracts.settings import RunSettings"
+        "; from polymine.flows.mining import mine"
         "; s = RunSettings.model_validate_json(sys.argv[1])"
         "; mine(s.dataset, s.output, s.mining, s.engine)"
     )

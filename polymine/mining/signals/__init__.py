@@ -2,7 +2,8 @@
 
 A signal is a function from the pairs of (query, candidate) at hand to named columns. To add one:
 write a module with such a function, put it into `SIGNALS`, name its columns in
-`polymine.data_contracts.tables.evidence_schema`, and, if the risk is to read it, in `polymine.mining.risk`.
+`polymine.data_contracts.tables.evidence_schema`, and, if the risk is to read it, in
+`polymine.mining.risk`.
 """
 
 from collections.abc import Callable
