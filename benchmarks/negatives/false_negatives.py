@@ -1,10 +1,10 @@
 """False negatives against hardness: risk, the other rules and a peer on judged collections.
 
 `python -m benchmarks.negatives.false_negatives` reveals one positive of every query that has
-several, lets each method choose negatives, and counts how many of them are among the positives it was not
-shown. Every method is swept over its own trade-off, over the same values on every collection, and
-read where it is as hard as percent 0.95, with at least 95 % of the negatives wanted. Results are
-kept as JSON and as a picture in `benchmarks/results`. Other collections:
+several, lets each method choose negatives, and counts how many of them are among the positives it
+was not shown. Every method is swept over its own trade-off, over the same values on every
+collection, and read where it is as hard as percent 0.95, with at least 95 % of the negatives
+wanted. Results are kept as JSON and as a picture in `benchmarks/results`. Other collections:
 `--data DIR NAME ...`, each a folder in the layout that `benchmarks.negatives.judged` describes.
 """
 

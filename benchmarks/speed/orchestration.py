@@ -1,8 +1,8 @@
 """What orchestration costs: the share of a run that is no stage's work, and the fixed cost of one.
 
 `python -m benchmarks.speed.orchestration` runs `polymine run` as a user does, in a home of its own:
-first on a data set so small that only the fixed cost is left (with a new database, with an old one, and
-with a standing server), then on one that lasts about `--minutes` on this machine. The work of a
+first on a data set so small that only the fixed cost is left (with a new database, with an old one,
+and with a standing server), then on one that lasts about `--minutes` on this machine. The work of a
 stage is what it says in the run's manifest, measured inside its task; the report's, which writes
 the manifest, is the time of its task as the server knows it. All else counts as orchestration:
 imports, the server's start and end, task and flow engines, the time between stages, and within them

@@ -1,8 +1,8 @@
 """Polymine's stages after embedding on synthetic vectors: peak memory and time as queries grow.
 
 Run as `python -m benchmarks.speed.scale_side '{"size": 50000}'`: that many queries and documents
-with random unit vectors of 128 components, each query near its positive. The stages run as they do in
-the flow, over the real store on disk, without a server.
+with random unit vectors of 128 components, each query near its positive. The stages run as they do
+in the flow, over the real store on disk, without a server.
 """
 
 import json

@@ -2,9 +2,9 @@
 
 `python -m benchmarks.speed.scaling` mines 10,000, 100,000 and 1,000,000 synthetic documents of 384
 components with 1,000 queries, from the vectors on, and then real texts with models and all. Every
-node has one core and a network namespace of its own (see `benchmarks.speed.nodes`): two nodes of one
-core are to be compared with one node of one core, and cannot be faster than one process with both. All
-arms must leave the same bytes, also when a node is lost; exit status 1 if they do not.
+node has one core and a network namespace of its own (see `benchmarks.speed.nodes`): two nodes of
+one core are to be compared with one node of one core, and cannot be faster than one process with
+both. All arms must leave the same bytes, also when a node is lost; exit status 1 if they do not.
 """
 
 import argparse

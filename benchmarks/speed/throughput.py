@@ -1,12 +1,13 @@
 """Training and embedding against the plain sentence-transformers trainer and `encode`.
 
 `python -m benchmarks.speed.throughput` trains a LoRA adapter on the passages and questions of PIAF
-with both sides: same base, layers, initial weights, batches, precision and steps, float32 and (where the
-hardware multiplies it) bfloat16, with gradient caching and without; then encodes all its texts.
-Each side runs in a process of its own, one after the other. As both see the same batches their
-losses can be compared, and they are. `peer_dropout` is the peer with the base's dropout left on, as
-it comes; Polymine turns it off, so `peer` is the fair one. What runs in bfloat16 on a GPU is given
-as a share of its dense peak, too. `--quick` proves in a minute that it runs, and keeps nothing.
+with both sides: same base, layers, initial weights, batches, precision and steps, float32 and
+(where the hardware multiplies it) bfloat16, with gradient caching and without; then encodes all its
+texts. Each side runs in a process of its own, one after the other. As both see the same batches
+their losses can be compared, and they are. `peer_dropout` is the peer with the base's dropout left
+on, as it comes; Polymine turns it off, so `peer` is the fair one. What runs in bfloat16 on a GPU is
+given as a share of its dense peak, too. `--quick` proves in a minute that it runs, and keeps
+nothing.
 """
 
 import argparse

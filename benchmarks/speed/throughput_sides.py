@@ -1,7 +1,8 @@
 """One side of `benchmarks.speed.throughput`: training or embedding, ours or theirs.
 
 Run as `python -m benchmarks.speed.throughput_sides JOB`. A step's seconds run from the end of the
-step before, so loading, logging and clipping are in them; what is before the first step is start-up.
+step before, so loading, logging and clipping are in them; what is before the first step is
+start-up.
 """
 
 import json

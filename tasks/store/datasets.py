@@ -35,7 +35,7 @@ _Read = TypeVar("_Read")
 _DATASET = re.compile(r"\w+://.+/[0-9a-f]{32}")
 
 listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
-"""Is told of every dataset before a run looks for it or finishes it: see `tasks.store.references`."""
+"""Is told of every dataset before a run looks for it or finishes it."""
 
 
 class Dataset:
