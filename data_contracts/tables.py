@@ -113,7 +113,7 @@ class Negatives(dy.Schema):
     """The master: one row per candidate a rule or the validator decided on, by ids.
 
     `position` counts a query's kept negatives from 1 and is null for the others. `score` and
-    `positive_score` are the deciding teacher's; `validator_score` is a raw logit.
+    `positive_score` are the primary teacher's; `validator_score` is a raw logit.
     """
 
     query_id = dy.String(primary_key=True)
@@ -283,7 +283,7 @@ class Changes(dy.Schema):
     the text of query or document differs. `edited`: a negative in both, with another text; `moved`:
     with another position only.
 
-    `refusal` is what the other run says of the pair. `score` is the deciding teacher's, `rank` the
+    `refusal` is what the other run says of the pair. `score` is the primary teacher's, `rank` the
     best of any. `other_id`: the document that the copy was merged into; the best of those that took
     the place (`order`); or the best-ranked candidate of the query that is one in the run without
     this one only (`candidate`).

@@ -239,6 +239,6 @@ class MiningSettings(Settings):
         return tuple((teacher.name, teacher.kind) for teacher in self.teachers)
 
     @property
-    def deciding_teacher(self) -> str:
+    def primary_teacher(self) -> str:
         """Name of the teacher whose score the rule reads."""
         return self.selection.teacher or self.teachers[0].name

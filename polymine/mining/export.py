@@ -123,7 +123,7 @@ def build_triplets(
 def describe_searched(mining: MiningSettings) -> str:
     """Name the documents candidates come from: BM25 finds none without a common word."""
     kinds = {teacher.name: teacher.kind for teacher in mining.teachers}
-    lexical = kinds[mining.deciding_teacher] == "lexical"
+    lexical = kinds[mining.primary_teacher] == "lexical"
     words = "documents that share a word with the query" if lexical else "documents of the corpus"
     return f"{words} in {', '.join(mining.languages)}" if mining.languages else words
 

@@ -91,7 +91,7 @@ def mine(data: Ingested, settings: MiningSettings | None = None) -> Mined:
     candidates = _candidate_rows(data.documents, settings.languages)
     teachers = [open_teacher(teacher, data, candidates) for teacher in settings.teachers]
     positives = score_positives(teachers, known, ids).select(
-        "query_id", "doc_id", score=f"score_{settings.deciding_teacher}"
+        "query_id", "doc_id", score=f"score_{settings.primary_teacher}"
     )
     ceilings = compute_ceilings(positives, settings.selection)
     evidence = _gather(teachers, known, ids, settings)
@@ -107,7 +107,7 @@ def mine(data: Ingested, settings: MiningSettings | None = None) -> Mined:
     deep = _deepen(evidence, ceilings, teachers, known, ids, settings)
     deep = add_risk(deep, data.queries, model, settings)
     evidence = pl.concat([evidence, deep]).sort("query_id", "doc_id")
-    decided = apply_rule(evidence, ceilings, settings.deciding_teacher, settings.selection)
+    decided = apply_rule(evidence, ceilings, settings.primary_teacher, settings.selection)
     relevant = data.labels.filter(pl.col("relevance") > 0)
     decided = promote(decided, relevant, settings.risk.promote)
     by_risk = settings.selection.rule == "risk"
@@ -252,16 +252,16 @@ def _deepen(
     settings: MiningSettings,
 ) -> pl.DataFrame:
     compared = compare_with_ceilings(
-        evidence, ceilings, settings.deciding_teacher, settings.selection
+        evidence, ceilings, settings.primary_teacher, settings.selection
     )
     if settings.selection.rule == "risk":
-        compared, ceilings = limit_depth(compared, evidence, ceilings, settings.deciding_teacher)
+        compared, ceilings = limit_depth(compared, evidence, ceilings, settings.primary_teacher)
     short = find_short(compared, ceilings, ids.queries, count_searched(settings))
     if not len(short):
         return evidence.drop("risk").clear()
     rows = ids.queries.search_sorted(short["query_id"]).to_numpy().astype(np.int64)
     part = known.of(rows)
-    deciding = next(model for model in teachers if model.name == settings.deciding_teacher)
+    deciding = next(model for model in teachers if model.name == settings.primary_teacher)
     limits = short["ceiling"].to_numpy()
     deep = rank_below(deciding, rows, limits, count_searched(settings), part.closed)
     likeliest = evidence.filter("in_centroid").join(short, on="query_id", how="semi")

@@ -25,7 +25,7 @@ def compute_ceilings(positives: pl.DataFrame, settings: SelectionSettings) -> pl
     """Turn the scores of known positives into one ceiling per query.
 
     Args:
-        positives: query_id, score (contract Positives), of the deciding teacher.
+        positives: query_id, score (contract Positives), of the primary teacher.
 
     Returns:
         query_id, positive_score, ceiling (float64, +inf where the rule has none), by query_id.
@@ -169,7 +169,7 @@ def limit_depth(
 
     Args:
         compared: as from `compare_with_ceilings`.
-        evidence: the same rows in the same order, with `rank_*` of the deciding teacher.
+        evidence: the same rows in the same order, with `rank_*` of the primary teacher.
 
     Returns:
         `compared` with a reason for what is not safe, and ceilings just below what was ranked.

@@ -3,7 +3,7 @@
 Frames and not dictionaries, because polars writes nested rows as JSON many times faster. Four
 things hold for every format:
 
-- Scores are the deciding teacher's, as they are: no trainer agrees with another on a scale.
+- Scores are the primary teacher's, as they are: no trainer agrees with another on a scale.
 - Negatives stand in the order they were taken in, the hardest first where sampling is `top`.
 - A negative that is also a positive of its query, by id or by text, is left out, and so is a query
   that has no negative left: most readers divide by their number.

@@ -96,7 +96,7 @@ def _reach(settings: SelectionSettings) -> str:
 
 def describe_rule(mining: MiningSettings) -> str:
     """Say in one sentence which candidates may become negatives."""
-    settings, teacher = mining.selection, mining.deciding_teacher
+    settings, teacher = mining.selection, mining.primary_teacher
     limit = {
         "risk": "the hardest candidates whose expected share of false negatives is at most "
         f"{format_rate(settings.max_false_negative_rate)} of all",

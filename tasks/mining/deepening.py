@@ -47,7 +47,7 @@ def deepen(
         version=VERSION,
         base=base.fingerprint,
         rule=_limits(mining.selection),
-        teacher=mining.deciding_teacher,
+        teacher=mining.primary_teacher,
         needed=needed,
         model=model.fingerprint if by_risk else None,
     )
@@ -119,7 +119,7 @@ class _Search:
         self._ids, self._known = opened.ids, opened.known
         self._teachers = opened.teachers(mining.teachers)
         names = [model.name for model in self._teachers]
-        self._deciding = self._teachers[names.index(mining.deciding_teacher)]
+        self._deciding = self._teachers[names.index(mining.primary_teacher)]
         self._count = count_searched(mining)
 
     def below(
@@ -144,7 +144,7 @@ def _compare(
     gathered: pl.DataFrame, ceilings: pl.DataFrame, mining: MiningSettings
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Say what passes, and below which scores to look for more."""
-    teacher, selection = mining.deciding_teacher, mining.selection
+    teacher, selection = mining.primary_teacher, mining.selection
     compared = compare_with_ceilings(gathered, ceilings, teacher, selection)
     if selection.rule != "risk":
         return compared, ceilings

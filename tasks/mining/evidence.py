@@ -113,8 +113,8 @@ def load_ceilings(positives: DatasetRef, mining: MiningSettings) -> pl.DataFrame
 
 
 def score_column(mining: MiningSettings) -> str:
-    """Name the column of the deciding teacher's scores."""
-    return f"score_{mining.deciding_teacher}"
+    """Name the column of the primary teacher's scores."""
+    return f"score_{mining.primary_teacher}"
 
 
 def _version(collection: CollectionRef, inputs: Inputs, **parts: object) -> str:

@@ -109,7 +109,7 @@ class _Writer:
         self._queries = load(sources.collection.queries)
         self._documents = load(sources.collection.documents)
         self._positives = load(sources.positives).select(
-            "query_id", "doc_id", score=f"score_{mining.deciding_teacher}"
+            "query_id", "doc_id", score=f"score_{mining.primary_teacher}"
         )
         self._reasons: list[pl.DataFrame] = []
         self._counts = {"triplets": 0, "shortfalls": 0, "queries": len(self._queries)}

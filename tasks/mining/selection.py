@@ -50,7 +50,7 @@ def select(
         looks=looks.fingerprint if looks else None,
         rule=mining.selection,
         promote=mining.risk.promote,
-        teacher=mining.deciding_teacher,
+        teacher=mining.primary_teacher,
         seed=mining.seed,
         reach=reach,
     )
@@ -94,7 +94,7 @@ class Decided:
         self.choice = Choice(0.0, mining.selection.max_risk)
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
-        columns = ["query_id", "doc_id", "closed", f"score_{self._mining.deciding_teacher}"]
+        columns = ["query_id", "doc_id", "closed", f"score_{self._mining.primary_teacher}"]
         for lazy, path in zip(self._evidence, self._risks, strict=True):
             risk = pl.read_parquet(path, columns=["risk"], glob=False)
             gathered = lazy.select(columns).collect().hstack(risk)  # in the same order
@@ -102,7 +102,7 @@ class Decided:
 
     def _decide(self, gathered: pl.DataFrame) -> pl.DataFrame:
         mining = self._mining
-        decided = apply_rule(gathered, self._ceilings, mining.deciding_teacher, mining.selection)
+        decided = apply_rule(gathered, self._ceilings, mining.primary_teacher, mining.selection)
         if self._looks is not None:
             decided = with_looks(decided, self._looks)
         return promote(decided, self._relevant, mining.risk.promote)

@@ -139,7 +139,7 @@ def open_tables(
         ),
         logits=load_positive_logits(sources, mining, store),
         teachers=tuple(teacher.name for teacher in mining.teachers),
-        deciding=mining.deciding_teacher,
+        deciding=mining.primary_teacher,
         **parts,
     )
 

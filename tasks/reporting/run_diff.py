@@ -159,7 +159,7 @@ class _Run:
             ) from error
 
     def _read(self) -> RunTables:
-        score = f"score_{self.mining.deciding_teacher}"
+        score = f"score_{self.mining.primary_teacher}"
         positives = self._scan("positives").select(*KEYS, score=score).collect()
         ceilings = compute_ceilings(positives.drop("doc_id"), self.mining.selection)
         hashes = _scan(self.folder, self.manifest, "document_hashes").collect()

@@ -107,7 +107,7 @@ def test_the_whole_file(file):
     assert settings.mining.selection.sampling == "softmax"
     assert settings.mining.validation.grey_zone == 1.0
     assert settings.output.views == ("triplet", "n-tuple")
-    assert settings.mining.deciding_teacher == "minilm"
+    assert settings.mining.primary_teacher == "minilm"
 
 
 def test_what_is_left_out_has_the_defaults_of_the_demo():

@@ -47,7 +47,7 @@ def render_card(report: ReportData, rows: Mapping[str, int], formats: Sequence[F
         expected=describe_expected(report.risk),
         by_risk=report.mining.selection.rule == "risk",
         formats=[f"`{form}/`" for form in formats],
-        teacher=report.mining.deciding_teacher,
+        teacher=report.mining.primary_teacher,
         funnel=report.funnel,
         settings=settings,
     )

@@ -90,7 +90,7 @@ class Risk:
 class Candidate:
     """A document of a query, with all that is known of the pair.
 
-    `score` is the deciding teacher's. `worth` is score - price x risk, by which the rule `risk`
+    `score` is the primary teacher's. `worth` is score - price x risk, by which the rule `risk`
     takes candidates, and None for what it has no say in. `deep` says that no teacher ranked it and
     it was found further down. A known positive that is no candidate has no evidence but its
     teachers' scores.
@@ -163,13 +163,13 @@ def inspect(tables: QueryTables, limit: int | None = None) -> Inspection:
     decided = sum(candidate.is_candidate for candidate in found)
     counts["not_needed"] = len(tables.evidence) - decided
     counts["positive_candidates"] = sum(c.role == "positive" and c.is_candidate for c in found)
-    score = tables.positives[f"score_{mining.deciding_teacher}"].min()
+    score = tables.positives[f"score_{mining.primary_teacher}"].min()
     return Inspection(
         query_id=tables.query_id,
         text=tables.text,
         language=tables.language,
         rule=mining.selection.rule,
-        teacher=mining.deciding_teacher,
+        teacher=mining.primary_teacher,
         wanted=mining.negatives,
         shortfall=tables.shortfall,
         price=choice.price if choice else None,
@@ -240,7 +240,7 @@ def _candidates(tables: QueryTables) -> list[Candidate]:
     found = []
     for row in tables.positives.to_dicts():
         verdict = {"verdict": "positive", "reason": KNOWN}
-        score = row[f"score_{tables.mining.deciding_teacher}"]
+        score = row[f"score_{tables.mining.primary_teacher}"]
         known = {**decided.pop(row["doc_id"], {}), **row, **verdict, "score": score}
         found.append(_candidate(tables, known, evidence, texts, weights))
     found += [_candidate(tables, row, evidence, texts, weights) for row in decided.values()]

@@ -108,9 +108,9 @@ def draw_figures(summary: Summary, mining: MiningSettings) -> list[Figure]:
 def _scores(summary: Summary, mining: MiningSettings) -> Figure | None:
     if "scores" not in summary.histograms:
         return None
-    title = f"Scores by {mining.deciding_teacher}"
+    title = f"Scores by {mining.primary_teacher}"
     about = (
-        f"How similar {mining.deciding_teacher}, the deciding teacher, finds query and passage. "
+        f"How similar {mining.primary_teacher}, the primary teacher, finds query and passage. "
         "Hard negatives sit a little to the left of the known positives; the line is the median."
     )
     return Figure(title, about, draw_histogram(summary.histograms["scores"], title))
@@ -135,7 +135,7 @@ def draw_risk(data: RiskData) -> list[Figure]:
         title = "What each budget buys"
         about = (
             "Each grey point is a whole training set: how hard its negatives are (mean score of "
-            "the deciding teacher) and how many of them are expected to be relevant after all. "
+            "the primary teacher) and how many of them are expected to be relevant after all. "
             "Right is harder and dirtier, left cleaner and easier; the budget picks the point."
         )
         chart = draw_trade_off(data.curve, data.chosen, data.budget)

@@ -40,5 +40,5 @@ class Tables:
 
     @property
     def known(self) -> pl.LazyFrame:
-        """Known positives with the deciding teacher's score, as query_id, doc_id, score."""
+        """Known positives with the primary teacher's score, as query_id, doc_id, score."""
         return self.positives.select("query_id", "doc_id", score=f"score_{self.deciding}")
