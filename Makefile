@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pipeline test check bench ui up clean
+.PHONY: help demo pipeline test check size bench ui up clean
 
 help:
 	@echo "make demo    mine the docstrings of the installed libraries: offline, a few minutes"
@@ -18,6 +18,7 @@ help:
 	@echo "make up      server and worker in containers; needs Docker and .env: docs/operations.md"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy, import-linter"
+	@echo "make size    measure the code itself: lines, functions, rooms, start-up"
 	@echo "make bench   measure against the peers"
 	@echo "make clean   remove caches and the demo's output"
 
@@ -42,6 +43,9 @@ check: .venv/.installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+size: .venv/.installed-dev
+	$(BIN)/python -m benchmarks.size
 
 bench: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.speed.mining
