@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from polymine.commands.inspect import visible
 from polymine.reporting.formatting import count_of
+from polymine.reporting.shown import visible
 from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.items import Item
 from polymine.tasks.store.removal import carry_out

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from polymine.commands import reading
 from polymine.commands.running import complain, ready_flow, run_file
 from polymine.data_contracts.errors import PolymineError, SettingsError
 
@@ -32,6 +33,8 @@ server_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(server_app, name="server")
+for command in (reading.inspect, reading.diff, reading.export):
+    app.command()(command)
 
 Overrides = Annotated[
     list[str] | None,
@@ -95,41 +98,6 @@ def merge(
 
 
 @app.command()
-def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
-    form: Annotated[
-        str,
-        typer.Argument(metavar="FORMAT", help="flagembedding, tevatron, nemo, ms-swift or a view."),
-    ],
-    to: Annotated[Path | None, typer.Option(help="Where to; RUN-FORMAT if not set.")] = None,
-) -> None:
-    """Write a finished run's triplets for another trainer, without mining again."""
-    from polymine.commands.export import export as write
-
-    typer.echo(write(run, form, to))
-
-
-@app.command()
-def diff(
-    before: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a finished run.")],
-    after: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of a later one.")],
-    query_id: Annotated[str | None, typer.Option("--query", help="Only this query.")] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=0, help="Examples of each reason; 0 for all. 2, in JSON all, if not set."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, texts in full.")] = False,
-    to: Annotated[
-        Path | None, typer.Option(help="Write all changes as Parquet into this new folder, too.")
-    ] = None,
-) -> None:
-    """Say which negatives came, went and moved between two runs, and why."""
-    from polymine.commands.diff import diff as compare_runs
-
-    compare_runs(before, after, query_id=query_id, limit=limit, as_json=as_json, to=to)
-
-
-@app.command()
 def gc(
     store: Annotated[
         str | None,
@@ -154,22 +122,6 @@ def gc(
     collect_garbage(
         store, runs or [], keep_days=keep_days, delete=delete, forgotten=forget_host or []
     )
-
-
-@app.command("inspect")
-def inspect_query(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
-    query_id: Annotated[str, typer.Argument(metavar="QUERY_ID", help="One of its queries.")],
-    limit: Annotated[
-        int, typer.Option(min=0, help="Candidates shown of each kind; 0 for all.")
-    ] = 10,
-    full: Annotated[bool, typer.Option("--full", help="Print texts in full.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, texts in full.")] = False,
-) -> None:
-    """Show a query's positives, negatives, promoted and excluded candidates, and why."""
-    from polymine.commands.inspect import inspect
-
-    inspect(run, query_id, limit=limit or None, full=full, as_json=as_json)
 
 
 @app.command()

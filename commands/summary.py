@@ -9,6 +9,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from polymine.reporting.runs.funnel_view import draw_funnel
+
 _LOOK = {"anchor": "bold", "positive": "green", "negative": "red"}
 
 
@@ -23,7 +25,7 @@ def show(
     if summary.get("triplet"):
         console.print(_triplet(summary["triplet"]))
     if summary.get("funnel"):
-        console.print(_funnel(summary["funnel"]))
+        console.print(draw_funnel(summary["funnel"]))
     if summary.get("arms"):
         console.print(_arms(summary["arms"]))
     for part, headline in (summary.get("parts") or {}).items():
@@ -45,16 +47,6 @@ def _details(triplet: Mapping[str, Any], role: str) -> list[str]:
     language, score = triplet.get(f"{role}_language"), triplet.get(f"{role}_score")
     named = [str(language)] if language and language != "und" else []
     return named + ([f"score {score:.3f}"] if score is not None else [])
-
-
-def _funnel(funnel: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title="Funnel", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    table.add_column("step")
-    table.add_column("count", justify="right")
-    table.add_column("", style="dim")
-    for row in funnel:
-        table.add_row(str(row["step"]), f"{row['count']:,}", str(row.get("note", "")))
-    return table
 
 
 def _arms(arms: Sequence[Mapping[str, Any]]) -> Table:

@@ -22,7 +22,7 @@ from polymine.data_contracts.settings import (
 from polymine.evaluation.contamination import exclude
 from polymine.tasks.engine.stages import stage
 from polymine.tasks.evaluation.sets import is_checked
-from polymine.tasks.mining.run_folder import open_run
+from polymine.tasks.runs.run import Run
 from polymine.tasks.sources.files import digest, fetch
 from polymine.tasks.sources.formats import read_file
 from polymine.tasks.sources.reading import fingerprint_sources, read_sources
@@ -200,7 +200,7 @@ def _check_run(folder: Path) -> None:
     """Refuse a damaged or unfinished run; a dataset of the store is as good as an output folder."""
     manifest = read_manifest(folder)
     if manifest is None or manifest.contract == RUN:
-        open_run(folder)
+        Run(folder)
     if manifest is not None and not any(s.name.startswith("triplets/") for s in manifest.shards):
         raise StoreError(f"{folder}: the run has no triplets; its shortfalls/ say why")
 

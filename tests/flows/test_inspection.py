@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 from rich.console import Console
+from typer.testing import CliRunner
 
-from polymine.commands.inspect import inspect as command
-from polymine.commands.inspect import show, to_json
+from polymine.commands.main import app
 from polymine.data_contracts.errors import InputError, StoreError
 from polymine.data_contracts.settings import (
     DatasetSettings,
@@ -24,8 +24,9 @@ from polymine.data_contracts.settings import (
     SelectionSettings,
 )
 from polymine.flows.mining import mine
-from polymine.reporting.mining.inspection import Candidate, Inspection, inspect
-from polymine.tasks.reporting.inspection import read_query
+from polymine.reporting.runs.inspection import Candidate, Inspection
+from polymine.reporting.runs.inspection_view import draw
+from polymine.tasks.runs.run import Run
 from tests.conftest import BM25, MINILM, VALIDATOR, animal_tables
 
 pytestmark = pytest.mark.flow
@@ -72,12 +73,12 @@ def run(tmp_path_factory) -> Finished:
 
 
 def look(run: Finished, query_id: str = QUERY, limit: int | None = None) -> Inspection:
-    return inspect(read_query(run.folder, query_id)[0], limit)
+    return Run(run.folder).why(query_id, limit)
 
 
-def shown(found: Inspection, missing: str | None = None, width: int = 100, **how: bool) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    show(found, missing, console=console, **how)
+def shown(found: Inspection, width: int = 100, **how: bool) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console.print(draw(found, **how))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -192,9 +193,9 @@ def test_no_line_is_wider_than_the_terminal(run, width):
     assert "feedback z" in text
 
 
-def test_json_holds_the_same_with_texts_in_full(run, capsys):
-    command(run.folder, QUERY, limit=None, full=False, as_json=True)
-    content = json.loads(capsys.readouterr().out)
+def test_json_holds_the_same_with_texts_in_full(run):
+    asked = ["inspect", str(run.folder), QUERY, "--limit", "0", "--json"]
+    content = json.loads(CliRunner().invoke(app, asked, catch_exceptions=False).stdout)
     found = look(run)
     assert content["counts"] == found.counts
     assert [row["doc_id"] for row in content["negatives"]] == [
@@ -221,32 +222,29 @@ def test_without_the_store_it_says_so_and_shows_what_texts_there_are(run):
     away = run.store.with_name("away")
     shutil.move(run.store, away)
     try:
-        tables, missing = read_query(run.folder, QUERY)
-        lonely, _ = read_query(run.folder, LONELY)
+        found, lonely = look(run), look(run, LONELY)
     finally:
         shutil.move(away, run.store)
-    found = inspect(tables)
     texts = {candidate.role: candidate.text for candidate in found.candidates}
     assert found.text == "What does the owl eat?"
     assert texts["positive"] is not None
     assert texts["negative"] is not None
     assert texts["promoted"] == MARKED
     assert texts["excluded"] is None
-    assert missing is not None
-    assert str(run.store) in missing
-    text = shown(found, missing, width=200)
-    assert missing in text
+    assert found.note is not None
+    assert str(run.store) in found.note
+    text = shown(found, width=200)
+    assert found.note in text
     assert "(its text is not at hand)" in text
-    assert json.loads(to_json(found, missing))["note"] == missing
-    assert inspect(lonely).text is None
+    assert found.to_dict()["note"] == found.note
+    assert lonely.text is None
 
 
 def test_a_damaged_store_is_left_as_it_is(run):
     for path in (run.store / "documents").rglob("*.parquet"):
         whole = path.read_bytes()
         path.write_bytes(whole[:100])
-        _, missing = read_query(run.folder, QUERY)
-        assert missing is not None
+        assert look(run).note is not None
         assert path.read_bytes() == whole[:100]
         path.write_bytes(whole)
 
@@ -261,7 +259,7 @@ def test_a_damaged_store_is_left_as_it_is(run):
 )
 def test_an_unknown_query_is_answered_with_the_nearest(run, asked, said):
     with pytest.raises(InputError, match=said.replace("?", r"\?")):
-        read_query(run.folder, asked)
+        look(run, asked)
 
 
 def test_a_run_without_some_kind_of_evidence_is_shown_without_it(run, tmp_path):
@@ -269,20 +267,20 @@ def test_a_run_without_some_kind_of_evidence_is_shown_without_it(run, tmp_path):
     shutil.copytree(run.folder, copy)
     for path in (copy / "evidence").iterdir():
         pl.read_parquet(path).drop("feedback_z_minilm").write_parquet(path)
-    found = inspect(read_query(copy, QUERY)[0])
+    found = Run(copy).why(QUERY)
     [part] = [p for p in found.candidates[0].risk.contributions if p.feature == "feedback"]
     assert (part.value, part.log_odds) == (None, 0)
 
 
 def test_what_is_no_run_or_a_damaged_one_is_refused(run, tmp_path):
     with pytest.raises(StoreError, match="not the folder of a finished run"):
-        read_query(tmp_path, QUERY)
+        Run(tmp_path)
     copy = tmp_path / "copy"
     shutil.copytree(run.folder, copy)
     next((copy / "evidence").iterdir()).unlink()
     with pytest.raises(StoreError, match="evidence: missing or not as the run wrote it"):
-        read_query(copy, QUERY)
+        Run(copy).why(QUERY)
     (copy / "risk.json").write_text("{}")
     shutil.copytree(run.folder / "evidence", copy / "evidence", dirs_exist_ok=True)
     with pytest.raises(StoreError, match=r"risk\.json is missing or was written by another"):
-        read_query(copy, QUERY)
+        Run(copy).why(QUERY)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from polymine.data_contracts.tables import Changes, DocumentHashes, Negatives, QueryHashes
 from polymine.mining.diff import KEYS, RunTables, compare, count_reasons
-from polymine.reporting.mining.changes import explain_change
+from polymine.reporting.runs.changes import explain_change
 
 QUERIES, DOCUMENTS = ("q0", "q1", "q2"), ("d0", "d1", "d2", "d3", "d4")
 REFUSED = (

@@ -1,17 +1,14 @@
 """One night after the other on one store: what is new costs what it is, what changed is explained,
 and what no run needs any more goes."""
 
-import io
 import json
 import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
-from polymine.commands.diff import examples, show
 from polymine.commands.main import app
 from polymine.data_contracts.errors import InputError, StoreError
 from polymine.data_contracts.references import CollectionRef
@@ -26,7 +23,8 @@ from polymine.data_contracts.tables import Changes
 from polymine.flows import mining as flow
 from polymine.tasks.mining import incremental_ranking as earlier
 from polymine.tasks.reporting import mining as reporting
-from polymine.tasks.reporting.run_diff import diff_runs, find_texts
+from polymine.tasks.runs.diff import diff_runs
+from polymine.tasks.runs.run import Run
 from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.removal import carry_out
 from polymine.tasks.store.retention import make_plan
@@ -151,7 +149,7 @@ def test_an_earlier_ranking_that_is_removed_meanwhile_is_done_without(nights, tm
 
 
 def test_changes_lead_from_one_run_to_the_other(nights):
-    found = diff_runs(nights / "one", nights / "two")
+    found = diff_runs(Run(nights / "one"), Run(nights / "two"))
     changes = Changes.validate(found.changes)
     assert kept(nights / "two") == apply(kept(nights / "one"), changes)
     reasons = set(changes.select("change", "reason", "doc_id").rows())
@@ -163,7 +161,7 @@ def test_changes_lead_from_one_run_to_the_other(nights):
         "dataset.corpus", "dataset.queries", "dataset.judgments"
     }  # fmt: skip
     assert "ingest" in found.stages["other"]
-    assert len(diff_runs(nights / "two", nights / "alone").changes) == 0
+    assert len(diff_runs(Run(nights / "two"), Run(nights / "alone")).changes) == 0
 
 
 def kept(folder: Path) -> dict[tuple[str, str], int]:
@@ -181,11 +179,8 @@ def apply(negatives: dict[tuple[str, str], int], changes: pl.DataFrame):
 
 
 def test_it_is_shown_with_texts(nights):
-    found = diff_runs(nights / "one", nights / "two")
-    shown = examples(found.changes, 1)
-    console = Console(file=io.StringIO(), width=120)
-    show(found, shown, find_texts(found, shown), console)
-    said = console.file.getvalue()
+    found = diff_runs(Run(nights / "one"), Run(nights / "two"))
+    said = str(found)
     assert "dataset.corpus" in said
     assert "the document is new" in said
     assert NEW in said
@@ -210,16 +205,16 @@ def test_the_command_needs_no_store_and_writes_json_and_a_table(nights, tmp_path
 
 def test_what_is_no_run_is_refused(nights, tmp_path):
     with pytest.raises(StoreError, match="not the folder of a finished run"):
-        diff_runs(nights / "one", tmp_path)
+        Run(tmp_path)
     with pytest.raises(InputError, match=r"neither run; did you mean `owl-food\?`"):
-        diff_runs(nights / "one", nights / "two", "owl-foot?")
+        diff_runs(Run(nights / "one"), Run(nights / "two"), "owl-foot?")
     shutil.copytree(nights / "one", tmp_path / "old")
     manifest = json.loads((tmp_path / "old" / "manifest.json").read_text())
     del manifest["seal"]
     manifest["shards"] = [s for s in manifest["shards"] if "hashes" not in s["name"]]
     (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(StoreError, match=r"_hashes/ is missing or was written by another"):
-        diff_runs(tmp_path / "old", nights / "two")
+        diff_runs(Run(tmp_path / "old"), Run(nights / "two"))
 
 
 def test_a_kept_run_keeps_exactly_what_it_needs(nights, tmp_path):

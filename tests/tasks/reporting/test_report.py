@@ -22,11 +22,12 @@ from polymine.tasks.mining.export import Sources, export
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.mining.ranking import rank
 from polymine.tasks.mining.risk import assess, fit_risk
-from polymine.tasks.mining.run_folder import FORMATS, export_run
 from polymine.tasks.mining.selection import select
 from polymine.tasks.mining.teachers import index
 from polymine.tasks.monitoring.artifacts import LARGEST, make_artifacts
 from polymine.tasks.reporting.mining import compose, report, versions
+from polymine.tasks.runs.exporting import FORMATS
+from polymine.tasks.runs.run import Run
 from polymine.tasks.store.datasets import checksum
 
 THINGS = ["river", "bridge", "castle", "forest", "market", "harbour", "tower", "garden"]
@@ -185,7 +186,7 @@ def test_files_for_other_trainers_are_part_of_the_run(
     shards = json.loads((folder / "manifest.json").read_text())["shards"]
     held = {shard["name"]: shard["checksum"] for shard in shards}
     for form in FORMATS:
-        export_run(folder, form, tmp_path / form)
+        Run(folder).export(form, tmp_path / form)
         for path in (path for path in (tmp_path / form).rglob("*") if path.is_file()):
             name = path.relative_to(tmp_path).as_posix()
             assert held.get(name) == (checksum(path) if form in ("tevatron", "nemo") else None)

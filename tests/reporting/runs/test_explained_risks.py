@@ -6,7 +6,7 @@ import pytest
 
 from polymine.data_contracts.risk import Linear, RiskModel
 from polymine.mining.risk import assess, columns_of
-from polymine.reporting.mining.inspection import Contribution, explain_risks
+from polymine.reporting.runs.inspection import Contribution, explain_risks
 
 TEACHERS = (("left", "dense"), ("right", "dense"), ("words", "lexical"))
 

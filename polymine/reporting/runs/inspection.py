@@ -1,26 +1,28 @@
-"""One query of a run under the lens: every candidate with its evidence, and where its risk is from.
+"""One query of a run: every candidate with its evidence, and where its risk comes from.
 
-What the report sums up is here one by one. A risk is taken apart into what each feature adds to
-the log-odds, so that a false negative can be followed back to the evidence that misled the model.
+A risk is taken apart into what each feature adds to the log-odds, so that a false negative can be
+followed back to the evidence that misled the model.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import polars as pl
+from rich.console import RenderableType
 
 from polymine.data_contracts.risk import PAIRS, Pair, RiskModel, Source
 from polymine.data_contracts.settings import MiningSettings
 from polymine.mining.budget import Choice
 from polymine.mining.risk import FEATURES, Teachers, design, features_of, sigmoid
+from polymine.reporting.shown import Shown
 
 Role = Literal["positive", "negative", "promoted", "excluded"]
 ROLES: tuple[Role, ...] = ("positive", "negative", "promoted", "excluded")
-KNOWN = "known positive"
 # What the evidence has per teacher: besides score and rank all that the risk is made of.
 OPINIONS = tuple(dict.fromkeys(["score", "rank", *(p.rstrip("_") for p, _ in FEATURES.values())]))
+_DIGITS = 7  # of numbers in JSON: what float32 holds
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class QueryTables:
         evidence: all its candidates, with `risk` as the model estimated it, before a validator.
         texts: doc_id, text, language of the documents that are at hand.
         shortfall: why it has too few negatives, if so.
-        choice: what decided under the rule `risk`, if it is known.
+        choice: what decided under the rule `risk`.
+        note: which texts are missing, and why.
     """
 
     query_id: str
@@ -47,6 +50,7 @@ class QueryTables:
     model: RiskModel
     mining: MiningSettings
     choice: Choice | None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Risk:
 class Candidate:
     """A document of a query, with all that is known of the pair.
 
-    `score` is the primary teacher's. `worth` is score - price x risk, by which the rule `risk`
+    `score` is the primary teacher's. `utility` is score - price x risk, by which the rule `risk`
     takes candidates, and None for what it has no say in. `deep` says that no teacher ranked it and
     it was found further down. A known positive that is no candidate has no evidence but its
     teachers' scores.
@@ -103,7 +107,7 @@ class Candidate:
     reason: str
     position: int | None
     score: float | None
-    worth: float | None
+    utility: float | None
     validator_score: float | None
     weight: float | None
     risk: Risk | None
@@ -117,14 +121,15 @@ class Candidate:
     opinions: tuple[Opinion, ...]
 
 
-@dataclass(frozen=True)
-class Inspection:
+@dataclass(frozen=True, repr=False)
+class Inspection(Shown):
     """A query with its candidates, the most important first, at most `limit` of each role.
 
     `counts` has all of them, those that passed but were not needed, and the known positives that
-    are candidates. `positive_score` is the lowest of the known positives, by the deciding
-    `teacher`. `price`, `highest_risk` and `last_worth`, of the negative worth least, are of the
-    rule `risk`, None where they are not known. `sources` and `notes` are the risk model's.
+    are candidates. `positive_score` is the lowest of the known positives, by the primary
+    `teacher`. `price`, `highest_risk` and `lowest_utility`, of the last negative taken, are of
+    the rule `risk`, None where they are not known. `sources` and `notes` are the risk model's.
+    `note` says which texts are missing, and why.
     """
 
     query_id: str
@@ -136,16 +141,33 @@ class Inspection:
     shortfall: str | None
     price: float | None
     highest_risk: float | None
-    last_worth: float | None
+    lowest_utility: float | None
     positive_score: float | None
     sources: tuple[Source, ...]
     notes: tuple[str, ...]
+    note: str | None
     counts: Mapping[str, int]
     candidates: tuple[Candidate, ...]
 
     def of(self, role: Role) -> tuple[Candidate, ...]:
         """The candidates of one role, in order."""
         return tuple(found for found in self.candidates if found.role == role)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that is shown, by role, in plain values for JSON."""
+        content = asdict(self)
+        shown = content.pop("candidates")
+        for role in ROLES:
+            key = f"{role}s" if role in ("positive", "negative") else role
+            content[key] = [candidate for candidate in shown if candidate["role"] == role]
+        content["sources"] = [source.model_dump() for source in self.sources]
+        rounded: dict[str, Any] = _rounded(content)
+        return rounded
+
+    def __rich__(self) -> RenderableType:
+        from polymine.reporting.runs.inspection_view import draw
+
+        return draw(self)
 
 
 def inspect(tables: QueryTables, limit: int | None = None) -> Inspection:
@@ -156,14 +178,11 @@ def inspect(tables: QueryTables, limit: int | None = None) -> Inspection:
     """
     mining, choice = tables.mining, tables.choice
     found = _candidates(tables)
-    shown = [row for role in ROLES for row in [c for c in found if c.role == role][:limit]]
     counts: dict[str, int] = {"candidates": len(tables.evidence)}
     counts |= {role: sum(c.role == role for c in found) for role in ROLES}
-    taken = [c.worth for c in found if c.role == "negative" and c.worth is not None]
-    decided = sum(candidate.is_candidate for candidate in found)
-    counts["not_needed"] = len(tables.evidence) - decided
+    counts["not_needed"] = len(tables.evidence) - sum(c.is_candidate for c in found)
     counts["positive_candidates"] = sum(c.role == "positive" and c.is_candidate for c in found)
-    score = tables.positives[f"score_{mining.primary_teacher}"].min()
+    taken = [c.utility for c in found if c.role == "negative" and c.utility is not None]
     return Inspection(
         query_id=tables.query_id,
         text=tables.text,
@@ -174,12 +193,13 @@ def inspect(tables: QueryTables, limit: int | None = None) -> Inspection:
         shortfall=tables.shortfall,
         price=choice.price if choice else None,
         highest_risk=choice.ceiling if choice else None,
-        last_worth=min(taken, default=None),
-        positive_score=_number(score),
+        lowest_utility=min(taken, default=None),
+        positive_score=_number(tables.positives[f"score_{mining.primary_teacher}"].min()),
         sources=tables.model.sources,
         notes=tables.model.notes,
+        note=tables.note,
         counts=counts,
-        candidates=tuple(shown),
+        candidates=tuple(c for role in ROLES for c in [c for c in found if c.role == role][:limit]),
     )
 
 
@@ -196,15 +216,13 @@ def explain_risks(
     if not len(evidence):
         return []
     features = features_of(evidence, teachers)
-    offset = model.offsets.get(language or "")
     explained = {pair: _explain_pair(model, pair, features) for pair in PAIRS}
-    out = []
-    for row, same in enumerate(evidence["same_language"]):
-        parts = explained["same" if same else "foreign"][row]
-        if same and offset is not None:
-            parts = (*parts, Contribution("language", offset))
-        out.append(parts)
-    return out
+    offset = model.offsets.get(language or "")
+    of_language = () if offset is None else (Contribution("language", offset),)
+    return [
+        (*explained["same"][row], *of_language) if same else explained["foreign"][row]
+        for row, same in enumerate(evidence["same_language"])
+    ]
 
 
 def _explain_pair(
@@ -228,22 +246,27 @@ def _explain_pair(
 
 def _candidates(tables: QueryTables) -> list[Candidate]:
     """List everything that has a role, in the order of importance."""
-    teachers = tables.mining.teacher_kinds
-    explained = explain_risks(tables.model, tables.evidence, teachers, tables.language)
-    rows = tables.evidence.to_dicts()
-    evidence = {row["doc_id"]: (row, why) for row, why in zip(rows, explained, strict=True)}
-    texts = {row["doc_id"]: row for row in tables.texts.to_dicts()}
-    weights = (
-        dict(tables.promoted.select("doc_id", "weight").rows()) if len(tables.promoted) else {}
-    )
-    decided = {row["doc_id"]: row for row in tables.negatives.to_dicts()}
-    found = []
-    for row in tables.positives.to_dicts():
-        verdict = {"verdict": "positive", "reason": KNOWN}
-        score = row[f"score_{tables.mining.primary_teacher}"]
-        known = {**decided.pop(row["doc_id"], {}), **row, **verdict, "score": score}
-        found.append(_candidate(tables, known, evidence, texts, weights))
-    found += [_candidate(tables, row, evidence, texts, weights) for row in decided.values()]
+    mining, evidence = tables.mining, tables.evidence
+    why = explain_risks(tables.model, evidence, mining.teacher_kinds, tables.language)
+    explained = dict(zip(evidence["doc_id"], why, strict=True))
+    score = pl.col(f"score_{mining.primary_teacher}")
+    rows: dict[str, dict[str, Any]] = {}
+    for frame in (  # what comes later decides
+        tables.texts,
+        evidence.rename({"risk": "estimated"}),
+        tables.promoted.select("doc_id", "weight"),
+        tables.negatives,
+        tables.positives.with_columns(
+            score=score, position=None, verdict=pl.lit("positive"), reason=pl.lit("known positive")
+        ),
+    ):
+        for row in frame.iter_rows(named=True):
+            rows.setdefault(row["doc_id"], {}).update(row)
+    found = [
+        _candidate(tables, row, explained.get(doc_id))
+        for doc_id, row in rows.items()
+        if "verdict" in row
+    ]
     return sorted(found, key=_importance)
 
 
@@ -253,67 +276,55 @@ def _importance(found: Candidate) -> tuple[int, float, float, str]:
 
 
 def _candidate(
-    tables: QueryTables,
-    row: Mapping[str, Any],
-    evidence: Mapping[str, tuple[dict[str, Any], tuple[Contribution, ...]]],
-    texts: Mapping[str, Mapping[str, Any]],
-    weights: Mapping[str, float],
+    tables: QueryTables, row: Mapping[str, Any], why: tuple[Contribution, ...] | None
 ) -> Candidate:
-    doc_id, written = row["doc_id"], texts.get(row["doc_id"], {})
-    known, why = evidence.get(doc_id, ({}, ()))
-    risk = _risk(row, known, why) if known else None
-    names = [teacher.name for teacher in tables.mining.teachers]
-    candidate = Candidate(
-        role=row["verdict"],
-        doc_id=doc_id,
-        text=written.get("text"),
-        language=written.get("language"),
-        reason=row["reason"],
-        position=row.get("position"),
-        score=_number(row["score"]),
-        worth=None,
-        validator_score=_number(row.get("validator_score")),
-        weight=_number(weights.get(doc_id)),
-        risk=risk,
-        is_candidate=bool(known),
-        deep=bool(known) and known["rank"] is None,
-        closed=known.get("closed"),
-        label=known.get("label"),
-        same_language=known.get("same_language"),
-        positive_similarity=_number(known.get("positive_similarity")),
-        length_ratio=_number(known.get("length_ratio")),
-        opinions=tuple(_opinion(name, {**row, **known}) for name in names),
+    teachers = [teacher.name for teacher in tables.mining.teachers]
+    names = [name for name in Candidate.__dataclass_fields__ if name in row]
+    found = Candidate(
+        **{
+            **dict.fromkeys(Candidate.__dataclass_fields__),
+            **{name: _number(row[name]) for name in names},
+            "role": row["verdict"],
+            "risk": None if why is None else _risk(row, why),
+            "is_candidate": why is not None,
+            "deep": why is not None and row["rank"] is None,
+            "opinions": tuple(
+                Opinion(name, {o: _number(row.get(f"{o}_{name}")) for o in OPINIONS})
+                for name in teachers
+            ),
+        }
     )
-    return _with_worth(candidate, tables.choice)
-
-
-def _with_worth(found: Candidate, choice: Choice | None) -> Candidate:
-    open_ = found.role in ("negative", "excluded") and found.closed is None
-    if choice is None or found.risk is None or found.score is None or not open_:
+    decided = found.role in ("negative", "excluded") and found.closed is None
+    if tables.choice is None or found.risk is None or found.score is None or not decided:
         return found
-    return replace(found, worth=found.score - choice.price * found.risk.final)
+    return replace(found, utility=found.score - tables.choice.price * found.risk.final)
 
 
-def _risk(row: Mapping[str, Any], known: Mapping[str, Any], why: Sequence[Contribution]) -> Risk:
+def _risk(row: Mapping[str, Any], why: tuple[Contribution, ...]) -> Risk:
     """Tell the model's estimate from what was decided by; a label or a validator comes between."""
     log_odds = sum(part.log_odds for part in why)
-    final = row.get("risk")
-    final = known["risk"] if final is None else final
+    decided = row.get("risk")
+    final = row["estimated"] if decided is None else decided
     updated_by: Literal["label", "validator"] | None = None
-    if known["label"] is not None:
+    if row["label"] is not None:
         updated_by = "label"
-    elif final != known["risk"]:
+    elif final != row["estimated"]:
         updated_by = "validator"
-    estimated = float(sigmoid(log_odds))  # type: ignore[arg-type]
-    return Risk(float(final), estimated, updated_by, log_odds, tuple(why))
-
-
-def _opinion(teacher: str, known: Mapping[str, Any]) -> Opinion:
-    return Opinion(teacher, {name: _number(known.get(f"{name}_{teacher}")) for name in OPINIONS})
+    return Risk(float(final), float(sigmoid(log_odds)), updated_by, log_odds, why)  # type: ignore[arg-type]
 
 
 def _number(value: Any) -> Any:
-    """Nothing instead of NaN, plain numbers instead of NumPy's."""
-    if value is None or isinstance(value, int):
+    """Nothing instead of NaN, plain numbers instead of NumPy's; what is no number as it is."""
+    if value is None or isinstance(value, (int, str)):
         return value
     return None if math.isnan(value) else float(value)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _rounded(of) for key, of in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(of) for of in value]
+    return value

@@ -1,16 +1,10 @@
-"""Shows one query of a finished run: its candidates, the evidence on each, and why it is so.
+"""Draws one query of a run: its candidates, the evidence on each, and why it is so.
 
-Texts are the user's: they are shown as they are written, never read as markup, and what a terminal
-would obey is made visible.
+Texts are the user's: they are shown as they are written, never read as markup.
 """
 
-import json
 import math
-import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
@@ -18,33 +12,26 @@ from rich.table import Table
 from rich.text import Text
 
 from polymine.reporting.formatting import count_of, format_share
-from polymine.reporting.mining.inspection import (
+from polymine.reporting.runs.inspection import (
     OPINIONS,
     ROLES,
     Candidate,
     Contribution,
     Inspection,
+    Risk,
     Role,
 )
-from polymine.reporting.mining.inspection import inspect as put_together
-from polymine.tasks.reporting.inspection import read_query
+from polymine.reporting.shown import shorten, visible
 
-GAP = "  "
-UNDECIDED = 0.5  # a label is 0 or 1
 LONGEST = 480  # characters of a text, unless asked for all: six lines of 80
-DIGITS = 7  # of numbers in JSON: what float32 holds
-LOOK: dict[Role, str] = {
-    "positive": "green", "negative": "red", "promoted": "cyan", "excluded": "yellow",
-}  # fmt: skip
-KEYS: dict[Role, str] = {
-    "positive": "positives", "negative": "negatives", "promoted": "promoted",
-    "excluded": "excluded",
-}  # fmt: skip
-TITLES: dict[Role, str] = {
-    "positive": "known positives", "negative": "kept as hard negatives",
-    "promoted": "promoted to positives", "excluded": "excluded",
-}  # fmt: skip
-FEATURES = {
+_GAP = "  "
+_LOOK: dict[Role, tuple[str, str]] = {
+    "positive": ("green", "known positives"),
+    "negative": ("red", "kept as hard negatives"),
+    "promoted": ("cyan", "promoted to positives"),
+    "excluded": ("yellow", "excluded"),
+}
+_FEATURES = {
     "intercept": "where a candidate starts whose features are all at their centre",
     "query": "how far its score for the query lies above other documents' (z)",
     "document": "how far the query lies above other queries for it (document z)",
@@ -55,57 +42,28 @@ FEATURES = {
     "positive_words": "how many words it shares with a known positive (its positive z)",
     "language": "what was learned of the query's language",
 }
-# Line breaks and tabs apart, what moves a cursor, colours, or turns the direction of writing.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-def inspect(run: Path, query_id: str, *, limit: int | None, full: bool, as_json: bool) -> None:
-    """Do what `polymine inspect` says."""
-    tables, missing = read_query(run.expanduser().resolve(), query_id)
-    found = put_together(tables, limit)
-    if as_json:
-        print(to_json(found, missing))
-    else:
-        show(found, missing, full=full)
-
-
-def to_json(found: Inspection, missing: str | None) -> str:
-    """Write all that is shown, by role, for scripts."""
-    content = asdict(found)
-    shown = content.pop("candidates")
-    for role, key in KEYS.items():
-        content[key] = [candidate for candidate in shown if candidate["role"] == role]
-    content["sources"] = [source.model_dump() for source in found.sources]
-    return json.dumps(_rounded({**content, "note": missing}), ensure_ascii=False, indent=1)
-
-
-def show(
-    found: Inspection, missing: str | None, *, full: bool = False, console: Console | None = None
-) -> None:
-    """Print a query and its candidates, the most important first."""
-    console = console or Console(highlight=False)
-    longest = None if full else LONGEST
-    console.print(_query(found, missing, longest))
+def draw(found: Inspection, *, full: bool = False) -> RenderableType:
+    """Draw a query and its candidates, the most important first; `full`: texts are not cut."""
+    parts: list[RenderableType] = [_query(found, full)]
     for role in ROLES:
         shown = found.of(role)
         if not shown and role != "negative":
             continue
-        console.print()
-        console.print(_title(role, len(shown), found.counts[role]))
+        parts += [Text(), _title(role, len(shown), found.counts[role])]
         for candidate in shown:
-            console.print()
-            console.print(_candidate(candidate, found, longest))
+            parts += [Text(), _candidate(candidate, full)]
     if any(candidate.risk for candidate in found.candidates):
-        console.print()
-        console.print(_legend(found))
-        console.print(_fit(found), style="dim")
+        parts += [Text(), _legend(found), _fit(found)]
+    return Group(*parts)
 
 
-def _query(found: Inspection, missing: str | None, longest: int | None) -> RenderableType:
+def _query(found: Inspection, full: bool) -> RenderableType:
     counts = found.counts
     lines: list[RenderableType] = [
         Text.assemble(("query  ", "dim"), (visible(found.query_id), "bold"), _language(found)),
-        Padding(_text(found.text, longest), (0, 0, 0, 2), expand=False),
+        Padding(_text(found.text, full), (0, 0, 0, 2), expand=False),
         Text(),
         Text(
             f"{counts['negative']} of {found.wanted} negatives from "
@@ -117,8 +75,8 @@ def _query(found: Inspection, missing: str | None, longest: int | None) -> Rende
     ]
     if found.shortfall:
         lines.append(Text(f"short of negatives: {found.shortfall}", style="bold yellow"))
-    if missing:
-        lines.append(Text(missing, style="yellow"))
+    if found.note:
+        lines.append(Text(found.note, style="yellow"))
     return Group(*lines)
 
 
@@ -128,32 +86,30 @@ def _rule(found: Inspection) -> str:
         said.append(f"known positives score {_figure(found.positive_score)} or more")
     if found.price is not None and found.highest_risk is not None:
         said.append(
-            f"taken by worth = score − {found.price:.3g} × risk, "
+            f"taken by utility = score − {found.price:.3g} × risk, "
             f"up to a risk of {format_share(found.highest_risk)}"
         )
-    if found.last_worth is not None:
-        said.append(f"the last one taken is worth {_figure(found.last_worth)}")
+    if found.lowest_utility is not None:
+        said.append(f"the last one taken has a utility of {_figure(found.lowest_utility)}")
     return "; ".join(said)
 
 
 def _title(role: Role, shown: int, of: int) -> Text:
+    colour, title = _LOOK[role]
     more = f", the first {shown} of them" if shown < of else ""
-    return Text(f"{TITLES[role]}: {of}{more}", style=f"bold {LOOK[role]}")
+    return Text(f"{title}: {of}{more}", style=f"bold {colour}")
 
 
-def _candidate(found: Candidate, query: Inspection, longest: int | None) -> RenderableType:
-    body: list[RenderableType] = [
-        _text(found.text, longest),
-        Text(_why(found), style=LOOK[found.role]),
-        _opinions(found),
-    ]
+def _candidate(found: Candidate, full: bool) -> RenderableType:
+    colour = _LOOK[found.role][0]
+    body = [_text(found.text, full), Text(_why(found), style=colour), _opinions(found)]
     if remarks := _remarks(found):
         body.append(Text(" · ".join(remarks), style="dim"))
     if found.risk:
-        body.append(_risk(found))
+        body.append(_risk(found.risk, found.validator_score))
     name = f"negative {found.position}" if found.position else found.role
     named = (visible(found.doc_id), "bold")
-    head = Text.assemble((f"{name}  ", LOOK[found.role]), named, _language(found))
+    head = Text.assemble((f"{name}  ", colour), named, _language(found))
     return Group(head, Padding(Group(*body), (0, 0, 0, 2), expand=False))
 
 
@@ -162,14 +118,14 @@ def _why(found: Candidate) -> str:
     if found.risk and found.risk.updated_by != "label":
         by = " by the validator" if found.risk.updated_by else ""
         said.append(f"risk {format_share(found.risk.final)}{by}")
-    if found.worth is not None:
-        said.append(f"worth {_figure(found.worth)}")
+    if found.utility is not None:
+        said.append(f"utility {_figure(found.utility)}")
     if found.weight is not None:
         said.append(f"weight {found.weight:.2f}")
     return " · ".join(said)
 
 
-def _opinions(found: Candidate) -> Table:
+def _opinions(found: Candidate) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("teacher")
     for name in OPINIONS:
@@ -195,10 +151,8 @@ def _remarks(found: Candidate) -> list[str]:
     return remarks
 
 
-def _risk(found: Candidate) -> "_Packed":
-    """Write where the risk comes from: what adds most first, the starting point before all."""
-    assert found.risk is not None
-    risk = found.risk
+def _risk(risk: Risk, logit: float | None) -> "_Packed":
+    """Write where a risk comes from: the starting point, then what adds most."""
     start, *added = risk.contributions
     parts = [Text(f"log-odds {_signed(risk.log_odds)} = {_signed(start.log_odds)} intercept")]
     for part in sorted(added, key=lambda part: -abs(part.log_odds)):
@@ -206,12 +160,11 @@ def _risk(found: Candidate) -> "_Packed":
             parts.append(_part(part))
     parts.append(Text(f"→ risk {format_share(risk.estimated)}"))
     if risk.updated_by == "label":
-        says = "relevant" if risk.final > UNDECIDED else "not relevant"
+        says = "relevant" if risk.final > 0.5 else "not relevant"
         parts.append(Text(f"→ {says}: it is known", "bold"))
-    elif found.validator_score is not None:
+    elif logit is not None:
         changed = f"→ {format_share(risk.final)} by" if risk.updated_by else "unchanged by"
-        logit = _figure(found.validator_score)
-        parts.append(Text(f"{changed} the validator, logit {logit}", "bold"))
+        parts.append(Text(f"{changed} the validator, logit {_figure(logit)}", "bold"))
     return _Packed(parts)
 
 
@@ -230,10 +183,10 @@ class _Packed:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         line = Text()
         for part in self.parts:
-            if line and line.cell_len + len(GAP) + part.cell_len > options.max_width:
+            if line and line.cell_len + len(_GAP) + part.cell_len > options.max_width:
                 yield line
                 line = Text()
-            line.append(GAP if line else "").append_text(part)
+            line.append(_GAP if line else "").append_text(part)
         yield line
 
 
@@ -257,36 +210,29 @@ def _legend(found: Inspection) -> Table:
             table.add_row(Text("in another language than the query:", style="dim"))
         for part in example.contributions:
             weight = part.log_odds if part.weight is None else part.weight
-            table.add_row(part.feature, f"{weight:.2f}", _figure(part.centre),
-                          FEATURES.get(part.feature, ""))  # fmt: skip
+            said = _FEATURES.get(part.feature, "")
+            table.add_row(part.feature, f"{weight:.2f}", _figure(part.centre), said)
     return table
 
 
 def _fit(found: Inspection) -> Text:
     fitted = [f"{source.name} ({source.pairs:,} pairs)" for source in found.sources]
     said = f"Weights fitted on {', '.join(fitted)}." if fitted else "The shipped weights."
-    return Text(" ".join([said, *(f"{note}." for note in found.notes)]))
+    return Text(" ".join([said, *(f"{note}." for note in found.notes)]), style="dim")
 
 
 def _language(found: Candidate | Inspection) -> tuple[str, str]:
     return (f"  {found.language}" if found.language else "", "dim")
 
 
-def _text(text: str | None, longest: int | None) -> Text:
+def _text(text: str | None, full: bool) -> RenderableType:
     if text is None:
         return Text("(its text is not at hand)", style="dim italic")
-    if longest is None:
+    if full:
         return Text(visible(text))
-    flat = " ".join(text.split())
-    if len(flat) <= longest:
-        return Text(visible(flat))
-    cut = flat[:longest].rsplit(" ", 1)[0]
-    return Text.assemble(visible(cut), (f" … [{len(text):,} characters]", "dim"))
-
-
-def visible(text: str) -> str:
-    """Replace what a terminal would obey instead of show."""
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+    cut = shorten(text, LONGEST)
+    more = f" [{len(text):,} characters]" if cut.endswith(" …") else ""
+    return Text.assemble(cut, (more, "dim"))
 
 
 def _figure(value: float | None) -> str:
@@ -299,13 +245,3 @@ def _figure(value: float | None) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
-    if isinstance(value, dict):
-        return {key: _rounded(of) for key, of in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_rounded(of) for of in value]
-    return value

@@ -1,0 +1,84 @@
+"""Commands that read finished runs: why a query has its negatives, what changed, other formats."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, texts in full.")]
+
+
+def export(
+    run: RunFolder,
+    form: Annotated[
+        str,
+        typer.Argument(metavar="FORMAT", help="flagembedding, tevatron, nemo, ms-swift or a view."),
+    ],
+    to: Annotated[Path | None, typer.Option(help="Where to; RUN-FORMAT if not set.")] = None,
+) -> None:
+    """Write a finished run's triplets for another trainer, without mining again."""
+    from polymine.tasks.runs.exporting import check_shape
+    from polymine.tasks.runs.run import Run
+
+    check_shape(form)
+    typer.echo(Run(run).export(form, to))
+
+
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a finished run.")],
+    after: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of a later one.")],
+    query_id: Annotated[str | None, typer.Option("--query", help="Only this query.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=0, help="Examples of each reason; 0 for all. 2, in JSON all, if not set."),
+    ] = None,
+    as_json: AsJson = False,
+    to: Annotated[
+        Path | None, typer.Option(help="Write all changes as Parquet into this new folder, too.")
+    ] = None,
+) -> None:
+    """Say which negatives came, went and moved between two runs, and why."""
+    from polymine.reporting.runs.diff import SHOWN
+    from polymine.reporting.runs.diff_view import draw
+    from polymine.tasks.runs.diff import diff_runs, write_diff
+    from polymine.tasks.runs.run import Run
+
+    found = diff_runs(Run(before), Run(after), query_id)
+    if to is not None:
+        write_diff(found, to.expanduser().absolute())
+    if as_json:
+        _print_json(found.to_dict(limit or None))
+    else:
+        _print(draw(found, SHOWN if limit is None else limit or None))
+
+
+def inspect(
+    run: RunFolder,
+    query_id: Annotated[str, typer.Argument(metavar="QUERY_ID", help="One of its queries.")],
+    limit: Annotated[
+        int, typer.Option(min=0, help="Candidates shown of each kind; 0 for all.")
+    ] = 10,
+    full: Annotated[bool, typer.Option("--full", help="Print texts in full.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a query's positives, negatives, promoted and excluded candidates, and why."""
+    from polymine.reporting.runs.inspection_view import draw
+    from polymine.tasks.runs.run import Run
+
+    found = Run(run).why(query_id, limit or None)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        _print(draw(found, full=full))
+
+
+def _print(drawn: object) -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(drawn)
+
+
+def _print_json(content: object) -> None:
+    print(json.dumps(content, ensure_ascii=False, indent=1))

@@ -1,0 +1,42 @@
+"""What a person looks at: rich on a terminal and in a notebook, plain words where it is printed."""
+
+import io
+import re
+
+from rich.console import Console, RenderableType
+
+WIDTH = 110  # characters of a line in a notebook
+_HTML = '<pre style="font-family:monospace;line-height:1.35;overflow-x:auto">{code}</pre>'
+# Line breaks and tabs apart, what moves a cursor, colours, or turns the direction of writing.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+class Shown:
+    """A value that says what it holds; `__rich__` of the subclass draws it."""
+
+    def __rich__(self) -> RenderableType:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self._drawn().export_text().rstrip()
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self._drawn().export_html(inline_styles=True, code_format=_HTML)
+
+    def _drawn(self) -> Console:
+        console = Console(record=True, file=io.StringIO(), width=WIDTH, highlight=False)
+        console.print(self.__rich__())
+        return console
+
+
+def visible(text: str) -> str:
+    """Replace what a terminal would obey instead of show: texts are the user's."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def shorten(text: str, longest: int) -> str:
+    """Write a text in one line, cut at a word."""
+    flat = " ".join(text.split())
+    return visible(flat if len(flat) <= longest else f"{flat[:longest].rsplit(' ', 1)[0]} …")

@@ -1,0 +1,279 @@
+"""A mining run that is done: its tables, read when asked for, and why they are as they are.
+
+Everybody who reads a run reads it through `Run`: notebooks, the command line, training. Its tables
+lie in its output folder; texts of documents that no triplet holds are read from the store, where it
+still has them. Nothing is written, mended or hashed: a look must not change what it looks at.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from pydantic import ValidationError
+from rich.console import RenderableType
+
+from polymine.data_contracts.errors import InputError, PolymineError, StoreError
+from polymine.data_contracts.references import Manifest
+from polymine.data_contracts.risk import RiskModel
+from polymine.data_contracts.settings import MiningSettings
+from polymine.mining.budget import Choice
+from polymine.mining.risk import columns_of
+from polymine.reporting.shown import Shown
+from polymine.tasks.store.datasets import RUN, Store, read_manifest
+from polymine.tasks.store.output import PIPELINE
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from polymine.reporting.runs.inspection import Inspection
+    from polymine.tasks.runs.exporting import Exported
+
+NEAREST = 3  # ids named where the one asked for is not there
+WINDOW = 10_000  # ids before and after it in the alphabet that are compared letter by letter
+_TEXTS = ["doc_id", "text", "language"]
+_AGAIN = "run again with the same settings into another folder"
+
+
+class Run(Shown):
+    """A finished mining run.
+
+    Args:
+        folder: where it lies. Of a pipeline's folder the part that mining wrote is taken.
+
+    Raises StoreError when `folder` holds no run. A damaged table is named when it is read.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder, manifest = _find(Path(folder).expanduser().resolve())
+        self.manifest: Manifest = manifest
+        self.info: Mapping[str, Any] = manifest.info
+        self.name = str(self.folder)
+
+    @property
+    def triplets(self) -> pl.DataFrame:
+        """The training set: anchor, positive, negative, with ids, scores and weights."""
+        return self.read("triplets")
+
+    @property
+    def negatives(self) -> pl.DataFrame:
+        """Every candidate that was decided on, by ids: verdict and reason."""
+        return self.read("negatives")
+
+    @property
+    def evidence(self) -> pl.DataFrame:
+        """Every candidate with all teachers' evidence and the estimated `risk`."""
+        return self._collect(self._assessed(None), "evidence")
+
+    @property
+    def shortfalls(self) -> pl.DataFrame:
+        """Queries with fewer negatives than wanted, and why."""
+        return self.read("shortfalls")
+
+    @property
+    def promoted(self) -> pl.DataFrame:
+        """Candidates that turned out to be positives."""
+        return self.read("promoted")
+
+    @cached_property
+    def mining(self) -> MiningSettings:
+        """The settings it was mined with."""
+        try:
+            return MiningSettings.model_validate(self.info["settings"]["mining"])
+        except (KeyError, ValidationError) as error:
+            raise self._foreign("manifest.json") from error
+
+    @cached_property
+    def risk(self) -> RiskModel:
+        """The weights the risk was estimated with."""
+        try:
+            return RiskModel.model_validate_json((self.folder / "risk.json").read_bytes())
+        except (OSError, ValidationError) as error:
+            raise self._foreign("risk.json") from error
+
+    @property
+    def choice(self) -> Choice | None:
+        """What the rule `risk` decided by."""
+        found = (self.info.get("risk") or {}).get("choice")
+        return Choice(**found) if found else None
+
+    def why(self, query_id: str, limit: int | None = 10) -> "Inspection":
+        """Show a query's positives, negatives, promoted and excluded candidates, and why.
+
+        Args:
+            limit: candidates of each kind; all if None.
+
+        Raises InputError for a query that the run does not have, naming those like it.
+        """
+        from polymine.reporting.runs.inspection import QueryTables, inspect
+
+        negatives, shortfall = (self.read(t, query_id) for t in ("negatives", "shortfalls"))
+        if not len(negatives) and not len(shortfall):
+            raise InputError(self._unknown(query_id))
+        positives = self.read("positives", query_id)
+        wanted = pl.concat([negatives["doc_id"], positives["doc_id"]]).unique()
+        query, texts, note = self._texts(query_id, wanted)
+        tables = QueryTables(
+            query_id=query_id,
+            text=query.get("text"),
+            language=query.get("language"),
+            evidence=self._collect(self._assessed(query_id), "evidence"),
+            negatives=negatives,
+            positives=positives,
+            promoted=self.read("promoted", query_id),
+            texts=texts,
+            shortfall=shortfall["reason"][0] if len(shortfall) else None,
+            model=self.risk,
+            mining=self.mining,
+            choice=self.choice,
+            note=note,
+        )
+        return inspect(tables, limit)
+
+    def to_dataset(self, shape: str = "triplet") -> "Dataset":
+        """Shape the triplets for sentence-transformers: `triplet`, `n-tuple`, `labeled-pair` or
+        `labeled-list`, as a `datasets.Dataset`."""
+        from polymine.tasks.runs.exporting import to_dataset
+
+        return to_dataset(self, shape)
+
+    def export(self, shape: str, to: str | Path | None = None) -> "Exported":
+        """Write the triplets for another trainer, without mining again.
+
+        Args:
+            shape: flagembedding, tevatron, nemo, ms-swift or a view, as of `to_dataset`.
+            to: a new folder; the run's with `-SHAPE` added if None.
+        """
+        from polymine.tasks.runs.exporting import export
+
+        return export(self, shape, Path(to) if to else None)
+
+    def scan(self, table: str, query_id: str | None = None) -> pl.LazyFrame:
+        """Point at a table, or at a query's rows of it, without reading."""
+        if not (paths := self.paths(table)):
+            raise self._foreign(f"{table}/")
+        rows = pl.scan_parquet(paths, glob=False)
+        return rows if query_id is None else rows.filter(pl.col("query_id") == query_id)
+
+    def read(self, table: str, query_id: str | None = None) -> pl.DataFrame:
+        """Read a table, or a query's rows of it."""
+        return self._collect(self.scan(table, query_id), table)
+
+    def paths(self, table: str) -> list[Path]:
+        """List a table's files, in order."""
+        names = sorted(shard.name for shard in self.manifest.shards)
+        return [self.folder / name for name in names if name.startswith(f"{table}/")]
+
+    def ids(self) -> pl.Series:
+        """All queries, sorted: each has negatives or falls short of them."""
+        parts = [self.scan(table).select("query_id") for table in ("negatives", "shortfalls")]
+        return self._collect(pl.concat(parts).unique(), "negatives")["query_id"].sort()
+
+    def __rich__(self) -> RenderableType:
+        from polymine.reporting.runs.funnel_view import draw
+
+        return draw(self.name, self.info)
+
+    def _assessed(self, query_id: str | None) -> pl.LazyFrame:
+        evidence = self.scan("evidence", query_id)
+        # A run made before some kind of evidence was thought of has no column for it.
+        known = self._collect(evidence.head(0), "evidence").columns
+        kinds = columns_of(self.mining.teacher_kinds).values()
+        lacking = {name for names in kinds for name in names} - set(known)
+        evidence = evidence.with_columns(pl.lit(None, pl.Float32).alias(n) for n in sorted(lacking))
+        risks, keys = self.scan("risks", query_id), ["query_id", "doc_id"]
+        return evidence.join(risks, on=keys, how="left", maintain_order="left")
+
+    def _texts(
+        self, query_id: str, wanted: pl.Series
+    ) -> tuple[dict[str, str], pl.DataFrame, str | None]:
+        """Read query and documents from the collection, or from the triplets where it is gone."""
+        documents = self._collection("documents", "doc_id", wanted)
+        query = self._collection("queries", "query_id", pl.Series([query_id]))
+        if documents is not None and query is not None and len(query):
+            return query.row(0, named=True), documents.select(_TEXTS), None
+        note = (
+            f"The store no longer has the documents ({self._store_name()}): there are texts of "
+            "triplets only. Run again with the same settings to have all."
+        )
+        triplets = self.read("triplets", query_id)
+        sides = [
+            triplets.select(doc_id=f"{side}_id", text=side, language=f"{side}_language")
+            for side in ("positive", "negative")
+        ]
+        asked = triplets.head(1).select(text="anchor", language="anchor_language").to_dicts()
+        return (asked or [{}])[0], pl.concat(sides).unique("doc_id"), note
+
+    def _collection(self, table: str, key: str, ids: pl.Series) -> pl.DataFrame | None:
+        """Read rows of the ingested collection, or return None where it is gone or damaged."""
+        try:
+            ingested = self.info["fingerprints"].get("ingest", "")
+            dataset = Store(self._store()).ingested(table, ingested)
+            held = dataset.open()
+            paths = [dataset.folder / shard.name for shard in held.shards] if held else []
+            rows = pl.scan_parquet(paths, glob=False).filter(pl.col(key).is_in(ids.implode()))
+            return rows.collect() if paths else None
+        except (KeyError, OSError, PolymineError, pl.exceptions.PolarsError):
+            return None
+
+    def _store(self) -> str | None:
+        store: str | None = self.info["settings"].get("engine", {}).get("store")
+        return store
+
+    def _store_name(self) -> str:
+        try:
+            return Store(self._store()).root
+        except PolymineError as error:
+            return str(error)
+
+    def _collect(self, rows: pl.LazyFrame, table: str) -> pl.DataFrame:
+        try:
+            return rows.collect()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise StoreError(
+                f"{self.folder / table}: missing or not as the run wrote it ({error}); {_AGAIN}, "
+                "which reuses what was mined"
+            ) from error
+
+    def _foreign(self, what: str) -> StoreError:
+        return StoreError(
+            f"{self.folder}: {what} is missing or was written by another version of Polymine; "
+            f"{_AGAIN}"
+        )
+
+    def _unknown(self, query_id: str) -> str:
+        """Say that there is no such query, and which ones resemble it."""
+        ids = self.ids()
+        hint = hint_nearest(query_id, ids) or (f", such as `{ids[0]}`" if len(ids) else "")
+        return f"{query_id}: none of the {len(ids):,} queries of {self.folder}{hint}"
+
+
+def hint_nearest(wanted: str, ids: pl.Series) -> str:
+    """Name ids like the one wanted: first those it is a part of, then those spelt alike.
+
+    Args:
+        ids: sorted. Of very many, only those near in the alphabet are compared.
+    """
+    holding = ids.filter(ids.str.to_lowercase().str.contains(wanted.lower(), literal=True))
+    at = int(ids.search_sorted(wanted))
+    around = ids[max(at - WINDOW, 0) : at + WINDOW].to_list()
+    alike = get_close_matches(wanted, around, n=NEAREST)
+    nearest = list(dict.fromkeys([*holding.head(NEAREST), *alike]))[:NEAREST]
+    return f"; did you mean {' or '.join(f'`{name}`' for name in nearest)}?" if nearest else ""
+
+
+def _find(folder: Path) -> tuple[Path, Manifest]:
+    """Read the manifest of a run's folder, or of the part of a pipeline's that mining wrote."""
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: there is no such folder; name one that a run has written")
+    manifest = read_manifest(folder)
+    if manifest is not None and manifest.contract == PIPELINE:
+        return _find(folder / "mining")
+    if manifest is None or manifest.contract != RUN:
+        raise StoreError(
+            f"{folder}: not the folder of a finished run, whose manifest.json says so; name the "
+            "`output.path` of a run"
+        )
+    return folder, manifest
