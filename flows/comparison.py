@@ -29,7 +29,7 @@ from polymine.tasks.evaluation.comparison import (
     mine_otherwise,
     minings_of,
 )
-from polymine.tasks.evaluation.encoding import Measured, open_base, open_measured
+from polymine.tasks.evaluation.encoding import Measured, as_measured, open_measured
 from polymine.tasks.evaluation.measuring import measure
 from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.mining.ingestion import ingest
@@ -83,8 +83,7 @@ def compare(
                 triplets = mine_arm(arm, seed, collection, output, mining, engine)
                 model = train_arm(arm.name, seed, triplets, training, evaluation, engine)
                 arms.setdefault(arm.name, {})[seed] = measure_all(model, evaluation, engine)
-        prompts = (training.query_prompt, training.document_prompt)
-        base = open_base(training.base, prompts, evaluation, training.trust_remote_code)
+        base = open_measured("base", as_measured(training.base, evaluation))
         measured = measure_all(base, evaluation, engine)
         sets = read_sets(evaluation, root)
         compared = compare_arms(sets, measured, arms, evaluation, root)
@@ -121,7 +120,8 @@ def train_arm(
     with named_work(f"{name}-{seed}"):
         trained = run_steps(own, evaluation, engine)
     place = str(open_folder(trained.assembled.path))
-    return open_measured(f"{name}-{seed}", place, evaluation, training.trust_remote_code)
+    call = as_measured(training.base, evaluation)
+    return open_measured(f"{name}-{seed}", call.model_copy(update={"model": place}))
 
 
 def measure_all(

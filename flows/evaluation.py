@@ -56,4 +56,4 @@ def run_measures(evaluation: EvaluationSettings, engine: EngineSettings) -> Eval
     compared = compare_models(
         sets, measures["base"], {name: measures[name] for name in names}, evaluation, root
     )
-    return Evaluated(base.model, names, sets, measures, compared, notes)
+    return Evaluated(base.call.model, names, sets, measures, compared, notes)

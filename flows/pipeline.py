@@ -70,7 +70,7 @@ def pipeline(
     evaluation = with_held_out(evaluation, held_out)
     place = part_of(output, "training")
     start("train", engine, training=training, evaluation=evaluation, output=place)
-    measured = with_trained(evaluation, Path(place.path).absolute(), training.trust_remote_code)
+    measured = with_trained(evaluation, Path(place.path).absolute(), training.base)
     start("evaluate", engine, evaluation=measured, output=part_of(output, "evaluation"))
     return dict(report_pipeline(output, training, measured, parts, engine))
 

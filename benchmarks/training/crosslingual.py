@@ -21,6 +21,8 @@ import polars as pl
 from benchmarks.data import DATA
 from benchmarks.processes import machine, save, told
 from polymine.data_contracts.settings import (
+    AdaptedModel,
+    EncoderSettings,
     EngineSettings,
     EvaluationSet,
     EvaluationSettings,
@@ -77,18 +79,25 @@ def make_arms(data: Path, steps: int, rows: int) -> dict[str, tuple[StepSettings
 
 
 def train_arm(
-    name: str, steps: tuple[StepSettings, ...], seed: int, max_length: int, root: str
+    name: str, steps: tuple[StepSettings, ...], seed: int, options: argparse.Namespace, root: str
 ) -> Measured:
     """Train an arm's steps and open the model."""
     seeded = tuple(step.model_copy(update={"seed": seed}) for step in steps)
-    training = TrainingSettings(base=BASE, steps=seeded, max_length=max_length)
+    training = TrainingSettings(
+        base=AdaptedModel(model=BASE, max_length=options.max_length), steps=seeded
+    )
     made = {}
     for step in check_training(training):
         rows = gather_rows.fn(step, root)
         below = beneath(step, seeded, made)
         made[step.name] = train.fn(step, rows, below, training, EngineSettings(store=root), root)
     assembled = assemble.fn(describe_model(training, seeded, made, {}), made, root)
-    return open_measured(f"{name}-{seed}", assembled.path, EvaluationSettings())
+    return open_measured(f"{name}-{seed}", measured_as(assembled.path, options))
+
+
+def measured_as(model: str, options: argparse.Namespace) -> EncoderSettings:
+    """Name a model with the length at which all are measured."""
+    return EncoderSettings(model=model, max_length=options.measured_length)
 
 
 def run(options: argparse.Namespace, root: str) -> pl.DataFrame:
@@ -101,7 +110,7 @@ def run(options: argparse.Namespace, root: str) -> pl.DataFrame:
         ),
         EvaluationSet(name="own", path="examples/parallel"),
     )  # fmt: skip
-    evaluation = EvaluationSettings(sets=sets, max_length=options.measured_length)
+    evaluation = EvaluationSettings(sets=sets)
     engine = EngineSettings(store=root)
     tables = {chosen.name: read_set.fn(chosen, 0, root) for chosen in sets}
 
@@ -111,14 +120,14 @@ def run(options: argparse.Namespace, root: str) -> pl.DataFrame:
             for chosen in sets
         }
 
-    base = measure_all(open_measured("base", BASE, evaluation))
+    base = measure_all(open_measured("base", measured_as(BASE, options)))
     arms = make_arms(data, options.steps, options.rows)
     found = {}
     for seed in range(options.seeds):
         for name, steps in arms.items():
             if options.arms and name not in options.arms:
                 continue
-            model = train_arm(name, steps, seed, options.max_length, root)
+            model = train_arm(name, steps, seed, options, root)
             found[model.name] = measure_all(model)
             print(f"{model.name} done", flush=True)
     compared = compare_models.fn(tables, base, found, evaluation, root)

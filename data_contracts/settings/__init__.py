@@ -4,23 +4,15 @@ Frozen, closed to unknown keys, each number with its unit, bounds and reason. Th
 parameters, so they live here and not beside the algorithms. One module per section of the file.
 """
 
-from polymine.data_contracts.settings.base import (
-    Settings,
-    Source,
-)
-from polymine.data_contracts.settings.comparison import (
-    ArmSettings,
-    ComparisonSettings,
-)
-from polymine.data_contracts.settings.dataset import (
-    DatasetSettings,
-)
+from polymine.data_contracts.settings.base import Settings, Source
+from polymine.data_contracts.settings.comparison import ArmSettings, ComparisonSettings
+from polymine.data_contracts.settings.dataset import DatasetSettings
 from polymine.data_contracts.settings.evaluation import (
     HELD_OUT,
     TRAINED,
+    EvaluatedModel,
     EvaluationSet,
     EvaluationSettings,
-    ModelSettings,
 )
 from polymine.data_contracts.settings.loading import (
     apply_override,
@@ -36,6 +28,7 @@ from polymine.data_contracts.settings.mining import (
     TeacherSettings,
     ValidationSettings,
 )
+from polymine.data_contracts.settings.models import EncoderSettings, ModelSettings
 from polymine.data_contracts.settings.run import (
     ComparisonRunSettings,
     EngineSettings,
@@ -49,6 +42,8 @@ from polymine.data_contracts.settings.run import (
 )
 from polymine.data_contracts.settings.training import (
     MINED,
+    AdaptedModel,
+    GuideModel,
     LoraSettings,
     LossSettings,
     RecipeSettings,
@@ -62,15 +57,19 @@ __all__ = [
     "HELD_OUT",
     "MINED",
     "TRAINED",
+    "AdaptedModel",
     "ArmSettings",
     "ComparisonRunSettings",
     "ComparisonSettings",
     "DatasetSettings",
+    "EncoderSettings",
     "EngineSettings",
+    "EvaluatedModel",
     "EvaluationRunSettings",
     "EvaluationSet",
     "EvaluationSettings",
     "Format",
+    "GuideModel",
     "LoraSettings",
     "LossSettings",
     "MiningSettings",

@@ -4,22 +4,20 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from polymine.data_contracts.settings.base import Settings, at
-from polymine.data_contracts.settings.training import NAME
+from polymine.data_contracts.settings.base import NAME, Settings
 
 
 class ArmSettings(Settings):
     """One way to find negatives."""
 
-    name: str = Field(pattern=NAME, description="Short name.", json_schema_extra=at(0))
+    name: str = Field(pattern=NAME, description="Short name.")
     miner: Literal["polymine", "sentence-transformers", "random"] = Field(
         "polymine",
         description="`polymine` with `set` over `[mining]`; `mine_hard_negatives` with `set` as "
         "its arguments; or documents at random that are not known positives.",
-        json_schema_extra=at(1),
     )
     set: tuple[str, ...] = Field(
-        (), description="As on the command line: `selection.rule=percent`.", json_schema_extra=at(2)
+        (), description="As on the command line: `selection.rule=percent`."
     )
 
 
@@ -37,12 +35,10 @@ class ComparisonSettings(Settings):
         ),
         min_length=1,
         description="Ways to mine; the base is always there.",
-        json_schema_extra=at(0),
     )
     seeds: tuple[int, ...] = Field(
-        (0, 1), min_length=1, description="Each arm is trained once per seed.",
-        json_schema_extra=at(1),
-    )  # fmt: skip
+        (0, 1), min_length=1, description="Each arm is trained once per seed."
+    )
 
     @field_validator("arms")
     @classmethod

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from polymine.data_contracts.settings.base import Settings, Source, at
+from polymine.data_contracts.settings.base import Settings, Source
 
 
 class DatasetSettings(Settings):
@@ -14,48 +14,36 @@ class DatasetSettings(Settings):
         None,
         description="Parquet, CSV or JSONL file, a folder of them, a BEIR folder, "
         "`hf://datasets/...`, or `demo:docstrings`; a list is concatenated.",
-        json_schema_extra=at(0),
     )
-    queries: Source | None = Field(
-        None, description="As `corpus`: query_id, text, language?", json_schema_extra=at(1)
-    )
-    judgments: Source | None = Field(
-        None, description="As `corpus`: query_id, doc_id, relevance?", json_schema_extra=at(2)
-    )
+    queries: Source | None = Field(None, description="As `corpus`: query_id, text, language?")
+    judgments: Source | None = Field(None, description="As `corpus`: query_id, doc_id, relevance?")
     labels: Source | None = Field(
         None,
         description="Further labels, as `judgments`: the risk is fitted on them, relevance 0 makes "
         "a safe negative, above 0 a promoted positive.",
-        json_schema_extra=at(8),
     )
     pairs: Source | None = Field(
         None,
         description="Instead of queries and judgments: a file whose first two text columns are "
         "query and positive; the positives join the corpus.",
-        json_schema_extra=at(3),
     )
     language: str = Field(
         "und",
         min_length=2,
         description="ISO 639-1 code for rows that name no language; `und` is undetermined.",
-        json_schema_extra=at(4),
     )
     title: Literal["prepend", "ignore"] = Field(
         "prepend",
         description="Whether a document's text starts with its title (the convention of MTEB).",
-        json_schema_extra=at(5),
     )
     near_copy: float = Field(
         0.8,
         gt=0.3,
         le=1.0,
         description="Jaccard similarity of word 3-grams from which two documents are near-copies.",
-        json_schema_extra=at(6),
     )
     on_invalid: Literal["fail", "quarantine"] = Field(
-        "fail",
-        description="Stop at rows that break a contract, or set them aside in `rejected/`.",
-        json_schema_extra=at(7),
+        "fail", description="Stop at rows that break a contract, or set them aside in `rejected/`."
     )
 
     @model_validator(mode="after")

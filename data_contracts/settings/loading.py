@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from polymine.data_contracts.credentials import credential_in
 from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.settings.base import Settings
 from polymine.data_contracts.settings.locations import check_places
 from polymine.data_contracts.settings.run import RunSettings
 
@@ -105,20 +106,23 @@ def _index(node: list[Any], name: str, override: str) -> int:
 def _describe(problem: Any, kind: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "the file"
     if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key{_nearest(problem['loc'], kind)}"
+        return f"{where}: {_unknown(problem['loc'], kind)}"
     shown = repr(problem["input"])
     hidden = problem["type"] == "missing" or credential_in(shown) is not None
     got = "" if hidden else f" (got {shown:.80})"
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}{got}"
 
 
-def _nearest(location: tuple[int | str, ...], kind: type[BaseModel]) -> str:
+def _unknown(location: tuple[int | str, ...], kind: type[BaseModel]) -> str:
     model: type[BaseModel] | None = kind
     for part in location[:-1]:
         model = _model_of(model, part) if model else None
-    known = list(model.model_fields) if model else []
-    close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-    return f"; did you mean `{close[0]}`?" if close else f"; known keys: {', '.join(known)}"
+    key, known = str(location[-1]), list(model.model_fields) if model else []
+    if model and issubclass(model, Settings) and key in model.replaced:
+        return f"this key is gone; {model.replaced[key]}"
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(known)}"
+    return f"unknown key; {hint}"
 
 
 def _model_of(model: type[BaseModel], part: int | str) -> type[BaseModel] | None:

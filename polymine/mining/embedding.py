@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from polymine import models
 from polymine.data_contracts.errors import ModelError
-from polymine.data_contracts.settings import TeacherSettings
+from polymine.data_contracts.settings import EncoderSettings
 from polymine.mining.batching import (
     GPU_BUDGET_FACTOR,
     count_tokens,
@@ -67,7 +67,7 @@ class TextEncoder:
         self._fitting = Fitting("embedding", "Set a lower `max_length` for this teacher")
 
     @classmethod
-    def load(cls, teacher: TeacherSettings, threads: int, batch_tokens: int) -> "TextEncoder":
+    def load(cls, teacher: EncoderSettings, threads: int, batch_tokens: int) -> "TextEncoder":
         """Load a dense teacher's model onto every visible device."""
         replicas = [
             models.load_encoder(

@@ -86,7 +86,7 @@ class StepTrainer(SentenceTransformerTrainer):
             held = f"a batch of {rows}, which this loss holds at once," if whole else "a single row"
             raise ModelError(
                 f"step {self._adapter.partition('-')[2]}: {held} is more than memory holds; set a "
-                "lower `training.max_length`, `schedule.batch` or number of `negatives`"
+                "lower `training.base.max_length`, `schedule.batch` or number of `negatives`"
             ) from error
         loss.mini_batch_size = before // 2
         logger.warning(

@@ -128,11 +128,13 @@ def build_loss(
     if settings.kind == "distill":
         return WeightedDistillationLoss(model, temperature=settings.temperature)
     if settings.kind == "gist":
+        assert settings.guide is not None, "checked by the settings"
         guide = models.load_encoder(
-            str(settings.guide),
+            settings.guide.model,
             device=device,
-            dtype="float32",
-            trust_remote_code=settings.trust_remote_code,
+            dtype=settings.guide.dtype,
+            max_length=settings.guide.max_length,
+            trust_remote_code=settings.guide.trust_remote_code,
         )
         return WeightedGISTLoss(
             model,

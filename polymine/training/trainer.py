@@ -113,10 +113,10 @@ def prepare(
 ) -> tuple[SentenceTransformer, str, list[str]]:
     """Load the base with its adapters; return it, the learning one's name and the frozen ones'."""
     encoder = adapters.load_base(
-        training.base,
+        training.base.model,
         device=device,
-        max_length=training.max_length,
-        trust_remote_code=training.trust_remote_code,
+        max_length=training.base.max_length,
+        trust_remote_code=training.base.trust_remote_code,
     )
     below = []
     for number, folder in enumerate(start.frozen):
@@ -191,7 +191,7 @@ class _Job:
             max_grad_norm=plan.gradient_norm,
             seed=self.step.seed,
             data_seed=self.step.seed,
-            bf16=self._bf16(),
+            bf16=models.resolve_dtype(self.training.base.dtype, self.device) == "bfloat16",
             use_cpu=self.device == "cpu",
             prompts={name: self._prompts(each) for name, each in columns.items()},
             router_mapping={name: self._languages(name, each) for name, each in columns.items()},
@@ -213,13 +213,8 @@ class _Job:
         arguments._n_gpu = min(1, arguments.n_gpu)
         return arguments
 
-    def _bf16(self) -> bool:
-        if self.training.bf16 != "auto":
-            return self.training.bf16 == "on"
-        return models.resolve_dtype("auto", self.device) == "bfloat16"
-
     def _prompts(self, columns: Sequence[str]) -> dict[str, str]:
-        query, document = self.training.query_prompt, self.training.document_prompt
+        query, document = self.training.base.query_prompt, self.training.base.document_prompt
         return {c: query if c == "anchor" else document for c in columns if c != "label"}
 
     def _languages(self, part: str, columns: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from polymine import models
 from polymine.data_contracts.errors import ModelError, SettingsError
 from polymine.data_contracts.references import fingerprint
-from polymine.data_contracts.settings import EngineSettings, EvaluationSettings, TeacherSettings
+from polymine.data_contracts.settings import EncoderSettings, EngineSettings, EvaluationSettings
 from polymine.data_contracts.settings.locations import Named
 from polymine.data_contracts.trained import BASE, TrainedModel
 from polymine.mining.hashing import hash_texts
@@ -30,18 +30,14 @@ class Measured:
 
     Args:
         name: in tables and logs.
-        model: as `polymine.models` names it; of a trained model, its base.
+        call: how it is called; of a trained model, its base.
         trained: None for a plain model, or its folder and what that says.
     """
 
     name: str
-    model: str
-    query_prompt: str
-    document_prompt: str
-    max_length: int | None
+    call: EncoderSettings
     folder: str | None = None
     trained: TrainedModel | None = None
-    trust_remote_code: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -51,22 +47,13 @@ class Measured:
         device = models.visible_devices()[0].partition(":")[0]
         return fingerprint(
             vectors=VERSION,
-            model=models.fingerprint(self.model),
+            model=models.fingerprint(self.call.model),
             routes={language: used[name] for language, name in routes.items()},
-            prompts=[self.query_prompt, self.document_prompt],
-            max_length=self.max_length,
-            dtype=models.resolve_dtype(self.as_teacher(self.model).dtype, device),
+            prompts=[self.call.query_prompt, self.call.document_prompt],
+            max_length=self.call.max_length,
+            dtype=models.resolve_dtype(self.call.dtype, device),
             device=device,
-            remote_code=self.trust_remote_code,
-        )
-
-    def as_teacher(self, path: str) -> TeacherSettings:
-        """Say how the model at `path`, the base or one of the adapters, is to be loaded."""
-        return TeacherSettings(
-            name=_column_name(self.name),
-            model=path,
-            max_length=self.max_length,
-            trust_remote_code=self.trust_remote_code,
+            remote_code=self.call.trust_remote_code,
         )
 
     def path_for(self, language: str) -> str:
@@ -80,39 +67,37 @@ class Measured:
 
     def _path(self, adapter: str) -> str:
         if adapter == BASE or self.folder is None:
-            return self.model
+            return self.call.model
         return str(adapter_folder(Path(self.folder), adapter))
 
 
-def open_measured(
-    name: str, model: str, settings: EvaluationSettings, trust: bool | None = None
-) -> Measured:
-    """Find a model and, if it is a trained one, its adapters.
+def as_measured(base: EncoderSettings, evaluation: EvaluationSettings) -> EncoderSettings:
+    """Say how the base of a training, and what is trained on it, is called to be measured.
 
-    Prompts are the settings', or what the model was trained with where the settings have none;
-    `trust` lets its own code run, as the settings say of the base if not given; it is the code of
-    a trained model's base, so that is what the machine has to trust.
+    That is with its prompts, but at full length and in the fastest precision, unless
+    `evaluation.base` says otherwise.
+    """
+    own = evaluation.base or EncoderSettings(model=base.model)
+    return base.model_copy(update={"max_length": own.max_length, "dtype": own.dtype})
+
+
+def open_measured(name: str, call: EncoderSettings) -> Measured:
+    """Find a model and, if it is a trained one, its base and adapters.
+
+    A trained model reads with the prompts it was trained with where `call` has none, and the code
+    that `call` lets run is that of its base, so that is what the machine has to trust.
     Raises ModelError when it is not there, SettingsError when this machine lets no run use it.
     """
-    trust = settings.trust_remote_code if trust is None else trust
-    plain = Measured(
-        name,
-        model,
-        settings.query_prompt,
-        settings.document_prompt,
-        settings.max_length,
-        trust_remote_code=trust,
-    )
-    found = find_model(model)
+    found = find_model(call.model)
     if found is None:
-        _find_all(name, [model], trust)
-        return plain
+        _find_all(name, [call.model], call.trust_remote_code)
+        return Measured(name, call)
     folder, trained = found
-    prompts = (trained.query_prompt, trained.document_prompt)
-    measured = replace(
-        _prompted(plain, prompts), model=trained.base, folder=str(folder), trained=trained
-    )
-    _find_all(name, [trained.base, *map(measured._path, trained.adapters)], trust)
+    call = _prompted(call, trained.query_prompt, trained.document_prompt)
+    call = call.model_copy(update={"model": trained.base})
+    measured = Measured(name, call, str(folder), trained)
+    wanted = [trained.base, *map(measured._path, trained.adapters)]
+    _find_all(name, wanted, call.trust_remote_code)
     return measured
 
 
@@ -135,27 +120,6 @@ def _find_all(name: str, wanted: Sequence[str], trust: bool) -> None:
             left.append(base)
 
 
-def open_base(
-    name: str,
-    prompts: tuple[str, str],
-    evaluation: EvaluationSettings,
-    trust: bool | None = None,
-) -> Measured:
-    """Find the untouched base, to be measured as the models that are compared with it.
-
-    Args:
-        name: of the model.
-        prompts: before queries and documents, as those models were trained; the settings' come
-            first.
-        evaluation: says how to measure.
-        trust: whether its own code may run; as `evaluation` says if not given.
-
-    Raises:
-        ModelError: it is not there.
-    """
-    return _prompted(open_measured("base", name, evaluation, trust), prompts)
-
-
 def check_candidates(evaluation: EvaluationSettings) -> tuple[Measured, ...]:
     """Find the models that the settings name, and their base if they name one.
 
@@ -163,36 +127,32 @@ def check_candidates(evaluation: EvaluationSettings) -> tuple[Measured, ...]:
     model that is not there.
     """
     if evaluation.base is not None:
-        open_measured("base", evaluation.base, evaluation)
-    return tuple(
-        open_measured(choice.name, choice.model, evaluation, choice.trust_remote_code)
-        for choice in evaluation.models
-    )
+        open_measured("base", evaluation.base)
+    return tuple(open_measured(choice.name, choice) for choice in evaluation.models)
 
 
 def open_candidates(evaluation: EvaluationSettings) -> tuple[Measured, tuple[Measured, ...]]:
     """Find the untouched base and the models to compare with it, before anything is encoded.
 
     The base reads texts with the prompts of the first model that was trained on it, whatever name
-    it goes by. Raises SettingsError where nothing is to be measured, ModelError for a model that
-    is not there.
+    it goes by, where it has none of its own. Raises SettingsError where nothing is to be measured,
+    ModelError for a model that is not there.
     """
     if not evaluation.sets:
         raise SettingsError("evaluation.sets: name at least one set to measure on")
     if not evaluation.models:
         raise SettingsError("evaluation.models: name at least one model to compare with its base")
     candidates = check_candidates(evaluation)
-    trained = [each for each in candidates if each.trained is not None]
-    name = evaluation.base or (trained[0].model if trained else None)
-    if name is None:
+    trained = [each.call for each in candidates if each.trained is not None]
+    if evaluation.base is None and not trained:
         raise SettingsError("evaluation.base: name the untouched model that all are compared with")
-    own = evaluation.base is None and trained[0].trust_remote_code  # it was trusted with its model
-    trust = own or evaluation.trust_remote_code
-    base = open_measured("base", name, evaluation, trust)
-    content = models.fingerprint(base.model)
-    alike = (each for each in trained if models.fingerprint(each.model) == content)
-    prompts = next(((each.query_prompt, each.document_prompt) for each in alike), ("", ""))
-    return open_base(name, prompts, evaluation, trust), candidates
+    base = open_measured("base", evaluation.base or trained[0])
+    content = models.fingerprint(base.call.model)
+    for each in trained:
+        if models.fingerprint(each.model) == content:
+            call = _prompted(base.call, each.query_prompt, each.document_prompt)
+            return replace(base, call=call), candidates
+    return base, candidates
 
 
 def encode(
@@ -208,15 +168,16 @@ def encode(
 
     Vectors are stored as a teacher's are: what another run or set has encoded is not encoded again.
     """
-    prompt = measured.query_prompt if side == "queries" else measured.document_prompt
+    call = measured.call
+    prompt = call.query_prompt if side == "queries" else call.document_prompt
     table = pl.DataFrame({"text": list(texts), "language": list(languages)})
     paths = {each: measured.path_for(each) for each in table["language"].unique()}
     table = table.with_columns(model=pl.col("language").replace_strict(paths)).with_row_index("row")
     out: Matrix | None = None
     for (path,), part in table.group_by("model", maintain_order=True):
-        teacher = measured.as_teacher(str(path))
+        model = call.model_copy(update={"model": str(path)})
         label = f"{measured.name} {side}"
-        place, _ = store_vectors(teacher, prompt, part["text"], engine, root, label, source)
+        place, _ = store_vectors(model, prompt, part["text"], engine, root, label, source)
         stored = StoredVectors(family_of(place), hash_texts(part["text"]))
         vectors = stored.take(np.arange(len(part)))
         if out is None:
@@ -231,15 +192,10 @@ def encode(
     return out
 
 
-def _prompted(measured: Measured, prompts: tuple[str, str]) -> Measured:
+def _prompted(call: EncoderSettings, query: str, document: str) -> EncoderSettings:
     """Give it these prompts where it has none."""
-    query, document = prompts
-    return replace(
-        measured,
-        query_prompt=measured.query_prompt or query,
-        document_prompt=measured.document_prompt or document,
-    )
-
-
-def _column_name(name: str) -> str:
-    return name.replace("-", "_")[:32].strip("_") or "model"
+    prompts = {
+        "query_prompt": call.query_prompt or query,
+        "document_prompt": call.document_prompt or document,
+    }
+    return call.model_copy(update=prompts)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from polymine import models
 from polymine.data_contracts.references import DatasetRef, fingerprint
-from polymine.data_contracts.settings import EngineSettings, TeacherSettings
+from polymine.data_contracts.settings import EncoderSettings, EngineSettings, TeacherSettings
 from polymine.data_contracts.tables import embeddings_schema
 from polymine.mining.embedding import TextEncoder
 from polymine.mining.hashing import hash_texts
@@ -50,7 +50,7 @@ def embed(
 
 
 def store_vectors(
-    teacher: TeacherSettings,
+    teacher: EncoderSettings,
     prompt: str,
     texts: pl.Series,
     engine: EngineSettings,
@@ -99,7 +99,7 @@ def held_hashes(store: Store, family: str, wanted: Hashes) -> Hashes:
             return np.concatenate([np.empty(0, dtype=np.uint64), *held.values()])
 
 
-def _family(teacher: TeacherSettings, prompt: str) -> str:
+def _family(teacher: EncoderSettings, prompt: str) -> str:
     device = device_kind()
     # The model's own code may compute something else than the architecture transformers knows;
     # named only where it is asked for, so that all other vectors keep their place.
@@ -116,7 +116,7 @@ def _family(teacher: TeacherSettings, prompt: str) -> str:
 
 
 def _work(
-    teacher: TeacherSettings,
+    teacher: EncoderSettings,
     prompt: str,
     family: str,
     increment: str,
@@ -176,7 +176,7 @@ class EncodeWork(ShardWork):
     form: ClassVar[Format] = "arrow"
     uses_model: ClassVar[bool] = True
 
-    teacher: TeacherSettings
+    teacher: EncoderSettings
     prompt: str
     model: str
     device: str

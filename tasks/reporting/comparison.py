@@ -49,7 +49,7 @@ def report_comparison(
     report = LearningReport(
         title=Path(output.path).name,
         headline=_headline(best, evaluation.k),
-        base=training.base,
+        base=training.base.model,
         steps=tuple(StepReport(step) for step in recipes.expand(training)),
         arms=arms,
         differences=pl.read_parquet(folder / DIFFERENCES, glob=False),

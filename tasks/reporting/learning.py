@@ -71,7 +71,7 @@ def report_training(
     report = LearningReport(
         title=Path(output.path).name,
         headline=_training_headline(trained),
-        base=training.base,
+        base=training.base.model,
         kind="training",
         settings=_shown(training=training, evaluation=evaluation, output=output, engine=engine),
         timings=_timings(
@@ -83,7 +83,7 @@ def report_training(
         versions=versions(),
         **describe_training(trained),
     )
-    kind = models.resolve(training.base).kind
+    kind = models.resolve(training.base.model).kind
     card = render_adapter_card(report, training, trained.model.routes, kind, run=report.title)
     report = _with_files(report, [(MODEL + "/", "the adapters, with their card")])
     curves = io.BytesIO()

@@ -12,12 +12,13 @@ from polymine.data_contracts.references import Manifest
 from polymine.data_contracts.settings import (
     HELD_OUT,
     TRAINED,
+    EncoderSettings,
+    EvaluatedModel,
     EvaluationSet,
     EvaluationSettings,
-    ModelSettings,
     OutputSettings,
 )
-from polymine.tasks.evaluation.encoding import check_candidates
+from polymine.tasks.evaluation.encoding import as_measured, check_candidates
 from polymine.tasks.store.datasets import MANIFEST, describe_shard, read_manifest, write_bytes
 from polymine.tasks.store.output import describe_difference
 from polymine.tasks.store.references import noted_output, used_datasets
@@ -75,7 +76,7 @@ def publish_parts(
     return place
 
 
-def check_evaluation(evaluation: EvaluationSettings, base: str) -> None:
+def check_evaluation(evaluation: EvaluationSettings, base: EncoderSettings) -> None:
     """Refuse an evaluation that would end a pipeline with nothing, or with a missing model.
 
     `base` is what the pipeline trains, and measures against if the settings name no other.
@@ -97,10 +98,11 @@ def with_held_out(evaluation: EvaluationSettings, folder: str | None) -> Evaluat
 
 
 def with_trained(
-    evaluation: EvaluationSettings, folder: Path, trust: bool = False
+    evaluation: EvaluationSettings, folder: Path, base: EncoderSettings
 ) -> EvaluationSettings:
-    """Put the trained model first among the models."""
-    model = ModelSettings(name=TRAINED, model=str(folder), trust_remote_code=trust)
+    """Put the trained model first among the models; it is called as the base is."""
+    call = as_measured(base, evaluation)
+    model = EvaluatedModel(name=TRAINED, **call.model_dump() | {"model": str(folder)})
     return evaluation.model_copy(update={"models": (model, *evaluation.models)})
 
 

@@ -98,7 +98,7 @@ def _compose(
     return LearningReport(
         title=title,
         headline=info["evaluation"]["headline"],
-        base=training.base,
+        base=training.base.model,
         models=tuple(info["evaluation"]["models"]),
         steps=tuple(_step(entry) for entry in info["training"]["steps"]),
         curves=pl.read_parquet(folders["training"] / CURVES, glob=False),
@@ -128,7 +128,7 @@ def _write_card(
     folder: Path,
     info: Mapping[str, Any],
 ) -> None:
-    kind = models.resolve(training.base).kind
+    kind = models.resolve(training.base.model).kind
     shown = replace(report, comparisons=comparisons)
     refresh_card(folder, render_adapter_card(shown, training, info["routes"], kind, str(folder)))
 

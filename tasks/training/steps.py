@@ -69,15 +69,15 @@ def check_training(training: TrainingSettings) -> tuple[StepSettings, ...]:
         raise SettingsError("training.routes: all lead to `base`; name the step for some language")
     for step in steps:
         if step.loss.guide is not None:
-            models.resolve(step.loss.guide)
+            models.resolve(step.loss.guide.model)
     _check_trackers(training.report_to)
     from polymine.training import adapters
 
     base = adapters.load_base(
-        training.base,
+        training.base.model,
         device="cpu",
-        max_length=training.max_length,
-        trust_remote_code=training.trust_remote_code,
+        max_length=training.base.max_length,
+        trust_remote_code=training.base.trust_remote_code,
     )
     for step in steps:
         adapters.find_targets(base, step.lora.targets)
@@ -138,16 +138,16 @@ def train(
     device = models.visible_devices()[0]
     version = fingerprint(
         version=VERSION,
-        base=models.fingerprint(training.base),
+        base=models.fingerprint(training.base.model),
         step=step.model_dump(mode="json", exclude={"data", "name", "on"}),
         shares=[part.share for part in step.data],
         rows=rows.fingerprint,
         below=[below.fingerprints, len(below.frozen), below.initial is not None],
-        guide=models.fingerprint(step.loss.guide) if step.loss.guide else None,
-        remote_code=training.trust_remote_code,
-        prompts=[training.query_prompt, training.document_prompt],
-        max_length=training.max_length,
-        bf16=training.bf16 if training.bf16 != "auto" else models.resolve_dtype("auto", device),
+        guide=models.fingerprint(step.loss.guide.model) if step.loss.guide else None,
+        remote_code=training.base.trust_remote_code,
+        prompts=[training.base.query_prompt, training.base.document_prompt],
+        max_length=training.base.max_length,
+        dtype=models.resolve_dtype(training.base.dtype, device),
         device=device.partition(":")[0],
     )
     store = Store(root)
@@ -190,7 +190,7 @@ def _train(
         )
     finally:
         torch.set_num_threads(threads)
-    trained.write(place.folder / ADAPTER, training.base)
+    trained.write(place.folder / ADAPTER, training.base.model)
     write_frame(TrainingCurve.validate(trained.curve, cast=True), place.folder / CURVE)
     for number, folder in enumerate(below.frozen):  # what lies beneath may change or go
         for name in (CONFIG, WEIGHTS):
@@ -287,11 +287,11 @@ def describe_model(
     routes = recipes.routes(steps, training)
     places = {"data": {"__all__": {"triplets", "parallel", "collection"}}}  # of this machine alone
     return TrainedModel(
-        base=_lasting_name(training.base),
+        base=_lasting_name(training.base.model),
         routes=routes,
-        query_prompt=training.query_prompt,
-        document_prompt=training.document_prompt,
-        max_length=training.max_length,
+        query_prompt=training.base.query_prompt,
+        document_prompt=training.base.document_prompt,
+        max_length=training.base.max_length,
         fingerprint=fingerprint(
             adapters={name: reference.fingerprint for name, reference in made.items()},
             routes=routes,

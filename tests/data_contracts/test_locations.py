@@ -15,8 +15,8 @@ from polymine.data_contracts.settings import (
     ArmSettings,
     ComparisonSettings,
     DatasetSettings,
+    EvaluatedModel,
     EvaluationSettings,
-    ModelSettings,
     OutputSettings,
     RecipeSettings,
     TrainingData,
@@ -75,7 +75,7 @@ def test_places_are_found_however_deep():
     )
     found = {(p.key, p.value, p.kind) for p in places_in(training, "training")}
     assert found == {
-        ("training.base", "b", "model"),
+        ("training.base.model", "b", "model"),
         ("training.recipe.mono.triplets.0", "one", "table"),
         ("training.recipe.mono.triplets.1", "two", "table"),
     }
@@ -86,7 +86,7 @@ def test_places_are_found_however_deep():
 
 def test_code_is_trusted_model_by_model():
     evaluation = EvaluationSettings(
-        base="b", models=(ModelSettings(name="x", model="m", trust_remote_code=True),)
+        base="b", models=(EvaluatedModel(name="x", model="m", trust_remote_code=True),)
     )
     assert {p.value: p.trusts_code for p in places_in(evaluation)} == {"b": False, "m": True}
     assert not any(p.trusts_code for kind in (TrainingSettings(), EvaluationSettings())

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.references import fingerprint
 from polymine.data_contracts.settings import (
+    AdaptedModel,
     ComparisonRunSettings,
     DatasetSettings,
     EngineSettings,
@@ -25,7 +26,9 @@ from polymine.data_contracts.settings import (
     SelectionSettings,
     TeacherSettings,
     TrainingRunSettings,
+    TrainingSettings,
     ValidationSettings,
+    check_as,
     check_settings,
     load_as,
     load_settings,
@@ -318,3 +321,35 @@ class TestLanguages:
 )  # fmt: skip
 def test_every_field_of_the_form_says_what_it_is(model):
     assert [name for name, field in model.model_fields.items() if not field.description] == []
+
+
+def test_the_form_shows_keys_in_the_order_of_their_declaration():
+    """Prefect's form sorts by `position`, and by the alphabet what has none."""
+    groups = ComparisonRunSettings.model_json_schema()["$defs"]
+    assert {"TeacherSettings", "AdaptedModel", "EngineSettings", "ArmSettings"} <= set(groups)
+    for name, group in groups.items():
+        positions = [field["position"] for field in group["properties"].values()]
+        assert positions == list(range(len(positions))), name
+    assert list(groups["TeacherSettings"]["properties"])[:3] == ["name", "kind", "model"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "said"),
+    [
+        (PipelineSettings, {"training": {"max_length": 64}}, "gone; say `base.max_length`"),
+        (PipelineSettings, {"training": {"bf16": "on"}}, "gone; say `base.dtype`"),
+        (PipelineSettings, {"evaluation": {"query_prompt": "q: "}}, "`models.0.query_prompt`"),
+    ],
+)
+def test_keys_of_earlier_versions_say_what_replaced_them(kind, changes, said):
+    with pytest.raises(SettingsError, match="this key is gone") as caught:
+        check_as(kind, merged(LEAST, changes), "run.toml")
+    assert said in str(caught.value)
+
+
+def test_a_models_name_alone_is_enough():
+    short = TrainingSettings(base="package:x", loss={"kind": "gist", "guide": "big"})
+    assert short.base == AdaptedModel(model="package:x")
+    assert (short.loss.guide.model, short.loss.guide.dtype) == ("big", "float32")
+    with pytest.raises(ValidationError, match="not in float16"):
+        TrainingSettings(base={"model": "x", "dtype": "float16"})

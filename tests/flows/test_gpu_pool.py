@@ -11,6 +11,7 @@ from prefect.settings import get_current_settings
 
 from polymine.data_contracts.errors import PolymineError, SettingsError
 from polymine.data_contracts.settings import (
+    AdaptedModel,
     DatasetSettings,
     EngineSettings,
     EvaluationSettings,
@@ -32,7 +33,8 @@ PREFECT = [sys.executable, "-m", "prefect"]
 
 def settings(base: str, animals: dict[str, str]) -> dict:
     training = TrainingSettings(
-        base=base, schedule=ScheduleSettings(steps=2, batch=8, mini_batch=8), bf16="off",
+        base=AdaptedModel(model=base, dtype="float32"),
+        schedule=ScheduleSettings(steps=2, batch=8, mini_batch=8),
         loss=LossSettings(negatives=2), lora=LoraSettings(rank=4),
     )  # fmt: skip
     return {

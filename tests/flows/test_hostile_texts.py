@@ -9,6 +9,7 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from polymine.data_contracts.settings import (
+    AdaptedModel,
     DatasetSettings,
     EngineSettings,
     EvaluationSettings,
@@ -90,8 +91,10 @@ def ran(prefect_server, tmp_path_factory) -> tuple[Path, Path, str]:
         Path(files[name]).write_text("".join(json.dumps(row) + "\n" for row in rows))
     out, store = folder / "run`<u>pwned<!-- [x](javascript:y)", folder / "store"
     training = TrainingSettings(
-        base=save_small_encoder(folder / "base`<b>pwned"), bf16="off",
-        query_prompt="<script>pwned</script>` ", checkpoint_steps=1,
+        base=AdaptedModel(
+            model=save_small_encoder(folder / "base`<b>pwned"), dtype="float32",
+            query_prompt="<script>pwned</script>` ",
+        ), checkpoint_steps=1,
         schedule=ScheduleSettings(steps=3, batch=8, mini_batch=8),
         loss=LossSettings(negatives=2), lora=LoraSettings(rank=4),
     )  # fmt: skip

@@ -19,16 +19,17 @@ from sentence_transformers import SentenceTransformer
 
 from polymine.data_contracts.errors import InputError, ModelError, SettingsError, StoreError
 from polymine.data_contracts.settings import (
+    AdaptedModel,
     ArmSettings,
     ComparisonSettings,
     DatasetSettings,
     EngineSettings,
+    EvaluatedModel,
     EvaluationSet,
     EvaluationSettings,
     LoraSettings,
     LossSettings,
     MiningSettings,
-    ModelSettings,
     OutputSettings,
     RecipeSettings,
     ScheduleSettings,
@@ -58,6 +59,10 @@ def engine(tmp_path_factory) -> EngineSettings:
     return EngineSettings(store=str(tmp_path_factory.mktemp("store")), threads=2)
 
 
+def in_float32(base: str, **call: object) -> AdaptedModel:
+    return AdaptedModel(model=base, dtype="float32", **call)
+
+
 def recipe_settings(base: str, name: str, **others) -> TrainingSettings:
     """A recipe over the project's parallel corpus, in Russian and French."""
     collection = TrainingData(collection=str(PARALLEL))
@@ -66,7 +71,7 @@ def recipe_settings(base: str, name: str, **others) -> TrainingSettings:
         cross=None if name == "mono" else collection, **others,
     )  # fmt: skip
     return TrainingSettings(
-        base=base, recipe=recipe, schedule=SCHEDULE, lora=LoraSettings(rank=4), bf16="off",
+        base=in_float32(base), recipe=recipe, schedule=SCHEDULE, lora=LoraSettings(rank=4),
         loss=LossSettings(negatives=0),
     )  # fmt: skip
 
@@ -107,7 +112,7 @@ def test_every_shipped_recipe_trains_and_its_model_is_measured(
         return
     evaluation = EvaluationSettings(
         sets=(EvaluationSet(name="own", path=str(PARALLEL), languages=("en", "fr", "ru")),),
-        models=(ModelSettings(name="stacked", model=str(tmp_path / "train")),),
+        models=(EvaluatedModel(name="stacked", model=str(tmp_path / "train")),),
         resamples=200,
         contaminated="report",  # it was trained on these very texts
     )
@@ -202,7 +207,7 @@ def step(**given) -> StepSettings:
 def test_what_cannot_be_trained_is_refused_before_any_training(
     prefect_server, base, engine, tmp_path, steps, error, words
 ):
-    training = TrainingSettings(base=base, steps=steps, bf16="off")
+    training = TrainingSettings(base=in_float32(base), steps=steps)
     with pytest.raises(error, match=words):
         train(training, OutputSettings(path=str(tmp_path / "out")), engine=engine)
     assert not (tmp_path / "out").exists()
@@ -219,7 +224,7 @@ def test_weights_out_of_range_are_refused(prefect_server, base, engine, tmp_path
                 "weight": [0.5, 1.5]}  # fmt: skip
     pl.DataFrame(triplets).write_parquet(tmp_path / "triplets.parquet")
     data = (TrainingData(triplets=str(tmp_path / "triplets.parquet")),)
-    training = TrainingSettings(base=base, steps=(step(data=data),), bf16="off")
+    training = TrainingSettings(base=in_float32(base), steps=(step(data=data),))
     with pytest.raises(InputError, match=r"weight.*1\.5"):
         train(training, OutputSettings(path=str(tmp_path / "out")), engine=engine)
 
@@ -230,7 +235,7 @@ def animal_settings(animals, base) -> dict:
         "dataset": DatasetSettings(**animals),
         "mining": MiningSettings(teachers=(MINILM, BM25), negatives=2, depth=10),
         "training": TrainingSettings(
-            base=base, schedule=SCHEDULE, loss=LossSettings(negatives=2), bf16="off",
+            base=in_float32(base), schedule=SCHEDULE, loss=LossSettings(negatives=2),
             lora=LoraSettings(rank=4),
         ),
         "evaluation": EvaluationSettings(held_out=0.25, resamples=200),
@@ -272,7 +277,9 @@ def test_a_pipeline_under_roots_needs_no_trust_but_in_its_base(
     """Code of the model it has trained is its base's; the folder it wrote stands in no list."""
     monkeypatch.setenv("POLYMINE_ROOTS", str(tmp_path_factory.getbasetemp()))
     monkeypatch.setenv("POLYMINE_TRUSTED_CODE", base)
-    training = animal_settings["training"].model_copy(update={"trust_remote_code": True})
+    training = animal_settings["training"].model_copy(
+        update={"base": in_float32(base, trust_remote_code=True)}
+    )
     output = OutputSettings(path=str(tmp_path / "out"))
     summary = pipeline(**animal_settings | {"training": training}, output=output, engine=engine)
     assert summary["headline"].startswith("nDCG@10 on held-out")

@@ -9,6 +9,7 @@ import torch
 
 from polymine.data_contracts.errors import InputError, ModelError
 from polymine.data_contracts.settings import (
+    AdaptedModel,
     LoraSettings,
     LossSettings,
     ScheduleSettings,
@@ -63,8 +64,9 @@ def make_step(name="mono", steps=6, **others) -> StepSettings:
     return StepSettings(name=name, schedule=schedule, **given)
 
 
-def make_training(base: str, **others) -> TrainingSettings:
-    return TrainingSettings(base=base, bf16="off", checkpoint_steps=2, **others)
+def make_training(base: str, max_length: int | None = None, **others) -> TrainingSettings:
+    call = AdaptedModel(model=base, dtype="float32", max_length=max_length)
+    return TrainingSettings(base=call, checkpoint_steps=2, **others)
 
 
 def train(step, rows, base, folder, start=Start(), stamp="s", progress=None):
@@ -218,7 +220,7 @@ def test_what_does_not_fit_at_all_is_an_error_that_says_what_to_do(base, tmp_pat
         return model
 
     monkeypatch.setattr(adapters, "load_encoder", load_limited)
-    with pytest.raises(ModelError, match=r"step mono: a single row .*training.max_length"):
+    with pytest.raises(ModelError, match=r"step mono: a single row .*training.base.max_length"):
         train(make_step(), make_rows(), base, tmp_path / "1")
     distill = make_step(loss=LossSettings(kind="distill", negatives=2))
     with pytest.raises(ModelError, match="a batch of 4, which this loss holds at once"):

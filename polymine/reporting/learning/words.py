@@ -129,12 +129,13 @@ def _describe_loss(loss: LossSettings) -> str:
     wrong = (
         f"{count_of(loss.negatives, 'hard negative')}" if loss.negatives else "no hard negatives"
     )
+    guide = loss.guide.model if loss.guide else "no guide"
     return {
         "infonce": f"It was taught to rank the right document above the others of its batch and "
         f"{wrong} per row (InfoNCE, temperature {loss.temperature:g})"
         f"{', in both directions' if loss.symmetric else ''}.",
         "gist": f"It was taught to rank the right document above the others of its batch and "
-        f"{wrong} per row, save those that {loss.guide} takes for right (GIST, temperature "
+        f"{wrong} per row, save those that {guide} takes for right (GIST, temperature "
         f"{loss.temperature:g}).",
         "distill": f"It was taught to rank the right document and {wrong} per row the way the "
         "teacher's stored scores do (distillation).",

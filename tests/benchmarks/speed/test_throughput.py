@@ -7,7 +7,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.flops import count_flops, find_peak
 from benchmarks.speed.throughput_work import make_rows, order_rows
-from polymine.data_contracts.settings import LoraSettings, StepSettings, TrainingSettings
+from polymine.data_contracts.settings import (
+    AdaptedModel,
+    LoraSettings,
+    StepSettings,
+    TrainingSettings,
+)
 from polymine.training.trainer import Start, prepare
 from tests.training.small_encoder import save_small_encoder
 
@@ -109,7 +114,7 @@ def test_the_peer_is_handed_the_batches_that_polymine_trains_on(base, tmp_path, 
         return forward(self, features, labels)
 
     monkeypatch.setattr(WeightedRankingLoss, "forward", spy)
-    training = TrainingSettings(base=base, bf16="off")
+    training = TrainingSettings(base=AdaptedModel(model=base, dtype="float32"))
     trainer.train_step(step, rows, training, checkpoints=tmp_path / "c", stamp="s")
     ordered = order_rows(rows, step, steps=3, batch=3)
     assert ordered.columns == ["anchor", "positive", "negative_1", "negative_2"]

@@ -102,7 +102,7 @@ def test_an_own_file_is_deployed_where_its_sections_fit(tmp_path: Path) -> None:
     assert mine.queue == "products"
     assert mine.parameters["dataset"] == {"pairs": "pairs.csv"}
     assert mine.parameters["output"]["path"] == "runs/deployed/products/mine/{date}-{run}"
-    made = wanted(own_file(tmp_path, "[training]\nmax_length = 64"), name="shop")
+    made = wanted(own_file(tmp_path, "[training.base]\nmax_length = 64"), name="shop")
     assert list(made) == ["mine/shop", "pipeline/shop", "train/gpu", "evaluate/gpu"]
     assert "training" not in made["mine/shop"].parameters
 

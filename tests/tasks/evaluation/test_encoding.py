@@ -9,11 +9,16 @@ import pytest
 
 from polymine import models
 from polymine.data_contracts.errors import ModelError, SettingsError
-from polymine.data_contracts.settings import EvaluationSet, EvaluationSettings, ModelSettings
+from polymine.data_contracts.settings import (
+    AdaptedModel,
+    EncoderSettings,
+    EvaluatedModel,
+    EvaluationSet,
+    EvaluationSettings,
+)
 from polymine.tasks.evaluation.encoding import (
     Measured,
     check_candidates,
-    open_base,
     open_candidates,
     open_measured,
 )
@@ -35,20 +40,19 @@ def train(folder: Path, base: str) -> str:
 
 
 def candidates(trained: str, **changed: object) -> EvaluationSettings:
-    named = (ModelSettings(name="new", model=trained),)
+    named = (EvaluatedModel(name="new", model=trained),)
     return EvaluationSettings(sets=SETS, models=named, **changed)
 
 
+def open_named(name: str, **changed: object) -> Measured:
+    return open_measured("new", EncoderSettings(model=name, **changed))
+
+
 def prompts_of(measured: Measured) -> tuple[str, str]:
-    return measured.query_prompt, measured.document_prompt
+    return measured.call.query_prompt, measured.call.document_prompt
 
 
 class TestPrompts:
-    def test_the_base_reads_with_the_prompts_of_training_unless_the_settings_have_some(self):
-        assert prompts_of(open_base(MINILM, PROMPTS, EvaluationSettings())) == PROMPTS
-        own = EvaluationSettings(query_prompt="ask: ")
-        assert prompts_of(open_base(MINILM, PROMPTS, own)) == ("ask: ", PROMPTS[1])
-
     def test_a_base_of_another_name_is_known_by_its_content(self, tmp_path):
         trained = train(tmp_path / "trained", MINILM)
         copy = tmp_path / "copy"
@@ -66,10 +70,29 @@ class TestPrompts:
         found, _ = open_candidates(candidates(trained, base=str(copy)))
         assert prompts_of(found) == ("", "")
 
-    def test_the_settings_prompts_are_those_of_all(self, tmp_path):
-        given = {"query_prompt": "q: ", "document_prompt": "d: "}
-        base, (model,) = open_candidates(candidates(train(tmp_path / "t", MINILM), **given))
-        assert prompts_of(base) == prompts_of(model) == ("q: ", "d: ")
+    def test_a_models_own_prompts_come_first(self, tmp_path):
+        trained = train(tmp_path / "t", MINILM)
+        settings = EvaluationSettings(
+            sets=SETS,
+            models=(EvaluatedModel(name="new", model=trained, query_prompt="q: "),),
+            base=EncoderSettings(model=MINILM, document_prompt="d: "),
+        )
+        base, (model,) = open_candidates(settings)
+        assert prompts_of(base) == ("q: ", "d: ")
+        assert prompts_of(model) == ("q: ", PROMPTS[1])
+
+
+def test_a_pipeline_measures_its_model_as_its_base_at_full_length(tmp_path):
+    base = AdaptedModel(model=MINILM, max_length=64, dtype="float32", query_prompt=PROMPTS[0])
+    folder = Path(train(tmp_path / "trained", MINILM))
+    for evaluation, length in (
+        (EvaluationSettings(sets=SETS), None),
+        (EvaluationSettings(sets=SETS, base={"model": MINILM, "max_length": 32}), 32),
+    ):
+        found, (model,) = open_candidates(with_trained(evaluation, folder, base))
+        assert found.call.max_length == model.call.max_length == length
+        assert found.call.dtype == model.call.dtype == "auto"
+        assert prompts_of(found) == prompts_of(model) == PROMPTS
 
 
 def test_models_that_are_not_there_are_found_missing_early():
@@ -88,14 +111,10 @@ class TestTrust:
         monkeypatch.setenv("POLYMINE_HOME", str(tmp_path / "home"))
         monkeypatch.chdir(tmp_path)
 
-    @pytest.mark.parametrize("trusting", ["model", "evaluation"])
-    def test_the_base_of_a_trained_model_is_what_has_to_be_named(
-        self, tmp_path, monkeypatch, trusting
-    ):
+    def test_the_base_of_a_trained_model_is_what_has_to_be_named(self, tmp_path, monkeypatch):
         folder = train(tmp_path / "trained", MINILM)
-        own, whole = ({"trust_remote_code": trusting == each} for each in ("model", "evaluation"))
-        model = ModelSettings(name="new", model=folder, **own)
-        evaluation = EvaluationSettings(sets=SETS, models=(model,), **whole)
+        model = EvaluatedModel(name="new", model=folder, trust_remote_code=True)
+        evaluation = EvaluationSettings(sets=SETS, models=(model,))
         monkeypatch.setenv("POLYMINE_TRUSTED_CODE", folder)
         check_roots(evaluation=evaluation)
         with pytest.raises(SettingsError, match=f"runs the code that comes with `{MINILM}`"):
@@ -103,13 +122,13 @@ class TestTrust:
         monkeypatch.setenv("POLYMINE_TRUSTED_CODE", MINILM)
         check_roots(evaluation=evaluation)
         base, _ = open_candidates(evaluation)
-        assert base.trust_remote_code
+        assert base.call.trust_remote_code
 
     def test_a_plain_model_has_to_be_named_itself(self, monkeypatch):
-        named = (ModelSettings(name="new", model=MINILM, trust_remote_code=True),)
+        named = (EvaluatedModel(name="new", model=MINILM, trust_remote_code=True),)
         for settings in (
             EvaluationSettings(sets=SETS, base=MINILM, models=named),
-            EvaluationSettings(base=MINILM, trust_remote_code=True),
+            EvaluationSettings(base={"model": MINILM, "trust_remote_code": True}),
         ):
             with pytest.raises(SettingsError, match="runs the code"):
                 check_candidates(settings)
@@ -126,12 +145,12 @@ class TestTrust:
         name = "config" if said is None else "adapter_config"  # a whole model in its stead
         (folder / "adapters" / "own" / f"{name}.json").write_text(json.dumps(said or {}))
         with pytest.raises(SettingsError, match=r"the code that comes with `(\./evil|.*/own)`"):
-            open_measured("new", str(folder), EvaluationSettings(), trust=True)
+            open_named(str(folder), trust_remote_code=True)
 
     def test_a_trained_model_leads_to_no_place_outside(self, tmp_path):
         folder = train(tmp_path / "trained", "/outside/base")
         with pytest.raises(SettingsError, match="`/outside/base` lies outside"):
-            open_measured("new", folder, EvaluationSettings())
+            open_named(folder)
 
     @pytest.mark.parametrize("deep", [1, 2])
     def test_what_adapters_stand_on_lies_within_however_deep(self, tmp_path, deep):
@@ -141,7 +160,7 @@ class TestTrust:
             about = json.dumps({"base_model_name_or_path": base})
             (Path(folder) / "adapter_config.json").write_text(about)
         with pytest.raises(SettingsError, match="`/outside/base` lies outside"):
-            open_measured("new", bases[-1], EvaluationSettings())
+            open_named(bases[-1])
 
     def test_an_adapter_lies_within(self, tmp_path, monkeypatch):
         for name in ("in", "other"):
@@ -152,26 +171,27 @@ class TestTrust:
         about.write_text(about.read_text().replace('"*": "base"', '"*": "../../../other"'))
         (folder / "adapters").mkdir(exist_ok=True)
         with pytest.raises(SettingsError, match="other` lies outside"):
-            open_measured("new", str(folder), EvaluationSettings())
+            open_named(str(folder))
 
     def test_a_pipeline_measures_what_it_trained_on_a_base_that_is_named(
         self, tmp_path, monkeypatch
     ):
         """The folder it has just written is in no list; and what is refused is refused early."""
-        evaluation = EvaluationSettings(sets=SETS, trust_remote_code=True)
+        evaluation = EvaluationSettings(sets=SETS)
+        base = AdaptedModel(model=MINILM, trust_remote_code=True)
         with pytest.raises(SettingsError, match="runs the code"):
-            check_evaluation(evaluation, MINILM)
+            check_evaluation(evaluation, base)
         train(tmp_path / "trained", MINILM)
         monkeypatch.setenv("POLYMINE_TRUSTED_CODE", MINILM)
-        check_evaluation(evaluation, MINILM)
-        measured = with_trained(evaluation, tmp_path / "trained", trust=True)
+        check_evaluation(evaluation, base)
+        measured = with_trained(evaluation, tmp_path / "trained", base)
         check_roots(evaluation=measured)
-        assert open_candidates(measured)[0].model == MINILM
+        assert open_candidates(measured)[0].call.model == MINILM
 
 
 class TestFingerprint:
     def test_device_and_precision_are_part_of_it(self, monkeypatch):
-        measured = open_base(MINILM, ("", ""), EvaluationSettings())
+        measured = open_named(MINILM)
         seen = {measured.fingerprint}
         other = "float32" if models.resolve_dtype("auto", "cpu") == "bfloat16" else "bfloat16"
         with monkeypatch.context() as patch:
@@ -183,9 +203,8 @@ class TestFingerprint:
             seen.add(measured.fingerprint)
         assert len(seen) == 3
 
-    def test_remote_code_reaches_what_loads_the_model(self):
-        trusting = open_base(MINILM, ("", ""), EvaluationSettings(trust_remote_code=True))
-        assert trusting.as_teacher(MINILM).trust_remote_code
-        plain = open_base(MINILM, ("", ""), EvaluationSettings())
-        assert not plain.as_teacher(MINILM).trust_remote_code
-        assert trusting.fingerprint != plain.fingerprint
+    @pytest.mark.parametrize(
+        "changed", [{"trust_remote_code": True}, {"max_length": 64}, {"query_prompt": "q: "}]
+    )
+    def test_how_it_is_called_is_part_of_it(self, changed):
+        assert open_named(MINILM, **changed).fingerprint != open_named(MINILM).fingerprint

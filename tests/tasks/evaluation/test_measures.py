@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from polymine.data_contracts.settings import EngineSettings, EvaluationSet, EvaluationSettings
+from polymine.data_contracts.settings import (
+    EncoderSettings,
+    EngineSettings,
+    EvaluationSet,
+    EvaluationSettings,
+)
 from polymine.reporting.learning.words import note_untouched
 from polymine.tasks.evaluation import measuring as measuring
 from polymine.tasks.evaluation.encoding import Measured, open_measured
@@ -29,7 +34,7 @@ def trained(tmp_path) -> Measured:
             (folder / "adapters" / "de" / file.name).write_bytes(file.read_bytes())
     said = {"base": base, "routes": {"*": "base", "de": "de"}, "fingerprint": "f"}
     (folder / "polymine.json").write_text(json.dumps(said))
-    return open_measured("new", str(folder), EvaluationSettings())
+    return open_measured("new", EncoderSettings(model=str(folder)))
 
 
 @pytest.mark.parametrize("untouched", [True, False])
@@ -37,7 +42,7 @@ def test_a_set_that_no_adapter_sees_is_warned_of(tmp_path, trained, caplog, unto
     chosen = EvaluationSet(name="own", path=write(tmp_path / "set", small()))
     root, settings = str(tmp_path / "store"), EvaluationSettings()
     tables = read_set.fn(chosen, 0, root)
-    plain = open_measured("plain", trained.model, settings)
+    plain = open_measured("plain", EncoderSettings(model=trained.call.model))
     measured = trained if untouched else plain
     with caplog.at_level(logging.WARNING, "polymine.evaluation"):
         found = measure.fn(measured, chosen, tables, settings, ENGINE, root)
@@ -61,7 +66,7 @@ def test_another_mteb_measures_anew(tmp_path, trained, monkeypatch):
     chosen = EvaluationSet(name="own", benchmark="STS17")
     root, settings = str(tmp_path / "store"), EvaluationSettings()
     tables = read_set.fn(chosen, 0, root)
-    plain = open_measured("plain", trained.model, settings)
+    plain = open_measured("plain", EncoderSettings(model=trained.call.model))
     frame = measuring.SetScores.create_empty()
     monkeypatch.setattr(measuring, "mteb_scores", lambda *_: frame)
     found = {}

@@ -5,9 +5,9 @@ from prefect.utilities.names import generate_slug
 
 from polymine.data_contracts.settings import (
     DatasetSettings,
+    EvaluatedModel,
     EvaluationSet,
     EvaluationSettings,
-    ModelSettings,
     OutputSettings,
     RecipeSettings,
     TrainingData,
@@ -62,7 +62,7 @@ def test_a_run_says_where_it_writes_and_what_it_works_on() -> None:
     assert describe_run({"training": training, "output": part}) == "tuesday/training: mono"
     evaluation = EvaluationSettings(
         sets=tuple(EvaluationSet(name=f"set-{n}", path="x") for n in range(5)),
-        models=(ModelSettings(name="trained", model="m"),),
+        models=(EvaluatedModel(name="trained", model="m"),),
     )
     named = describe_run({"evaluation": evaluation, "output": output})
     assert named == "tuesday: trained on set-0, set-1, set-2 +2"

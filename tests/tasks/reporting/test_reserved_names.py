@@ -7,6 +7,7 @@ import pytest
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings import (
     ComparisonRunSettings,
+    EncoderSettings,
     EvaluationRunSettings,
     EvaluationSettings,
     PipelineSettings,
@@ -36,5 +37,6 @@ def test_an_evaluation_by_itself_may_use_them():
 
 
 def test_a_pipelines_own_have_them():
-    own = with_trained(with_held_out(EvaluationSettings(), "mine"), Path("model"))
+    evaluation = with_held_out(EvaluationSettings(), "mine")
+    own = with_trained(evaluation, Path("model"), EncoderSettings(model="x"))
     assert (own.sets[0].name, own.models[0].name) == ("held-out", "trained")

@@ -151,7 +151,7 @@ def test_code_of_models_runs_only_where_the_machine_names_them(inside, monkeypat
 
 def test_a_folder_is_trusted_however_it_is_written(inside, monkeypatch):
     (inside / "models").mkdir()
-    base = TrainingSettings(base=str(inside / "models"), trust_remote_code=True)
+    base = TrainingSettings(base={"model": str(inside / "models"), "trust_remote_code": True})
     for listed, trusted in (("models", True), ("./data/../models", True), ("data", False)):
         monkeypatch.setenv("POLYMINE_TRUSTED_CODE", listed)
         if trusted:
@@ -161,7 +161,9 @@ def test_a_folder_is_trusted_however_it_is_written(inside, monkeypatch):
                 check_roots(training=base)
     monkeypatch.delenv("POLYMINE_TRUSTED_CODE")
     with pytest.raises(SettingsError, match="runs the code"):  # nothing listed is not `here`
-        check_roots(training=TrainingSettings(base=str(inside), trust_remote_code=True))
+        check_roots(
+            training=TrainingSettings(base={"model": str(inside), "trust_remote_code": True})
+        )
 
 
 def test_without_roots_everything_may_be_named_but_passwords(monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.learning import TrainingRows
-from polymine.data_contracts.settings import EvaluationSettings
+from polymine.data_contracts.settings import EncoderSettings, EvaluationSettings
 from polymine.data_contracts.trained import TrainedModel
 from polymine.tasks.evaluation.encoding import Measured
 from polymine.tasks.store.datasets import Store
@@ -53,7 +53,7 @@ def train_on(tmp_path, text: str, looked: list[str] | None = None) -> Measured:
 
 def measured(rows: dict[str, str]) -> Measured:
     trained = TrainedModel(base="base", routes={"*": "mono"}, fingerprint="f", rows=rows)
-    return Measured("new", "base", "", "", None, folder="somewhere", trained=trained)
+    return Measured("new", EncoderSettings(model="base"), folder="somewhere", trained=trained)
 
 
 def look(tmp_path, model: Measured, sets, settings: EvaluationSettings = FAIL):
@@ -92,4 +92,4 @@ def test_rows_of_another_store_are_said_to_be_unknown(tmp_path, sets):
 
 
 def test_plain_models_have_learned_nothing_here(tmp_path, sets):
-    assert look(tmp_path, Measured("plain", "base", "", "", None), sets) == ()
+    assert look(tmp_path, Measured("plain", EncoderSettings(model="base")), sets) == ()
