@@ -38,9 +38,9 @@ from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.output import PIPELINE, check_place, settle
 from polymine.tasks.store.references import noted_use
+from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.rows import gather_rows, resolve_mined
 from polymine.tasks.training.split import hold_out_set, training_side
-from polymine.tasks.training.steps import check_training
 
 
 @flow(name="pipeline", persist_result=False, validate_parameters=True, **SHOWN)

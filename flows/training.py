@@ -19,8 +19,10 @@ from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.output import TRAINING, check_place, settle
 from polymine.tasks.store.references import noted_use
+from polymine.tasks.training.checks import check_training
+from polymine.tasks.training.model import assemble, describe_model
 from polymine.tasks.training.rows import gather_rows, guard_rows, resolve_mined
-from polymine.tasks.training.steps import assemble, beneath, check_training, describe_model
+from polymine.tasks.training.steps import parents_of
 from polymine.tasks.training.steps import train as train_adapter
 
 
@@ -59,7 +61,7 @@ def run_steps(
     }
     made: dict[str, DatasetRef] = {}
     for step in steps:
-        below = beneath(step, steps, made)
-        made[step.name] = train_adapter(step, rows[step.name], below, training, engine, root)
+        stack = parents_of(step, steps, made)
+        made[step.name] = train_adapter(step, rows[step.name], stack, training, engine, root)
     model = describe_model(training, steps, made, rows)
     return Trained(steps, rows, made, model, assemble(model, made, root))

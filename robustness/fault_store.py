@@ -195,14 +195,12 @@ def damage_checkpoints(forks: Forks, job: Job, expected: Reference, seed: int) -
     outcome = Outcome("store: checkpoint damaged", named=0)
     training = [n for n, each in enumerate(expected.stages) if each["stage"] == "train_adapter"]
     middle = expected.stages[training[0]]["operations"] // 2  # at the end checkpoints are removed
-    for number, file in enumerate(
-        ("optimizer.safetensors", "adapter_model.safetensors", "step.json")
-    ):
+    for number, file in enumerate(("optimizer.pt", "adapter_model.safetensors", "checkpoint.json")):
         for name in ("truncated", "one bit flipped"):
             own = replace(job, root=f"{job.root}/checkpoint-{number}-{name.split()[0]}")
             root, chance = Path(own.root), random.Random(f"{seed} {file} {name}")
             code = forks.wait(replace(own, kill=Kill(training[0], operation=middle)))
-            held = sorted((root / "store" / "checkpoints").glob("*/checkpoint-*/step.json"))
+            held = sorted((root / "store" / "checkpoints").glob("*/checkpoint-*/checkpoint.json"))
             if code != -signal.SIGKILL or not held:
                 outcome.wrong.append(f"{file}: the run ended with {code} without a checkpoint")
                 continue

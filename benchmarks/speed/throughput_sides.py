@@ -71,7 +71,7 @@ def train_polymine(job: dict[str, Any]) -> dict[str, Any]:
             pl.read_parquet(job["rows"]),
             training,
             checkpoints=Path(folder),
-            stamp="throughput",
+            fingerprint="throughput",
             device=device,
             progress=clock,
         )

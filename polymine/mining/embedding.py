@@ -23,7 +23,7 @@ from polymine.mining.batching import (
     run_batches,
 )
 from polymine.mining.hashing import hash_texts
-from polymine.models.memory import Fitting
+from polymine.models.memory import AdaptiveBatcher
 from polymine.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class TextEncoder:
         self.workers = threads if self._on_cpu else len(self._replicas)
         self.budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR
         self._tokenizing = threading.Lock()  # fast tokenizers are not re-entrant
-        self._fitting = Fitting("embedding", "Set a lower `max_length` for this teacher")
+        self._batcher = AdaptiveBatcher("embedding", "Set a lower `max_length` for this teacher")
 
     @classmethod
     def load(cls, teacher: EncoderSettings, threads: int, batch_tokens: int) -> "TextEncoder":
@@ -125,7 +125,7 @@ class TextEncoder:
             def forward(some: list[str]) -> Matrix:
                 return self._forward(some, prompt, worker)
 
-            vectors = self._fitting.compute(forward, [texts[row] for row in rows], tokens)
+            vectors = self._batcher.compute(forward, [texts[row] for row in rows], tokens)
             return Encoded(rows, vectors, tokens)
 
         for encoded in run_batches(work, batches, self.workers):

@@ -23,7 +23,7 @@ from polymine.mining.batching import (
     run_batches,
 )
 from polymine.mining.hashing import hash_texts
-from polymine.models.memory import Fitting
+from polymine.models.memory import AdaptiveBatcher
 from polymine.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class PairScorer:
             steady(self._replicas[0])
         self._workers = threads if self._on_cpu else len(self._replicas)
         self._budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR
-        self._fitting = Fitting("validation", "Set a lower `mining.validation.max_length`")
+        self._batcher = AdaptiveBatcher("validation", "Set a lower `mining.validation.max_length`")
 
     @classmethod
     def load(cls, settings: ValidationSettings, threads: int, batch_tokens: int) -> "PairScorer":
@@ -88,7 +88,7 @@ class PairScorer:
                 return self._forward(some, worker)
 
             tokens = int(lengths[rows].sum())
-            return rows, self._fitting.compute(forward, [pairs[row] for row in rows], tokens)
+            return rows, self._batcher.compute(forward, [pairs[row] for row in rows], tokens)
 
         for rows, logits in run_batches(work, batches, self._workers):
             progress.advance("validate", len(rows), note)

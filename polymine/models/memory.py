@@ -3,9 +3,10 @@
 How much memory a batch needs depends on the model, its attention, its precision and on what else
 runs on the device; no estimate made beforehand is right everywhere. So a batch is tried, and what
 did not fit is halved. What was learned is kept: later batches are cut before they fail, too.
+accelerate tells what means that memory is full; its `find_executable_batch_size` is not used, since
+it collects garbage before every call, and learns nothing for the next one.
 """
 
-import gc
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -20,11 +21,8 @@ Item = TypeVar("Item")
 
 logger = logging.getLogger("polymine.models.memory")
 
-# Not every library raises torch's own class: these words stand in a plain RuntimeError.
-_WORDS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't allocate")
 
-
-class Fitting:
+class AdaptiveBatcher:
     """Computes batches in pieces that the memory of a device holds.
 
     Args:
@@ -50,7 +48,11 @@ class Fitting:
             items: texts or pairs of texts.
             tokens: of all of them together.
 
-        Raises ModelError for a single item that does not fit.
+        Returns:
+            One row per item, in their order.
+
+        Raises:
+            ModelError: a single item does not fit.
         """
         if len(items) == 1 or self._most is None or tokens <= self._most:
             # The error must be gone before the next try: its traceback holds the batch's tensors.
@@ -60,17 +62,16 @@ class Fitting:
                 if not is_out_of_memory(error):
                     raise
                 if len(items) == 1:
-                    raise self._too_long(items[0]) from error
+                    raise ModelError(
+                        f"{self._what}: one text is more than memory holds by itself: "
+                        f"{items[0]!r:.120}. {self._advice}"
+                    ) from error
             release_memory()
             self._learn(tokens)
         middle = len(items) // 2
         share = tokens / len(items)
-        return np.concatenate(
-            [
-                self.compute(forward, items[:middle], share * middle),
-                self.compute(forward, items[middle:], share * (len(items) - middle)),
-            ]
-        )
+        halves = (items[:middle], items[middle:])
+        return np.concatenate([self.compute(forward, h, share * len(h)) for h in halves])
 
     def _learn(self, tokens: float) -> None:
         with self._lock:
@@ -82,24 +83,16 @@ class Fitting:
             self._what, f"{tokens:,.0f}",
         )  # fmt: skip
 
-    def _too_long(self, item: object) -> ModelError:
-        return ModelError(
-            f"{self._what}: one text is more than memory holds by itself: {item!r:.120}. "
-            f"{self._advice}"
-        )
 
-
-def is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether an error means that a device, or this machine, has no memory left for a tensor."""
-    import torch
+    from accelerate.utils.memory import should_reduce_batch_size
 
-    return isinstance(error, torch.OutOfMemoryError) or any(w in str(error) for w in _WORDS)
+    return should_reduce_batch_size(error) or "CUBLAS_STATUS_ALLOC_FAILED" in str(error)
 
 
 def release_memory() -> None:
     """Give back what a failed try left behind, so that half of it has room."""
-    import torch
+    from accelerate.utils.memory import clear_device_cache
 
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    clear_device_cache(garbage_collection=True)

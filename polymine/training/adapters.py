@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,21 @@ _VARIANTS = (
     "layer_replication",
     "fan_in_fan_out",
 )
+
+
+@dataclass(frozen=True)
+class AdapterStack:
+    """What a step's adapter stands on.
+
+    Args:
+        frozen: folders of its parents, the lowest first, which stay as they are.
+        initial: folder of the adapter it continues, or None for a fresh one.
+        fingerprints: of what was named as its parent.
+    """
+
+    frozen: tuple[Path, ...] = ()
+    initial: Path | None = None
+    fingerprints: tuple[str, ...] = ()
 
 
 def load_base(
@@ -140,7 +156,7 @@ def check_adapter(folder: Path) -> None:
     """Raise ModelError unless `folder` holds a LoRA adapter as PEFT writes it."""
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if missing:
-        inside = sorted(path.parent for path in folder.glob(f"*/{CONFIG}")) if folder else []
+        inside = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
         inside += sorted(path.parent for path in folder.glob(f"*/*/{CONFIG}"))
         hint = f"; there are adapters in {', '.join(map(str, inside[:4]))}" if inside else ""
         raise ModelError(f"Adapter {folder}: expected {' and '.join(missing)} there{hint}")

@@ -17,13 +17,7 @@ from polymine.data_contracts.errors import ModelError
 from polymine.models.memory import is_out_of_memory, release_memory
 from polymine.progress import Progress
 from polymine.training import adapters
-from polymine.training.checkpoints import read_stamp, write_stamp
-from polymine.training.trainer_state import (
-    read_chance,
-    read_optimizer,
-    write_chance,
-    write_optimizer,
-)
+from polymine.training.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,10 +26,19 @@ logger = logging.getLogger("polymine.training")
 
 
 class StepTrainer(SentenceTransformerTrainer):
-    """Trains one adapter; a checkpoint holds it and the state of optimizer, schedule and chance."""
+    """Trains one adapter; a checkpoint holds it and the library's state of the training.
 
-    def __init__(self, *, adapter: str, stamp: str, **arguments: Any) -> None:
-        self._adapter, self._stamp = adapter, stamp
+    The library reads that state by `torch.load(weights_only=True)`, which refuses a pickle that
+    would run code.
+
+    Args:
+        adapter: that learns, by its name in the model.
+        fingerprint: of all that the result depends on.
+        arguments: of `SentenceTransformerTrainer`.
+    """
+
+    def __init__(self, *, adapter: str, fingerprint: str, **arguments: Any) -> None:
+        self._adapter, self._fingerprint = adapter, fingerprint
         self._tokens, self._began, self._before = 0, time.monotonic(), 0.0
         self._pending: Any = 0
         super().__init__(**arguments)
@@ -59,11 +62,11 @@ class StepTrainer(SentenceTransformerTrainer):
     ) -> Tensor:
         """Halve the mini-batch for as long as a step does not fit into memory.
 
-        A step that failed is taken back: gradients, chance and the count of tokens are as before
+        A step that failed is taken back: gradients, RNG state and the count of tokens are as before
         it. So the loss is that of the smaller mini-batch from the start, which differs by rounding
         (and by the draws of a LoRA's dropout).
         """
-        chance, pending = _read_chance(), self._pending
+        rng, pending = (torch.get_rng_state(), torch.cuda.get_rng_state_all()), self._pending
         while True:
             try:
                 loss: Tensor = super().training_step(model, dict(inputs), num_items_in_batch)
@@ -74,7 +77,8 @@ class StepTrainer(SentenceTransformerTrainer):
                 self._halve(_rows(inputs), error)
             model.zero_grad(set_to_none=True)
             release_memory()
-            _set_chance(chance)
+            torch.set_rng_state(rng[0])
+            torch.cuda.set_rng_state_all(rng[1])
             self._pending = pending
 
     def _halve(self, rows: int, error: RuntimeError) -> None:
@@ -85,19 +89,22 @@ class StepTrainer(SentenceTransformerTrainer):
             whole = not hasattr(loss, "mini_batch_size")
             held = f"a batch of {rows}, which this loss holds at once," if whole else "a single row"
             raise ModelError(
-                f"step {self._adapter.partition('-')[2]}: {held} is more than memory holds; set a "
+                f"step {self.args.run_name}: {held} is more than memory holds; set a "
                 "lower `training.base.max_length`, `schedule.batch` or number of `negatives`"
             ) from error
         loss.mini_batch_size = before // 2
         logger.warning(
-            "step %s: a mini-batch of %d texts is more than memory holds; going on with %d, which "
+            "step %s: a mini-batch of %d texts is more than memory holds; halved to %d, which "
             "changes the loss by no more than rounding",
-            self._adapter.partition("-")[2], before, before // 2,
+            self.args.run_name, before, before // 2,
         )  # fmt: skip
 
     def _count(self) -> int:
         self._tokens, self._pending = self._tokens + int(self._pending), 0
         return self._tokens
+
+    def _seconds(self) -> float:
+        return self._before + time.monotonic() - self._began
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add tokens and seconds so far; they outlive an interruption in the trainer's state."""
@@ -109,7 +116,7 @@ class StepTrainer(SentenceTransformerTrainer):
                     "schedule.learning_rate, or turn bf16 off"
                 )
         logs["tokens"] = self._count()
-        logs["seconds"] = round(self._before + time.monotonic() - self._began, 3)
+        logs["seconds"] = round(self._seconds(), 3)
         super().log(logs, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -125,47 +132,25 @@ class StepTrainer(SentenceTransformerTrainer):
         module: Any = self.model[0]
         set_peft_model_state_dict(module.model, weights, adapter_name=self._adapter)
 
-    # The four below stand for the library's, which write pickles.
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        write_optimizer(Path(output_dir), self.optimizer, self.lr_scheduler)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            read_optimizer(Path(checkpoint), self.optimizer, self.lr_scheduler)
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        write_chance(Path(output_dir))
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            read_chance(Path(checkpoint))
-
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
-        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-        seconds = self._before + time.monotonic() - self._began
-        write_stamp(
-            folder,
-            {
-                "step": self._adapter,
-                "stamp": self._stamp,
-                "tokens": self._count(),
-                "seconds": seconds,
-                "mini_batch": getattr(self.loss, "mini_batch_size", None),
-            },
-        )
+        Checkpoint(
+            step=str(self.args.run_name),
+            fingerprint=self._fingerprint,
+            tokens=self._count(),
+            seconds=self._seconds(),
+            mini_batch=getattr(self.loss, "mini_batch_size", None),
+        ).write(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
 
-    def continue_counts(self, folder: Path) -> None:
-        """Go on counting where the interrupted run stood."""
-        held = read_stamp(folder)
-        self._tokens, self._before = int(held["tokens"]), float(held["seconds"])
-        if held["mini_batch"] is not None:  # smaller than the settings' where memory was short
+    def resume_counts(self, checkpoint: Checkpoint) -> None:
+        """Count on from where the interrupted run was."""
+        self._tokens, self._before = checkpoint.tokens, checkpoint.seconds
+        if checkpoint.mini_batch is not None:  # smaller than the settings' where memory was short
             loss: Any = self.loss
-            loss.mini_batch_size = int(held["mini_batch"])
+            loss.mini_batch_size = checkpoint.mini_batch
 
 
-class Watch(TrainerCallback):
+class ProgressCallback(TrainerCallback):
     """Tells progress in optimizer steps, with the loss and the tokens per second."""
 
     def __init__(self, progress: Progress, name: str, steps: int) -> None:
@@ -176,7 +161,7 @@ class Watch(TrainerCallback):
         self._at = state.global_step  # what an interrupted run did is no speed of this one
         self._progress.start(self._stage, self._steps - self._at, "steps")
         if self._at:
-            self._progress.advance(self._stage, 0, f"going on from step {self._at}")
+            self._progress.advance(self._stage, 0, f"resumed at step {self._at}")
 
     def on_log(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         logs = others.get("logs") or {}
@@ -198,15 +183,3 @@ class Watch(TrainerCallback):
 def _rows(inputs: dict[str, Any]) -> int:
     """Count the rows of a batch."""
     return max(len(each) for name, each in inputs.items() if name.endswith("input_ids"))
-
-
-def _read_chance() -> tuple[Any, Any]:
-    """Read the state of all generators that a step draws from."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return torch.get_rng_state(), cuda
-
-
-def _set_chance(state: tuple[Any, Any]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1]:
-        torch.cuda.set_rng_state_all(state[1])

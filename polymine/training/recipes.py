@@ -30,10 +30,9 @@ from polymine.data_contracts.settings.training import (
     TrainingSettings,
 )
 from polymine.data_contracts.trained import BASE, OTHERS
-from polymine.training.step_checks import Lineage, check, lineage, nearest, parent
+from polymine.training.step_checks import check, nearest, parent
 
-__all__ = ["BASE", "OTHERS", "Lineage", "check", "expand", "lineage", "parent", "routes"]
-
+__all__ = ["BASE", "OTHERS", "check", "expand", "parent", "routes"]
 
 _CODE = re.compile(r"^[a-z]{2,3}$")
 

@@ -3,7 +3,7 @@
 mono, cross-lingual, sequential and stacked training differ in the data, in which adapter learns and
 in which are frozen; all of that is in the step. The loop itself, mixed precision, checkpoints and
 trackers are those of the sentence-transformers trainer; what is ours is that only the adapter is
-stored, that texts pass through adapters by language, and that an interrupted step goes on.
+stored, that texts pass through adapters by language, and that an interrupted step resumes.
 """
 
 from __future__ import annotations
@@ -30,19 +30,6 @@ TEXT = "adapter-"  # before a step's name: PEFT takes some short names for parts
 
 
 @dataclass(frozen=True)
-class Start:
-    """What a step begins with.
-
-    Args:
-        frozen: folders of adapters beneath, which stay as they are.
-        initial: folder of the adapter it continues, or None for a fresh one.
-    """
-
-    frozen: tuple[Path, ...] = ()
-    initial: Path | None = None
-
-
-@dataclass(frozen=True)
 class TrainedStep:
     """What a step made; `encoder` still carries its adapters and is in evaluation mode."""
 
@@ -65,36 +52,48 @@ def train_step(
     rows: pl.DataFrame,
     training: TrainingSettings,
     *,
-    start: Start = Start(),
+    stack: adapters.AdapterStack = adapters.AdapterStack(),
     checkpoints: Path,
-    stamp: str,
+    fingerprint: str,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> TrainedStep:
     """Train one step's adapter.
 
-    Args:
-        rows: TrainingRows; `source` is `batches.source_name` of the part of data.
-        checkpoints: folder for them; those of an interrupted run with the same `stamp` are used.
-        stamp: names all that the result depends on.
-
     Equal rows, settings, device and thread count give equal weights, interrupted or not (CPU).
-    Raises InputError for data that cannot be trained on, ModelError for a base without the target
-    layers, an adapter that does not fit, or checkpoints with another stamp.
+
+    Args:
+        step: what to train, and how.
+        rows: TrainingRows; `source` is `batches.source_name` of the part of data.
+        training: the base, its prompts and length.
+        stack: what the adapter stands on.
+        checkpoints: folder for them; those of an interrupted run are used if they have the same
+            `fingerprint`.
+        fingerprint: of all that the result depends on.
+        device: to train on, as `cuda:0`.
+        progress: is told of optimizer steps.
+
+    Returns:
+        The encoder with its adapters, the training curve and what was trained on.
+
+    Raises:
+        InputError: data that cannot be trained on.
+        ModelError: a base without the target layers, an adapter that does not fit, checkpoints
+            with another fingerprint, or memory too small for a single row.
     """
     parts = batches.split_rows(rows)
     batches.check_parts(parts, step)
-    resume = find_checkpoint(checkpoints, stamp)
-    encoder, name, below = prepare(step, training, start, device)
+    resume = find_checkpoint(checkpoints, fingerprint)
+    encoder, name, parents = prepare(step, training, stack, device)
     shares = batches.share_parts(parts, step)
     steps = batches.count_steps(parts, step)
-    job = _Job(step, training, stamp, name, below, shares, steps, device)
+    job = _Job(step, training, fingerprint, name, parents, shares, steps, device)
     trainer = job.build(encoder, parts, checkpoints, progress or Silent())
     if resume:
-        trainer.continue_counts(resume)
+        trainer.resume_counts(resume[1])
     with models.quiet():
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    adapters.activate(encoder, [*below, name], None)
+        trainer.train(resume_from_checkpoint=str(resume[0]) if resume else None)
+    adapters.activate(encoder, [*parents, name], None)
     curve = read_curve(trainer.state.log_history, step.name)
     return TrainedStep(
         encoder=encoder.eval(),
@@ -109,7 +108,7 @@ def train_step(
 
 
 def prepare(
-    step: StepSettings, training: TrainingSettings, start: Start, device: str
+    step: StepSettings, training: TrainingSettings, stack: adapters.AdapterStack, device: str
 ) -> tuple[SentenceTransformer, str, list[str]]:
     """Load the base with its adapters; return it, the learning one's name and the frozen ones'."""
     encoder = adapters.load_base(
@@ -118,20 +117,19 @@ def prepare(
         max_length=training.base.max_length,
         trust_remote_code=training.base.trust_remote_code,
     )
-    below = []
-    for number, folder in enumerate(start.frozen):
-        below.append(f"{TEXT}below-{number}")
-        adapters.load_adapter(encoder, below[-1], folder)
+    parents = [f"parent-{number}" for number in range(len(stack.frozen))]
+    for parent, folder in zip(parents, stack.frozen, strict=True):
+        adapters.load_adapter(encoder, parent, folder)
     name = TEXT + step.name
-    if start.initial is not None:
-        adapters.load_adapter(encoder, name, start.initial, dropout=step.lora.dropout)
+    if stack.initial is not None:
+        adapters.load_adapter(encoder, name, stack.initial, dropout=step.lora.dropout)
     else:
         adapters.add_fresh(encoder, name, step.lora, step.seed)
-    for each in below:
-        adapters.freeze(encoder, each)
+    for parent in parents:
+        adapters.freeze(encoder, parent)
     encoder.to(device)
-    adapters.activate(encoder, [*below, name], name)
-    return encoder, name, below
+    adapters.activate(encoder, [*parents, name], name)
+    return encoder, name, parents
 
 
 @dataclass(frozen=True)
@@ -140,9 +138,9 @@ class _Job:
 
     step: StepSettings
     training: TrainingSettings
-    stamp: str
+    fingerprint: str
     name: str
-    below: list[str]
+    parents: list[str]
     shares: dict[str, float]
     steps: int
     device: str
@@ -154,11 +152,11 @@ class _Job:
         folder: Path,
         progress: Progress,
     ) -> Any:
-        from polymine.training.callbacks import StepTrainer, Watch
+        from polymine.training.callbacks import ProgressCallback, StepTrainer
         from polymine.training.losses import build_loss
 
         datasets = batches.build_datasets(parts, self.step)
-        route_by_language(encoder, self.step, [*self.below, self.name], self.name)
+        route_by_language(encoder, self.step, [*self.parents, self.name], self.name)
         loss = build_loss(
             encoder,
             self.step.loss,
@@ -170,9 +168,9 @@ class _Job:
             args=self.arguments(datasets, folder),
             train_dataset=datasets,
             loss=loss,
-            callbacks=[Watch(progress, self.step.name, self.steps)],
+            callbacks=[ProgressCallback(progress, self.step.name, self.steps)],
             adapter=self.name,
-            stamp=self.stamp,
+            fingerprint=self.fingerprint,
         )
 
     def arguments(self, datasets: Any, folder: Path) -> Any:

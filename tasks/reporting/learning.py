@@ -42,8 +42,8 @@ from polymine.tasks.reporting.mining import versions
 from polymine.tasks.store.datasets import info_of, open_folder, read_manifest
 from polymine.tasks.store.model_folder import MODEL
 from polymine.tasks.store.output import EVALUATION, TRAINING, publish_folder, without_passwords
+from polymine.tasks.training.model import describe_steps, log_files, model_files, read_curves
 from polymine.tasks.training.rows import describe_source
-from polymine.tasks.training.steps import describe_steps, log_files, model_files, read_curves
 
 CURVES, COMPARISONS, SCORES = "curves.parquet", "comparisons.parquet", "scores.parquet"
 

@@ -10,7 +10,7 @@ from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.mining.embedding import TextEncoder, encode_all
 from polymine.mining.validation import PairScorer, score_all
-from polymine.models.memory import Fitting, is_out_of_memory
+from polymine.models.memory import AdaptiveBatcher, is_out_of_memory
 from robustness.fault_inside import limit_memory
 from tests.conftest import MINILM, VALIDATOR, animal_tables
 
@@ -19,12 +19,12 @@ LONG = "a text of many words " * 20
 
 def doubled(items: list[int]) -> np.ndarray:
     if sum(items) > 10:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise torch.OutOfMemoryError("CUDA out of memory.")
     return np.array(items, np.float32) * 2
 
 
 def test_a_batch_is_halved_until_it_fits_and_later_ones_beforehand(caplog):
-    fitting, asked = Fitting("doubling", "Do less"), []
+    batcher, asked = AdaptiveBatcher("doubling", "Do less"), []
 
     def forward(items: list[int]) -> np.ndarray:
         asked.append(len(items))
@@ -32,7 +32,7 @@ def test_a_batch_is_halved_until_it_fits_and_later_ones_beforehand(caplog):
 
     with caplog.at_level(logging.WARNING, "polymine.models.memory"):
         for _ in range(2):
-            assert fitting.compute(forward, [3] * 8, 24).tolist() == [6.0] * 8
+            assert batcher.compute(forward, [3] * 8, 24).tolist() == [6.0] * 8
     assert asked == [8, 4, *[2] * 8]
     assert [record.message.split(";")[0] for record in caplog.records] == [
         "doubling: a batch of 24 tokens is more than memory holds",
@@ -41,21 +41,21 @@ def test_a_batch_is_halved_until_it_fits_and_later_ones_beforehand(caplog):
 
 
 def test_an_item_that_does_not_fit_and_any_other_error_are_raised():
-    fitting = Fitting("doubling", "Do less")
+    batcher = AdaptiveBatcher("doubling", "Do less")
     with pytest.raises(ModelError, match=r"doubling: one text .* itself: 11\. Do less"):
-        fitting.compute(doubled, [1, 11], 12)
+        batcher.compute(doubled, [1, 11], 12)
 
     def broken(_: list[int]) -> np.ndarray:
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        fitting.compute(broken, [1, 2], 3)
+        batcher.compute(broken, [1, 2], 3)
 
 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (torch.OutOfMemoryError("x"), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), True),
         (RuntimeError("CUDA error: device-side assert triggered"), False),

@@ -14,7 +14,7 @@ from polymine.data_contracts.settings.training import (
     TrainingData,
     TrainingSettings,
 )
-from polymine.training.recipes import check, expand, lineage, routes
+from polymine.training.recipes import check, expand, routes
 
 CROSS = TrainingData(parallel="pairs.parquet")
 
@@ -150,34 +150,6 @@ class TestRoutes:
         training = training.model_copy(update={"routes": {"russian": "mono-ru"}})
         with pytest.raises(SettingsError, match="`russian` is no language"):
             routes(expand(training), training)
-
-
-class TestLineage:
-    def test_stacks_add_up_and_continued_adapters_take_the_place_of_their_start(self):
-        steps = (
-            step("mono"),
-            step("cross", "stack"),
-            step("longer", "continue"),
-            step("top", "stack"),
-            step("again", "continue", on="mono"),
-        )
-        found = {made.name: lineage(steps, made.name) for made in steps}
-        assert {name: made.adapters for name, made in found.items()} == {
-            "mono": ("mono",),
-            "cross": ("mono", "cross"),
-            "longer": ("mono", "longer"),
-            "top": ("mono", "longer", "top"),
-            "again": ("again",),
-        }
-        assert [made.continued for made in found.values()] == [None, None, "cross", None, "mono"]
-
-    def test_a_folder_is_the_lowest(self):
-        steps = (step("cross", "stack", on="models/mono"),)
-        assert lineage(steps, "cross").adapters == ("models/mono", "cross")
-
-    def test_unknown_name(self):
-        with pytest.raises(SettingsError, match="did you mean `mono`"):
-            lineage((step("mono"),), "mona")
 
 
 PAIRS = {"languages": ("ar-ar",)}

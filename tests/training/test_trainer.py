@@ -1,6 +1,7 @@
 """The training function: reproducible, resumable, one language pair a batch, and it learns."""
 
 import logging
+from pickle import UnpicklingError
 
 import numpy as np
 import polars as pl
@@ -19,8 +20,10 @@ from polymine.data_contracts.settings import (
 )
 from polymine.progress import Silent
 from polymine.training import adapters, batches
+from polymine.training.adapters import AdapterStack
+from polymine.training.checkpoints import METADATA, Checkpoint
 from polymine.training.mixture import pad
-from polymine.training.trainer import Start, prepare, route_by_language, train_step
+from polymine.training.trainer import prepare, route_by_language, train_step
 from robustness.fault_inside import limit_memory
 from tests.pickle_scan import find_pickles
 from tests.training.small_encoder import save_small_encoder
@@ -69,9 +72,9 @@ def make_training(base: str, max_length: int | None = None, **others) -> Trainin
     return TrainingSettings(base=call, checkpoint_steps=2, **others)
 
 
-def train(step, rows, base, folder, start=Start(), stamp="s", progress=None):
+def train(step, rows, base, folder, stack=AdapterStack(), fingerprint="s", progress=None):
     return train_step(
-        step, rows, make_training(base), start=start, checkpoints=folder, stamp=stamp,
+        step, rows, make_training(base), stack=stack, checkpoints=folder, fingerprint=fingerprint,
         progress=progress,
     )  # fmt: skip
 
@@ -127,22 +130,26 @@ def test_an_interrupted_step_ends_with_the_same_bytes(base, tmp_path, kind):
     assert resumed.tokens == whole.tokens
 
 
-def test_no_checkpoint_is_a_pickle(base, tmp_path):
+class Evil:
+    def __init__(self, path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_checkpoint_holds_no_pickle_that_runs_code_and_none_is_read(base, tmp_path):
+    step = make_step(steps=5)
     with pytest.raises(Killed):
-        train(make_step(steps=5), make_rows(), base, tmp_path, progress=KilledAt(3))
+        train(step, make_rows(), base, tmp_path, progress=KilledAt(3))
     assert find_pickles(tmp_path) == []
-    files = {path.suffix for path in tmp_path.glob("checkpoint-*/*")}
-    assert files == {".json", ".safetensors"}
-
-
-def test_a_checkpoint_of_an_earlier_version_is_not_read(base, tmp_path):
-    step = make_step(steps=3)
-    whole = train(step, make_rows(), base, tmp_path / "whole")
-    with pytest.raises(Killed):
-        train(step, make_rows(), base, tmp_path / "cut", progress=KilledAt(3))
-    for path in (tmp_path / "cut").glob("checkpoint-*/optimizer.*"):
-        path.rename(path.with_name("optimizer.pt"))
-    assert same(weights(whole), weights(train(step, make_rows(), base, tmp_path / "cut")))
+    [folder] = tmp_path.glob("checkpoint-*")
+    torch.save({"state": Evil(tmp_path / "ran")}, folder / "optimizer.pt")
+    assert find_pickles(tmp_path) == [str(folder / "optimizer.pt")]
+    Checkpoint("mono", "s", tokens=0, seconds=0.0, mini_batch=3).write(folder)  # with its checksum
+    with pytest.raises(UnpicklingError, match="Weights only load failed"):
+        train(step, make_rows(), base, tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_checkpoint_that_was_not_finished_does_not_count(base, tmp_path):
@@ -150,12 +157,12 @@ def test_a_checkpoint_that_was_not_finished_does_not_count(base, tmp_path):
     whole = train(step, make_rows(), base, tmp_path / "whole")
     with pytest.raises(Killed):
         train(step, make_rows(), base, tmp_path / "cut", progress=KilledAt(5))
-    (tmp_path / "cut" / "checkpoint-4" / "step.json").unlink()
+    (tmp_path / "cut" / "checkpoint-4" / METADATA).unlink()
     (tmp_path / "cut" / "checkpoint-4" / adapters.WEIGHTS).write_bytes(b"half of it")
     assert same(weights(whole), weights(train(step, make_rows(), base, tmp_path / "cut")))
 
 
-@pytest.mark.parametrize("file", ["optimizer.safetensors", adapters.WEIGHTS, "step.json"])
+@pytest.mark.parametrize("file", ["optimizer.pt", adapters.WEIGHTS, METADATA])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(base, tmp_path, file, caplog):
     step = make_step(steps=5)
     whole = train(step, make_rows(), base, tmp_path / "whole")
@@ -167,7 +174,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(base, tmp_path
     damaged.write_bytes(content)
     with caplog.at_level(logging.WARNING, "polymine.training"):
         resumed = train(step, make_rows(), base, tmp_path / "cut")
-    assert f"checkpoint-4: {'its ' * (file == 'step.json')}{file}" in caplog.text
+    assert f"checkpoint-4: {'its ' * (file == METADATA)}{file}" in caplog.text
     assert same(weights(whole), weights(resumed))
 
 
@@ -201,7 +208,7 @@ def test_a_mini_batch_that_memory_does_not_hold_is_halved(
         halved = train(large, make_rows(), base, tmp_path / "large")
     said = [record.message for record in caplog.records if "memory" in record.message]
     assert said == [
-        "step mono: a mini-batch of 4 texts is more than memory holds; going on with 2, which "
+        "step mono: a mini-batch of 4 texts is more than memory holds; halved to 2, which "
         "changes the loss by no more than rounding"
     ]
     assert same(weights(halved), weights(expected))
@@ -228,9 +235,9 @@ def test_what_does_not_fit_at_all_is_an_error_that_says_what_to_do(base, tmp_pat
 
 
 def test_a_checkpoint_of_another_recipe_is_refused_before_any_work(base, tmp_path):
-    train(make_step(steps=2), make_rows(), base, tmp_path, stamp="one")
-    with pytest.raises(ModelError, match="checkpoint of step 'adapter-mono' with other settings"):
-        train(make_step(steps=2), make_rows(), base, tmp_path, stamp="two")
+    train(make_step(steps=2), make_rows(), base, tmp_path, fingerprint="one")
+    with pytest.raises(ModelError, match="checkpoint of step 'mono' with other settings"):
+        train(make_step(steps=2), make_rows(), base, tmp_path, fingerprint="two")
 
 
 def test_a_stack_is_training_on_the_merged_model_and_not_going_on(base, tmp_path):
@@ -239,7 +246,7 @@ def test_a_stack_is_training_on_the_merged_model_and_not_going_on(base, tmp_path
     vectors = first.encoder.encode(WORDS)
     second, rows = make_step("cross", steps=5), make_rows(count=11)
 
-    stacked = train(second, rows, base, tmp_path / "2", Start(frozen=(tmp_path / "mono",)))
+    stacked = train(second, rows, base, tmp_path / "2", AdapterStack(frozen=(tmp_path / "mono",)))
     from polymine import models
 
     merged = models.load_encoder(str(tmp_path / "mono"), device="cpu", dtype="float32")
@@ -248,26 +255,26 @@ def test_a_stack_is_training_on_the_merged_model_and_not_going_on(base, tmp_path
     np.testing.assert_allclose(
         stacked.encoder.encode(WORDS), on_merged.encoder.encode(WORDS), atol=2e-4
     )
-    adapters.activate(stacked.encoder, ["adapter-below-0"], None)
+    adapters.activate(stacked.encoder, ["parent-0"], None)
     assert (stacked.encoder.encode(WORDS) == vectors).all()  # the first is bit-identical
 
-    going_on = train(second, rows, base, tmp_path / "4", Start(initial=tmp_path / "mono"))
+    going_on = train(second, rows, base, tmp_path / "4", AdapterStack(initial=tmp_path / "mono"))
     assert not np.allclose(going_on.encoder.encode(WORDS), on_merged.encoder.encode(WORDS), 1e-2)
 
 
 def test_an_adapter_that_goes_on_starts_where_the_other_ended(base, tmp_path):
     first = train(make_step(steps=3), make_rows(), base, tmp_path / "1")
     first.write(tmp_path / "mono", base)
-    start = Start(initial=tmp_path / "mono")
-    encoder, name, below = prepare(make_step("cross"), make_training(base), start, "cpu")
-    assert below == []
+    stack = AdapterStack(initial=tmp_path / "mono")
+    encoder, name, parents = prepare(make_step("cross"), make_training(base), stack, "cpu")
+    assert parents == []
     assert same(weights(first), adapters.adapter_weights(encoder, name))
 
 
 def test_other_languages_pass_through_the_untouched_base(base, tmp_path):
     step = make_step("cross", languages=("ru",))
-    start = Start()
-    encoder, name, _ = prepare(step, make_training(base), start, "cpu")
+    stack = AdapterStack()
+    encoder, name, _ = prepare(step, make_training(base), stack, "cpu")
     untouched = encoder.encode(WORDS)
     route_by_language(encoder, step, [name], name)
     with torch.no_grad():
@@ -395,4 +402,4 @@ def test_few_distinct_texts_make_smaller_batches_and_never_hang(base, tmp_path):
 
 def test_more_tokens_than_the_model_has_places_for_are_refused(base, tmp_path):
     with pytest.raises(ModelError, match="max_length between 3 and 64"):
-        prepare(make_step(), make_training(base, max_length=100_000), Start(), "cpu")
+        prepare(make_step(), make_training(base, max_length=100_000), AdapterStack(), "cpu")

@@ -13,7 +13,8 @@ from polymine.data_contracts.settings import (
     StepSettings,
     TrainingSettings,
 )
-from polymine.training.trainer import Start, prepare
+from polymine.training.adapters import AdapterStack
+from polymine.training.trainer import prepare
 from tests.training.small_encoder import save_small_encoder
 
 PRODUCTS = {torch.ops.aten.mm, torch.ops.aten.addmm}  # attention's are others
@@ -40,7 +41,7 @@ def measured(encoder, backward: bool) -> float:
 @pytest.mark.parametrize("everything", [False, True])
 def test_flops_are_those_that_torch_counts(base, everything):
     step = StepSettings(name="step", lora=LoraSettings(rank=4))
-    encoder = prepare(step, TrainingSettings(base=base), Start(), "cpu")[0].train()
+    encoder = prepare(step, TrainingSettings(base=base), AdapterStack(), "cpu")[0].train()
     if everything:
         encoder.requires_grad_(True)
     assert count_flops(encoder) == measured(encoder, backward=True)
@@ -55,7 +56,7 @@ def test_lora_spares_the_weight_gradients_of_what_is_frozen(base):
     weights, first, rank = 2 * (4 * 32 * 32 + 2 * 32 * 64), 3 * 32 * 32, 4
     update = 2 * (4 * (32 + 32) + 2 * (32 + 64)) * rank
     step = StepSettings(name="step", lora=LoraSettings(rank=rank))
-    encoder = prepare(step, TrainingSettings(base=base), Start(), "cpu")[0].train()
+    encoder = prepare(step, TrainingSettings(base=base), AdapterStack(), "cpu")[0].train()
     expected = 4 * weights - 2 * first + 6 * update - 2 * 3 * 32 * rank
     assert count_flops(encoder) == expected
 
@@ -115,7 +116,7 @@ def test_the_peer_is_handed_the_batches_that_polymine_trains_on(base, tmp_path, 
 
     monkeypatch.setattr(WeightedRankingLoss, "forward", spy)
     training = TrainingSettings(base=AdaptedModel(model=base, dtype="float32"))
-    trainer.train_step(step, rows, training, checkpoints=tmp_path / "c", stamp="s")
+    trainer.train_step(step, rows, training, checkpoints=tmp_path / "c", fingerprint="s")
     ordered = order_rows(rows, step, steps=3, batch=3)
     assert ordered.columns == ["anchor", "positive", "negative_1", "negative_2"]
     assert [text.replace(" ", "") for text in seen] == [

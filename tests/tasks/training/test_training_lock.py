@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from polymine.tasks.training.steps import _alone
+from polymine.tasks.training.locks import alone
 
 
 def test_who_waits_says_for_whom(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     order: list[str] = []
 
     def second() -> None:
-        with _alone(tmp_path / "checkpoints" / "adapter"):
+        with alone(tmp_path / "checkpoints" / "adapter"):
             order.append("second")
 
-    with caplog.at_level(logging.INFO, "polymine"), _alone(tmp_path / "checkpoints" / "adapter"):
+    with caplog.at_level(logging.INFO, "polymine"), alone(tmp_path / "checkpoints" / "adapter"):
         assert not caplog.records
         other = threading.Thread(target=second)
         other.start()

@@ -1,0 +1,101 @@
+"""Puts the folder of a trained model together from the adapters of its steps."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from polymine import models
+from polymine.data_contracts.learning import TrainingCurve
+from polymine.data_contracts.references import DatasetRef, fingerprint
+from polymine.data_contracts.settings import StepSettings, TrainingSettings
+from polymine.data_contracts.trained import TrainedModel
+from polymine.tasks.engine.stages import stage
+from polymine.tasks.store.datasets import Store, info_of, open_folder, write_bytes
+from polymine.tasks.store.errors import explained
+from polymine.tasks.store.model_folder import ABOUT, ADAPTERS, MODEL
+from polymine.tasks.training.steps import CURVE, LOGS, adapters_of
+from polymine.training import recipes
+from polymine.training.adapters import concatenate
+
+VERSION = 2
+
+
+def describe_model(
+    training: TrainingSettings,
+    steps: Sequence[StepSettings],
+    made: Mapping[str, DatasetRef],
+    rows: Mapping[str, DatasetRef],
+) -> TrainedModel:
+    """Say what the trained adapters are and which language uses which."""
+    routes = recipes.routes(steps, training)
+    places = {"data": {"__all__": {"triplets", "parallel", "collection"}}}  # of this machine alone
+    return TrainedModel(
+        base=_lasting_name(training.base.model),
+        routes=routes,
+        query_prompt=training.base.query_prompt,
+        document_prompt=training.base.document_prompt,
+        max_length=training.base.max_length,
+        fingerprint=fingerprint(
+            adapters={name: reference.fingerprint for name, reference in made.items()},
+            routes=routes,
+        ),
+        steps=[step.model_dump(mode="json", exclude=places) for step in steps],
+        rows={name: reference.fingerprint for name, reference in rows.items()},
+    )
+
+
+def _lasting_name(base: str) -> str:
+    """Name a local folder from the root: from another current folder it would be a hub id."""
+    return (
+        str(Path(base).expanduser().absolute()) if models.resolve(base).kind == "folder" else base
+    )
+
+
+@stage("assemble")
+def assemble(model: TrainedModel, made: Mapping[str, DatasetRef], root: str) -> DatasetRef:
+    """Write the model's folder: each adapter whole, with what it stands on."""
+    place = Store(root).dataset("models", fingerprint(version=VERSION, model=model))
+    if found := place.find():
+        return found
+    with explained(place.folder):
+        for name in model.adapters:
+            concatenate(adapters_of(made[name]), place.folder / ADAPTERS / name, model.base)
+    write_bytes(place.folder / ABOUT, model.model_dump_json(indent=1).encode())
+    return place.commit({name: reference.fingerprint for name, reference in made.items()})
+
+
+def model_files(assembled: DatasetRef) -> dict[str, Path]:
+    """Name the files of a model as they lie in an output folder."""
+    folder = open_folder(assembled.path)
+    files = sorted(path for path in (folder / ADAPTERS).rglob("*") if path.is_file())
+    files.append(folder / ABOUT)
+    return {f"{MODEL}/{path.relative_to(folder).as_posix()}": path for path in files}
+
+
+def log_files(made: Mapping[str, DatasetRef]) -> dict[str, Path]:
+    """Name what trackers wrote on this machine, by step."""
+    found = {}
+    for name, reference in made.items():
+        folder = open_folder(reference.path) / LOGS
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                found[f"{LOGS}/{name}/{path.relative_to(folder).as_posix()}"] = path
+    return found
+
+
+def read_curves(made: Mapping[str, DatasetRef]) -> pl.DataFrame:
+    """Read the curves of all steps, in their order."""
+    curves = [
+        pl.read_parquet(open_folder(reference.path) / CURVE, glob=False).with_columns(
+            step_name=pl.lit(name)
+        )
+        for name, reference in made.items()
+    ]
+    return pl.concat(curves) if curves else TrainingCurve.create_empty()
+
+
+def describe_steps(made: Mapping[str, DatasetRef]) -> dict[str, dict[str, Any]]:
+    """Read what each step was trained on and how fast."""
+    return {name: info_of(reference) for name, reference in made.items()}
