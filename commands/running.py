@@ -1,10 +1,7 @@
 """Runs a flow in this process against a standing server, which boots while the flow is imported."""
 
-import gc
 import importlib
-import os
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +15,6 @@ if TYPE_CHECKING:
 
     from polymine.commands.server.shared import Server
 
-WATCH_EVERY = 1.0  # seconds between two looks at the server's process
 Name = Literal["mine", "train", "evaluate", "pipeline", "compare"]
 MODULES: dict[Name, str] = {
     "mine": "polymine.flows.mining",
@@ -38,26 +34,24 @@ def run_file(name: Name, file: Path, overrides: list[str] | None) -> None:
     began = time.monotonic()
     settings = load_as(SETTINGS[name], file, overrides)
     with ready_flow(name) as (server, flow):
-        summary = run_flow(flow, settings)
+        summary = run_flow(flow, settings, server)
         page = f"{server.ui_url}/v2/runs" if server.standing else None
     show(summary, seconds=time.monotonic() - began, page=page)
 
 
-def run_flow(flow: Any, settings: "BaseModel") -> dict[str, Any]:
+def run_flow(flow: Any, settings: "BaseModel", server: "Server") -> dict[str, Any]:
     """Run a flow in this process, its parameters being the sections of its settings."""
     from prefect import tags
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from polymine.commands.server.dead_runs import RUN_TAG
+    from polymine.commands.server.crashed_runs import HERE
     from polymine.tasks.engine.progress import stop_display
 
-    # Ending the heartbeat takes up to a second, and the next command finds this run by its lock.
-    calm = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    # Ending the heartbeat takes up to a second, and the next command here finds this run without.
+    calm = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if HERE in server.tags else {}
     try:
-        with calm, tags(RUN_TAG):
-            sections = {
-                section: getattr(settings, section) for section in type(settings).model_fields
-            }
+        with temporary_settings(calm), tags(*server.tags):
+            sections = {name: getattr(settings, name) for name in type(settings).model_fields}
             summary: dict[str, Any] = flow(**sections)
     except KeyboardInterrupt:
         stop_display()
@@ -71,14 +65,11 @@ def run_flow(flow: Any, settings: "BaseModel") -> dict[str, Any]:
 @contextmanager
 def ready_flow(name: Name) -> "Iterator[tuple[Server, Any]]":
     """Yield the server, ready, and a flow, which is imported while the server boots."""
-    from polymine.commands.server.client import client_environment, forget_foreign_settings
-    from polymine.commands.server.shared import start
+    from polymine.commands.server.shared import find_server
 
-    server = start()
+    server = find_server()
     try:
-        forget_foreign_settings()
-        os.environ.update(client_environment(server.url))
-        gc.disable()  # imports make no garbage; looking for it costs a sixth of their time
+        server.enter()
         # What the first stages would wait for costs nothing while the server boots.
         import faiss  # noqa: F401
         import prefect.flow_engine
@@ -86,33 +77,12 @@ def ready_flow(name: Name) -> "Iterator[tuple[Server, Any]]":
         import torch  # noqa: F401
 
         flow = getattr(importlib.import_module(MODULES[name]), name)
-        gc.freeze()
-        gc.enable()
         _calm_console()
         server.wait()
-        with _watched(server):
+        with server.watched():
             yield server, flow
     finally:
         server.release()
-
-
-@contextmanager
-def _watched(server: "Server") -> Iterator[None]:
-    """Start the server again when it dies under a run, as when memory ran out."""
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(WATCH_EVERY):
-            if server.revive():
-                complain("The Prefect server ended and was started again; the run goes on.")
-
-    watcher = threading.Thread(target=watch, name="server-watch", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
 
 
 def _calm_console() -> None:

@@ -11,8 +11,8 @@ def main(job: dict[str, Any]) -> None:
     from polymine.data_contracts.settings import PipelineSettings
 
     settings = PipelineSettings.model_validate(job)
-    with ready_flow("pipeline") as (_, flow):
-        print(json.dumps({"output": run_flow(flow, settings)["output"]}))
+    with ready_flow("pipeline") as (server, flow):
+        print(json.dumps({"output": run_flow(flow, settings, server)["output"]}))
 
 
 if __name__ == "__main__":

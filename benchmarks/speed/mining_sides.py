@@ -20,11 +20,11 @@ def run_polymine(job: dict[str, Any]) -> dict[str, Any]:
     from polymine.data_contracts.settings import RunSettings
 
     settings = RunSettings.model_validate(job["settings"])
-    with ready_flow("mine") as (_, flow):
+    with ready_flow("mine") as (server, flow):
         import sentence_transformers  # noqa: F401 (the peer imports it before its clock starts)
 
         ready = time.monotonic()
-        summary = run_flow(flow, settings)
+        summary = run_flow(flow, settings, server)
         flow_s = time.monotonic() - ready
     stages = {timing["stage"]: timing["seconds"] for timing in summary["timings"]}
     found = {step["step"]: step["count"] for step in summary["funnel"]}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from polymine.commands.deploy.plan import read_plan, want
-from polymine.commands.server.process import ServerError
+from polymine.commands.server.client import ServerError
 from polymine.data_contracts.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -55,21 +55,16 @@ def deploy(
 @contextmanager
 def _server() -> Iterator[str]:
     """Yield the address of the API that the environment names, or that of the home's server."""
-    from polymine.commands.server.client import client_environment, forget_foreign_settings
-    from polymine.commands.server.shared import start, status
+    from polymine.commands.server.shared import find_server, status
 
-    if url := os.environ.get("PREFECT_API_URL"):
-        yield url
-        return
-    if status() is None:
+    if status() is None and not os.environ.get("PREFECT_API_URL"):
         raise ServerError(
             "there is no Prefect server to deploy to: `polymine server start` runs one on this "
             "machine, or set PREFECT_API_URL (and PREFECT_API_AUTH_STRING) to one elsewhere"
         )
-    server = start()
+    server = find_server()
     try:
-        forget_foreign_settings()
-        os.environ.update(client_environment(server.url))
+        server.enter()
         server.wait()
         yield server.url
     finally:

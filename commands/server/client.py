@@ -1,32 +1,40 @@
-"""How this process talks to the home's server: its environment, and questions without Prefect."""
+"""How this process talks to a Prefect server: its environment, and questions without Prefect."""
 
-import base64
-import http.client
-import json
+import ipaddress
 import os
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from polymine.commands.server.process import AUTH, FOREIGN, HOST, ServerError
-from polymine.tasks.store.home import home
+from polymine.data_contracts.errors import PolymineError
 
+HOST = "127.0.0.1"
+AUTH = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")  # of server and clients
+# Where settings of other servers begin, as of a cloud account or a profile.
+FOREIGN = ("PREFECT_API_", "PREFECT_SERVER_", "PREFECT_UI_", "PREFECT_PROFILE", "PREFECT_HOME")
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+PROXY_SCHEMES = ("http://", "https://", "socks5://", "socks5h://")  # that httpx knows
 FLUSH_TIMEOUT = 60.0  # seconds; Prefect sends 100 to 300 events a second
 
 
+class ServerError(PolymineError):
+    """The Prefect server cannot be started, reached or stopped."""
+
+
 def client_environment(url: str, folder: Path | None = None) -> dict[str, str]:
-    """Return the environment in which this process talks to the server.
+    """Return the environment in which runs of this process talk to a server.
 
     It must be set before Prefect is imported, which reads it once.
+
+    Args:
+        url: of the API.
+        folder: of the home's server; without one it is another's, and no home is set.
     """
-    local = ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST, "localhost"]))
-    auth = {"PREFECT_API_AUTH_STRING": text} if (text := auth_string()) else {}
-    return auth | {
+    local = ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST, "localhost", "::1"]))
+    environment = {
         "PREFECT_API_URL": url,
         "PREFECT_UI_URL": url.removesuffix("/api"),  # in the log's links to a run
-        "PREFECT_HOME": str(folder or home() / "server"),
-        "PREFECT_PROFILES_PATH": str((folder or home() / "server") / "profiles.toml"),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # a lost URL fails instead of losing runs
         "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",  # stages are reused by content, see the store
         "PREFECT_CLIENT_MAX_RETRIES": "7",  # four minutes, for a server that is started again
@@ -40,18 +48,43 @@ def client_environment(url: str, folder: Path | None = None) -> dict[str, str]:
         "NO_PROXY": local,
         "no_proxy": local,
     }
+    if auth := auth_string():
+        environment["PREFECT_API_AUTH_STRING"] = auth
+    if folder is not None:
+        environment |= {
+            "PREFECT_HOME": str(folder),
+            "PREFECT_PROFILES_PATH": str(folder / "profiles.toml"),
+        }
+    return environment
 
 
-def forget_foreign_settings() -> None:
-    """Drop settings of another Prefect server from this process, as of a cloud account."""
-    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
-        if name not in AUTH:  # the home's server may ask for it
-            del os.environ[name]
+def turn_to(url: str, folder: Path | None = None) -> list[str]:
+    """Turn this process to a server, before Prefect is imported.
+
+    Of the home's server (`folder`) no setting of another one stays, as of a cloud account. Proxies
+    of a kind that httpx does not know are dropped, and their variables returned: it opens each one
+    before it looks at NO_PROXY. Desktops set `ALL_PROXY=socks://...`, and no client could be made.
+    """
+    foreign = [name for name in os.environ if folder and name.startswith(FOREIGN)]
+    proxies = [name for name in os.environ if name.lower() in PROXIES and "://" in os.environ[name]]
+    unusable = [name for name in proxies if not os.environ[name].lower().startswith(PROXY_SCHEMES)]
+    for name in {*foreign, *unusable} - {*AUTH}:  # the home's server may ask for a password
+        del os.environ[name]
+    os.environ.update(client_environment(url, folder))
+    return unusable
 
 
 def auth_string() -> str | None:
     """`user:password` for the server, from the environment and nowhere else."""
     return next((text for name in AUTH if (text := os.environ.get(name))), None)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether only this machine can reach a host."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:  # a name: nobody can say where it leads tomorrow
+        return False
 
 
 def newest_flow_run(url: str) -> dict[str, Any] | None:
@@ -60,26 +93,28 @@ def newest_flow_run(url: str) -> dict[str, Any] | None:
     return runs[0] if runs else None
 
 
-def ask(url: str, path: str, body: dict[str, Any]) -> Any:
-    """POST to the API without Prefect, whose import takes longer than most questions."""
-    headers = {"Content-Type": "application/json"}
-    if auth := auth_string():
-        headers["Authorization"] = f"Basic {base64.b64encode(auth.encode()).decode()}"
-    request = urllib.request.Request(f"{url}/{path}", json.dumps(body).encode(), headers)
+def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """Ask the API without Prefect, whose import takes longer than most questions.
+
+    Args:
+        url: of the API, ending in `/api`.
+        body: of a POST; without one the question is a GET.
+    """
+    import httpx
+
+    user, _, password = (auth_string() or "").partition(":")
+    near = is_loopback(urlsplit(url).hostname)  # no proxy between us and this machine
     try:
-        with _opener().open(request, timeout=30) as response:
-            return json.loads(response.read() or b"null")
-    except (OSError, http.client.HTTPException) as error:
+        with httpx.Client(auth=(user, password), timeout=30, trust_env=not near) as client:
+            response = client.request("GET" if body is None else "POST", f"{url}/{path}", json=body)
+        if response.status_code in (401, 403):
+            raise ServerError(
+                f"{url}: the Prefect server refuses access; set {AUTH[1]} to the server's"
+            )
+        response.raise_for_status()
+        return response.json() if response.content else None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise ServerError(f"{url}/{path}: the Prefect server does not answer: {error}") from error
-
-
-def is_healthy(url: str) -> bool:
-    """Whether the API answers."""
-    try:
-        with _opener().open(f"{url}/health", timeout=1) as response:
-            return bool(response.status == 200)
-    except (OSError, http.client.HTTPException):
-        return False
 
 
 def flush_client() -> None:
@@ -91,7 +126,3 @@ def flush_client() -> None:
 
     APILogWorker.drain_all(timeout=FLUSH_TIMEOUT)
     EventsWorker.drain_all(timeout=FLUSH_TIMEOUT)
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    return urllib.request.build_opener(urllib.request.ProxyHandler({}))

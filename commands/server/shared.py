@@ -1,139 +1,189 @@
-"""The standing Prefect server: one per home, started by the first command, stopped by the last.
+"""The Prefect server of a home, which commands share, or the one that PREFECT_API_URL names.
 
-Prefect's own ephemeral server loses most of the task history, and a server that the user has to
-start by hand makes the first run three commands. So every command asks `start` for the server of
-its home. Who uses it holds a shared file lock; the last one to leave stops it, unless it was
-started to stay (`polymine server start`). A command killed with -9 loses its lock, and the next
-one finds the server it left behind, uses it and stops it.
+Prefect's ephemeral server loses most of the task history, and a server that the user has to start
+by hand makes the first run three commands. So every command asks `find_server` for one. Prefect
+neither counts a server's users nor starts one again that was killed under a run, so that is here:
+who uses the home's server holds a shared file lock, and the last one to leave stops it, unless it
+was started to stay (`polymine server start`). A command killed with -9 loses its lock, and the next
+one finds the server it left behind.
 """
 
 import fcntl
+import os
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
-from polymine.commands.server.client import flush_client, is_healthy
-from polymine.commands.server.dead_runs import bury_dead_runs
-from polymine.commands.server.process import (
-    HOST,
-    Record,
-    ServerError,
-    check_host,
-    failure,
-    last_port,
-    prefect_version,
-    read_record,
-    spawn,
-    stop_process,
-    write_record,
-)
+from rich.console import Console
+
+from polymine.commands.server import client, process
+from polymine.commands.server.client import HOST, ServerError
+from polymine.commands.server.crashed_runs import RUN_TAGS, mark_crashed
+from polymine.commands.server.process import Record, try_lock
+from polymine.tasks.monitoring.advice import COMMAND_LINE
 from polymine.tasks.store.home import home
 
-START_TIMEOUT = 180.0  # seconds; a new database takes 8 on two cores, far more on a slow disk
+PREFERRED_PORT = 4200  # Prefect's own, for a server that stays: a bookmark of the UI stays right
+START_TIMEOUT = 180.0  # seconds; a new database takes 12 on two cores, far more on a slow disk
+WATCH_EVERY = 1.0  # seconds between two looks at the server's process
 
 
 class Server:
-    """A use of the home's server: `wait` until it answers, `release` when done."""
+    """A use of the server that PREFECT_API_URL names: taken as it is, its failure said."""
 
-    def __init__(
-        self, folder: Path, record: Record, users: IO[str], alone: bool, began: bool
-    ) -> None:
-        self.url = record.url
-        self.ui_url = record.url.removesuffix("/api")
-        self.standing = record.standing
-        self.began = began
-        self._folder, self._record, self._users, self._alone = folder, record, users, alone
+    tags: tuple[str, ...] = (COMMAND_LINE,)  # of this command's runs
 
-    def wait(self, timeout: float = START_TIMEOUT) -> None:
+    def __init__(self, url: str, standing: bool = True, folder: Path | None = None) -> None:
+        self.url, self.ui_url, self.standing = url, url.removesuffix("/api"), standing
+        self._folder = folder
+
+    def enter(self) -> None:
+        """Turn this process to the server, before Prefect is imported."""
+        if dropped := client.turn_to(self.url, self._folder):
+            _say(f"{', '.join(dropped)}: no kind of proxy that can be used; going without it")
+
+    def wait(self) -> None:
+        """Return once the API answers; raise ServerError if it cannot."""
+        try:
+            client.ask(self.url, "health" if os.environ.get("PREFECT_API_KEY") else "admin/version")
+        except ServerError as error:
+            raise ServerError(
+                f"{error}\nPREFECT_API_URL={self.url} is set: see to that server, or unset it to "
+                "use one on this machine"
+            ) from error
+
+    def is_alive(self) -> bool:
+        """Whether it runs, as far as this machine knows."""
+        return True
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Start the server again when it dies under a run, if it is this machine's."""
+        yield
+
+    def release(self) -> None:
+        """Send what this process still holds."""
+        client.flush_client()
+
+
+class HomeServer(Server):
+    """A use of the home's own server, which the last one to leave stops."""
+
+    tags = RUN_TAGS
+    _folder: Path
+
+    def __init__(self, folder: Path, record: Record, users: IO[str], alone: bool) -> None:
+        super().__init__(record.url, record.standing, folder)
+        self._record, self._users, self._alone = record, users, alone
+
+    def wait(self) -> None:
         """Return once the API answers; raise ServerError with the log's end if it cannot."""
-        deadline = time.monotonic() + timeout
-        with _spinner(self._folder) if self.began else nullcontext():
-            while not is_healthy(self.url):
-                if not self._record.is_alive():
-                    raise failure(self._folder, "ended while it was starting")
-                if time.monotonic() > deadline:
-                    raise failure(self._folder, f"does not answer after {timeout:.0f} s")
-                time.sleep(0.05)
-        if self._alone:
-            bury_dead_runs(self.url)
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self._answers():
+            if not self.is_alive():
+                raise process.failure(self._folder, "ended while it was starting")
+            if time.monotonic() > deadline:
+                raise process.failure(self._folder, f"is silent for {START_TIMEOUT:.0f} s")
+            time.sleep(0.05)
+        if self._alone:  # no other command's run can be alive
+            mark_crashed(self.url)
+
+    def _answers(self) -> bool:
+        try:  # the home's own, and not another one that took the port
+            return bool(client.ask(self.url, "admin/settings")["home"] == str(self._folder))
+        except ServerError:
+            return False
 
     def is_alive(self) -> bool:
         """Whether the server's process runs."""
-        return self._record.is_alive()
+        return process.is_running(self._folder)
 
-    def revive(self) -> bool:
-        """Start the server anew, at its old address, if it is gone; say whether it was.
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Start the server again, at its address, when it dies under a run, as out of memory.
 
         The database has all that was written, and Prefect's client asks again for a while.
         """
-        if self._record.is_alive():
-            return False
-        with _locked(self._folder / "start.lock"):
-            record = read_record(self._folder)  # another command may have been faster
-            if record is None:
-                record = replace(
-                    spawn(self._folder, self._record.host, self._record.port),
-                    standing=self.standing,
-                )
-                write_record(self._folder, record)
-            self._record = record
-        return True
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(WATCH_EVERY):
+                if self.is_alive():
+                    continue
+                with _locked(self._folder):
+                    if not self.is_alive():  # another command may have been faster
+                        process.spawn(self._folder, self._record)
+                _say("The Prefect server ended and was started again; the run goes on.")
+
+        watcher = threading.Thread(target=watch, name="server-watch", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
 
     def release(self) -> None:
         """Send what this process still holds; stop the server if nobody else needs it."""
         if self.is_alive():  # or Prefect would try to reach it for a minute
-            flush_client()
-        with _locked(self._folder / "start.lock"):
-            alone = _try_alone(self._users)
-            record = read_record(self._folder)
-            if alone and record and not record.standing:
-                stop_process(record, self._folder)
+            client.flush_client()
+        with _locked(self._folder):
+            record = status(self._folder)
+            if try_lock(self._users, fcntl.LOCK_EX) and record and not record.standing:
+                process.stop(self._folder, record)
         self._users.close()
 
 
-def start(standing: bool = False, folder: Path | None = None, host: str = HOST) -> Server:
+def find_server() -> Server:
+    """Return the server for runs of this process: the one PREFECT_API_URL names, or the home's."""
+    if url := os.environ.get("PREFECT_API_URL", "").rstrip("/"):
+        address, own = urlsplit(url), status()
+        if own is None or own.port != address.port or not client.is_loopback(address.hostname):
+            return Server(url)
+    return start()
+
+
+def start(standing: bool = False, host: str = HOST) -> HomeServer:
     """Find or start the home's server and return at once, while it is still booting.
 
-    So the caller can import heavy libraries in the meantime and then `wait`. With `standing` it
-    stays when this command ends. A `host` that other machines can reach needs an auth string in
-    `PREFECT_SERVER_API_AUTH_STRING`; without one ServerError is raised.
+    So the caller can import heavy libraries in the meantime and then `wait`.
+
+    Args:
+        standing: whether it stays when this command ends.
+        host: to listen on. One that other machines can reach needs an auth string in
+            `PREFECT_SERVER_API_AUTH_STRING`; without one ServerError is raised.
     """
-    check_host(host)
-    folder = folder or home() / "server"
-    with _locked(folder / "start.lock"):
+    process.check_host(host)
+    folder = home() / "server"
+    with _locked(folder):
         users = (folder / "users.lock").open("a")
-        alone = _try_alone(users)
-        record = read_record(folder)
-        if record and record.version != prefect_version():
-            if not alone:
-                raise ServerError(
-                    f"a server of another version ({record.version}, process {record.pid}) is in "
-                    f"use; this is {prefect_version()}. End the commands that use it, then try "
-                    "again"
-                )
-            stop_process(record, folder)
-            record = None
-        if record and host not in (HOST, record.host):
+        alone, record = try_lock(users, fcntl.LOCK_EX), status(folder)
+        if record and (record.version != process.VERSION or host not in (HOST, record.host)):
             raise ServerError(
-                f"a server runs at {record.url} already; `polymine server stop`, then start it on "
-                f"{host}"
+                f"a server of Prefect {record.version} runs at {record.url} already (process "
+                f"{record.pid}); end it with `polymine server stop`, then try again"
             )
-        began = record is None
-        record = record or spawn(folder, host, last_port(folder))
-        if standing and not record.standing:
-            record = replace(record, standing=True)
-        write_record(folder, record)
+        if record is None:
+            new = "" if (folder / "prefect.db").exists() else " (a new database takes ten seconds)"
+            _say(f"Starting the Prefect server{new}")
+            last = process.read_record(folder)  # of one that died: its runs still ask at its port
+            port = last.port if last else PREFERRED_PORT if standing else 0
+            record = process.spawn(folder, Record(host, port, standing))
+        elif standing and not record.standing:
+            record = process.write_record(folder, replace(record, standing=True))
         fcntl.flock(users, fcntl.LOCK_SH)
-    return Server(folder, record, users, alone, began)
+    return HomeServer(folder, record, users, alone)
 
 
 @contextmanager
 def standing_server(standing: bool = False, host: str = HOST) -> Iterator[Server]:
-    """Yield the home's server, ready; release it at the end, come what may."""
-    server = start(standing, host=host)
+    """Yield a server, ready; with `standing` the home's own, which stays. Release it always."""
+    server = start(standing, host) if standing else find_server()
     try:
         server.wait()
         yield server
@@ -142,53 +192,31 @@ def standing_server(standing: bool = False, host: str = HOST) -> Iterator[Server
 
 
 def status(folder: Path | None = None) -> Record | None:
-    """Return the record of the running server, None if there is none."""
-    return read_record(folder or home() / "server")
-
-
-def stop(folder: Path | None = None) -> Record | None:
-    """Stop the home's server unless a command uses it; return what was stopped."""
+    """Return the record of the home's running server, None if there is none."""
     folder = folder or home() / "server"
-    with _locked(folder / "start.lock"), (folder / "users.lock").open("a") as users:
-        record = read_record(folder)
-        if record is None:
-            return None
-        if not _try_alone(users):
-            raise ServerError(
-                f"the server (process {record.pid}) is in use by another command; end that first"
-            )
-        stop_process(record, folder)
+    return process.read_record(folder) if process.is_running(folder) else None
+
+
+def stop() -> Record | None:
+    """Stop the home's server unless a command uses it; return what was stopped."""
+    folder = home() / "server"
+    with _locked(folder), (folder / "users.lock").open("a") as users:
+        if record := status(folder):
+            if not try_lock(users, fcntl.LOCK_EX):
+                raise ServerError(
+                    f"the server (process {record.pid}) is in use by another command; end it first"
+                )
+            process.stop(folder, record)
         return record
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one command at a time start or stop the server."""
+    with (folder / "start.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _try_alone(users: IO[str]) -> bool:
-    """Whether no other command uses the server; `users` is then locked for us alone.
-
-    Called only under `start.lock`: flock gives up the shared lock before it takes the other.
-    """
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-@contextmanager
-def _spinner(folder: Path) -> Iterator[None]:
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    new = "" if (folder / "prefect.db").exists() else " (a new database takes some ten seconds)"
-    if not console.is_terminal:
-        console.print(f"Starting the Prefect server{new}", highlight=False)
-        yield
-        return
-    with console.status(f"Starting the Prefect server{new}"):
-        yield
+def _say(text: str) -> None:
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)

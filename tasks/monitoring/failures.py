@@ -7,7 +7,7 @@ it was raised and again in every flow around it, and says nothing of how to go o
 - a filter writes each error into the log once, a user's error without its traceback;
 - `tell`, a hook, puts the artifact `what-to-do` on the page of a run that failed, crashed or was
   cancelled. After kill -9 no hook runs: whoever finds such a run has to say it (see
-  `polymine.commands.server.dead_runs`).
+  `polymine.commands.server.crashed_runs`).
 """
 
 import contextlib

@@ -34,16 +34,16 @@ PREFECT = [sys.executable, "-m", "prefect"]
 @pytest.fixture(scope="module")
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server as `polymine server start` runs it, since only such a one has all services."""
-    folder = tmp_path_factory.mktemp("home") / "server"
-    folder.mkdir()
-    handle = server.start(standing=True, folder=folder)
-    try:
-        handle.wait(600)
-        with temporary_settings({PREFECT_API_URL: handle.url}):
-            yield handle.url
-    finally:
-        handle.release()
-        server.stop(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POLYMINE_HOME", str(tmp_path_factory.mktemp("home")))
+        try:
+            with (
+                server.standing_server(standing=True) as handle,
+                temporary_settings({PREFECT_API_URL: handle.url}),
+            ):
+                yield handle.url
+        finally:
+            server.stop()
 
 
 def deploy(folder: Path, plan: dict[str, Any] | None = None, dry: bool = False) -> list[Outcome]:

@@ -1,35 +1,33 @@
-"""The standing server: shared, stopped by the last, and nothing of a run is lost at its end."""
+"""The server of a home: shared, stopped by the last, and nothing of a run is lost at its end."""
 
 import json
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import replace
 from pathlib import Path
 
-import psutil
+import httpx
 import pytest
 
-from polymine.commands.server import client as server_client
-from polymine.commands.server import process as server_process
+from polymine.commands.server import client, process
 from polymine.commands.server import shared as server
-from polymine.commands.server.process import Record, ServerError, write_record
+from polymine.commands.server.client import ServerError
+from polymine.commands.server.process import Record
 
-TASKS = 30
+TASKS = 60
+SOCKS = {"ALL_PROXY": "socks5://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
 
 RUN = """
 import os, sys
-from polymine.commands.server import shared as server
-from polymine.commands.server.dead_runs import RUN_TAG
-from polymine.commands.server.client import client_environment, forget_foreign_settings
+from polymine.commands.server.shared import find_server
 
-handle = server.start()
-forget_foreign_settings()
-os.environ.update(client_environment(handle.url))
+server = find_server()
+server.enter()
 try:
     from prefect import flow, get_run_logger, tags, task
     from prefect.artifacts import create_markdown_artifact
@@ -47,27 +45,36 @@ try:
         for number in range(3):
             create_markdown_artifact("text", key=f"page-{number}")
 
-    handle.wait()
-    with tags(RUN_TAG):
+    server.wait()
+    with tags(*server.tags):
         trial(int(sys.argv[1]))
 finally:
-    handle.release()
+    server.release()
 """
 
 HOLD = """
 import sys
 from polymine.commands.server import shared as server
 
-with server.standing_server():
+with server.standing_server() as held, held.watched():
     print(server.status().pid, flush=True)
     sys.stdin.readline()
 """
 
 
-def command(script: str, home: Path, *arguments: object) -> "subprocess.Popen[str]":
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("POLYMINE_HOME", str(tmp_path))
+    for name in ("PREFECT_API_URL", *client.AUTH):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "server").mkdir()
+    return tmp_path
+
+
+def command(script: str, *arguments: object, **more: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
-        env=os.environ | {"POLYMINE_HOME": str(home)},
+        env=os.environ | more,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -81,148 +88,157 @@ def count(home: Path, query: str) -> int:
 
 
 @pytest.mark.flow
-def test_a_server_is_shared_and_keeps_every_run_whole(tmp_path: Path) -> None:
+def test_a_server_is_shared_and_keeps_every_run_whole(home: Path) -> None:
     """One story, because each start of a server takes seconds."""
-    finished = command(RUN, tmp_path, TASKS, -1)
+    finished = command(RUN, TASKS, -1, **SOCKS)
     _, errors = finished.communicate(timeout=120)
     assert finished.returncode == 0, errors
-    assert server.status(tmp_path / "server") is None
-    assert count(tmp_path, "flow_run where state_type = 'COMPLETED'") == 1
-    assert count(tmp_path, "task_run where state_type = 'COMPLETED'") == TASKS
-    assert count(tmp_path, "task_run_state") == 3 * TASKS  # pending, running, completed
-    assert count(tmp_path, "log where message like 'work %'") == TASKS
-    assert count(tmp_path, "artifact") == 3
+    assert server.status() is None
+    assert count(home, "flow_run where state_type = 'COMPLETED'") == 1
+    assert count(home, "task_run where state_type = 'COMPLETED'") == TASKS
+    assert count(home, "task_run_state") == 3 * TASKS  # pending, running, completed
+    assert count(home, "events where event like 'prefect.task-run.%'") == 3 * TASKS
+    assert count(home, "log where message like 'work %'") == TASKS
+    assert count(home, "artifact") == 3
 
-    killed = command(RUN, tmp_path, TASKS, 2)
+    killed = command(RUN, TASKS, 2)
     killed.communicate(timeout=120)
     assert killed.returncode == -9
-    left_behind = server.status(tmp_path / "server")
+    left_behind = server.status()
     assert left_behind is not None
 
-    holders = [command(HOLD, tmp_path), command(HOLD, tmp_path)]
+    holders = [command(HOLD), command(HOLD)]
     pids = [int(holder.stdout.readline()) for holder in holders if holder.stdout]
     assert pids == [left_behind.pid, left_behind.pid]
     with pytest.raises(ServerError, match="in use"):
-        server.stop(tmp_path / "server")
+        server.stop()
+    os.kill(left_behind.pid, signal.SIGKILL)  # as when memory ran out
+    while (back := server.status()) is None or back.pid == left_behind.pid:
+        time.sleep(0.05)
+    assert back.url == left_behind.url
     holders[0].communicate("\n", timeout=60)
-    assert left_behind.is_alive()
+    assert server.status() == back
     holders[1].communicate("\n", timeout=60)
-    assert not left_behind.is_alive()
-    assert count(tmp_path, "flow_run where state_type = 'CRASHED'") == 1
-    assert count(tmp_path, "task_run where state_type in ('RUNNING', 'PENDING')") == 0
+    assert server.status() is None
+    assert count(home, "flow_run where state_type = 'CRASHED'") == 1
+    assert count(home, "task_run where state_type in ('RUNNING', 'PENDING')") == 0
+    assert count(home, "artifact where key = 'what-to-do'") == 1
 
 
-def own_record(version: str, created: float | None = None) -> Record:
-    myself = Record.of(psutil.Process(), 1, version, standing=False)
-    return replace(myself, created=created or myself.created)
+def stand_in(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a script run in place of the server."""
+    file = folder / "stand-in"
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(file))
 
 
-def test_a_record_of_a_process_that_is_gone_counts_for_nothing(tmp_path: Path) -> None:
-    write_record(tmp_path, own_record("3", created=1.0))  # the number went to another
-    assert server.status(tmp_path) is None
-    (tmp_path / "server.json").write_text(json.dumps({"pid": "what?"}))
-    assert server.status(tmp_path) is None
-
-
-def test_a_clock_that_is_set_does_not_hide_the_server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_record(tmp_path, own_record("3"))
-    booted = psutil.boot_time()
-    for jump in (-86_400, 86_400):
-        # The kernel says when it was booted by the clock of now.
-        monkeypatch.setattr(psutil._pslinux, "boot_time", lambda jump=jump: booted + jump)
-        assert server.status(tmp_path) is not None
-
-
-def test_a_server_that_dies_is_an_error_with_its_last_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dying = tmp_path / "dying"
-    dying.write_text("#!/bin/sh\necho the database is malformed\nexit 1\n")
-    dying.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(dying))
-    handle = server.start(folder=tmp_path)
+def test_a_server_that_dies_is_an_error_with_its_last_words(home: Path, monkeypatch) -> None:
+    stand_in("echo the database is malformed\nexit 1", home, monkeypatch)
+    handle = server.start()
     with pytest.raises(ServerError, match=r"(?s)ended while.*server\.log.*database is malformed"):
         handle.wait()
     handle.release()
 
 
-def test_a_server_that_is_lost_comes_back_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    idle = tmp_path / "idle"
-    idle.write_text("#!/bin/sh\nexec sleep 60\n")
-    idle.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(idle))
-    handle = server.start(folder=tmp_path)
-    lost = server.status(tmp_path)
-    assert lost is not None
-    assert not handle.revive()
-    psutil.Process(lost.pid).kill()
-    while lost.is_alive():
+def test_a_server_that_died_is_started_again_at_its_address(home: Path, monkeypatch) -> None:
+    stand_in("exec sleep 60", home, monkeypatch)
+    handle = server.start()
+    died = server.status()
+    assert died is not None
+    os.kill(died.pid, signal.SIGKILL)
+    while handle.is_alive():
         time.sleep(0.01)
-    assert handle.revive()
-    back = server.status(tmp_path)
-    assert back is not None
-    assert back.pid != lost.pid
-    assert back.port == lost.port
-    psutil.Process(back.pid).kill()
-    while back.is_alive():
-        time.sleep(0.01)
-    again = server.start(folder=tmp_path)  # another command finds a server that died
+    assert server.status() is None
+    handle.release()
+    again = server.start(standing=True)
     assert again.url == handle.url
-    psutil.Process(server.status(tmp_path).pid).kill()
+    again.release()
+    assert again.is_alive()  # it stays
+    stopped = server.stop()
+    assert stopped is not None
+    assert stopped.pid != died.pid
+    assert server.status() is None
 
 
-def test_a_server_of_another_version_in_use_is_not_taken(tmp_path: Path) -> None:
-    write_record(tmp_path, own_record("2.0"))
-    with (tmp_path / "users.lock").open("a") as user:
-        assert server._try_alone(user)
-        with pytest.raises(ServerError, match=r"another version \(2\.0, process \d+\)"):
-            server.start(folder=tmp_path)
+@pytest.mark.parametrize(("field", "value"), [("version", "2.0"), ("host", "::1")])
+def test_a_server_of_another_kind_is_not_taken(home: Path, monkeypatch, field, value) -> None:
+    stand_in("exec sleep 60", home, monkeypatch)
+    server.start(standing=True).release()
+    file = home / "server" / "server.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))
+    with pytest.raises(ServerError, match=r"already.*polymine server stop"):
+        server.start(host="::1" if field == "version" else "127.8.8.8")
+    server.stop()
 
 
-def test_a_port_that_is_taken_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server((server_process.HOST, 0)) as other:
-        monkeypatch.setattr(server_process, "PREFERRED_PORT", other.getsockname()[1])
-        with server_process._listen() as listener:
-            assert listener.getsockname()[1] not in (0, other.getsockname()[1])
+def test_a_broken_record_counts_for_nothing(home: Path) -> None:
+    (home / "server" / "server.json").write_text(json.dumps({"pid": "what?"}))
+    assert server.status() is None
 
 
-def test_settings_of_another_server_are_left_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", "https://cloud.example/api")
+def test_a_port_that_is_taken_is_passed_over() -> None:
+    with socket.create_server((client.HOST, 0)) as other:
+        taken = other.getsockname()[1]
+        assert process._free_port(client.HOST, taken) not in (0, taken)
+
+
+def test_settings_of_another_server_are_left_behind(home: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PREFECT_API_KEY", "of-the-cloud")
     monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "postgresql://elsewhere")
-    environment = server_process._server_environment(tmp_path, 1234)
-    assert "PREFECT_API_URL" not in environment
+    folder = home / "server"
+    environment = process.server_environment(folder, client.HOST, 1234)
+    assert "PREFECT_API_KEY" not in environment
     assert environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"].endswith("/prefect.db")
     assert environment["PREFECT_SERVER_UI_API_URL"] == "http://127.0.0.1:1234/api"
-    client = server_client.client_environment("http://127.0.0.1:1234/api", tmp_path)
-    assert client["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] == "false"
+    for name in client.client_environment("", folder):
+        monkeypatch.setenv(name, "")  # so that it is as before when this is done
+    client.turn_to("http://127.0.0.1:1234/api", folder)
+    assert "PREFECT_API_KEY" not in os.environ
+    assert os.environ["PREFECT_PROFILES_PATH"] == str(folder / "profiles.toml")
+    assert os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] == "false"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://h:1", "socks://h:1", "socks4://h:1", "h:1", "what"])
+def test_no_proxy_of_the_environment_stands_before_this_machine(monkeypatch, proxy) -> None:
+    for name in client.client_environment(""):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    unknown = proxy.startswith(("socks://", "socks4"))
+    assert client.turn_to("http://127.0.0.1:1234/api") == ["ALL_PROXY"] * unknown
+    for near in ("http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"):
+        with httpx.Client() as made, pytest.raises(httpx.ConnectError, match="refused"):
+            made.get(near)
+    assert ("ALL_PROXY" in os.environ) != unknown  # models are still fetched through it
+
+
+def test_a_server_that_the_environment_names_is_used_or_its_failure_said(monkeypatch) -> None:
+    with socket.socket() as unheard:
+        unheard.bind((client.HOST, 0))  # taken, and nobody listens
+        url = f"http://127.0.0.1:{unheard.getsockname()[1]}/api"
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        chosen = server.find_server()
+        assert chosen.url == url
+        with pytest.raises(ServerError, match=rf"does not answer(?s:.*)PREFECT_API_URL={url} is"):
+            chosen.wait()
+    assert not list((Path(os.environ["POLYMINE_HOME"]) / "server").glob("server.*on"))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "polymine.example"])
-def test_other_machines_need_a_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
-) -> None:
-    for name in server_process.AUTH:
-        monkeypatch.delenv(name, raising=False)
+def test_other_machines_need_a_password(home: Path, monkeypatch, host: str) -> None:
     with pytest.raises(ServerError, match="set PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD"):
-        server.start(folder=tmp_path, host=host)
-    assert not (tmp_path / "users.lock").exists()
+        server.start(host=host)
+    assert not (home / "server" / "users.lock").exists()
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:secret")
-    server_process.check_host(host)
-    environment = server_process._server_environment(tmp_path, 1234, host)
+    process.check_host(host)
+    environment = process.server_environment(home, host, 1234)
     assert environment["PREFECT_SERVER_API_AUTH_STRING"] == "admin:secret"
-    client = server_client.client_environment("http://127.0.0.1:1234/api", tmp_path)
-    assert client["PREFECT_API_AUTH_STRING"] == "admin:secret"
-    server_client.forget_foreign_settings()
-    assert server_client.auth_string() == "admin:secret"
+    assert environment["PREFECT_SERVER_UI_API_URL"] == "/api"
+    settings = client.client_environment("http://127.0.0.1:1234/api", home)
+    assert settings["PREFECT_API_AUTH_STRING"] == "admin:secret"
 
 
-def test_this_machine_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING", raising=False)
-    for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"):
-        server_process.check_host(host)
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
+def test_this_machine_needs_none(host: str) -> None:
+    process.check_host(host)
+    assert Record(host, 4200, standing=True).url.endswith(":4200/api")

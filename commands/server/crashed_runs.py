@@ -1,0 +1,27 @@
+"""Runs of commands that were killed: no hook of theirs ran, so whoever comes next ends them."""
+
+from polymine.commands.server.client import ask
+from polymine.tasks.monitoring.advice import COMMAND_LINE, KEY, advise_stop, write_advice
+
+HERE = "this-home"  # tag of runs whose process holds the lock of the home's server
+RUN_TAGS = (COMMAND_LINE, HERE)
+
+
+def mark_crashed(url: str) -> None:
+    """Mark runs of commands that were killed as crashed; they would be Running for ever.
+
+    Called when this command is the only user: no other command's run can be alive.
+    """
+    unfinished = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
+    tagged = unfinished | {"tags": {"all_": list(RUN_TAGS)}}
+    advice = advise_stop("")
+    for run in ask(url, "flow_runs/filter", {"flow_runs": tagged}):
+        found = {"flow_runs": {"id": {"any_": [run["id"]]}}, "task_runs": unfinished}
+        tasks = [f"task_runs/{task['id']}" for task in ask(url, "task_runs/filter", found)]
+        state = {"type": "CRASHED", "name": "Crashed", "message": advice.message}
+        for name in [*tasks, f"flow_runs/{run['id']}"]:
+            ask(url, f"{name}/set_state", {"state": state, "force": True})
+        # The page that a run which ends by itself gets from its hooks.
+        page = write_advice(advice, "", "Then run the same command again.")
+        artifact = {"type": "markdown", "key": KEY, "description": advice.kind, "data": page}
+        ask(url, "artifacts/", {**artifact, "flow_run_id": run["id"]})
