@@ -122,13 +122,13 @@ def settings(job: Job) -> dict[str, Any]:
             ),
         ),
         "training": TrainingSettings(
-            base=job.world["base"], bf16="off", checkpoint_steps=2,
+            base={"model": job.world["base"], "dtype": "float32"}, checkpoint_steps=2,
             steps=tuple(StepSettings.model_validate(each) for each in steps),
         ),
         "evaluation": EvaluationSettings(held_out=0.25, resamples=100),
         "engine": EngineSettings(
-            store=job.store or f"{job.root}/store", threads=1, shard_queries=8,
-            shard_texts=16, shard_pairs=16,
+            store=job.store or f"{job.root}/store", threads=1,
+            memory=8 / 1024,  # 8 queries or texts and 4 pairs a shard
         ),
     }  # fmt: skip
 

@@ -27,7 +27,7 @@ from benchmarks.speed.nodes import Memory, Place, lost_amid, places, prefect_ser
 
 ROOT = Path(__file__).resolve().parents[2]
 SET = DATA / "squad-dev"
-SHARDS = 8  # of the queries and texts, however many there are: four for each of two nodes
+SHARDS = 8  # of the queries or texts, whichever are fewer: four for each of two nodes
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Bench:
         job = {"kind": "prepare", "store": str(store), **shape}
         prepared = self._driver(job, "0,1", {})
         job["kind"] = "synthetic"
-        cut = {"shard_queries": -(-options.queries // SHARDS)}
+        cut = {"memory": -(-options.queries // SHARDS) / 1024}
         result = {"bytes": prepared["bytes"], "arms": self._arms(job, cut)}
         shutil.rmtree(store)
         return result
@@ -142,14 +142,10 @@ class Bench:
         counts = {
             name: len(pl.read_parquet(job["dataset"][name])) for name in ("corpus", "queries")
         }
-        cut = {
-            "shard_texts": -(-counts["corpus"] // SHARDS),
-            "shard_queries": -(-counts["queries"] // SHARDS),
-            "shard_pairs": 256,
-        }
+        cut = {"memory": -(-min(counts.values()) // SHARDS) / 1024}
         return {**counts, "arms": self._arms(job, cut)}
 
-    def _arms(self, job: dict[str, Any], cut: dict[str, int]) -> dict[str, Any]:
+    def _arms(self, job: dict[str, Any], cut: dict[str, float]) -> dict[str, Any]:
         results = {}
         for number, name in enumerate(self._options.arms):
             arm = ARMS[name]

@@ -100,6 +100,7 @@ def order_rows(rows: pl.DataFrame, step: Any, steps: int, batch: int) -> pl.Data
 def settings(job: dict[str, Any]) -> tuple[Any, Any]:
     """Name Polymine's step and training for a job; the peer has the same numbers."""
     from polymine.data_contracts.settings import (
+        AdaptedModel,
         LoraSettings,
         LossSettings,
         ScheduleSettings,
@@ -119,9 +120,7 @@ def settings(job: dict[str, Any]) -> tuple[Any, Any]:
             learning_rate=RATE,
             warmup=WARMUP,
             decay=DECAY,
-            weight_decay=WEIGHT_DECAY,
         ),
     )
-    bf16 = "on" if job["dtype"] == "bfloat16" else "off"
-    training = TrainingSettings(base=job["model"], bf16=bf16, max_length=job["max_length"])
-    return step, training
+    base = AdaptedModel(model=job["model"], dtype=job["dtype"], max_length=job["max_length"])
+    return step, TrainingSettings(base=base)

@@ -1,6 +1,6 @@
 """How candidates are ranked, chosen and validated."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -43,10 +43,12 @@ class SelectionSettings(Settings):
 
     `risk` takes the hardest candidates whose expected share of false negatives stays within
     `max_false_negative_rate`, a budget over the whole set. Under the others (arXiv 2407.15831) a
-    candidate passes when its score is strictly below the query's ceiling, computed from the
-    positive's score `pos`: absolute: `absolute`; margin: `pos - margin`; percent:
+    candidate passes when its score is strictly below the query's ceiling, computed from `pos`, the
+    lowest score of its known positives: absolute: `absolute`; margin: `pos - margin`; percent:
     `pos - |pos| (1 - percent)`; naive and shifted have none.
     """
+
+    replaced = {"ceiling": "the lowest of a query's known positives always sets the ceiling"}
 
     rule: Literal["risk", "naive", "shifted", "absolute", "margin", "percent"] = Field(
         "risk", description="By the probability of being relevant, or by a ceiling on the score."
@@ -78,9 +80,6 @@ class SelectionSettings(Settings):
         None,
         description="Teacher whose score the rule reads and orders by; the first one if not set.",
     )
-    ceiling: Literal["lowest", "mean", "highest"] = Field(
-        "lowest", description="Which of several positives' scores sets the ceiling."
-    )
 
 
 class ValidationSettings(ModelSettings):
@@ -104,19 +103,20 @@ class ValidationSettings(ModelSettings):
 class RiskSettings(Settings):
     """How the probability that a candidate is relevant is estimated."""
 
+    replaced = {
+        "fit_queries": "the fit always draws 1,000 queries; more hardly change it",
+        "validator_sample": "the validator always labels 600 candidates",
+    }
+    fit_queries: ClassVar[int] = 1000  # drawn to fit on
+    validator_sample: ClassVar[int] = 600  # candidates, as many from every stratum of risk
+
     fit: bool = Field(
         True,
         description="Start from the shipped weights and fit to known positives, judgments and "
         "labels; or use the shipped weights as they are.",
     )
-    fit_queries: int = Field(
-        1000, ge=1, description="Queries drawn to fit on; more hardly change the fit."
-    )
     validator_labels: bool = Field(
         False, description="Let the validator label a sample of candidates to fit on."
-    )
-    validator_sample: int = Field(
-        600, ge=1, description="Candidates in that sample, as many from every stratum of risk."
     )
     validator_trust: float | None = Field(
         None,

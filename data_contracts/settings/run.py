@@ -47,6 +47,11 @@ class OutputSettings(Settings):
 class EngineSettings(Settings):
     """How the work is cut and where intermediate results are kept; never changes a result."""
 
+    replaced = dict.fromkeys(
+        ("shard_queries", "shard_texts", "shard_pairs", "tile_documents", "batch_tokens"),
+        "`memory`, in GiB, decides how the work is cut",
+    )
+
     kind: Literal["local", "ray"] = Field(
         "local",
         description="Who makes the shards of embed, rank, evidence, deepen and validate: this "
@@ -64,16 +69,13 @@ class EngineSettings(Settings):
         "`$POLYMINE_HOME/store` if not set.",
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; all cores if not set.")
-    shard_queries: int = Field(8192, ge=1, description="Queries per shard of a stage.")
-    shard_texts: int = Field(8192, ge=1, description="Texts per shard of embeddings.")
-    shard_pairs: int = Field(4096, ge=1, description="Pairs per shard of the validator's scores.")
-    batch_tokens: int = Field(
-        2048,
-        ge=64,
-        description="Tokens per batch on a CPU, where small batches stay in its cache; "
-        "32 times as many on a GPU.",
+    memory: float = Field(
+        8.0,
+        gt=0,
+        le=65_536,
+        description="GiB that a process may fill with what it works on, its models not counted. It "
+        "decides how the work is cut, on whatever machine: less memory makes smaller shards.",
     )
-    tile_documents: int = Field(65_536, ge=16, description="Documents per tile while ranking.")
     gpu_pool: str | None = Field(
         None,
         description="Work pool for training and evaluation, by the deployments `train/POOL` and "
@@ -88,6 +90,34 @@ class EngineSettings(Settings):
                 f'address: {self.address} is of a Ray cluster; add kind = "ray", or take it out'
             )
         return self
+
+    @property
+    def shard_queries(self) -> int:
+        """Queries per shard of a stage: 1,024 per GiB; no more than 8,192, for the many cores."""
+        return min(8192, self._per_gib(1024))
+
+    @property
+    def shard_texts(self) -> int:
+        """Texts per shard of embeddings."""
+        return self._per_gib(1024)
+
+    @property
+    def shard_pairs(self) -> int:
+        """Pairs per shard of the validator's scores."""
+        return min(4096, self._per_gib(512))
+
+    @property
+    def tile_documents(self) -> int:
+        """Documents compared at once with a shard's queries: at most a quarter of the memory."""
+        return max(16, self._per_gib(8192))
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens per batch on a CPU, whose cache holds 2,048; a GPU takes 32 times as many."""
+        return min(2048, max(64, self._per_gib(256)))
+
+    def _per_gib(self, count: int) -> int:
+        return max(1, round(self.memory * count))
 
 
 class RunSettings(Settings):

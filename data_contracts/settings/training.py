@@ -6,7 +6,7 @@ Russian document for an English query.
 """
 
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -40,7 +40,10 @@ class GuideModel(ModelSettings):
 class LossSettings(Settings):
     """What a batch is judged by."""
 
-    replaced = {"trust_remote_code": "say `guide.trust_remote_code`"}
+    replaced = {
+        "trust_remote_code": "say `guide.trust_remote_code`",
+        "margin_kind": "`margin` is always a share of the positive's cosine",
+    }
 
     kind: Literal["infonce", "gist", "distill"] = Field(
         "infonce",
@@ -59,10 +62,11 @@ class LossSettings(Settings):
         None, description="Model whose cosines mask negatives that may be right (`gist` only)."
     )
     margin: float = Field(
-        0.05, ge=0, lt=1, description="Masked from this far below the positive (`gist` only)."
-    )
-    margin_kind: Literal["absolute", "relative"] = Field(
-        "relative", description="Margin in cosines, or as a share of the positive's."
+        0.05,
+        ge=0,
+        lt=1,
+        description="The guide masks what it scores above (1 - margin) times the positive's cosine "
+        "(`gist` only).",
     )
 
     @model_validator(mode="after")
@@ -79,7 +83,14 @@ class LossSettings(Settings):
 
 
 class ScheduleSettings(Settings):
-    """How long and how fast."""
+    """How long and how fast, with AdamW."""
+
+    replaced = {
+        "weight_decay": "it is always 0.01, AdamW's usual one, which hardly touches adapters",
+        "gradient_norm": "gradients are always clipped to the L2 norm 1",
+    }
+    weight_decay: ClassVar[float] = 0.01
+    gradient_norm: ClassVar[float] = 1.0
 
     steps: int | None = Field(
         None, ge=1, description="Optimizer steps; `epochs` says how many if not set."
@@ -101,8 +112,6 @@ class ScheduleSettings(Settings):
     decay: Literal["linear", "cosine", "constant"] = Field(
         "cosine", description="How the rate falls after that."
     )
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's.")
-    gradient_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this L2 norm.")
 
 
 class TrainingData(Settings):

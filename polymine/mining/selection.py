@@ -30,10 +30,8 @@ def compute_ceilings(positives: pl.DataFrame, settings: SelectionSettings) -> pl
     Returns:
         query_id, positive_score, ceiling (float64, +inf where the rule has none), by query_id.
     """
-    aggregate = {"lowest": pl.min, "mean": pl.mean, "highest": pl.max}[settings.ceiling]("score")
-    scores = (positives.group_by("query_id").agg(positive_score=aggregate.cast(pl.Float32))).sort(
-        "query_id"
-    )
+    lowest = pl.min("score").cast(pl.Float32)
+    scores = positives.group_by("query_id").agg(positive_score=lowest).sort("query_id")
     score = pl.col("positive_score").cast(pl.Float64)
     ceiling = {
         "risk": pl.lit(math.inf),

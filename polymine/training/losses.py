@@ -141,7 +141,7 @@ def build_loss(
             guide,
             temperature=settings.temperature,
             mini_batch_size=mini_batch,
-            margin_strategy=settings.margin_kind,
+            margin_strategy="relative",
             margin=settings.margin,
         )
     return WeightedRankingLoss(model, settings.temperature, mini_batch, settings.symmetric)

@@ -169,4 +169,4 @@ def _limits(selection: SelectionSettings) -> dict[str, object]:
     value: float | None = selection.shift if selection.rule == "shifted" else None
     if selection.rule in ("absolute", "margin", "percent"):
         value = getattr(selection, selection.rule)
-    return {"rule": selection.rule, "value": value, "ceiling": selection.ceiling}
+    return {"rule": selection.rule, "value": value}

@@ -14,7 +14,7 @@ KEY = "what-to-do"  # of the artifact on the page of a run that did not finish
 COMMAND_LINE = "command-line"  # tag of runs that a command started and that end with it
 
 _MEMORY = (
-    "Less at once makes the same result: lower `engine.batch_tokens` for mining and measuring, or "
+    "Less at once makes the same result: lower `engine.memory` for mining and measuring, or "
     "`training.schedule.mini_batch` for training. Or take a machine with more memory."
 )
 _FULL = (

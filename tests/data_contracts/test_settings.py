@@ -339,6 +339,8 @@ def test_the_form_shows_keys_in_the_order_of_their_declaration():
         (PipelineSettings, {"training": {"max_length": 64}}, "gone; say `base.max_length`"),
         (PipelineSettings, {"training": {"bf16": "on"}}, "gone; say `base.dtype`"),
         (PipelineSettings, {"evaluation": {"query_prompt": "q: "}}, "`models.0.query_prompt`"),
+        (RunSettings, {"engine": {"shard_texts": 4096}}, "gone; `memory`, in GiB, decides"),
+        (RunSettings, {"mining": {"risk": {"fit_queries": 10}}}, "always draws 1,000 queries"),
     ],
 )
 def test_keys_of_earlier_versions_say_what_replaced_them(kind, changes, said):
@@ -353,3 +355,17 @@ def test_a_models_name_alone_is_enough():
     assert (short.loss.guide.model, short.loss.guide.dtype) == ("big", "float32")
     with pytest.raises(ValidationError, match="not in float16"):
         TrainingSettings(base={"model": "x", "dtype": "float16"})
+
+
+def test_memory_decides_the_cut_and_nothing_else_does():
+    """As before there was one key for it by default; in step with the memory below that."""
+
+    def cut(memory):
+        engine = EngineSettings(memory=memory)
+        return (engine.shard_queries, engine.shard_texts, engine.shard_pairs,
+                engine.tile_documents, engine.batch_tokens)  # fmt: skip
+
+    assert cut(EngineSettings().memory) == (8192, 8192, 4096, 65_536, 2048)
+    assert cut(2) == (2048, 2048, 1024, 16_384, 512)
+    assert cut(64) == (8192, 65_536, 4096, 524_288, 2048)
+    assert cut(1e-9) == (1, 1, 1, 16, 64)

@@ -58,7 +58,7 @@ class Run:
 
 
 def start(store: Path, dataset: dict, mining: MiningSettings, output: OutputSettings) -> Run:
-    engine = EngineSettings(store=str(store), shard_queries=16, threads=2)
+    engine = EngineSettings(store=str(store), memory=16 / 1024, threads=2)
     state = mine(DatasetSettings(**dataset), output, mining, engine, return_state=True)
     flow_run, summary = state.state_details.flow_run_id, state.result()
     this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))

@@ -42,7 +42,7 @@ MINING = MiningSettings(
     teachers=(MINILM, BM25), negatives=3, depth=6, selection=SelectionSettings(rule="percent"),
     validation=VALIDATOR.model_copy(update={"margin": 1.0}),
 )  # fmt: skip
-CUT = {"threads": 1, "shard_queries": 12, "shard_texts": 24}
+CUT = {"threads": 1, "memory": 12 / 1024}
 SHARDS = {  # 36 queries, 72 documents
     *(f"embed-minilm-documents-shard-{number:03d}" for number in range(3)),
     *(

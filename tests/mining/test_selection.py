@@ -92,16 +92,12 @@ class TestRules:
         decided = decide(BELOW_ZERO, positives(("q", -0.5)), SelectionSettings(**settings))
         assert passing(decided) == list(kept)
 
-    @pytest.mark.parametrize(
-        ("ceiling", "score", "kept"),
-        [("lowest", 0.25, "ef"), ("mean", 0.375, "def"), ("highest", 0.5, "cdef")],
-    )
-    def test_one_of_several_positives_sets_the_ceiling(self, ceiling, score, kept):
-        settings = SelectionSettings(rule="percent", percent=1.0, ceiling=ceiling)
+    def test_the_lowest_of_several_positives_sets_the_ceiling(self):
+        settings = SelectionSettings(rule="percent", percent=1.0)
         known = positives(("q", 0.5), ("q", 0.25), ("other", -1.0))
         decided = decide(ABOVE_ZERO, known, settings)
-        assert decided["positive_score"].unique().to_list() == [score]
-        assert passing(decided) == list(kept)
+        assert decided["positive_score"].unique().to_list() == [0.25]
+        assert passing(decided) == ["e", "f"]
 
     def test_refused_candidates_say_why(self):
         candidates = evidence(
@@ -237,7 +233,6 @@ rules = st.builds(
     shift=st.integers(0, 3),
     sampling=st.sampled_from(["top", "random", "top1_sampled", "softmax"]),
     pool=st.integers(1, 5),
-    ceiling=st.sampled_from(["lowest", "mean", "highest"]),
 )
 scores = st.lists(
     st.tuples(st.sampled_from(["q", "r"]), st.integers(-8, 8).map(lambda n: n / 8)), min_size=1

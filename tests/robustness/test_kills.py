@@ -35,7 +35,7 @@ PERCENT = MiningSettings(
 RISK = PERCENT.model_copy(
     update={"selection": SelectionSettings(rule="risk", max_false_negative_rate=0.05)}
 )
-SMALL = {"threads": 2, "shard_queries": 8, "shard_texts": 16, "shard_pairs": 16}
+SMALL = {"threads": 2, "memory": 8 / 1024}  # 8 queries or texts and 4 pairs a shard
 TABLES = ("triplets", "negatives", "shortfalls")
 
 # Part of the path, and which of the files with it is never finished.
@@ -241,12 +241,11 @@ def test_the_pipeline_killed_at_random_moments_ends_the_same(tmp_path):
 CUTS = pytest.mark.parametrize(
     "engine",
     [
-        {"threads": 1, "shard_queries": 36, "shard_texts": 4096, "shard_pairs": 4096},
-        {"threads": 3, "shard_queries": 5, "shard_texts": 7, "shard_pairs": 5,
-         "batch_tokens": 100, "tile_documents": 16},
+        {"threads": 1, "memory": 8.0},
+        {"threads": 3, "memory": 5 / 1024},
     ],
     ids=["one thread, whole", "three threads, small pieces"],
-)  # fmt: skip
+)
 
 
 @CUTS
@@ -273,7 +272,7 @@ def test_killed_run_by_risk_goes_on_where_it_was(part, number, run, by_risk, tmp
 
 def test_killed_run_may_go_on_with_another_cut(run, undisturbed, tmp_path):
     assert run(tmp_path, kill=("/embeddings/", 4)) == -signal.SIGKILL
-    other = SMALL | {"threads": 1, "shard_queries": 12, "batch_tokens": 200}
+    other = SMALL | {"threads": 1, "memory": 12 / 1024}
     assert run(tmp_path, other) == 0
     assert tables(tmp_path) == tables(undisturbed)
 

@@ -49,7 +49,7 @@ class Searched:
 
 
 def search(animals: dict[str, str], root: Path, shard_queries: int) -> Searched:
-    engine = EngineSettings(shard_queries=shard_queries)
+    engine = EngineSettings(memory=shard_queries / 1024)
     collection = ingest.fn(DatasetSettings(**animals), str(root))
     inputs = {"bm25/index": index.fn(BM25, collection.documents, str(root))}
     common = (SHALLOW, inputs, engine, str(root))

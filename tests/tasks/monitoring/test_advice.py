@@ -22,7 +22,7 @@ def caused(error: Exception, by: Exception) -> Exception:
 @pytest.mark.parametrize(
     ("error", "kind", "mend"),
     [
-        (MemoryError(), "Memory ran out", "engine.batch_tokens"),
+        (MemoryError(), "Memory ran out", "engine.memory"),
         (OUT_OF_MEMORY("CUDA out of memory. Tried to allocate 2 GiB"), "Memory ran out", "mini_b"),
         (full_disk(), "The disk is full", "polymine gc"),
         (caused(RuntimeError("cannot write"), full_disk()), "The disk is full", "polymine gc"),
