@@ -8,7 +8,8 @@ from polymine.data_contracts.settings import EngineSettings, EvaluationSettings,
 from polymine.tasks.engine.cluster import cluster
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.evaluation.encoding import open_candidates
-from polymine.tasks.evaluation.measuring import compare_models, measure
+from polymine.tasks.evaluation.gains import compare_models
+from polymine.tasks.evaluation.measuring import measure
 from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.monitoring.failures import SHOWN, explained
 from polymine.tasks.reporting.learning import Evaluated, report_evaluation

@@ -33,7 +33,8 @@ from polymine.data_contracts.settings import (
     TrainingSettings,
 )
 from polymine.tasks.evaluation.encoding import Measured, open_measured
-from polymine.tasks.evaluation.measuring import compare_models, measure, read_comparisons
+from polymine.tasks.evaluation.gains import compare_models, read_comparisons
+from polymine.tasks.evaluation.measuring import measure
 from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.model import assemble, describe_model

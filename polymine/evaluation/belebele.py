@@ -17,7 +17,7 @@ import polars as pl
 from polymine.data_contracts.errors import InputError
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.hub import hub_rows, need_columns
-from polymine.evaluation.languages import FLORES, OTHERS
+from polymine.evaluation.languages import flores_code
 
 # The copy and revision that MTEB 2.26 measures on.
 BELEBELE = "mteb/belebele@979a211276faa22f671e69d096634193567cfd05"
@@ -33,9 +33,15 @@ def load_belebele(languages: Iterable[str], dataset: str = BELEBELE) -> dict[str
         dataset: as in `hub_rows`.
 
     Raises:
-        InputError: for a language that Belebele has not, before anything is fetched.
+        InputError: for what is no language, before anything is fetched, and for a language that
+            Belebele has not.
     """
-    configs = {language: _config(language) for language in languages}
+    configs = {}
+    for language in languages:
+        try:
+            configs[language] = flores_code(language)
+        except LookupError as error:
+            raise InputError(f"belebele: there is no language {language!r}") from error
     return {language: hub_rows(dataset, code, "test") for language, code in configs.items()}
 
 
@@ -73,16 +79,6 @@ def belebele_choice(rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         InputError: where the correct answer is not one of 1, 2, 3, 4.
     """
     return pl.concat([_choice(frame, language) for language, frame in rows.items()])
-
-
-def _config(language: str) -> str:
-    code = FLORES.get(language, language)
-    if code not in FLORES.values() and code not in OTHERS:
-        raise InputError(
-            f"belebele: has no language {language!r}; it has {', '.join(FLORES)} "
-            f"and, by their FLORES codes, {', '.join(OTHERS)}"
-        )
-    return code
 
 
 def _documents(rows: pl.DataFrame, places: pl.DataFrame, language: str) -> pl.DataFrame:

@@ -7,33 +7,36 @@ is chosen.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from polymine.data_contracts.errors import InputError
-from polymine.data_contracts.learning import SetScores
 from polymine.evaluation.collection import POOL
-from polymine.evaluation.significance import Resampling, interval_of_means
+from polymine.evaluation.significance import (
+    Resampling,
+    interval_of_means,
+    mean_over,
+    sum_by_question,
+)
+from polymine.evaluation.tables import as_set_scores
 
 OPTIONS = 4
 _ANSWERS = [f"answer_{number}" for number in range(1, OPTIONS + 1)]
 _DIRECTION = ["document_language", "query_language"]
 
 
-def option_texts(items: pl.DataFrame) -> list[str]:
+def option_texts(items: pl.DataFrame) -> pl.DataFrame:
     """Write "question option" for every option.
 
     Args:
-        items: question, answer_1 to answer_4.
+        items: language, question, answer_1 to answer_4.
 
     Returns:
-        4 n texts: the four of the first item, then those of the second.
+        text and language, 4 n rows: the four of the first item, then those of the second.
     """
-    rows = items.select("question", *_ANSWERS).iter_rows()
-    return [f"{question} {answer}" for question, *answers in rows for answer in answers]
+    options = items.select("language", "question", text=pl.concat_list(_ANSWERS)).explode("text")
+    return options.select(pl.format("{} {}", "question", "text").alias("text"), "language")
 
 
 def choose(
@@ -129,43 +132,29 @@ def accuracies(
     Returns:
         `SetScores` with the metric `accuracy`; `count` are items.
     """
-    keys = [*_DIRECTION, "item_id"]
-    both = hits if base is None else hits.join(base, on=keys, suffix="_base", validate="1:1")
-    if both.height != hits.height or (base is not None and base.height != hits.height):
+    keys, reference = [*_DIRECTION, "item_id"], hits if base is None else base
+    both = hits.join(reference, on=keys, suffix="_base", validate="1:1")
+    if not both.height == hits.height == reference.height:
         raise InputError(
             "base and model must answer the same items: got "
-            f"{hits.height} and {base.height if base is not None else 0} answers, {both.height} "
-            "of them to the same ones; answer both on the same set"
+            f"{hits.height} and {reference.height} answers, {both.height} of them to the same "
+            "ones; answer both on the same set"
         )
-    directions = both.group_by(_DIRECTION).agg(count=pl.len(), value=pl.col("hit").mean())
-    directions = directions.sort(_DIRECTION)
-    overall = pl.DataFrame(
-        {"document_language": POOL, "query_language": POOL, "count": both["item_id"].n_unique(),
-         "value": directions["value"].mean()}, schema=directions.schema
+    counted = both.group_by(_DIRECTION).agg(count=pl.len()).sort(_DIRECTION)
+    new, counts = sum_by_question(both, counted, "item_id", ["hit"])
+    old, _ = sum_by_question(both, counted, "item_id", ["hit_base"])
+    members = np.vstack([np.eye(counted.height), np.ones(counted.height)]).astype(bool)
+    value, before = (mean_over(part, counts, members)[:, 0] for part in (new, old))
+    bounds = interval_of_means(new - old, counts, members, resampling or Resampling())
+    gains = {"gain": value - before, "low": bounds[0][:, 0], "high": bounds[1][:, 0]}
+    pool = [POOL, POOL, both["item_id"].n_unique()]
+    scores = pl.concat([counted, pl.DataFrame([pool], schema=counted.schema, orient="row")])
+    return as_set_scores(
+        scores.with_columns(
+            pl.Series("value", value),
+            *(pl.Series(name, each if base is not None else [None] * len(each), pl.Float64)
+              for name, each in gains.items()),
+            metric=pl.lit("accuracy"),
+        ),
+        model, set,
     )  # fmt: skip
-    scores = pl.concat([directions, overall]).with_columns(
-        _gains(both, directions, resampling or Resampling()) if base is not None
-        else [pl.lit(None, dtype=pl.Float64).alias(name) for name in ("gain", "low", "high")]
-    )  # fmt: skip
-    named = scores.with_columns(
-        model=pl.lit(model), set=pl.lit(set), metric=pl.lit("accuracy")
-    ).select(SetScores.column_names())
-    return SetScores.validate(named.sort(SetScores.primary_key()), cast=True)
-
-
-def _gains(both: pl.DataFrame, directions: pl.DataFrame, resampling: Resampling) -> list[pl.Series]:
-    """Compute gain, low and high per direction and, last, of their mean."""
-    rows = both.sort(*_DIRECTION, "item_id").join(
-        directions.select(_DIRECTION).with_row_index("place"), on=_DIRECTION
-    )
-    cells = ((rows["item_id"].rank("dense") - 1).to_numpy(), rows["place"].to_numpy())
-    gains = rows["hit"].cast(pl.Float64) - rows["hit_base"].cast(pl.Float64)
-    sums = np.zeros((rows["item_id"].n_unique(), directions.height, 1))
-    counts: Any = np.zeros(sums.shape[:2])
-    sums[(*cells, 0)], counts[cells] = gains.to_numpy(), 1
-    members = np.vstack([np.eye(directions.height), np.ones(directions.height)]).astype(bool)
-    low, high = interval_of_means(sums, counts, members, resampling)
-    per_direction = sums.sum(0)[:, 0] / counts.sum(0)
-    values = np.append(per_direction, per_direction.mean())
-    columns = {"gain": values, "low": low[:, 0], "high": high[:, 0]}
-    return [pl.Series(name, column) for name, column in columns.items()]

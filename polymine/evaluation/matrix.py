@@ -18,7 +18,13 @@ from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.learning import Comparisons
 from polymine.evaluation.collection import POOL
 from polymine.evaluation.metrics import METRICS
-from polymine.evaluation.significance import Numbers, Resampling, interval_of_means
+from polymine.evaluation.significance import (
+    Numbers,
+    Resampling,
+    interval_of_means,
+    mean_over,
+    sum_by_question,
+)
 
 _DIRECTION = ["document_language", "query_language"]
 _KEY = ["set", *_DIRECTION, "query_id"]
@@ -148,34 +154,19 @@ def _compare_set(
 ) -> pl.DataFrame:
     """Compare one set."""
     directions = scores.group_by(_DIRECTION).agg(queries=pl.len()).sort(_DIRECTION)
-    places = scores.join(
-        directions.with_row_index("place"), on=_DIRECTION, maintain_order="left"
-    ).with_columns(asker=pl.col("question").rank("dense") - 1)
-    old, counts = _sums(places, "_base", directions.height)
-    new, _ = _sums(places, "", directions.height)
+    new, counts = sum_by_question(scores, directions, "question", METRICS)
+    old, _ = sum_by_question(scores, directions, "question", [f"{m}_base" for m in METRICS])
     means = list(_means(directions, pivot, fewest))
     members = np.zeros((len(means), directions.height), dtype=bool)
     for row, mean in enumerate(means):
         members[row, list(mean.directions)] = True
-    share = members / members.sum(1, keepdims=True)
-    base, value = (share @ (part.sum(0) / counts.sum(0)[:, None]) for part in (old, new))
+    base, value = (mean_over(part, counts, members) for part in (old, new))
     low, high = interval_of_means(new - old, counts, members, resampling)
-    asked = _asked(places, means, directions["queries"])
+    asked = _asked(scores, means, directions)
     return pl.concat(
         _rows(scores["set"][0], mean, *row)
         for mean, *row in zip(means, asked, base, value, low, high, strict=True)
     )
-
-
-def _sums(places: pl.DataFrame, suffix: str, directions: int) -> tuple[Numbers, Numbers]:
-    """Sum per question and direction: (questions, directions, metrics), and count queries."""
-    questions = int(places["asker"].to_numpy().max()) + 1
-    cells = (places["asker"].to_numpy(), places["place"].to_numpy())
-    sums = np.zeros((questions, directions, len(METRICS)))
-    np.add.at(sums, cells, places.select(f"{name}{suffix}" for name in METRICS).to_numpy())
-    counts = np.zeros((questions, directions))
-    np.add.at(counts, cells, 1)
-    return sums, counts
 
 
 def _means(directions: pl.DataFrame, pivot: str | None, fewest: int) -> Iterator[_Mean]:
@@ -208,14 +199,16 @@ def _groups(document: str, query: str, pivot: str | None) -> tuple[str, ...]:
     return ("all", "cross", "pivot" if pivot in (document, query) else "non-pivot")
 
 
-def _asked(places: pl.DataFrame, means: list[_Mean], counts: pl.Series) -> list[int]:
+def _asked(scores: pl.DataFrame, means: list[_Mean], directions: pl.DataFrame) -> list[int]:
     """Count the different queries of each mean."""
-    queries = places.select("place", pl.col("query_id").rank("dense"))
-    by_place = [part["query_id"].to_numpy() for part in queries.sort("place").partition_by("place")]
+    ids = scores.select(*_DIRECTION, pl.col("query_id").rank("dense")).partition_by(
+        _DIRECTION, as_dict=True
+    )
+    asked = [ids[pair]["query_id"].to_numpy() for pair in directions.select(_DIRECTION).rows()]
     return [
-        int(counts[mean.directions[0]])
+        len(asked[mean.directions[0]])
         if len(mean.directions) == 1
-        else len(np.unique(np.concatenate([by_place[place] for place in mean.directions])))
+        else len(np.unique(np.concatenate([asked[place] for place in mean.directions])))
         for mean in means
     ]
 

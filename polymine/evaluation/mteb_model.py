@@ -12,16 +12,22 @@ but never their language. `MtebModel` works it out:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from polymine.evaluation.encoding import Encode, Role, Vectors
 from polymine.evaluation.languages import short_code
 
 if TYPE_CHECKING:
     from mteb import AbsTask
+
+Role = Literal["query", "document", "text"]
+Vectors = NDArray[np.float32]
+# Texts of one language, that language, and what they are here (`text`: both sides are alike); one
+# row of the result per text. The language decides on an adapter where there are several.
+Encode = Callable[[Sequence[str], str, Role], Vectors]
 
 
 class MtebModel:

@@ -13,9 +13,8 @@ import numpy as np
 import polars as pl
 
 from polymine.data_contracts.errors import InputError, ModelError
-from polymine.evaluation.encoding import Encode
 from polymine.evaluation.languages import short_code
-from polymine.evaluation.mteb_model import MtebModel, rows_of
+from polymine.evaluation.mteb_model import Encode, MtebModel, rows_of
 
 if TYPE_CHECKING:
     from mteb import AbsTask

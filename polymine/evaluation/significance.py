@@ -6,11 +6,12 @@ all directions. Treated as independent, a question in twelve languages would cou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
@@ -70,6 +71,40 @@ def interval_of_means(
     # rounding alone must not tell a constant gain from its interval
     ends = np.where(np.isnan(ends) | (np.abs(ends - point) < 1e-12), point, ends)
     return ends[0], ends[1]
+
+
+def sum_by_question(
+    rows: pl.DataFrame, directions: pl.DataFrame, question: str, columns: Sequence[str]
+) -> tuple[Numbers, Numbers]:
+    """Sum columns per question and direction, and count the rows.
+
+    Args:
+        rows: document_language, query_language, the column of questions and those to sum.
+        directions: every direction of the rows, in the order wanted.
+        question: column of what is drawn together.
+        columns: to sum, one per metric.
+
+    Returns:
+        Sums (questions, directions, metrics) and counts (questions, directions).
+    """
+    key = ["document_language", "query_language"]
+    placed = rows.join(
+        directions.select(key).with_row_index("place"), on=key, maintain_order="left"
+    )
+    asker = (placed[question].rank("dense") - 1).to_numpy()
+    cells = (asker, placed["place"].to_numpy())
+    sums = np.zeros((int(asker.max()) + 1, directions.height, len(columns)))
+    np.add.at(sums, cells, placed.select(pl.col(columns).cast(pl.Float64)).to_numpy())
+    counts = np.zeros(sums.shape[:2])
+    np.add.at(counts, cells, 1)
+    return sums, counts
+
+
+def mean_over(sums: Numbers, counts: Numbers, members: NDArray[np.bool_]) -> Numbers:
+    """Average over queries, then over the directions of each mean: (means, metrics)."""
+    share = members / members.sum(1, keepdims=True)
+    means: Numbers = share @ (sums.sum(0) / counts.sum(0)[:, None])
+    return means
 
 
 def interval(

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.learning import SetScores
 from polymine.evaluation.significance import Numbers, Resampling, interval
+from polymine.evaluation.tables import as_set_scores
 
 _PAIR = ["language_a", "language_b"]
+_SCORES = [name for name in SetScores.column_names() if name not in ("model", "set")]
 DRAWS = 10  # MTEB's number of samples that are clustered
 SAMPLE = 16_384  # MTEB's size of a sample, drawn with replacement
 BATCH = 512  # MTEB's batch of k-means
@@ -92,9 +94,8 @@ def correlations(
             reference = part["reference"].to_numpy()
             gain = value - _spearman(reference, gold)
             low, high = interval((own, reference, gold), _gain, resampling or Resampling())
-        found.append((model, set, left, right, "spearman", len(own), value, gain, low, high))
-    frame = pl.DataFrame(found, SetScores.create_empty().schema, orient="row")
-    return SetScores.validate(frame.sort(SetScores.primary_key()))
+        found.append((left, right, "spearman", len(own), value, gain, low, high))
+    return as_set_scores(pl.DataFrame(found, _SCORES, orient="row"), model, set)
 
 
 def cluster(
@@ -123,11 +124,8 @@ def cluster(
     found: list[tuple[Any, ...]] = []
     for (language,), part in labels.with_row_index("row").group_by("language"):
         value = _v_measure(vectors[part["row"].to_numpy()], part["label"].to_numpy(), seed)
-        found.append(
-            (model, set, language, language, "v_measure", part.height, value, None, None, None)
-        )
-    frame = pl.DataFrame(found, SetScores.create_empty().schema, orient="row")
-    return SetScores.validate(frame.sort(SetScores.primary_key()))
+        found.append((language, language, "v_measure", part.height, value, None, None, None))
+    return as_set_scores(pl.DataFrame(found, _SCORES, orient="row"), model, set)
 
 
 def _v_measure(vectors: NDArray[np.float32], labels: NDArray[Any], seed: int) -> float:

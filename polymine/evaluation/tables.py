@@ -1,10 +1,11 @@
-"""Checks of the tables that an evaluation collection is made of, each with an error for people."""
+"""Checks of the tables that evaluation reads and writes, each with an error for people."""
 
 from collections.abc import Mapping
 
 import polars as pl
 
 from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.learning import SetScores
 
 
 def texts(table: pl.DataFrame, what: str, identity: str) -> pl.DataFrame:
@@ -59,3 +60,10 @@ def check_known(pairs: pl.DataFrame, what: str, table: pl.DataFrame, identity: s
             f"{what}: {unknown.height} rows name a {identity} that is not there, as "
             f"`{unknown[identity][0]}`; add the text or leave these rows out"
         )
+
+
+def as_set_scores(scores: pl.DataFrame, model: str, set: str) -> pl.DataFrame:
+    """Check scores of one model on one set against their contract, in its order."""
+    named = scores.with_columns(model=pl.lit(model), set=pl.lit(set))
+    ordered = named.select(SetScores.column_names()).sort(SetScores.primary_key())
+    return SetScores.validate(ordered, cast=True)

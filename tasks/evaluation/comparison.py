@@ -26,7 +26,7 @@ from polymine.evaluation.significance import Resampling
 from polymine.mining.baseline_miners import library_triplets, random_triplets
 from polymine.mining.library_miner import check_options
 from polymine.tasks.engine.stages import stage
-from polymine.tasks.evaluation.measuring import fewest_of
+from polymine.tasks.evaluation.gains import fewest_of
 from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Store, load, shard_name, write_frame
 from polymine.training import recipes

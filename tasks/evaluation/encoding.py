@@ -157,8 +157,8 @@ def open_candidates(evaluation: EvaluationSettings) -> tuple[Measured, tuple[Mea
 
 def encode(
     measured: Measured,
-    texts: Sequence[str],
-    languages: Sequence[str],
+    texts: Iterable[str],
+    languages: Iterable[str],
     side: str,
     engine: EngineSettings,
     root: str,

@@ -36,7 +36,8 @@ from polymine.reporting.learning.words import note_untouched, write_headline
 from polymine.reporting.mining.notes import Note
 from polymine.reporting.mining.page import Timing
 from polymine.tasks.engine.stages import report_task
-from polymine.tasks.evaluation.measuring import read_comparisons, untouched_languages
+from polymine.tasks.evaluation.gains import read_comparisons
+from polymine.tasks.evaluation.measuring import untouched_languages
 from polymine.tasks.reporting.learning_artifacts import publish_learning
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.store.datasets import info_of, open_folder, read_manifest

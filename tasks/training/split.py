@@ -11,7 +11,7 @@ from polymine.evaluation.contamination import NEAR
 from polymine.mining.split import TEST, TRAINING, Split, hold_out, near_texts, take
 from polymine.tasks.engine.stages import stage
 from polymine.tasks.mining.ingestion import SCHEMAS, collect_tables
-from polymine.tasks.store.datasets import Store, info_of, load, write_frame
+from polymine.tasks.store.datasets import Store, load, write_frame
 
 VERSION = 2
 _TABLES = ("documents", "queries", "judgments")
@@ -66,12 +66,6 @@ def training_side(
     }
     made = {name: places[name].write_single(tables[name], SCHEMAS[name]) for name in SCHEMAS}
     return collect_tables(made, version)
-
-
-def describe_split(held: DatasetRef) -> dict[str, dict[str, int]]:
-    """Count documents and queries per side, and queries on neither side by reason."""
-    info = info_of(held)
-    return {**info["sides"], "left out": info["left_out"]}
 
 
 def _split(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from polymine.data_contracts.learning import SetScores
 from polymine.data_contracts.settings import (
     EncoderSettings,
     EngineSettings,
@@ -67,7 +68,7 @@ def test_another_mteb_measures_anew(tmp_path, trained, monkeypatch):
     root, settings = str(tmp_path / "store"), EvaluationSettings()
     tables = read_set.fn(chosen, 0, root)
     plain = open_measured("plain", EncoderSettings(model=trained.call.model))
-    frame = measuring.SetScores.create_empty()
+    frame = SetScores.create_empty()
     monkeypatch.setattr(measuring, "mteb_scores", lambda *_: frame)
     found = {}
     for version in ("2.0", "2.1"):

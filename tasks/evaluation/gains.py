@@ -1,0 +1,110 @@
+"""Compares measured models with the untouched base, on every set."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from polymine.data_contracts.learning import Comparisons, QueryScores, SetScores
+from polymine.data_contracts.references import DatasetRef, fingerprint
+from polymine.data_contracts.settings import EvaluationSettings
+from polymine.evaluation.gains import score_models
+from polymine.evaluation.matrix import compare
+from polymine.evaluation.significance import Resampling
+from polymine.tasks.engine.progress import track
+from polymine.tasks.engine.stages import stage
+from polymine.tasks.evaluation.sets import kind_of, open_collection
+from polymine.tasks.store.datasets import Store, load, open_folder
+
+VERSION = 3
+FEWEST = 5  # queries a direction needs to count in a mean
+COMPARISONS, SCORES = "comparisons.parquet", "scores.parquet"
+Measures = Mapping[str, DatasetRef]  # set name to the measures of one model
+
+
+@stage("compare")
+def compare_models(
+    sets: Mapping[str, DatasetRef],
+    base: Measures,
+    models: Mapping[str, Measures],
+    evaluation: EvaluationSettings,
+    root: str,
+) -> DatasetRef:
+    """Compare every model with the base on every set, with intervals.
+
+    Args:
+        sets: set name to its tables.
+        base: set name to the base's measures.
+        models: model name to the same.
+        evaluation: says how to resample, and the pivot.
+        root: of the store.
+
+    Writes `comparisons` (retrieval) and `scores` (all else).
+    """
+    version = fingerprint(
+        version=VERSION,
+        sets={name: reference.fingerprint for name, reference in sets.items()},
+        base={name: reference.fingerprint for name, reference in base.items()},
+        models={
+            model: {name: reference.fingerprint for name, reference in of.items()}
+            for model, of in models.items()
+        },
+        resampling=[evaluation.confidence, evaluation.resamples, evaluation.seed],
+        pivot=evaluation.pivot,
+    )
+    place = Store(root).dataset("comparisons", version)
+    if found := place.find():
+        return found
+    resampling = Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed)
+    compared: list[pl.DataFrame] = [Comparisons.create_empty()]
+    scored: list[pl.DataFrame] = [SetScores.create_empty()]
+    for (name,) in track([(name,) for name in sets], "compare", len(sets), "sets"):
+        before = load(base[name])
+        after = {model: load(of[name]) for model, of in models.items()}
+        kind = kind_of(sets[name])
+        if kind == "retrieval":
+            compared += _compare(name, sets[name], before, after, evaluation.pivot, resampling)
+        else:
+            scored.append(score_models(kind, before, after, set=name, resampling=resampling))
+    place.write(COMPARISONS, pl.concat(compared), Comparisons)
+    place.write(SCORES, pl.concat(scored), SetScores)
+    return place.commit()
+
+
+def fewest_of(scores: pl.DataFrame) -> int:
+    """Say how many queries a direction needs to count in means; 1 where no direction has enough."""
+    counts = scores.group_by("document_language", "query_language").len()["len"]
+    return FEWEST if int(counts.max() or 0) >= FEWEST else 1  # type: ignore[arg-type]
+
+
+def read_comparisons(compared: DatasetRef) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Read Comparisons and SetScores."""
+    folder = open_folder(compared.path)
+    return (
+        pl.read_parquet(folder / COMPARISONS, glob=False),
+        pl.read_parquet(folder / SCORES, glob=False),
+    )
+
+
+def _compare(
+    name: str,
+    tables: DatasetRef,
+    base: pl.DataFrame,
+    models: Mapping[str, pl.DataFrame],
+    pivot: str | None,
+    resampling: Resampling,
+) -> list[pl.DataFrame]:
+    """Compare all models on one set of retrieval."""
+    collection = open_collection(tables)
+    before = QueryScores.validate(base, cast=True)
+    return [
+        compare(
+            before,
+            QueryScores.validate(scores, cast=True),
+            name=model,
+            questions=collection.questions.with_columns(set=pl.lit(name)),
+            pivot=pivot if pivot in collection.languages else None,
+            fewest=fewest_of(base),
+            resampling=resampling,
+        )
+        for model, scores in models.items()
+    ]
