@@ -30,7 +30,7 @@ def folders() -> list[Path]:
 
 def find(name: str) -> Path | None:
     """Folder of a collection, or None where it is not on this machine."""
-    found = (folder / name for folder in folders())
+    found = [Path(name)] if os.sep in name else [folder / name for folder in folders()]
     return next((folder for folder in found if any(folder.glob("*.parquet"))), None)
 
 
@@ -38,12 +38,15 @@ def collection(name: str) -> Path:
     """Folder of a collection.
 
     Args:
-        name: as `python -m benchmarks.data --list` shows it, for example `squad-dev`.
+        name: as `python -m benchmarks.data --list` shows it, for example `squad-dev`; or the path
+            of a folder laid out like one.
 
     Raises:
         MissingData: where it is not on this machine.
     """
     found = find(name)
+    if found is None and os.sep in name:
+        raise MissingData(f"{name} is no folder with Parquet tables")
     if found is None:
         looked = ", ".join(map(str, folders()))
         raise MissingData(f"no {name} in {looked}; get it by `python -m benchmarks.data {name}`")

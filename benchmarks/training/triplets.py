@@ -1,9 +1,9 @@
 """Do the triplets help? The same training on negatives found in several ways, measured on unseen
 documents.
 
-    python -m benchmarks.training.triplets [SET ...] [--seeds 2] [--steps 60] [--data DIR]
+    python -m benchmarks.training.triplets [SET ...] [--seeds 2] [--steps 60]
 
-Each set is a folder of `corpus.parquet`, `queries.parquet`, `qrels.parquet`. A tenth of its
+Each set is a collection of `benchmarks.data`, or a folder laid out like one. A tenth of its
 documents and all their queries are held out. Every arm trains the same adapter for the same number
 of steps on its own negatives: documents at random, the naive top, sentence-transformers'
 `mine_hard_negatives` at 95 %, and Polymine's default; the untouched base is the measure. Runs
@@ -18,16 +18,16 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks.data import DATA
+from benchmarks.data import collection
 from benchmarks.processes import machine, save, told
 
 SETS = ("medquad", "piaf", "tquad", "pquad", "jaquad")
 LANGUAGES = {"medquad": "en", "piaf": "fr", "tquad": "tr", "pquad": "fa", "jaquad": "ja"}
 TEMPLATE = """
 [dataset]
-corpus = "{data}/{name}/corpus.parquet"
-queries = "{data}/{name}/queries.parquet"
-judgments = "{data}/{name}/qrels.parquet"
+corpus = "{data}/corpus.parquet"
+queries = "{data}/queries.parquet"
+judgments = "{data}/qrels.parquet"
 language = "{language}"
 
 [[mining.teachers]]
@@ -67,13 +67,13 @@ overwrite = true
 
 def run_set(name: str, options: argparse.Namespace) -> pl.DataFrame:
     """Compare the arms on one set; returns the rows of its `arms.parquet`."""
-    folder = Path(options.work) / name
+    data = collection(name)
+    folder = Path(options.work) / data.name
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "compare.toml"
     text = TEMPLATE.format(
-        data=Path(options.data).resolve(),
-        name=name,
-        language=LANGUAGES.get(name, "und"),
+        data=data.resolve(),
+        language=LANGUAGES.get(data.name, "und"),
         negatives=options.negatives,
         max_length=options.max_length,
         steps=options.steps,
@@ -117,7 +117,6 @@ def main() -> None:
     """Run the sets asked for, print the table and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="*", default=list(SETS))
-    parser.add_argument("--data", default=DATA)
     parser.add_argument("--work", default="runs/benchmark-triplets")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=60)

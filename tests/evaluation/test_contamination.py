@@ -4,15 +4,13 @@ import random
 import time
 
 import polars as pl
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.data import DATA
 from polymine.evaluation.contamination import COLUMNS, exclude, find_overlap, texts_of
 from polymine.training.mixture import from_collection, from_triplets
+from tests.public_data import public, public_tables
 
-needs_data = pytest.mark.skipif(not DATA.exists(), reason="the public test data are not here")
 PASSAGE = " ".join(f"word{i}" for i in range(40))
 
 
@@ -141,17 +139,10 @@ class TestExclude:
         ]  # fmt: skip
 
 
-def collection(name: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    files = ("corpus", "queries", "qrels")
-    corpus, queries, qrels = (pl.read_parquet(DATA / name / f"{file}.parquet") for file in files)
-    return corpus, queries, qrels
-
-
-@needs_data
 def test_the_paragraphs_of_xquad_that_lie_in_squad_are_all_listed():
-    squad = collection("squad-dev")
+    squad = public_tables("squad-dev")
     rows = from_collection(*squad, "squad-dev").rows
-    corpus, queries, _ = collection("xquad")
+    corpus, queries, _ = public_tables("xquad")
     texts = [
         table.filter(pl.col("language") == "en").select(
             pl.lit("xquad").alias("set"), id=key, text="text"
@@ -159,8 +150,8 @@ def test_the_paragraphs_of_xquad_that_lie_in_squad_are_all_listed():
         for table, key in ((corpus, "doc_id"), (queries, "query_id"))
     ]
     overlap = find_overlap(texts_of(rows), pl.concat(texts))
-    groups = pl.read_parquet(DATA / "xquad" / "translations.parquet")
-    known = pl.read_parquet(DATA / "xquad" / "squad_dev_overlap.parquet")
+    groups = pl.read_parquet(public("xquad") / "translations.parquet")
+    known = pl.read_parquet(public("xquad") / "squad_dev_overlap.parquet")
     passages = overlap.join(groups, left_on="id", right_on="doc_id")
     assert passages["group_id"].n_unique() == 240
     assert set(passages["group_id"]) == set(known["group_id"])

@@ -5,7 +5,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from benchmarks.data import DATA
 from polymine.data_contracts.errors import InputError
 from polymine.evaluation import hub
 from polymine.evaluation.belebele import belebele_choice, belebele_collection, load_belebele
@@ -13,6 +12,7 @@ from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.languages import flores_code, short_code
 from polymine.evaluation.xquad import load_xquad, xquad_collection
 from tests.evaluation.small_hub import belebele_rows, mteb_belebele, write_hub_folder
+from tests.public_data import public
 
 LANGUAGES = ("ru", "ar", "en")
 
@@ -112,22 +112,21 @@ class TestBelebele:
 
 
 class TestXQuAD:
-    @pytest.mark.skipif(not (DATA / "xquad").is_dir(), reason="no XQuAD data here")
     def test_rows_as_the_hub_has_them_give_the_local_set(self):
         languages = ("ar", "en", "es", "ru")
         frames = xquad_collection({language: _xquad_rows(language) for language in languages})
         assert frames.documents["language"].value_counts()["count"].to_list() == [240] * 4
         assert frames.queries["language"].value_counts()["count"].to_list() == [1190] * 4
         assert frames.judgments.height == 1190 * 16
-        local = pl.read_parquet(DATA / "xquad/translations.parquet")
+        local = pl.read_parquet(public("xquad") / "translations.parquet")
         merged = frames.documents.join(local, on="doc_id", suffix="_local")
         assert merged.height == 960
         assert (merged["group_id"] == merged["group_id_local"]).all()
         same = frames.judgments.join(
-            pl.read_parquet(DATA / "xquad/qrels.parquet"), on=["query_id", "doc_id"]
+            pl.read_parquet(public("xquad") / "qrels.parquet"), on=["query_id", "doc_id"]
         )
         assert same.height == 1190 * 4
-        groups = pl.read_parquet(DATA / "xquad/query_translations.parquet")
+        groups = pl.read_parquet(public("xquad") / "query_translations.parquet")
         joined = frames.queries.join(groups, on=["query_id", "group_id"])
         assert joined.height == frames.queries.height
 
@@ -195,10 +194,10 @@ class TestLanguages:
 
 def _xquad_rows(language: str) -> pl.DataFrame:
     """The local set in the columns and the order of google/xquad."""
-    qrels = pl.read_parquet(DATA / "xquad/qrels.parquet")
-    documents = pl.read_parquet(DATA / "xquad/corpus.parquet")
-    queries = pl.read_parquet(DATA / "xquad/queries.parquet")
-    groups = pl.read_parquet(DATA / "xquad/query_translations.parquet")
+    qrels = pl.read_parquet(public("xquad") / "qrels.parquet")
+    documents = pl.read_parquet(public("xquad") / "corpus.parquet")
+    queries = pl.read_parquet(public("xquad") / "queries.parquet")
+    groups = pl.read_parquet(public("xquad") / "query_translations.parquet")
     return (
         queries.filter(pl.col("language") == language)
         .join(groups, on="query_id")

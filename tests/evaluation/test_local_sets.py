@@ -3,7 +3,6 @@
 import polars as pl
 import pytest
 
-from benchmarks.data import DATA
 from polymine.data_contracts.errors import InputError
 from polymine.evaluation.local_sets import (
     parallel_set,
@@ -11,13 +10,12 @@ from polymine.evaluation.local_sets import (
     set_kind,
     similarity_set,
 )
+from tests.public_data import public
 
 
 def tables(name: str) -> dict[str, pl.DataFrame]:
     """All tables of a public set by their names, as a task hands them over."""
-    if not (DATA / name).is_dir():
-        pytest.skip(f"no {name} data here")
-    return {path.stem: pl.read_parquet(path) for path in sorted((DATA / name).glob("*.parquet"))}
+    return {path.stem: pl.read_parquet(path) for path in sorted(public(name).glob("*.parquet"))}
 
 
 class TestKinds:

@@ -9,13 +9,12 @@ import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.data import DATA
 from polymine.data_contracts.errors import InputError
 from polymine.evaluation import retrieval
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.metrics import METRICS, add_metrics
+from tests.public_data import public
 
-XQUAD = DATA / "xquad"
 KEYS = ["document_language", "query_language", "query_id"]
 
 
@@ -242,9 +241,8 @@ class TestDirections:
         assert set(found["document_language"]) == {"*", "en", "es"}
         assert (found["mrr"] == 1).all()  # itself is hidden, also in the pool
 
-    @pytest.mark.skipif(not XQUAD.exists(), reason="XQuAD is not there")
     def test_xquad_in_three_languages(self):
-        read = {path.stem: pl.read_parquet(path) for path in XQUAD.glob("*.parquet")}
+        read = {path.stem: pl.read_parquet(path) for path in public("xquad").glob("*.parquet")}
         whole = EvaluationCollection(
             read["corpus"].join(read["translations"], on="doc_id"),
             read["queries"].join(read["query_translations"], on="query_id"),

@@ -1,11 +1,6 @@
 """Builders of tables small enough to check by eye."""
 
 import polars as pl
-import pytest
-
-from benchmarks.data import DATA
-
-needs_data = pytest.mark.skipif(not DATA.exists(), reason="the public test data are not here")
 
 
 def documents(*rows: tuple, **columns: list) -> pl.DataFrame:

@@ -11,15 +11,14 @@ from polars.testing import assert_frame_equal
 from polymine.data_contracts.errors import InputError
 from polymine.mining.ingestion import Ingested, close_positives, ingest, merge_copies, text_key
 from tests.mining.small_tables import (
-    DATA,
     DOCUMENTS,
     JUDGMENTS,
     QUERIES,
     documents,
     judgments,
-    needs_data,
     queries,
 )
+from tests.public_data import public, public_tables
 
 
 def closure(result: Ingested | pl.DataFrame) -> dict[tuple[str, str], str]:
@@ -172,14 +171,8 @@ def test_any_input_is_accounted_for_whatever_its_order(docs, asks, judged, shuff
     assert set(result.closure["doc_id"]) <= set(result.documents["doc_id"])
 
 
-def read(name: str) -> list[pl.DataFrame]:
-    tables = ("corpus", "queries", "qrels")
-    return [pl.read_parquet(DATA / name / f"{table}.parquet") for table in tables]
-
-
-@needs_data
 def test_cacm_copies_of_a_positive_are_merged_or_closed():
-    corpus, asked, judged = read("cacm")
+    corpus, asked, judged = public_tables("cacm")
     result = ingest(corpus, asked, judged)
     stands_for = dict(result.copies.iter_rows())
     assert corpus["text"].n_unique() >= result.documents.height == corpus.height - len(stands_for)
@@ -191,11 +184,12 @@ def test_cacm_copies_of_a_positive_are_merged_or_closed():
         assert (query, stands_for.get(doc, doc)) in found
 
 
-@needs_data
 def test_xquad_translations_of_a_positive_are_closed_and_quickly():
-    corpus, asked, judged = read("xquad")
-    corpus = corpus.join(pl.read_parquet(DATA / "xquad/translations.parquet"), on="doc_id")
-    asked = asked.join(pl.read_parquet(DATA / "xquad/query_translations.parquet"), on="query_id")
+    corpus, asked, judged = public_tables("xquad")
+    corpus = corpus.join(pl.read_parquet(public("xquad") / "translations.parquet"), on="doc_id")
+    asked = asked.join(
+        pl.read_parquet(public("xquad") / "query_translations.parquet"), on="query_id"
+    )
     started = time.process_time()
     result = ingest(corpus, asked, judged)
     assert time.process_time() - started < 8

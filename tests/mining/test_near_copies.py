@@ -23,7 +23,8 @@ from polymine.mining.near_copies import (
     shingle,
     signatures,
 )
-from tests.mining.small_tables import DATA, DOCUMENTS, documents, needs_data
+from tests.mining.small_tables import DOCUMENTS, documents
+from tests.public_data import public_tables
 
 SENTENCE = "the old man and the sea went home by a long road under many bright stars tonight"
 WORDS = SENTENCE.split()
@@ -176,9 +177,8 @@ def test_groups_do_not_depend_on_row_order(rows, shuffler):
     assert_frame_equal(near_copies(frame, 0.5), near_copies(shuffled, 0.5))
 
 
-@needs_data
 def test_squad_paragraphs_are_compared_quickly():
-    corpus = pl.read_parquet(DATA / "squad-dev" / "corpus.parquet")
+    corpus = public_tables("squad-dev")[0]
     near_copies(corpus.head(10), 0.8)  # the first call imports
     started = time.process_time()
     near_copies(corpus, 0.8)

@@ -14,7 +14,6 @@ import torch
 from datasets import Dataset
 from sentence_transformers.util import mine_hard_negatives
 
-from benchmarks.data import DATA
 from polymine.data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.mining import pipeline
 from polymine.mining.dense import DenseTeacher
@@ -22,8 +21,7 @@ from polymine.mining.embedding import encode_all
 from polymine.mining.ingestion import Ingested, ingest
 from polymine.mining.teachers import ArrayVectors
 from tests.conftest import MINILM
-
-pytestmark = pytest.mark.skipif(not DATA.exists(), reason="the public test data are not here")
+from tests.public_data import public_tables
 
 WANTED, SHIFT, TIE = 5, 3, 1e-6
 QUERIES, DOCUMENTS = 150, 200
@@ -68,10 +66,7 @@ class Cached:
 
 def cut(name: str, queries: int, documents: int) -> tuple[pl.DataFrame, ...]:
     """Some queries with all their positives, and as many other documents as there is room for."""
-    corpus, asked, judged = (
-        pl.read_parquet(DATA / name / f"{table}.parquet")
-        for table in ("corpus", "queries", "qrels")
-    )
+    corpus, asked, judged = public_tables(name)
     asked = asked.sort("query_id").gather_every(len(asked) // queries).head(queries)
     judged = judged.join(asked, on="query_id", how="semi")
     positive = corpus.join(judged, on="doc_id", how="semi")

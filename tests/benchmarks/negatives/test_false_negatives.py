@@ -5,12 +5,9 @@ import json
 import pytest
 
 from benchmarks.negatives import false_negatives
-from benchmarks.negatives.false_negatives import DATA, main
+from benchmarks.negatives.false_negatives import main
 from benchmarks.negatives.trade_off_tables import mean_ratio
-
-pytestmark = pytest.mark.skipif(
-    not (DATA / "adi").exists(), reason="the public test data are not here"
-)
+from tests.public_data import public
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +20,7 @@ def ran(tmp_path_factory):
         path.write_text(json.dumps(result))
         return path
 
-    arguments = ["--data", str(DATA), "adi", "--quick", "--seeds", "2", "--queries", "12"]
+    arguments = [str(public("adi")), "--quick", "--seeds", "2", "--queries", "12"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(false_negatives, "save", save)
         patch.setattr("sys.argv", ["false_negatives", *arguments])

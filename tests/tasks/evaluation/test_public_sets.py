@@ -5,17 +5,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from benchmarks.data import DATA
 from polymine.data_contracts.references import DatasetRef
 from polymine.tasks.evaluation.sets import kind_of, open_collection, read_table
+from tests.public_data import public
 from tests.tasks.evaluation.small_sets import read
 
 
 class TestPublicSets:
-    def public(self, name: str, folder: Path, **chosen: object) -> DatasetRef:
-        if not (DATA / name).is_dir():
-            pytest.skip(f"no {name} data here")
-        return read(folder, path=str(DATA / name), **chosen)
+    def read(self, name: str, folder: Path, **chosen: object) -> DatasetRef:
+        return read(folder, path=str(public(name)), **chosen)
 
     @pytest.mark.parametrize(
         ("name", "documents", "queries", "judgments"),
@@ -32,33 +30,33 @@ class TestPublicSets:
         ],
     )  # fmt: skip
     def test_retrieval(self, tmp_path, name, documents, queries, judgments):
-        reference = self.public(name, tmp_path)
+        reference = self.read(name, tmp_path)
         assert kind_of(reference) == "retrieval"
         found = open_collection(reference)
         heights = (found.documents.height, found.queries.height, found.judgments.height)
         assert heights == (documents, queries, judgments)
-        judged = pl.read_parquet(DATA / name / "qrels.parquet").filter(pl.col("relevance") > 0)
+        judged = pl.read_parquet(public(name) / "qrels.parquet").filter(pl.col("relevance") > 0)
         assert judged.join(found.relevant, on=["query_id", "doc_id"], how="anti").is_empty()
 
     def test_groups_of_xquad_are_in_every_language_and_restrict_with_it(self, tmp_path):
-        found = open_collection(self.public("xquad", tmp_path, languages=("ar", "ru")))
+        found = open_collection(self.read("xquad", tmp_path, languages=("ar", "ru")))
         assert found.documents.group_by("group_id").len()["len"].to_list() == [2] * 240
         assert found.queries.group_by("group_id").len()["len"].to_list() == [2] * 1190
         assert found.judgments.height == 4 * 1190
 
     def test_lareqa_names_the_sentence_of_every_language(self, tmp_path):
         languages = ("ar", "en", "es", "ru")
-        found = open_collection(self.public("lareqa-xquad-r", tmp_path, languages=languages))
+        found = open_collection(self.read("lareqa-xquad-r", tmp_path, languages=languages))
         assert found.judgments.group_by("query_id").len()["len"].to_list() == [4] * (4 * 1190)
 
     def test_groups_of_squad_it_reach_outside_and_break_nothing(self, tmp_path):
-        found = open_collection(self.public("squad-it", tmp_path))
+        found = open_collection(self.read("squad-it", tmp_path))
         groups = found.documents["group_id"].drop_nulls()
         assert groups.n_unique() == len(groups) == 1824
         assert found.relevant.height == 7584
 
     def test_epqa_keeps_what_was_judged_not_relevant(self, tmp_path):
-        judged = open_collection(self.public("epqa-dev", tmp_path)).judgments
+        judged = open_collection(self.read("epqa-dev", tmp_path)).judgments
         assert judged.filter(relevance=0).height == 6408
 
     @pytest.mark.parametrize(
@@ -66,9 +64,9 @@ class TestPublicSets:
         [("scifact", "validation", 300), ("pubmedqa", "test", 500), ("tquad", "dev", 696)],
     )
     def test_splits_of_retrieval(self, tmp_path, name, split, queries):
-        found = open_collection(self.public(name, tmp_path, split=split))
+        found = open_collection(self.read(name, tmp_path, split=split))
         assert found.queries.height == queries
-        assert found.documents.height == pl.read_parquet(DATA / name / "corpus.parquet").height
+        assert found.documents.height == pl.read_parquet(public(name) / "corpus.parquet").height
         assert set(found.judgments["query_id"]) <= set(found.queries["query_id"])
 
     @pytest.mark.parametrize(
@@ -76,17 +74,17 @@ class TestPublicSets:
         [("stsb-multi-mt", "pairs", 15169), ("sib200", "sentences", 4080)],
     )
     def test_splits_of_pairs_and_sentences(self, tmp_path, name, shard, height):
-        assert read_table(self.public(name, tmp_path, split="test"), shard).height == height
+        assert read_table(self.read(name, tmp_path, split="test"), shard).height == height
 
     @pytest.mark.parametrize(("name", "height"), [("sts17", 1750), ("stsb-multi-mt", 94908)])
     def test_scored_pairs(self, tmp_path, name, height):
-        reference = self.public(name, tmp_path)
+        reference = self.read(name, tmp_path)
         assert kind_of(reference) == "similarity"
         assert read_table(reference, "pairs").height == height
 
     @pytest.mark.parametrize("name", ["tatoeba", "ntrex"])
     def test_parallel_pairs(self, tmp_path, name):
-        reference = self.public(name, tmp_path, languages=("ar", "en"))
+        reference = self.read(name, tmp_path, languages=("ar", "en"))
         assert kind_of(reference) == "retrieval"
         found = open_collection(reference)
         assert found.languages == ("ar", "en")
@@ -97,6 +95,6 @@ class TestPublicSets:
         assert cross["left_out"].to_list() == [0, 0]
 
     def test_labelled_sentences(self, tmp_path):
-        reference = self.public("sib200", tmp_path, languages=("ru", "fa"))
+        reference = self.read("sib200", tmp_path, languages=("ru", "fa"))
         assert kind_of(reference) == "clustering"
         assert read_table(reference, "sentences").height == 2008

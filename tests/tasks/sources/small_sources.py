@@ -6,12 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from benchmarks.data import DATA
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.settings import DatasetSettings
 from polymine.tasks.sources.reading import RawTables, fingerprint_sources, read_sources
-
-needs_data = pytest.mark.skipif(not DATA.exists(), reason="the public test data are not here")
 
 DOCUMENTS = pl.DataFrame({"doc_id": ["d1", "d2"], "text": ["red apples", "green pears"]})
 QUERIES = pl.DataFrame({"query_id": ["q1", "q2"], "text": ["apples?", "pears?"]})

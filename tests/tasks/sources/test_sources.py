@@ -11,13 +11,12 @@ import pytest
 from polymine.data_contracts.settings import DatasetSettings
 from polymine.mining.ingestion import ingest
 from polymine.tasks.sources.reading import fingerprint_sources
+from tests.public_data import public
 from tests.tasks.sources.small_sources import (
-    DATA,
     DOCUMENTS,
     JUDGMENTS,
     QUERIES,
     failure,
-    needs_data,
     read,
     read_corpus,
     write_lines,
@@ -278,18 +277,16 @@ class TestFingerprint:
         corpus = [folder / "corpus.parquet", folder / "corpus.parquet"]
         assert read(corpus, queries=folder, judgments=folder).fingerprint != one
 
-    @needs_data
     def test_is_cheap(self):
-        settings = DatasetSettings(corpus=str(DATA / "medquad"))
+        settings = DatasetSettings(corpus=str(public("medquad")))
         started = time.process_time()
         fingerprint_sources(settings)
         assert time.process_time() - started < 0.2
 
 
-@needs_data
 @pytest.mark.parametrize("name", ["xquad", "cacm", "cisi"])
 def test_public_data_sets_are_read_and_ingested(name):
-    raw = read(DATA / name)
+    raw = read(public(name))
     result = ingest(raw.documents, raw.queries, raw.judgments, names=raw.names)
     assert result.documents.height + result.copies.height == raw.documents.height
     assert result.rejected.height == 0
