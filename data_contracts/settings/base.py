@@ -15,7 +15,10 @@ class Settings(BaseModel):
     """Base of every group of settings."""
 
     # A NaN threshold compares false with everything and would accept or refuse all silently.
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # The text below a key describes it in errors, docs and the form of the UI.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     # Keys of earlier versions, and what a file should say instead.
     replaced: ClassVar[dict[str, str]] = {}

@@ -10,15 +10,13 @@ from polymine.data_contracts.settings.base import NAME, Settings
 class ArmSettings(Settings):
     """One way to find negatives."""
 
-    name: str = Field(pattern=NAME, description="Short name.")
-    miner: Literal["polymine", "sentence-transformers", "random"] = Field(
-        "polymine",
-        description="`polymine` with `set` over `[mining]`; `mine_hard_negatives` with `set` as "
-        "its arguments; or documents at random that are not known positives.",
-    )
-    set: tuple[str, ...] = Field(
-        (), description="As on the command line: `selection.rule=percent`."
-    )
+    name: str = Field(pattern=NAME)
+    """Short name, used in tables."""
+    miner: Literal["polymine", "sentence-transformers", "random"] = "polymine"
+    """`polymine`, with `set` changing `[mining]`; `mine_hard_negatives` of sentence-transformers,
+    with `set` as its arguments; or documents at random that are not known positives."""
+    set: tuple[str, ...] = ()
+    """What is different in this arm, as on the command line: `selection.rule=percent`."""
 
 
 class ComparisonSettings(Settings):
@@ -34,11 +32,10 @@ class ComparisonSettings(Settings):
             ArmSettings(name="default"),
         ),
         min_length=1,
-        description="Ways to mine; the base is always there.",
     )
-    seeds: tuple[int, ...] = Field(
-        (0, 1), min_length=1, description="Each arm is trained once per seed."
-    )
+    """Ways to mine that are compared. The untouched base is always measured, too."""
+    seeds: tuple[int, ...] = Field((0, 1), min_length=1)
+    """Each arm is trained once per seed: what differs between them is chance."""
 
     @field_validator("arms")
     @classmethod

@@ -12,7 +12,8 @@ HELD_OUT, TRAINED = "held-out", "trained"  # a pipeline's own set and model
 
 
 class _Named(Settings):
-    name: str = Field(pattern=NAME, description="Short name, used in tables.")
+    name: str = Field(pattern=NAME)
+    """Short name, used in tables."""
 
 
 class EvaluatedModel(EncoderSettings, _Named):
@@ -26,34 +27,32 @@ class EvaluatedModel(EncoderSettings, _Named):
 class EvaluationSet(Settings):
     """One set of texts with what is relevant, or a benchmark by name."""
 
-    name: str = Field(pattern=NAME, description="Short name.")
-    path: Table | None = Field(
-        None,
-        description="Folder: corpus, queries and qrels (with translations where texts have "
-        "versions), or pairs with scores (STS) or without (parallel sentences).",
-    )
-    corpus: Source | None = Field(None, description="Instead of `path`: as in `dataset`.")
-    queries: Source | None = Field(None, description="As in `dataset`.")
-    judgments: Source | None = Field(None, description="As in `dataset`.")
-    benchmark: str | None = Field(
-        None,
-        description="Instead of `path`: `belebele`, `belebele-choice` or `xquad` in all directions "
-        "of `languages`, or the name of a task of MTEB, as `STS17`; from the hub.",
-    )
-    languages: tuple[str, ...] | None = Field(
-        None, min_length=1, description="ISO 639-1 codes; all if not set."
-    )
-    split: str | None = Field(
-        None, min_length=1, description="Only what `splits` gives this split, as `test`."
-    )
-    pooled: bool = Field(True, description="Also rank documents of all languages together.")
-    queries_per_language: int | None = Field(None, ge=1, description="At most, drawn by hash.")
-    title: bool = Field(True, description="Put a document's title before its text.")
-    language: str = Field(
-        "und",
-        min_length=2,
-        description="ISO 639-1 code for rows that name no language; `und` is undetermined.",
-    )
+    name: str = Field(pattern=NAME)
+    """Short name, used in tables."""
+    path: Table | None = None
+    """Folder with corpus, queries and qrels (and translations, where texts have versions), with
+    pairs and scores (STS), or with pairs alone (parallel sentences)."""
+    corpus: Source | None = None
+    """Instead of `path`: documents, as in `dataset`."""
+    queries: Source | None = None
+    """With `corpus`: queries, as in `dataset`."""
+    judgments: Source | None = None
+    """With `corpus`: judgments, as in `dataset`."""
+    benchmark: str | None = None
+    """Instead of `path`, from the hub: `belebele`, `belebele-choice` or `xquad` in all directions
+    of `languages`, or a task of MTEB by its name, as `STS17`."""
+    languages: tuple[str, ...] | None = Field(None, min_length=1)
+    """ISO 639-1 codes of the languages to measure; all if not set."""
+    split: str | None = Field(None, min_length=1)
+    """Measure only what the set's `splits` give this split, as `test`."""
+    pooled: bool = True
+    """Also rank the documents of all languages together."""
+    queries_per_language: int | None = Field(None, ge=1)
+    """Measure at most so many queries of each language, always the same ones; all if not set."""
+    title: bool = True
+    """Put a document's title before its text."""
+    language: str = Field("und", min_length=2)
+    """ISO 639-1 code of rows that name no language; `und` is undetermined."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "EvaluationSet":
@@ -77,32 +76,29 @@ class EvaluationSettings(Settings):
         for key in ("query_prompt", "document_prompt", "max_length", "trust_remote_code")
     }
 
-    sets: tuple[EvaluationSet, ...] = Field(
-        (), description="What to measure on, beside what a pipeline holds out."
-    )
-    models: tuple[EvaluatedModel, ...] = Field(
-        (), description="What to measure, beside what a pipeline trains."
-    )
-    base: EncoderSettings | None = Field(
-        None, description="The untouched model; the first trained model's base if not set."
-    )
-    held_out: float = Field(
-        0.1,
-        ge=0,
-        lt=1,
-        description="Share of a pipeline's documents, with all their queries, that is kept from "
-        "mining and training and measured on.",
-    )
-    k: int = Field(10, ge=1, le=1000, description="Cut-off of nDCG, recall and MRR.")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the intervals.")
-    resamples: int = Field(5_000, ge=100, le=1_000_000, description="Of the paired bootstrap.")
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of resampling and of what is held out.")
-    pivot: str = Field("en", description="Pairs of languages with it are told from those without.")
-    contaminated: Literal["fail", "report"] = Field(
-        "fail",
-        description="What to do when a set holds texts that a trained model has learned from: "
-        "refuse to measure, or measure and say so.",
-    )
+    sets: tuple[EvaluationSet, ...] = ()
+    """What to measure on, beside what a pipeline holds out."""
+    models: tuple[EvaluatedModel, ...] = ()
+    """What to measure, beside what a pipeline trains."""
+    base: EncoderSettings | None = None
+    """The untouched model that all are compared with; the first trained model's base if not set."""
+    held_out: float = Field(0.1, ge=0, lt=1)
+    """Share of a pipeline's documents that mining and training never see, with all their queries.
+    They are measured on."""
+    k: int = Field(10, ge=1, le=1000)
+    """Ranks that count for nDCG, recall and MRR."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Probability that an interval holds the true value."""
+    resamples: int = Field(5_000, ge=100, le=1_000_000)
+    """Draws of the paired bootstrap that the intervals come from."""
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    """Seed of these draws and of what is held out."""
+    pivot: str = "en"
+    """Language that others are compared through: directions with it and without it are averaged
+    apart."""
+    contaminated: Literal["fail", "report"] = "fail"
+    """If a set holds texts that a trained model has learned from: refuse to measure, or measure and
+    say so."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> "EvaluationSettings":

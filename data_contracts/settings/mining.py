@@ -12,22 +12,21 @@ from polymine.data_contracts.settings.models import EncoderSettings, ModelSettin
 class _TeacherKind(Settings):
     """What comes first in a teacher's table."""
 
-    name: str = Field(
-        pattern=r"^[a-z][a-z0-9_]{0,31}$", description="Short name, used in column names."
-    )
-    kind: Literal["dense", "lexical"] = Field(
-        "dense", description="`dense`: a sentence-transformers model; `lexical`: BM25."
-    )
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    """Short name, used in column names such as `score_NAME`."""
+    kind: Literal["dense", "lexical"] = "dense"
+    """`dense` is a sentence-transformers model, `lexical` is BM25, which needs no model."""
 
 
 class TeacherSettings(EncoderSettings, _TeacherKind):
     """One model that ranks candidates, or BM25, which needs no model."""
 
-    model: Model | None = Field(  # type: ignore[assignment]
-        None, description="Hub id (`name@revision`), local folder, or `package:NAME`."
-    )
-    k1: float = Field(1.2, ge=0, le=10, description="BM25 term saturation (lexical only).")
-    b: float = Field(0.75, ge=0, le=1, description="BM25 length normalisation (lexical only).")
+    model: Model | None = None  # type: ignore[assignment]
+    """Hub id (`name@revision`), local folder, or `package:NAME`; none for a lexical teacher."""
+    k1: float = Field(1.2, ge=0, le=10)
+    """BM25: how soon further occurrences of a word stop counting. Lexical teachers only."""
+    b: float = Field(0.75, ge=0, le=1)
+    """BM25: how much long documents are marked down, from 0 to 1. Lexical teachers only."""
 
     @model_validator(mode="after")
     def _dense_names_a_model(self) -> "TeacherSettings":
@@ -50,36 +49,30 @@ class SelectionSettings(Settings):
 
     replaced = {"ceiling": "the lowest of a query's known positives always sets the ceiling"}
 
-    rule: Literal["risk", "naive", "shifted", "absolute", "margin", "percent"] = Field(
-        "risk", description="By the probability of being relevant, or by a ceiling on the score."
-    )
-    max_false_negative_rate: float = Field(
-        0.02, gt=0, lt=1, description="Expected share of false negatives in the set (rule `risk`)."
-    )
-    max_risk: float = Field(
-        0.25,
-        gt=0,
-        le=1,
-        description="No negative may be likelier to be relevant than this, so no query pays for "
-        "the others (rule `risk`).",
-    )
-    percent: float = Field(
-        0.95, gt=0, le=2, description="Ceiling as a share of the positive's score."
-    )
-    margin: float = Field(0.05, ge=0, description="Distance below the positive's score.")
-    absolute: float = Field(0.7, description="Ceiling for every query.")
-    shift: int = Field(10, ge=0, description="Best candidates passed over by `shifted`.")
-    sampling: Literal["top", "random", "top1_sampled", "softmax"] = Field(
-        "top",
-        description="How negatives are drawn from those that pass; `top` or `random` with "
-        "the rule `risk`.",
-    )
-    pool: int = Field(50, ge=1, description="Hardest passing candidates that sampling draws from.")
-    temperature: float = Field(0.05, gt=0, description="Of the softmax over scores.")
-    teacher: str | None = Field(
-        None,
-        description="Teacher whose score the rule reads and orders by; the first one if not set.",
-    )
+    rule: Literal["risk", "naive", "shifted", "absolute", "margin", "percent"] = "risk"
+    """What decides: the probability that a candidate is relevant, or a ceiling on its score."""
+    max_false_negative_rate: float = Field(0.02, gt=0, lt=1)
+    """Rule `risk`: share of all negatives that may turn out to be relevant, as estimated."""
+    max_risk: float = Field(0.25, gt=0, le=1)
+    """Rule `risk`: no single negative may be likelier to be relevant than this. It keeps the budget
+    of all queries from being spent on a few."""
+    percent: float = Field(0.95, gt=0, le=2)
+    """Rule `percent`: ceiling as a share of the positive's score."""
+    margin: float = Field(0.05, ge=0)
+    """Rule `margin`: distance of the ceiling below the positive's score, in the teacher's units."""
+    absolute: float = 0.7
+    """Rule `absolute`: ceiling for every query, in the teacher's units."""
+    shift: int = Field(10, ge=0)
+    """Rule `shifted`: so many of the best candidates are passed over."""
+    sampling: Literal["top", "random", "top1_sampled", "softmax"] = "top"
+    """How negatives are drawn from the candidates that pass: the hardest, at random, the hardest
+    one and others at random, or harder ones more often. The rule `risk` takes `top` or `random`."""
+    pool: int = Field(50, ge=1)
+    """Sampling other than `top` draws from so many of the hardest candidates that pass."""
+    temperature: float = Field(0.05, gt=0)
+    """Sampling `softmax`: the lower, the more often the hardest are drawn."""
+    teacher: str | None = None
+    """Name of the teacher whose scores the rule reads and orders by; the first one if not set."""
 
 
 class ValidationSettings(ModelSettings):
@@ -90,14 +83,14 @@ class ValidationSettings(ModelSettings):
     a candidate is a negative, up to `positive - margin` it is excluded, above it is promoted.
     """
 
-    margin: float = Field(0.0, description="Logits below the known positive's logit.")
-    grey_zone: float = Field(1.0, ge=0, description="Width of the excluded band, in logits.")
-    pairs_per_query: int = Field(
-        4,
-        ge=1,
-        description="Candidates looked at per query under the rule `risk`, nearest the decision "
-        "first; the other rules ask until a query has its negatives.",
-    )
+    margin: float = 0.0
+    """In logits: how far below the known positive's logit a candidate still counts as relevant."""
+    grey_zone: float = Field(1.0, ge=0)
+    """In logits: width of the band below that in which a candidate is neither negative nor
+    positive. Rules other than `risk` only."""
+    pairs_per_query: int = Field(4, ge=1)
+    """Rule `risk`: candidates that the cross-encoder reads per query, those nearest the decision
+    first. Under the other rules it reads on until the query has its negatives."""
 
 
 class RiskSettings(Settings):
@@ -110,28 +103,17 @@ class RiskSettings(Settings):
     fit_queries: ClassVar[int] = 1000  # drawn to fit on
     validator_sample: ClassVar[int] = 600  # candidates, as many from every stratum of risk
 
-    fit: bool = Field(
-        True,
-        description="Start from the shipped weights and fit to known positives, judgments and "
-        "labels; or use the shipped weights as they are.",
-    )
-    validator_labels: bool = Field(
-        False, description="Let the validator label a sample of candidates to fit on."
-    )
-    validator_trust: float | None = Field(
-        None,
-        ge=0,
-        le=2,
-        description="How much of the validator's evidence counts beside the rest; if not set, what "
-        "was measured for the embedded one, and half for any other.",
-    )
-    promote: float = Field(
-        0.9,
-        gt=0.5,
-        le=1,
-        description="Risk from which a candidate becomes a positive if a validator agrees whose "
-        "evidence counts at least half.",
-    )
+    fit: bool = True
+    """Fit the weights to the known positives, judgments and labels, starting from the shipped ones;
+    or use the shipped ones as they are."""
+    validator_labels: bool = False
+    """Let the cross-encoder label a sample of candidates to fit on."""
+    validator_trust: float | None = Field(None, ge=0, le=2)
+    """How much the cross-encoder's evidence counts beside the rest: 0 not at all, 1 as much. If not
+    set, what was measured for the embedded one, and half for any other."""
+    promote: float = Field(0.9, gt=0.5, le=1)
+    """Risk from which a candidate becomes a positive, if a cross-encoder agrees whose evidence
+    counts at least half."""
 
 
 def _demo_teachers() -> tuple[TeacherSettings, ...]:
@@ -144,33 +126,23 @@ def _demo_teachers() -> tuple[TeacherSettings, ...]:
 class MiningSettings(Settings):
     """How candidates are ranked, chosen and validated."""
 
-    teachers: tuple[TeacherSettings, ...] = Field(
-        default_factory=_demo_teachers,
-        min_length=1,
-        description="Models that bring candidates; the first one's scores decide.",
-    )
-    depth: int = Field(100, ge=1, le=10_000, description="Candidates kept per query and teacher.")
-    negatives: int = Field(7, ge=1, le=1_000, description="Negatives wanted per query.")
-    languages: tuple[str, ...] | None = Field(
-        None,
-        min_length=1,
-        description="Document languages negatives may come from, as `de`; all if not set.",
-    )
-    seed: int = Field(
-        0,
-        ge=0,
-        le=2**53 - 1,  # the largest integer that a form in a browser keeps exact
-        description="Of every random choice.",
-    )
-    selection: SelectionSettings = Field(
-        SelectionSettings(), description="Which candidates become negatives."
-    )
-    risk: RiskSettings = Field(
-        RiskSettings(), description="How the risk of a false negative is estimated."
-    )
-    validation: ValidationSettings | None = Field(
-        None, description="Leave out to skip the cross-encoder."
-    )
+    teachers: tuple[TeacherSettings, ...] = Field(default_factory=_demo_teachers, min_length=1)
+    """Models that bring candidates. The first one's scores decide, unless `selection.teacher` names
+    another."""
+    depth: int = Field(100, ge=1, le=10_000)
+    """Candidates kept per query and teacher. More find more hard negatives and take more time."""
+    negatives: int = Field(7, ge=1, le=1_000)
+    """Negatives wanted per query. Queries that get fewer are listed with the reason."""
+    languages: tuple[str, ...] | None = Field(None, min_length=1)
+    """Languages of the documents that negatives may come from, as `["de"]`; all if not set."""
+    seed: int = Field(0, ge=0, le=2**53 - 1)  # a form in a browser keeps no more exact
+    """Seed of every random choice: the same settings and seed give the same bytes."""
+    selection: SelectionSettings = SelectionSettings()
+    """Which candidates become negatives."""
+    risk: RiskSettings = RiskSettings()
+    """How the probability that a candidate is relevant is estimated."""
+    validation: ValidationSettings | None = None
+    """The cross-encoder, and how far it is followed; none if left out."""
 
     @field_validator("teachers")
     @classmethod

