@@ -127,9 +127,9 @@ def gc(
 @app.command()
 def serve(overrides: Overrides = None) -> None:
     """Offer the flow in the Prefect UI, with a form for its settings, until Ctrl-C."""
-    from polymine.data_contracts.settings import load_settings
+    from polymine.data_contracts.settings import RunSettings, load_as
 
-    settings = load_settings(_demo_file(), overrides)
+    settings = load_as(RunSettings, _demo_file(), overrides)
     with ready_flow("mine") as (server, flow):
         _say(f"Start runs at [link]{server.ui_url}/v2/deployments[/link]. Ctrl-C ends.")
         flow.serve(

@@ -14,20 +14,8 @@ from polymine.data_contracts.settings.evaluation import (
     EvaluationSet,
     EvaluationSettings,
 )
-from polymine.data_contracts.settings.loading import (
-    apply_override,
-    check_as,
-    check_settings,
-    load_as,
-    load_settings,
-)
-from polymine.data_contracts.settings.mining import (
-    MiningSettings,
-    RiskSettings,
-    SelectionSettings,
-    TeacherSettings,
-    ValidationSettings,
-)
+from polymine.data_contracts.settings.loading import apply_override, check_as, load_as
+from polymine.data_contracts.settings.mining import MiningSettings, TeacherSettings
 from polymine.data_contracts.settings.models import EncoderSettings, ModelSettings
 from polymine.data_contracts.settings.run import (
     ComparisonRunSettings,
@@ -40,16 +28,23 @@ from polymine.data_contracts.settings.run import (
     TrainingRunSettings,
     View,
 )
-from polymine.data_contracts.settings.training import (
+from polymine.data_contracts.settings.selection import (
+    RiskSettings,
+    SelectionSettings,
+    ValidationSettings,
+)
+from polymine.data_contracts.settings.steps import (
     MINED,
-    AdaptedModel,
     GuideModel,
     LoraSettings,
     LossSettings,
-    RecipeSettings,
     ScheduleSettings,
     StepSettings,
     TrainingData,
+)
+from polymine.data_contracts.settings.training import (
+    AdaptedModel,
+    RecipeSettings,
     TrainingSettings,
 )
 
@@ -92,7 +87,5 @@ __all__ = [
     "View",
     "apply_override",
     "check_as",
-    "check_settings",
     "load_as",
-    "load_settings",
 ]

@@ -1,12 +1,17 @@
-"""How candidates are ranked, chosen and validated."""
+"""What mines: the teachers that rank candidates, and how much of what they find is kept."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from polymine.data_contracts.settings.base import Settings
 from polymine.data_contracts.settings.locations import Model
-from polymine.data_contracts.settings.models import EncoderSettings, ModelSettings
+from polymine.data_contracts.settings.models import EncoderSettings
+from polymine.data_contracts.settings.selection import (
+    RiskSettings,
+    SelectionSettings,
+    ValidationSettings,
+)
 
 
 class _TeacherKind(Settings):
@@ -35,85 +40,6 @@ class TeacherSettings(EncoderSettings, _TeacherKind):
         if self.kind == "lexical" and self.model:
             raise ValueError(f"lexical teacher `{self.name}` takes no `model`")
         return self
-
-
-class SelectionSettings(Settings):
-    """Which candidates become negatives: by risk, or by one of NV-Retriever's five rules.
-
-    `risk` takes the hardest candidates whose expected share of false negatives stays within
-    `max_false_negative_rate`, a budget over the whole set. Under the others (arXiv 2407.15831) a
-    candidate passes when its score is strictly below the query's ceiling, computed from `pos`, the
-    lowest score of its known positives: absolute: `absolute`; margin: `pos - margin`; percent:
-    `pos - |pos| (1 - percent)`; naive and shifted have none.
-    """
-
-    replaced = {"ceiling": "the lowest of a query's known positives always sets the ceiling"}
-
-    rule: Literal["risk", "naive", "shifted", "absolute", "margin", "percent"] = "risk"
-    """What decides: the probability that a candidate is relevant, or a ceiling on its score."""
-    max_false_negative_rate: float = Field(0.02, gt=0, lt=1)
-    """Rule `risk`: share of all negatives that may turn out to be relevant, as estimated."""
-    max_risk: float = Field(0.25, gt=0, le=1)
-    """Rule `risk`: no single negative may be likelier to be relevant than this. It keeps the budget
-    of all queries from being spent on a few."""
-    percent: float = Field(0.95, gt=0, le=2)
-    """Rule `percent`: ceiling as a share of the positive's score."""
-    margin: float = Field(0.05, ge=0)
-    """Rule `margin`: distance of the ceiling below the positive's score, in the teacher's units."""
-    absolute: float = 0.7
-    """Rule `absolute`: ceiling for every query, in the teacher's units."""
-    shift: int = Field(10, ge=0)
-    """Rule `shifted`: so many of the best candidates are passed over."""
-    sampling: Literal["top", "random", "top1_sampled", "softmax"] = "top"
-    """How negatives are drawn from the candidates that pass: the hardest, at random, the hardest
-    one and others at random, or harder ones more often. The rule `risk` takes `top` or `random`."""
-    pool: int = Field(50, ge=1)
-    """Sampling other than `top` draws from so many of the hardest candidates that pass."""
-    temperature: float = Field(0.05, gt=0)
-    """Sampling `softmax`: the lower, the more often the hardest are drawn."""
-    teacher: str | None = None
-    """Name of the teacher whose scores the rule reads and orders by; the first one if not set."""
-
-
-class ValidationSettings(ModelSettings):
-    """The cross-encoder's second opinion, in logits relative to the known positive.
-
-    Under the rule `risk` its logit is further evidence, and only promotion needs its agreement: a
-    logit of at least `positive - margin`. Under the others, below `positive - margin - grey_zone`
-    a candidate is a negative, up to `positive - margin` it is excluded, above it is promoted.
-    """
-
-    margin: float = 0.0
-    """In logits: how far below the known positive's logit a candidate still counts as relevant."""
-    grey_zone: float = Field(1.0, ge=0)
-    """In logits: width of the band below that in which a candidate is neither negative nor
-    positive. Rules other than `risk` only."""
-    pairs_per_query: int = Field(4, ge=1)
-    """Rule `risk`: candidates that the cross-encoder reads per query, those nearest the decision
-    first. Under the other rules it reads on until the query has its negatives."""
-
-
-class RiskSettings(Settings):
-    """How the probability that a candidate is relevant is estimated."""
-
-    replaced = {
-        "fit_queries": "the fit always draws 1,000 queries; more hardly change it",
-        "validator_sample": "the validator always labels 600 candidates",
-    }
-    fit_queries: ClassVar[int] = 1000  # drawn to fit on
-    validator_sample: ClassVar[int] = 600  # candidates, as many from every stratum of risk
-
-    fit: bool = True
-    """Fit the weights to the known positives, judgments and labels, starting from the shipped ones;
-    or use the shipped ones as they are."""
-    validator_labels: bool = False
-    """Let the cross-encoder label a sample of candidates to fit on."""
-    validator_trust: float | None = Field(None, ge=0, le=2)
-    """How much the cross-encoder's evidence counts beside the rest: 0 not at all, 1 as much. If not
-    set, what was measured for the embedded one, and half for any other."""
-    promote: float = Field(0.9, gt=0.5, le=1)
-    """Risk from which a candidate becomes a positive, if a cross-encoder agrees whose evidence
-    counts at least half."""
 
 
 def _demo_teachers() -> tuple[TeacherSettings, ...]:

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from polymine.data_contracts.errors import SettingsError
-from polymine.data_contracts.settings.training import (
+from polymine.data_contracts.settings import (
     MINED,
     RecipeSettings,
     StepSettings,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from polymine.data_contracts.errors import SettingsError
-from polymine.data_contracts.settings.training import StepSettings
+from polymine.data_contracts.settings import StepSettings
 
 ADAPTER_FILE = "adapter_config.json"  # PEFT writes one into every adapter's folder
 

@@ -24,9 +24,7 @@ from polymine.data_contracts.settings import (
     TrainingRunSettings,
     TrainingSettings,
     check_as,
-    check_settings,
     load_as,
-    load_settings,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +82,7 @@ def file(tmp_path_factory) -> Path:
 
 def refusal(changes: dict) -> str:
     with pytest.raises(SettingsError) as caught:
-        check_settings(merged(LEAST, changes), "run.toml")
+        check_as(RunSettings, merged(LEAST, changes), "run.toml")
     return str(caught.value)
 
 
@@ -97,7 +95,7 @@ def merged(base: dict, changes: dict) -> dict:
 
 
 def test_the_whole_file(file):
-    settings = load_settings(file)
+    settings = load_as(RunSettings, file)
     assert settings.dataset.queries == ["a.parquet", "b.parquet"]
     assert [teacher.name for teacher in settings.mining.teachers] == ["minilm", "bm25"]
     assert settings.mining.teachers[0].query_prompt == "query: "
@@ -109,7 +107,7 @@ def test_the_whole_file(file):
 
 
 def test_what_is_left_out_has_the_defaults_of_the_demo():
-    settings = check_settings(LEAST, "run.toml")
+    settings = check_as(RunSettings, LEAST, "run.toml")
     assert [teacher.name for teacher in settings.mining.teachers] == ["minilm", "bm25"]
     assert (settings.mining.depth, settings.mining.negatives, settings.mining.seed) == (100, 7, 0)
     assert (settings.mining.selection.rule, settings.mining.selection.percent) == ("risk", 0.95)
@@ -197,21 +195,21 @@ def test_every_wrong_setting_is_named_at_once():
 def test_data_set_names_tables_or_a_folder_or_pairs(dataset, fine):
     values = {**LEAST, "dataset": dataset}
     if fine:
-        assert check_settings(values, "run.toml")
+        assert check_as(RunSettings, values, "run.toml")
     else:
         with pytest.raises(SettingsError, match="name `corpus`, `queries` and `judgments`"):
-            check_settings(values, "run.toml")
+            check_as(RunSettings, values, "run.toml")
 
 
 @pytest.mark.parametrize("values", [{}, {"dataset": {"pairs": "p"}}, {"output": {"path": "o"}}])
 def test_missing_tables_are_named(values):
     with pytest.raises(SettingsError, match="Field required"):
-        check_settings(values, "run.toml")
+        check_as(RunSettings, values, "run.toml")
 
 
 class TestOverrides:
     def test_values_by_path(self, file):
-        settings = load_settings(
+        settings = load_as(RunSettings, 
             file,
             [
                 "mining.depth=7", "mining.selection.rule=naive", "mining.teachers.0.dtype=bfloat16",
@@ -243,7 +241,7 @@ class TestOverrides:
     )
     def test_wrong_ones_say_so(self, file, override, said):
         with pytest.raises(SettingsError) as caught:
-            load_settings(file, [override])
+            load_as(RunSettings, file, [override])
         assert said in str(caught.value)
 
     @given(
@@ -254,7 +252,7 @@ class TestOverrides:
     )
     def test_any_text_is_a_setting_or_a_clear_error(self, file, place, key, value):
         with suppress(SettingsError):
-            assert isinstance(load_settings(file, [f"{place}.{key}{value}"]), RunSettings)
+            assert isinstance(load_as(RunSettings, file, [f"{place}.{key}{value}"]), RunSettings)
 
 
 @pytest.mark.parametrize(
@@ -265,19 +263,19 @@ def test_broken_files(tmp_path, content, said):
     path = tmp_path / "run.toml"
     path.write_bytes(content)
     with pytest.raises(SettingsError, match=said) as caught:
-        load_settings(path)
+        load_as(RunSettings, path)
     assert str(path) in str(caught.value)
 
 
 def test_file_that_is_none(tmp_path):
     with pytest.raises(SettingsError, match="not a TOML file"):
-        load_settings(tmp_path)
+        load_as(RunSettings, tmp_path)
     with pytest.raises(SettingsError, match="there is no such file"):
-        load_settings(tmp_path / "absent.toml")
+        load_as(RunSettings, tmp_path / "absent.toml")
 
 
 def test_settings_are_frozen_and_survive_json():
-    settings = check_settings(LEAST, "run.toml")
+    settings = check_as(RunSettings, LEAST, "run.toml")
     with pytest.raises(ValueError, match="frozen"):
         settings.output.path = "elsewhere"
     assert RunSettings.model_validate_json(settings.model_dump_json()) == settings
@@ -285,8 +283,8 @@ def test_settings_are_frozen_and_survive_json():
 
 def test_checking_settings_loads_no_model_library():
     code = (
-        "import sys; from polymine.data_contracts.settings import check_settings;"
-        f"check_settings({LEAST!r}, 'x');"
+        "import sys; from polymine.data_contracts.settings import RunSettings, check_as;"
+        f"check_as(RunSettings, {LEAST!r}, 'x');"
         "print([name for name in ('torch', 'prefect', 'polars') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from polymine.data_contracts.errors import SettingsError
-from polymine.data_contracts.settings.training import (
+from polymine.data_contracts.settings import (
     LoraSettings,
     LossSettings,
     RecipeSettings,

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Literal
 
-from polymine.data_contracts.settings.training import TrainingSettings
+from polymine.data_contracts.settings import TrainingSettings
 from polymine.reporting.charts.charts import markdown
 from polymine.reporting.formatting import code, plain
 from polymine.reporting.learning import words as words

@@ -13,7 +13,7 @@ from polymine.data_contracts.learning import (
     SetScores,
     TrainingCurve,
 )
-from polymine.data_contracts.settings.training import StepSettings
+from polymine.data_contracts.settings import StepSettings
 from polymine.reporting.mining.notes import Note
 from polymine.reporting.mining.page import Timing
 

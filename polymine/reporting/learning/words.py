@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from polymine.data_contracts.settings.training import LossSettings, StepSettings
+from polymine.data_contracts.settings import LossSettings, StepSettings
 from polymine.reporting.formatting import (
     count_of,
     format_gain,

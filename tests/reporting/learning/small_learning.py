@@ -14,7 +14,7 @@ from polymine.data_contracts.learning import (
     SetScores,
     TrainingCurve,
 )
-from polymine.data_contracts.settings.training import LoraSettings, StepSettings, TrainingData
+from polymine.data_contracts.settings import LoraSettings, StepSettings, TrainingData
 from polymine.reporting.learning.data import (
     Contamination,
     Leak,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from polymine.data_contracts.learning import Comparisons, SetScores
-from polymine.data_contracts.settings.training import TrainingSettings
+from polymine.data_contracts.settings import TrainingSettings
 from polymine.reporting.learning.adapter_card import Kind, render_adapter_card
 from polymine.reporting.learning.data import LearningReport
 from tests.reporting.learning.small_learning import SCRIPT, make_comparisons, make_learning

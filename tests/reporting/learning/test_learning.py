@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polymine.data_contracts.learning import Comparisons, SetScores, TrainingCurve
-from polymine.data_contracts.settings.training import LossSettings, ScheduleSettings, StepSettings
+from polymine.data_contracts.settings import LossSettings, ScheduleSettings, StepSettings
 from polymine.reporting.charts.learning_curves import POINTS, draw_gains, draw_training
 from polymine.reporting.learning.data import Contamination, LearningReport, RowCount, StepReport
 from polymine.reporting.learning.page import render_learning

@@ -1,0 +1,178 @@
+"""One step of training: its data, adapter, loss and schedule.
+
+Pairs of languages name the document's first, as MTEB's do: `ru-en` is a Russian document for an
+English query.
+"""
+
+import re
+from typing import ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from polymine.data_contracts.settings.base import NAME, Settings, Source
+from polymine.data_contracts.settings.locations import Model, Table
+from polymine.data_contracts.settings.models import Dtype, ModelSettings
+
+MINED = "mined"
+_PAIR = re.compile(r"^[a-z]{2,3}-[a-z]{2,3}$")
+
+
+class LoraSettings(Settings):
+    """The adapter's shape (LoRA, arXiv 2106.09685): an update of rank `rank`, times alpha/rank."""
+
+    rank: int = Field(16, ge=1, le=1024)
+    """Rank of the update: more can learn more, and take more memory."""
+    alpha: float = Field(32, gt=0)
+    """The update is multiplied by alpha/rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the adapter's inputs that is left out in training, none once it is frozen."""
+    targets: tuple[str, ...] = Field(("all-linear",), min_length=1)
+    """Layers that get an update, by the end of their names; `all-linear` for all."""
+
+
+class GuideModel(ModelSettings):
+    """The model that says which negatives may be right, and how to call it."""
+
+    dtype: Dtype = "float32"
+    """Precision to compute the guide's cosines in."""
+
+
+class LossSettings(Settings):
+    """What a batch is judged by."""
+
+    replaced = {
+        "trust_remote_code": "say `guide.trust_remote_code`",
+        "margin_kind": "`margin` is always a share of the positive's cosine",
+    }
+
+    kind: Literal["infonce", "gist", "distill"] = "infonce"
+    """`infonce` ranks the positive above the hard negatives and the other documents of the batch.
+    `gist` does so without those that a guide takes for right (arXiv 2402.16829). `distill` learns
+    the order of the teacher's stored scores."""
+    negatives: int = Field(4, ge=0, le=100)
+    """Hard negatives per row. With 0, the other documents of the batch are all there is."""
+    temperature: float = Field(0.05, gt=0, le=10)
+    """Cosines are divided by it: the lower, the more the hardest negatives count."""
+    symmetric: bool = False
+    """Also find the query among others, given the document (`infonce` only)."""
+    guide: GuideModel | None = None
+    """Model whose cosines say which negatives may be right (`gist` only)."""
+    margin: float = Field(0.05, ge=0, lt=1)
+    """The guide masks what it scores above (1 - margin) times the positive's cosine (`gist`
+    only)."""
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> "LossSettings":
+        if self.kind == "gist" and self.guide is None:
+            raise ValueError("loss `gist` needs a `guide`: the model whose cosines mask negatives")
+        if self.kind != "gist" and self.guide is not None:
+            raise ValueError(f"a `guide` is for the loss `gist`, this one is `{self.kind}`")
+        if self.kind == "distill" and self.negatives == 0:
+            raise ValueError("loss `distill` needs `negatives`: it learns the order of a list")
+        if self.symmetric and self.kind != "infonce":
+            raise ValueError(f"`symmetric` is for the loss `infonce`, this one is `{self.kind}`")
+        return self
+
+
+class ScheduleSettings(Settings):
+    """How long and how fast, with AdamW."""
+
+    replaced = {
+        "weight_decay": "it is always 0.01, AdamW's usual one, which hardly touches adapters",
+        "gradient_norm": "gradients are always clipped to the L2 norm 1",
+    }
+    weight_decay: ClassVar[float] = 0.01
+    gradient_norm: ClassVar[float] = 1.0
+
+    steps: int | None = Field(None, ge=1)
+    """Optimizer steps; as many as `epochs` take if not set."""
+    epochs: float = Field(1.0, gt=0)
+    """Passes over the data."""
+    batch: int = Field(64, ge=2)
+    """Rows per optimizer step. Each is a negative of the others, so larger ones teach more."""
+    mini_batch: int = Field(32, ge=1)
+    """Texts in memory at once (gradient caching). It changes results by rounding only."""
+    learning_rate: float = Field(2e-4, gt=0)
+    """Highest learning rate."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises to it."""
+    decay: Literal["linear", "cosine", "constant"] = "cosine"
+    """How the learning rate falls after that."""
+
+
+class TrainingData(Settings):
+    """One part of a step's data. Batches never mix parts, nor language pairs within one."""
+
+    triplets: Source | None = None
+    """Folder of a mining run, or Parquet files of triplets; `mined` for what this pipeline
+    mines."""
+    parallel: Source | None = None
+    """Pairs of texts that mean the same: a file with text_a, lang_a, text_b, lang_b, score?. They
+    are trained in both directions."""
+    collection: Table | None = None
+    """Folder with corpus, queries and qrels whose `group_id`s (or translations) say which texts are
+    versions of one another. Every query goes with every version of its document."""
+    languages: tuple[str, ...] | None = Field(None, min_length=1)
+    """Pairs of languages to take, the document's first, as `ru-en`; all if not set."""
+    share: float | None = Field(None, gt=0, le=1)
+    """Share of the step's batches; by the number of rows if no part names one."""
+    limit: int | None = Field(None, ge=1)
+    """Take at most so many rows, always the same ones; all if not set."""
+    min_score: float | None = None
+    """Take only parallel pairs with at least this score."""
+
+    @field_validator("languages")
+    @classmethod
+    def _are_pairs(cls, pairs: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for pair in pairs or ():
+            if not _PAIR.match(pair):
+                raise ValueError(
+                    f"`{pair}` is no language pair: write document and query, as `ru-en`"
+                )
+        return pairs
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> "TrainingData":
+        named = [name for name in ("triplets", "parallel", "collection") if getattr(self, name)]
+        if len(named) != 1:
+            raise ValueError(
+                "name one of `triplets`, `parallel` and `collection`, "
+                f"got {' and '.join(named) or 'none'}"
+            )
+        return self
+
+
+class StepSettings(Settings):
+    """One stretch of training of one adapter."""
+
+    name: str = Field(pattern=NAME)
+    """Name of the step and of its adapter."""
+    adapter: Literal["new", "continue", "stack"] = "new"
+    """`new` trains an adapter on the base, `continue` trains that of `on` further, `stack` trains a
+    new one on top of that of `on`, which is frozen."""
+    on: Model | None = None
+    """An earlier step, or the folder of a trained adapter; the step before if not set."""
+    languages: tuple[str, ...] | None = Field(None, min_length=1)
+    """Languages whose texts pass through the adapter. Texts of others pass through the untouched
+    base. All if not set."""
+    data: tuple[TrainingData, ...] = Field((TrainingData(triplets=MINED),), min_length=1)
+    """What the step learns from, in one part or several."""
+    lora: LoraSettings = LoraSettings()
+    """The adapter's shape."""
+    loss: LossSettings = LossSettings()
+    """What a batch is judged by."""
+    schedule: ScheduleSettings = ScheduleSettings()
+    """How long it trains and how fast."""
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    """Seed of the adapter's first weights, the order of rows and dropout."""
+
+    @model_validator(mode="after")
+    def _shares_are_whole(self) -> "StepSettings":
+        shares = [part.share for part in self.data if part.share is not None]
+        if shares and len(shares) < len(self.data):
+            raise ValueError("either every part of `data` names a `share`, or none does")
+        if shares and abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"the shares of `data` add up to {sum(shares):g}, not to 1")
+        if self.adapter == "new" and self.on is not None:
+            raise ValueError(f"a new adapter stands on the base: leave out `on` (`{self.on}`)")
+        return self
