@@ -4,12 +4,14 @@ import itertools
 import re
 from collections.abc import Iterator
 
+from docstring_parser.common import Docstring
+from docstring_parser.numpydoc import NumpydocParser, Section
+
 LONGEST = 1_000  # characters of a passage, cut between paragraphs
 SHORTEST = 120  # characters below which a passage says too little to be found
 _SHORTEST_QUERY = 16
-_HEADING = re.compile(r"^[-=~]{3,}\s*$")
 _SIGNATURE = re.compile(r"^[\w.]+\(.*\)(\s*->.*)?$")
-_ENTRY = re.compile(r"^(\*{0,2}\w[\w, *]*?)\s*(:.*)?$")
+_NAME = re.compile(r"^\*{0,2}\w[\w, *]*$")
 _PLACEHOLDER = re.compile(r"%\(\w+\)|(?<!\{)\{\w+\}")
 _BULLETS = ("- ", "* ")
 _POINTER = re.compile(
@@ -25,6 +27,9 @@ _INLINE = (
     (re.compile(r"(?<![\w*])\*([^*\s][^*\n]*)\*(?![\w*])"), r"\1"),
     (re.compile(r"\\([*_`|])"), r"\1"),
 )
+_PARSER = NumpydocParser()
+for _title in ("See also", "Methods"):  # headings of these libraries that the parser does not know
+    _PARSER.add_section(Section(_title, _title))
 
 
 def passage_of(docstring: str) -> tuple[str, str] | None:
@@ -35,19 +40,21 @@ def passage_of(docstring: str) -> tuple[str, str] | None:
     """
     if _PLACEHOLDER.search(docstring):
         return None  # a template, filled in while importing
-    sections = _sections(docstring)
-    lead = sections.get("", [])
+    parsed = _PARSER.parse(docstring)
+    lead = _lead(parsed)
     if lead and _SIGNATURE.match(lead[0].strip()):
         lead = lead[1:]
     paragraphs = _paragraphs(lead)
     if not paragraphs:
         return None
     summary, *prose = paragraphs
-    prose += _paragraphs(sections.get("notes", []))
+    for part in parsed.meta:
+        if part.args == ["notes"]:
+            prose += _paragraphs((part.description or "").splitlines())
     if not prose or not _is_query(summary):
         return None
-    details = [f"{name}: {text}" for name, text in _entries(sections.get("parameters", []))]
-    details += [f"Returns: {text}" for _, text in _entries(sections.get("returns", []))]
+    details = [f"{name}: {text}" for name, text in _described(parsed, "param")]
+    details += [f"Returns: {text}" for _, text in _described(parsed, "returns")]
     passage = _joined([*prose, *details])
     enough = min(len(passage), sum(map(len, prose))) >= SHORTEST
     return (summary, passage) if enough else None
@@ -67,17 +74,20 @@ def _joined(paragraphs: list[str]) -> str:
     return "\n".join(paragraphs[:count])
 
 
-def _sections(docstring: str) -> dict[str, list[str]]:
-    """Lines under each underlined heading (in lower case); those before the first under ""."""
-    sections: dict[str, list[str]] = {"": []}
-    current = sections[""]
-    lines = docstring.splitlines() or [""]
-    for line, below in zip(lines, [*lines[1:], ""], strict=True):
-        if line.strip() and _HEADING.match(below) and not _HEADING.match(line):
-            current = sections.setdefault(line.strip().lower(), [])
-        elif not _HEADING.match(line):
-            current.append(line)
-    return sections
+def _lead(parsed: Docstring) -> list[str]:
+    """Lines before the first section."""
+    gap = [""] if parsed.blank_after_short_description else []
+    return [parsed.short_description or "", *gap, *(parsed.long_description or "").splitlines()]
+
+
+def _described(parsed: Docstring, kind: str) -> Iterator[tuple[str, str]]:
+    """Parameters or results with the first paragraph of their descriptions, where there is one."""
+    for part in parsed.meta:
+        text = _paragraphs((part.description or "").splitlines()) if part.args[0] == kind else []
+        name = getattr(part, "arg_name", None) or getattr(part, "return_name", None)
+        name = name or getattr(part, "type_name", None) or ""
+        if text and not text[0].endswith(":") and _NAME.match(name):
+            yield name, text[0].removeprefix("- ")
 
 
 def _paragraphs(lines: list[str]) -> list[str]:
@@ -115,22 +125,6 @@ def _items(rows: list[str]) -> Iterator[str]:
             item = ""
         item += f" {row}"
     yield item
-
-
-def _entries(lines: list[str]) -> list[tuple[str, str]]:
-    """Parameters or results with the first paragraph of their descriptions, where there is one."""
-    found = []
-    name, description = "", list[str]()
-    for line in [*lines, "end"]:
-        if line.strip() and not line.startswith(" "):
-            text = _paragraphs(description)
-            if name and text and not text[0].endswith(":"):
-                found.append((name, text[0].removeprefix("- ")))
-            match = _ENTRY.match(line)
-            name, description = (match[1] if match else ""), []
-        else:
-            description.append(line)
-    return found
 
 
 def _plain(text: str) -> str:
