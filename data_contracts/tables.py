@@ -14,8 +14,11 @@ Verdict = Literal["negative", "excluded", "promoted"]
 VERDICTS: tuple[Verdict, ...] = ("negative", "excluded", "promoted")
 
 
+INVISIBLE = r"\p{Cc}\p{Cf}\p{Z}"  # blanks, control characters, what has no width
+
+
 def _has_text(column: str) -> pl.Expr:
-    return pl.col(column).str.strip_chars().str.len_chars() > 0
+    return pl.col(column).str.contains(f"[^{INVISIBLE}]")
 
 
 class Documents(dy.Schema):

@@ -13,8 +13,8 @@ from typing import Any
 
 from robustness.bad_tables import Case, Rows
 
-# Unicode's White_Space, which is not what str.strip takes away.
-_BLANK = re.compile(r"[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*")
+# What other libraries write for a value that is not there.
+_MARKS = {"NaN", "nan", "NAN", "null", "NULL", "None", "NA", "N/A", "<NA>", "#N/A"}
 _CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 COLUMNS = {"corpus": ("doc_id", "text"), "queries": ("query_id", "text")}
@@ -109,7 +109,7 @@ def _texts(rows: Rows, key: str, text: str) -> dict[str, str]:
         row[key]: row[text]
         for row in distinct
         if row[key] and ids[row[key]] == 1 and row[text] is not None
-        and not _BLANK.fullmatch(row[text]) and _is_code(row.get("language"))
+        and not _is_blank(row[text]) and _is_code(row.get("language"))
     }  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def _kind(value: Any) -> str:
 def _read(rows: Rows, form: str) -> Rows:
     """Rows without those that differ in kind from most, numbers among texts as texts."""
     if not form.startswith("jsonl"):
-        return [{n: None if v == "" else v for n, v in row.items()} for row in rows]
+        return [{n: None if v == "" else _marked(v) for n, v in row.items()} for row in rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
     common = {}
     for name in names:
@@ -180,8 +180,19 @@ def _read(rows: Rows, form: str) -> Rows:
             _kind(row.get(name)) in {"nothing", common[name]} | fits.get(common[name], set())
             for name in names
         ):
-            read.append({n: _as_text(v) if n != "relevance" else v for n, v in row.items()})
+            read.append(
+                {n: _marked(_as_text(v) if n != "relevance" else v) for n, v in row.items()}
+            )
     return read
+
+
+def _marked(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip() in _MARKS else value
+
+
+def _is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: blanks, control characters, marks of no width."""
+    return all(unicodedata.category(letter) in ("Cc", "Cf", "Zs", "Zl", "Zp") for letter in text)
 
 
 def _as_text(value: Any) -> Any:

@@ -326,7 +326,7 @@ FILE_FAULTS: dict[str, Callable[..., None]] = {
     "a JSON list": _replace(lambda chance: b'[{"doc_id": "d1", "text": "a"}]\n'),
     "JSON of something": _replace(lambda chance: b'1\n"a"\nnull\n[]\n{}\n'),
     "deep JSON": _replace(lambda chance: b'{"doc_id": ' + b"[" * 100_000 + b"\n"),
-    "named .txt": _rename(".txt"), "no suffix": _rename(""), "named .parquet": _rename(".parquet"),
+    "named .doc": _rename(".doc"), "no suffix": _rename(""), "named .parquet": _rename(".parquet"),
     "named .gz": _rename(".csv.gz"), "folder": _folder, "gone": _gone, "no name": _no_name,
     "only a header": _header_only,
 }  # fmt: skip

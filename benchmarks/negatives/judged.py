@@ -21,7 +21,7 @@ import polars as pl
 
 from polymine.mining.hashing import hash_texts, uniform
 from polymine.mining.ingestion import Ingested, ingest, near_copies
-from polymine.tasks.sources.columns import prepend_titles
+from polymine.tasks.sources.tables import prepend_titles
 
 NEAR_COPY = 0.8  # the default of `[dataset] near_copy`
 PAIR = ("query_id", "doc_id")

@@ -6,7 +6,7 @@ parameters, so they live here and not beside the algorithms. One module per sect
 
 from polymine.data_contracts.settings.base import Settings, Source
 from polymine.data_contracts.settings.comparison import ArmSettings, ComparisonSettings
-from polymine.data_contracts.settings.dataset import DatasetSettings
+from polymine.data_contracts.settings.dataset import DatasetSettings, Reading
 from polymine.data_contracts.settings.evaluation import (
     HELD_OUT,
     TRAINED,
@@ -71,6 +71,7 @@ __all__ = [
     "ModelSettings",
     "OutputSettings",
     "PipelineSettings",
+    "Reading",
     "RecipeSettings",
     "RiskSettings",
     "RunSettings",

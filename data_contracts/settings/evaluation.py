@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from polymine.data_contracts.settings.base import NAME, Settings, Source
+from polymine.data_contracts.settings.dataset import Reading
 from polymine.data_contracts.settings.locations import Table
 from polymine.data_contracts.settings.models import EncoderSettings
 
@@ -24,9 +25,7 @@ class EvaluatedModel(EncoderSettings, _Named):
     """
 
 
-class EvaluationSet(Settings):
-    """One set of texts with what is relevant, or a benchmark by name."""
-
+class _Set(Settings):
     name: str = Field(pattern=NAME)
     """Short name, used in tables."""
     path: Table | None = None
@@ -53,6 +52,14 @@ class EvaluationSet(Settings):
     """Put a document's title before its text."""
     language: str = Field("und", min_length=2)
     """ISO 639-1 code of rows that name no language; `und` is undetermined."""
+
+    own_document: Literal["hide", "rank"] = "hide"
+    """Leave a document that is the query's own text, and not relevant, out of its ranking, as
+    mining does, or rank it, as plain trec_eval does."""
+
+
+class EvaluationSet(Reading, _Set):
+    """One set of texts with what is relevant, or a benchmark by name."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "EvaluationSet":

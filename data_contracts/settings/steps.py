@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from polymine.data_contracts.settings.base import NAME, Settings, Source
+from polymine.data_contracts.settings.dataset import Reading
 from polymine.data_contracts.settings.locations import Model, Table
 from polymine.data_contracts.settings.models import Dtype, ModelSettings
 
@@ -100,9 +101,7 @@ class ScheduleSettings(Settings):
     """How the learning rate falls after that."""
 
 
-class TrainingData(Settings):
-    """One part of a step's data. Batches never mix parts, nor language pairs within one."""
-
+class _Data(Settings):
     triplets: Source | None = None
     """Folder of a mining run, or Parquet files of triplets; `mined` for what this pipeline
     mines."""
@@ -120,6 +119,10 @@ class TrainingData(Settings):
     """Take at most so many rows, always the same ones; all if not set."""
     min_score: float | None = None
     """Take only parallel pairs with at least this score."""
+
+
+class TrainingData(Reading, _Data):
+    """One part of a step's data. Batches never mix parts, nor language pairs within one."""
 
     @field_validator("languages")
     @classmethod

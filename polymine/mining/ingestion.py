@@ -173,9 +173,7 @@ def close_positives(
         "copy": _pairs(known, passages, "key"),
         "near_copy": _pairs(known, passages, "near_group"),
         "same_group": _pairs(known, passages, "component"),
-        "equals_query": pl.concat(
-            [_pairs(asked, passages, "key"), _pairs(asked, _untitled(documents), "key")]
-        ),
+        "equals_query": _equal(asked, passages, documents),
         "judged_query_group": _pairs(shared, passages, "component"),
     }
     reasons = Closure.columns()["reason"].dtype
@@ -186,6 +184,20 @@ def close_positives(
         .with_columns(pl.col("reason").cast(reasons))
         .sort("query_id", "doc_id")
     )
+
+
+def own_documents(documents: pl.DataFrame, queries: pl.DataFrame) -> pl.DataFrame:
+    """Find the documents that are a query's own text, with or without their title.
+
+    Returns query_id, doc_id, sorted.
+    """
+    asked = queries.select("query_id", key=_keys(queries["text"]))
+    passages = documents.select("doc_id", key=_keys(documents["text"]))
+    return _equal(asked, passages, documents).unique().sort("query_id", "doc_id")
+
+
+def _equal(asked: pl.DataFrame, passages: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat([_pairs(asked, passages, "key"), _pairs(asked, _untitled(documents), "key")])
 
 
 def _pairs(queries: pl.DataFrame, documents: pl.DataFrame, on: str) -> pl.DataFrame:

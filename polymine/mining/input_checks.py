@@ -169,7 +169,7 @@ def shape_problems(frame: pl.DataFrame, contract: type[dy.Schema], source: str) 
     for name, column in contract.columns().items():
         if name not in frame.columns:
             if not column.nullable:
-                problems.append(f"{source}: column `{name}` is missing{_nearest(name, frame)}")
+                problems.append(f"{source}: column `{name}` is missing{nearest(name, frame)}")
         elif not _is_acceptable(name, frame.schema[name]):
             expected = "whole numbers" if name == "relevance" else "strings"
             problems.append(
@@ -280,7 +280,8 @@ def _is_acceptable(name: str, dtype: pl.DataType) -> bool:
     return dtype in (pl.String, pl.Null, pl.Categorical, pl.Enum)
 
 
-def _nearest(name: str, frame: pl.DataFrame) -> str:
+def nearest(name: str, frame: pl.DataFrame) -> str:
+    """Name the column that a missing one may be, and all that were found."""
     found = [column for column in frame.columns if column != SOURCE_COLUMN]
     close = difflib.get_close_matches(name, found, n=1, cutoff=0.5)
     hint = f"; did you mean `{close[0]}`?" if close else ""

@@ -42,6 +42,11 @@ class Counts:
         dropped = dict(Counter(self.dropped) + Counter(later.dropped))
         return Counts(later.rows, self.merged + later.merged, dropped)
 
+    def and_dropped(self, reason: str, count: int) -> "Counts":
+        """The same, with what was left out before the table was made."""
+        dropped = {**self.dropped, **({reason: count} if count else {})}
+        return Counts(self.rows, self.merged, dropped)
+
 
 @dataclass(frozen=True)
 class Part:

@@ -11,28 +11,33 @@
 `splits.*` (query_id or id, split) beside the queries, pairs or sentences says what `split` chooses.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
-from polymine.data_contracts.errors import InputError, SettingsError
+from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.references import DatasetRef, fingerprint
-from polymine.data_contracts.settings import DatasetSettings, EvaluationSet
+from polymine.data_contracts.settings import DatasetSettings, EvaluationSet, Reading
 from polymine.evaluation import local_sets
 from polymine.evaluation.collection import EvaluationCollection
-from polymine.mining.input_checks import SOURCE_COLUMN
+from polymine.mining.ingestion import own_documents
+from polymine.mining.input_checks import Checked
+from polymine.reading.roles import SPLITS
 from polymine.tasks.engine.stages import stage
-from polymine.tasks.evaluation.files import names_retrieval, tables_of, whole
-from polymine.tasks.sources.columns import QUERIES, prepend_titles, rename_columns
+from polymine.tasks.evaluation.files import names_retrieval, tables_of
 from polymine.tasks.sources.files import digest, fetch, side_table
-from polymine.tasks.sources.reading import fingerprint_sources, read_sources
+from polymine.tasks.sources.reading import check_raw, fingerprint_sources, read_sources
+from polymine.tasks.sources.tables import prepend_titles, read_side
 from polymine.tasks.store.datasets import Store, info_of, open_folder, write_frame
 
-VERSION = 2
+VERSION = 3
 CONTRACT = "evaluation-sets"
 HUB = ("belebele", "belebele-choice", "xquad")
+logger = logging.getLogger("polymine.evaluation")
 _COLLECTION = ("documents", "queries", "judgments", "hidden")
 
 
@@ -47,6 +52,9 @@ def read_set(chosen: EvaluationSet, seed: int, root: str) -> DatasetRef:
     if found := place.find():
         return found
     kind, tables = _read(chosen, seed, retrieval)
+    if (rejected := tables.get("rejected", pl.DataFrame())).height:
+        logger.warning("%s: %s rows broke a rule and were set aside", chosen.name,
+                       f"{rejected.height:,}")  # fmt: skip
     for name, table in tables.items():
         write_frame(table, place.folder / f"{name}.parquet")
     return place.commit(info={"kind": kind, "name": chosen.name, "benchmark": chosen.benchmark})
@@ -112,59 +120,58 @@ def _read(chosen: EvaluationSet, seed: int, retrieval: bool) -> tuple[str, dict[
     if chosen.benchmark is not None:
         return _read_benchmark(chosen, chosen.benchmark, seed)
     if retrieval:
-        collection, variants = _collection(chosen)
-        return "retrieval", _restricted(collection, chosen, seed, variants)
-    assert chosen.path is not None, "tables are named for retrieval only"
-    tables = tables_of(chosen.path, chosen.language)
+        collection, beside = _collection(chosen)
+        tables = _restricted(collection, chosen, seed, beside["variants"])
+        return "retrieval", tables | {"rejected": beside["rejected"]}
+    tables = tables_of(chosen)
+    rejected = {"rejected": tables.pop("rejected")}
     kind, languages, split = local_sets.set_kind(tables), chosen.languages, chosen.split
     if kind == "similarity":
-        return kind, {"pairs": local_sets.similarity_set(tables, languages, split=split)}
+        pairs = local_sets.similarity_set(tables, languages, split=split)
+        return kind, {"pairs": pairs, **rejected}
     if kind == "clustering":
-        return kind, {"sentences": local_sets.sentence_set(tables, languages, split=split)}
+        sentences = local_sets.sentence_set(tables, languages, split=split)
+        return kind, {"sentences": sentences, **rejected}
     found = local_sets.parallel_set(tables, languages, split=split)
-    return "retrieval", _restricted(found, chosen, seed, narrowed=True)
+    return "retrieval", _restricted(found, chosen, seed, narrowed=True) | rejected
 
 
-def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, pl.DataFrame]:
-    """Read a collection, and doc_id and text of the documents as they are not: see `title`."""
-    raw = read_sources(_as_dataset(chosen))
-    documents, other = prepend_titles(raw.documents), raw.documents
-    if not chosen.title:
-        documents, other = other, documents
-    _check_unique(raw.documents, "doc_id")
-    _check_unique(raw.queries, "query_id")
-    _check_unique(raw.judgments, "query_id", "doc_id")
-    whole = EvaluationCollection(documents, raw.queries, raw.judgments)
-    variants = other.select("doc_id", "text").filter(pl.col("text").str.len_chars() > 0)
+def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, dict[str, pl.DataFrame]]:
+    """Read a collection; beside it rejected rows, and texts as they are not (see `title`)."""
+    plain = read_sources(_as_dataset(chosen))
+    titled = replace(plain, documents=prepend_titles(plain.documents))
+    shown, other = (titled, plain) if chosen.title else (plain, titled)
+    checked = check_raw(shown, chosen.on_invalid)
+    hidden = _own(checked, chosen) if chosen.own_document == "hide" else None
+    whole = EvaluationCollection(checked.documents, checked.queries, checked.judgments, hidden)
+    variants = other.documents.select("doc_id", "text").unique(maintain_order=True)
+    variants = variants.filter(pl.col("text").str.len_chars() > 0)
+    beside = {"variants": variants, "rejected": checked.rejected}
     if chosen.split is None:
-        return whole, variants
+        return whole, beside
     splits = _splits(chosen)
     asked = local_sets.only_split(whole.queries, splits, "query_id", chosen.split)
-    return whole.ask(asked), variants
+    return whole.ask(asked), beside
 
 
-def _check_unique(table: pl.DataFrame, *key: str) -> None:
-    """Check that no key is there twice; the collection does too, but does not know the files."""
-    twice = table.filter(pl.struct(key).is_duplicated())
-    if twice.is_empty():
-        return
-    first = twice.select(key).row(0)
-    same = pl.all_horizontal(
-        pl.col(name).eq_missing(pl.lit(value)) for name, value in zip(key, first, strict=True)
-    )
-    files = twice.filter(same)[SOURCE_COLUMN].unique().sort()
-    named = ", ".join(f"{name} {value!r}" for name, value in zip(key, first, strict=True))
-    raise InputError(
-        f"{' and '.join(files)}: {named} stands {twice.filter(same).height} times; "
-        "give every row its own and leave copies out"
-    )
+def _own(checked: Checked, chosen: EvaluationSet) -> pl.DataFrame:
+    """Documents that are a query's own text, as ArguAna and Quora have them, unless relevant."""
+    relevant = checked.judgments.filter(pl.col("relevance") > 0)
+    own = own_documents(checked.documents, checked.queries)
+    own = own.join(relevant, on=["query_id", "doc_id"], how="anti", maintain_order="left")
+    if own.height:
+        logger.warning(
+            "%s: %s documents are the text of a query and are left out of its ranking, unlike in "
+            'plain trec_eval; `own_document = "rank"` keeps them', chosen.name, f"{own.height:,}",
+        )  # fmt: skip
+    return own
 
 
 def _splits(chosen: EvaluationSet) -> pl.DataFrame | None:
     """Which query is of which split, from `splits.*` beside the queries."""
-    names = {"query_id": QUERIES.columns["query_id"], "split": ("split",)}
     with _split_files(chosen) as files:
-        tables = [rename_columns(whole(path, path.name), names) for path in files]
+        tables = [read_side(path, path.name, SPLITS) for path in files]
+    tables = [t.rename({"id": "query_id"}) if "query_id" not in t.columns else t for t in tables]
     return pl.concat(tables, how="diagonal_relaxed") if tables else None
 
 
@@ -181,11 +188,12 @@ def _split_files(chosen: EvaluationSet) -> Iterator[list[Path]]:
 
 def _as_dataset(chosen: EvaluationSet) -> DatasetSettings:
     """Name the sources; titles are put before texts here, where both forms are kept."""
+    hints = chosen.model_dump(include={*Reading.model_fields, "language"})
     if chosen.path is not None:
-        return DatasetSettings(corpus=chosen.path, title="ignore", language=chosen.language)
+        return DatasetSettings(corpus=chosen.path, title="ignore", **hints)
     return DatasetSettings(
         corpus=chosen.corpus, queries=chosen.queries, judgments=chosen.judgments,
-        title="ignore", language=chosen.language,
+        title="ignore", **hints,
     )  # fmt: skip
 
 

@@ -8,16 +8,18 @@ A dataset of a remote store is checked by its checksums on the way.
 
 import re
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
 import xxhash
 
 from polymine.data_contracts.errors import InputError
-from polymine.tasks.sources.formats import SUFFIXES, suffix_of
+from polymine.reading.files import NAMED, SUFFIXES, suffix_of
+from polymine.reading.roles import FILE_NAMES
 from polymine.tasks.store.datasets import is_dataset, open_folder
 
 _HUB = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.*))?")
@@ -35,12 +37,14 @@ class SourceFile:
         path: where it lies on this machine.
         role: `corpus` of `corpus.jsonl`, `corpus/a.parquet` and `corpus-00000-of-00002.parquet`.
         folder: where side tables that belong to it may lie.
+        part: which of several collections in a folder it belongs to, as `android` of CQADupStack.
     """
 
     name: str
     path: Path
     role: str
     folder: Path | None
+    part: str = ""
 
 
 @contextmanager
@@ -135,13 +139,29 @@ def _listed(source: str, path: Path) -> list[SourceFile]:
     files = []
     for found in sorted(path.rglob("*")):
         inside = found.relative_to(path)
-        hidden = any(part.startswith((".", "_")) for part in inside.parts)
-        if found.is_file() and suffix_of(found) and not hidden:
+        if not found.is_file() or any(part.startswith((".", "_")) for part in inside.parts):
+            continue
+        roles = [_role(part) for part in inside.parts]
+        place = next((n for n, role in enumerate(roles) if role in FILE_NAMES), 0)
+        suffix = suffix_of(found)
+        if suffix and (suffix not in NAMED or roles[place] in FILE_NAMES):
             name = f"{source.rstrip('/')}/{inside.as_posix()}"
-            files.append(SourceFile(name, found, _role(inside.parts[0]), path))
+            part = "/".join(inside.parts[:place])
+            files.append(SourceFile(name, found, roles[place], path / part, part))
     if not files:
         raise InputError(f"{source}: the folder holds none of {', '.join(SUFFIXES)}")
-    return files
+    return _parted(files)
+
+
+def _parted(files: list[SourceFile]) -> list[SourceFile]:
+    """Keep the parts of a folder of collections; a part that has no corpus of its own is none."""
+    roles = defaultdict(set)
+    for file in files:
+        roles[file.part].add(file.role)
+    apart = len(roles) > 1 and all(
+        {"corpus", "queries", "qrels"} <= each for each in roles.values()
+    )
+    return files if apart else [replace(file, part="") for file in files]
 
 
 def _role(name: str) -> str:

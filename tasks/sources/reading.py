@@ -2,11 +2,13 @@
 
 | a source | is read as |
 |---|---|
-| `corpus.parquet`, `.csv`, `.tsv`, `.jsonl` (the last three also with `.gz`) | one file |
+| `corpus.parquet`, `.arrow`, `.csv`, `.tsv`, `.jsonl`, `.json`; `.txt`, `.qrels` and `.trec` for \
+TREC's judgments (text also with `.gz`) | one file |
 | a folder | its files named for the role (`corpus.*`, `queries.*`, `qrels.*` or `qrels/*`), \
 or else all of its files |
 | `hf://datasets/ORG/NAME[@REVISION][/PATH]`, `s3://...`, any fsspec URL | as a file or folder |
-| a folder as `corpus` alone | all three roles (BEIR's layout), with all splits of the judgments |
+| a folder as `corpus` alone | all three roles (BEIR's layout), with all splits of the judgments; \
+of several such folders in one (CQADupStack) all, with the folder's name before each id |
 | `demo:docstrings` as `corpus` alone | docstrings of the installed libraries |
 
 To take one split of a BEIR folder, name the three files. In the folder of a corpus or queries file,
@@ -19,24 +21,25 @@ is for `polymine.mining.ingestion`.
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import dataframely as dy
 import polars as pl
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.references import fingerprint
-from polymine.data_contracts.settings import DatasetSettings, Source
+from polymine.data_contracts.settings import DatasetSettings, Reading, Source
 from polymine.data_contracts.tables import Rejected
-from polymine.mining.input_checks import input_error, rejected_rows
-from polymine.tasks.sources.columns import CORPUS, JUDGMENTS, LABELS, QUERIES, Role
+from polymine.mining.input_checks import Checked, OnInvalid, check_tables, rejected_rows
+from polymine.reading.pairs import GIVEN
+from polymine.reading.roles import CORPUS, LABELS, QUERIES, TABLES, Role
+from polymine.reading.understood import Understood
 from polymine.tasks.sources.demo_data import demo_versions, docstring_tables
 from polymine.tasks.sources.files import SourceFile, digest, fetch, side_table
-from polymine.tasks.sources.tables import Findings, join_pairs, read_role
+from polymine.tasks.sources.tables import Findings, read_pairs, read_role
 
-VERSION = 1  # of the reading; raise it when the same files come to give other tables
+VERSION = 2  # of the reading; raise it when the same files come to give other tables
 DEMO = "demo:docstrings"
-ROLES = (CORPUS, QUERIES, JUDGMENTS)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class RawTables:
         fingerprint: of everything that was read; equal to `fingerprint_sources(settings)`.
         names: what errors call the four tables.
         rows_rejected: lines that could not even be read; empty unless in quarantine.
+        given: query_id, doc_id of the negatives that pair files give; candidates like all others.
+        understood: what each file was taken for.
     """
 
     documents: pl.DataFrame
@@ -60,6 +65,8 @@ class RawTables:
     fingerprint: str
     names: tuple[str, ...]
     rows_rejected: dy.DataFrame[Rejected]
+    given: pl.DataFrame = field(default_factory=lambda: _no_negatives())
+    understood: tuple[Understood, ...] = ()
 
 
 def read_sources(settings: DatasetSettings) -> RawTables:
@@ -78,17 +85,34 @@ def read_sources(settings: DatasetSettings) -> RawTables:
         return RawTables(documents, queries, judgments, None, version, names, nothing)
     found = Findings()
     with _located(settings) as files:
-        tables = [read_role(files[role.name], role, settings, found) for role in ROLES]
-        tables = join_pairs(tables, files["pairs"], settings, found)
+        tables = [read_role(files[role.name], role, settings, found) for role in TABLES]
+        pairs = read_pairs(files["pairs"], settings, found)
         labels = read_role(files["labels"], LABELS, settings, found) if files["labels"] else None
         version = _fingerprint(settings, files)
         named = _names(files)
-    broken = pl.concat(found.broken)
-    if found.problems or (broken.height and settings.on_invalid == "fail"):
-        raise input_error(found.problems, broken)
+    rejected, given = rejected_rows(found.check(settings)), _no_negatives()
+    if pairs is not None:
+        *added, given = pairs
+        tables = [
+            pl.concat([table, more], how="diagonal_relaxed") if table.height else more
+            for table, more in zip(tables, added, strict=True)
+        ]
     documents, queries, judgments = tables
-    rejected = rejected_rows(broken)
-    return RawTables(documents, queries, judgments, labels, version, named, rejected)
+    return RawTables(
+        documents, queries, judgments, labels, version, named, rejected, given,
+        tuple(found.understood),
+    )  # fmt: skip
+
+
+def check_raw(raw: RawTables, on_invalid: OnInvalid) -> Checked:
+    """Check the rows of tables as mining does, without merging or closing anything.
+
+    Raises InputError for rows that break a contract, unless they are to be set aside.
+    """
+    tables = (raw.documents, raw.queries, raw.judgments, raw.labels)
+    checked = check_tables(*tables, on_invalid=on_invalid, names=raw.names)
+    rejected = pl.concat([raw.rows_rejected, checked.rejected])
+    return replace(checked, rejected=Rejected.validate(rejected))
 
 
 def fingerprint_sources(settings: DatasetSettings) -> str:
@@ -110,7 +134,7 @@ def _located(settings: DatasetSettings) -> Iterator[dict[str, list[SourceFile]]]
     with ExitStack() as stack:
         listed: dict[str, list[SourceFile]] = {}
         files: dict[str, list[SourceFile]] = {}
-        for role in ROLES:
+        for role in TABLES:
             named = settings.corpus if together else getattr(settings, role.name)
             files[role.name] = []
             for source in _sources(named):
@@ -139,7 +163,7 @@ def _for_role(files: list[SourceFile], source: str, role: Role, together: bool) 
     if len(files) == 1 and files[0].name == source and not together:
         return files
     wanted = [file for file in files if file.role in role.files]
-    roles = {name for each in ROLES for name in each.files}
+    roles = {name for each in TABLES for name in each.files}
     if not wanted and (together or any(file.role in roles for file in files)):
         found = ", ".join(file.name for file in files[:5])
         raise InputError(
@@ -155,15 +179,22 @@ def _fingerprint(settings: DatasetSettings, files: dict[str, list[SourceFile]]) 
     for role in (CORPUS, QUERIES):
         sides = [side_table(file, role.translations or "") for file in files[role.name]]
         parts[f"{role.name}_groups"] = [digest(path) if path else "" for path in sides]
+    said = settings.model_dump(mode="json", include=set(Reading.model_fields) - {"on_invalid"})
+    folders = {name: [file.part for file in listed] for name, listed in files.items()}
     return fingerprint(
-        version=VERSION, title=settings.title, language=settings.language, files=parts
-    )
+        version=VERSION, title=settings.title, language=settings.language, files=parts, said=said,
+        folders=folders,
+    )  # fmt: skip
+
+
+def _no_negatives() -> pl.DataFrame:
+    return pl.DataFrame(schema=dict.fromkeys(GIVEN, pl.String))
 
 
 def _names(files: dict[str, list[SourceFile]]) -> tuple[str, ...]:
     corpus, queries, judgments = (
         [file.name for file in files[role.name]] + [file.name for file in files["pairs"]]
-        for role in ROLES
+        for role in TABLES
     )
     labels = [file.name for file in files["labels"]]
     return _summary(corpus), _summary(queries), _summary(judgments), _summary(labels)

@@ -1,53 +1,80 @@
 """Reads the files of one role into one table, noting on the way what is wrong with them."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import polars as pl
 
 from polymine.data_contracts.errors import InputError
-from polymine.data_contracts.settings import DatasetSettings
-from polymine.mining.input_checks import BROKEN, SOURCE_COLUMN, shape_problems
-from polymine.tasks.sources.columns import CORPUS, JUDGMENTS, QUERIES, Role, prepend_titles, rename
+from polymine.data_contracts.settings import DatasetSettings, Reading
+from polymine.mining.input_checks import BROKEN, SOURCE_COLUMN, input_error, shape_problems
+from polymine.reading.columns import Taken, take_columns
+from polymine.reading.files import read_file
+from polymine.reading.pairs import pair_rows, split_broken, tables_of_pairs, text_problems
+from polymine.reading.roles import CORPUS, JUDGMENTS, PAIRS, Role
+from polymine.reading.understood import Understood
 from polymine.tasks.sources.files import SourceFile, side_table
-from polymine.tasks.sources.formats import read_file
-from polymine.tasks.sources.pairs import (
-    COLUMNS,
-    name_pair_columns,
-    pair_problems,
-    pair_rows,
-    split_broken_pairs,
-    tables_of_pairs,
-)
 
-Tables = list[pl.DataFrame]  # documents, queries, judgments
-
-_COLUMNS = [CORPUS.columns, QUERIES.columns, JUDGMENTS.columns, COLUMNS]
-_READ = frozenset(name for each in _COLUMNS for names in each.values() for name in names)
+logger = logging.getLogger("polymine.sources")
 
 
 @dataclass
 class Findings:
-    """What turned out to be wrong while reading: with whole files, and with lines of them."""
+    """What was found while reading: what files are, what is wrong with them and with their rows."""
 
     problems: list[str] = field(default_factory=list)
     broken: list[pl.DataFrame] = field(default_factory=lambda: [pl.DataFrame(schema=BROKEN)])
+    understood: list[Understood] = field(default_factory=list)
+
+    def check(self, hints: Reading) -> pl.DataFrame:
+        """Say what was understood; raise InputError for all that is wrong, or return broken rows.
+
+        Broken rows are wrong with `on_invalid = "fail"`; so is a column that no file has, always.
+        """
+        for each in self.understood:
+            logger.log(logging.WARNING if each.by_position else logging.INFO, "%s", each)
+        used = {column for each in self.understood for _, column in each.columns}
+        problems = self.problems + [
+            f"columns.{key}: no file has a column `{column}`"
+            for key, column in hints.columns.items()
+            if column not in used and not self.problems
+        ]
+        broken = pl.concat(self.broken)
+        if problems or (broken.height and hints.on_invalid == "fail"):
+            raise input_error(problems, broken)
+        return broken
+
+
+def read_table(file: SourceFile, role: Role, hints: Reading, found: Findings) -> Taken | None:
+    """Read one file under its role's names; None, and its problems noted, where it is none."""
+    table = read_file(file.path, file.name, role, hints)
+    found.broken.append(table.broken)
+    taken = take_columns(table, role, hints)
+    found.problems += taken.problems
+    if taken.problems:
+        return None
+    return taken
 
 
 def read_role(
     files: Sequence[SourceFile], role: Role, settings: DatasetSettings, found: Findings
 ) -> pl.DataFrame:
     """Concatenate the files of a role under the contract's names, with a column `source_file`."""
+    assert role.contract is not None
     frames = []
     for file in files:
-        frame, broken = read_file(file.path, file.name, _READ)
-        found.broken.append(broken)
-        frame = _filled(rename(frame, role), settings, role)
+        taken = read_table(file, role, settings, found)
+        if taken is None:
+            continue
+        frame = _filled(taken.rows, settings, role)
         problems = shape_problems(frame, role.contract, file.name)
         found.problems += problems
         if not problems:
             frame = _with_groups(_as_strings(frame, role), file, role)
-            frames.append(frame.with_columns(pl.lit(file.name).alias(SOURCE_COLUMN)))
+            found.understood.append(taken.understood.with_values(frame))
+            frames.append(_within(frame, file).with_columns(pl.lit(file.name).alias(SOURCE_COLUMN)))
     if not frames:
         names = [*role.contract.column_names(), SOURCE_COLUMN]
         return pl.DataFrame(schema=dict.fromkeys(names, pl.String))
@@ -55,28 +82,58 @@ def read_role(
     return prepend_titles(table) if role is CORPUS and settings.title == "prepend" else table
 
 
-def join_pairs(
-    tables: Tables, files: Sequence[SourceFile], settings: DatasetSettings, found: Findings
-) -> Tables:
-    """Read pair files, and add what they hold to the tables."""
-    pairs = []
+def read_texts(
+    files: Sequence[SourceFile],
+    role: Role,
+    hints: Reading,
+    found: Findings,
+    numbers: Sequence[str] = ("relevance",),
+) -> list[tuple[str, pl.DataFrame]]:
+    """Read files of texts without ids: pairs, triplets, parallel texts, labelled sentences.
+
+    Returns each file's name and whole rows; columns named in `numbers` hold numbers. What is wrong
+    is noted.
+    """
+    tables = []
     for file in files:
-        frame, broken = read_file(file.path, file.name, _READ)
-        found.broken.append(broken)
-        frame = name_pair_columns(frame)
-        problems = pair_problems(frame, file.name)
+        taken = read_table(file, role, hints, found)
+        if taken is None:
+            continue
+        problems = text_problems(taken.rows, role, file.name)
         found.problems += problems
         if not problems:
-            whole, broken = split_broken_pairs(frame, file.name)
+            whole, broken = split_broken(taken.rows, role, file.name, numbers)
             found.broken.append(broken)
-            pairs.append(pair_rows(whole, file.name, settings.language))
-    if not pairs:
-        return tables
-    added = tables_of_pairs(pl.concat(pairs))
-    return [
-        pl.concat([table, more], how="diagonal_relaxed") if table.height else more
-        for table, more in zip(tables, added, strict=True)
-    ]
+            found.understood.append(taken.understood.with_values(whole))
+            tables.append((file.name, whole))
+    return tables
+
+
+def read_pairs(
+    files: Sequence[SourceFile], settings: DatasetSettings, found: Findings
+) -> tuple[pl.DataFrame, ...] | None:
+    """Read pair files as documents, queries, judgments and given negatives; None without any."""
+    tables = read_texts(files, PAIRS, settings, found)
+    rows = [pair_rows(whole, name, settings.language) for name, whole in tables]
+    return tables_of_pairs(pl.concat(rows)) if rows else None
+
+
+def prepend_titles(documents: pl.DataFrame) -> pl.DataFrame:
+    """Start each text with its title, where there is one."""
+    if "title" not in documents.columns:
+        return documents
+    titled = (pl.col("title") + " " + pl.col("text")).str.strip_chars()
+    return documents.with_columns(
+        text=pl.when(pl.col("title").is_null()).then("text").otherwise(titled)
+    )
+
+
+def read_side(path: Path, name: str, role: Role) -> pl.DataFrame:
+    """Read a table that stands beside others, under its role's names, without a broken row."""
+    table = read_file(path, name, role, Reading())
+    if table.broken.height:
+        raise input_error([], table.broken)
+    return take_columns(table, role, Reading()).rows
 
 
 def _filled(frame: pl.DataFrame, settings: DatasetSettings, role: Role) -> pl.DataFrame:
@@ -91,10 +148,19 @@ def _filled(frame: pl.DataFrame, settings: DatasetSettings, role: Role) -> pl.Da
 
 
 def _as_strings(frame: pl.DataFrame, role: Role) -> pl.DataFrame:
+    assert role.contract is not None
     names = [name for name in role.contract.column_names() if name in frame.columns]
     return frame.select(
         pl.col(name) if name == "relevance" else pl.col(name).cast(pl.String) for name in names
     )
+
+
+def _within(frame: pl.DataFrame, file: SourceFile) -> pl.DataFrame:
+    """Tell the ids of one of several collections in a folder from those of the others."""
+    if not file.part:
+        return frame
+    ids = [name for name in ("doc_id", "query_id") if name in frame.columns]
+    return frame.with_columns(pl.format(f"{file.part}/{{}}", name).alias(name) for name in ids)
 
 
 def _with_groups(frame: pl.DataFrame, file: SourceFile, role: Role) -> pl.DataFrame:
@@ -102,8 +168,8 @@ def _with_groups(frame: pl.DataFrame, file: SourceFile, role: Role) -> pl.DataFr
     path = side_table(file, role.translations) if role.translations else None
     if path is None or "group_id" in frame.columns:
         return frame
-    name = f"{file.name} (group_id from {path.name})"
-    side = rename(read_file(path, name, _READ)[0], role)
+    assert role.contract is not None
+    side = read_side(path, f"{file.name} (group_id from {path.name})", role)
     key = role.contract.column_names()[0]
     if not {key, "group_id"} <= set(side.columns):
         raise InputError(

@@ -13,6 +13,7 @@ from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import (
     MINED,
     DatasetSettings,
+    Reading,
     RecipeSettings,
     Source,
     StepSettings,
@@ -20,12 +21,14 @@ from polymine.data_contracts.settings import (
     TrainingSettings,
 )
 from polymine.evaluation.contamination import exclude
+from polymine.reading.pairs import triplet_rows
+from polymine.reading.roles import PAIRS, PARALLEL, Role
 from polymine.tasks.engine.stages import stage
 from polymine.tasks.evaluation.sets import is_checked
 from polymine.tasks.runs.run import Run
 from polymine.tasks.sources.files import digest, fetch
-from polymine.tasks.sources.formats import read_file
-from polymine.tasks.sources.reading import fingerprint_sources, read_sources
+from polymine.tasks.sources.reading import check_raw, fingerprint_sources, read_sources
+from polymine.tasks.sources.tables import Findings, read_texts
 from polymine.tasks.store.datasets import (
     RUN,
     Store,
@@ -42,14 +45,8 @@ from polymine.training import mixture
 VERSION = 2
 CONTRACT = "training-rows"
 EXCLUDE = 'Set training.contaminated = "exclude" to leave these rows out, or choose other data.'
-_COLUMNS = frozenset(
-    {
-        "query_id", "positive_id", "negative_id", "position", "anchor", "positive", "negative",
-        "anchor_language", "positive_language", "weight", "positive_score", "negative_score",
-        "text_a", "lang_a", "text_b", "lang_b", "score",
-    }
-)  # fmt: skip
-_NUMBERS = {"score", "weight", "position", "positive_score", "negative_score"}
+_NUMBERS = ("score", "weight", "position", "positive_score", "negative_score", "relevance")
+_BROKEN = "rows that broke a rule"
 logger = logging.getLogger("polymine.training")
 
 
@@ -68,9 +65,9 @@ def gather_rows(step: StepSettings, root: str) -> DatasetRef:
     rows, counts = [], []
     for number, part in enumerate(step.data):
         name = f"data-{number}"
-        made = _read(part, name, step.loss.negatives)
+        made, rejected = _read(part, name, step.loss.negatives)
         chosen = mixture.select(made.rows, part.languages, part.limit, step.seed)
-        counted = made.counts.then(chosen.counts)
+        counted = made.counts.then(chosen.counts).and_dropped(_BROKEN, rejected)
         rows.append(chosen.rows)
         counts.append({"source": name, "rows": counted.rows, "merged": counted.merged,
                        "dropped": dict(counted.dropped)})  # fmt: skip
@@ -168,18 +165,26 @@ def describe_source(part: TrainingData) -> str:
     return source if isinstance(source, str) else ", ".join(source or [])
 
 
-def _read(part: TrainingData, name: str, negatives: int) -> mixture.Part:
-    where = describe_source(part)
+def _read(part: TrainingData, name: str, negatives: int) -> tuple[mixture.Part, int]:
+    """A part's rows, and how many of its files' rows were set aside."""
     if part.triplets is not None:
-        return mixture.from_triplets(_read_triplets(part.triplets), name, negatives)
+        triplets, rejected = _read_triplets(part, part.triplets)
+        return mixture.from_triplets(triplets, name, negatives), rejected
     if part.parallel is not None:
-        return mixture.from_parallel(_read_files(part.parallel), name, part.min_score)
-    raw = read_sources(DatasetSettings(corpus=where))
-    return mixture.from_collection(raw.documents, raw.queries, raw.judgments, name)
+        pairs, rejected = _read_files(part, part.parallel, PARALLEL)
+        return mixture.from_parallel(pairs, name, part.min_score), rejected
+    checked = check_raw(read_sources(_as_dataset(part)), part.on_invalid)
+    made = mixture.from_collection(checked.documents, checked.queries, checked.judgments, name)
+    return made, checked.rejected.height
 
 
-def _read_triplets(source: Source) -> pl.DataFrame:
-    frames = []
+def _as_dataset(part: TrainingData) -> DatasetSettings:
+    hints = part.model_dump(include=set(Reading.model_fields))
+    return DatasetSettings(corpus=part.collection, **hints)
+
+
+def _read_triplets(part: TrainingData, source: Source) -> tuple[pl.DataFrame, int]:
+    frames, rejected = [], 0
     for each in [source] if isinstance(source, str) else source:
         folder = _folder(each)
         if (folder / "triplets").is_dir():
@@ -187,8 +192,10 @@ def _read_triplets(source: Source) -> pl.DataFrame:
             files = sorted((folder / "triplets").glob("*.parquet"))
             frames.append(pl.read_parquet(files, glob=False))
         else:
-            frames.append(_read_files(each))
-    return pl.concat(frames, how="diagonal_relaxed")
+            frame, broken = _read_files(part, each, PAIRS)
+            frames.append(triplet_rows(frame))
+            rejected += broken
+    return pl.concat(frames, how="diagonal_relaxed"), rejected
 
 
 def _folder(source: str) -> Path:
@@ -205,35 +212,14 @@ def _check_run(folder: Path) -> None:
         raise StoreError(f"{folder}: the run has no triplets; its shortfalls/ say why")
 
 
-def _read_files(source: Source) -> pl.DataFrame:
-    frames = []
+def _read_files(part: TrainingData, source: Source, role: Role) -> tuple[pl.DataFrame, int]:
+    """Read files of texts as mining does; also the number of rows that were set aside."""
+    found, frames = Findings(), []
     for each in [source] if isinstance(source, str) else source:
         with fetch(each) as files:
-            for file in files:
-                frame, broken = read_file(file.path, file.name, _COLUMNS)
-                if broken.height:
-                    raise InputError(
-                        f"{file.name}: {broken.height} lines cannot be read, the first: "
-                        f"{broken.row(0)!r:.200}"
-                    )
-                frames.append(_as_numbers(frame, file.name))
-    return pl.concat(frames, how="diagonal_relaxed")
-
-
-def _as_numbers(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Read columns of numbers that a CSV file holds as strings; InputError for what is none."""
-    for column in _NUMBERS & set(frame.columns):
-        if frame[column].dtype != pl.String:
-            continue
-        numbers = frame[column].cast(pl.Float64, strict=False)
-        wrong = frame.filter(numbers.is_null() & frame[column].is_not_null())
-        if wrong.height:
-            raise InputError(
-                f"{name}: `{column}` is no number in {wrong.height:,} rows, the first: "
-                f"{wrong[column][0]!r:.40}; write it with a point, as 0.5"
-            )
-        frame = frame.with_columns(numbers)
-    return frame
+            frames += [frame for _, frame in read_texts(files, role, part, found, _NUMBERS)]
+    rejected = found.check(part).height
+    return pl.concat(frames, how="diagonal_relaxed"), rejected
 
 
 def _kind_and_choice(part: TrainingData) -> tuple[str, dict[str, Any]]:
@@ -245,7 +231,7 @@ def _kind_and_choice(part: TrainingData) -> tuple[str, dict[str, Any]]:
 
 def _fingerprint(part: TrainingData) -> str:
     if part.collection is not None:
-        return fingerprint_sources(DatasetSettings(corpus=part.collection))
+        return fingerprint_sources(_as_dataset(part))
     digests = []
     source = part.triplets or part.parallel or []
     for each in [source] if isinstance(source, str) else source:

@@ -37,6 +37,7 @@ from polymine.tasks.monitoring.run_names import describe_run, name_data
 TEXTS = {
     "name", "language", "languages", "query_prompt", "document_prompt", "teacher", "pivot", "split",
     "benchmark", "report_to", "routes", "targets", "set", "gpu_pool",
+    "columns", "separator", "encoding", "grades",
 }  # fmt: skip
 
 

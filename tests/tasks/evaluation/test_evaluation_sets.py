@@ -75,31 +75,26 @@ class TestRetrieval:
         with pytest.raises(InputError, match=message):
             collect(tmp_path, small() | {table: small()[table].drop(column)})
 
-    @pytest.mark.parametrize(
-        ("table", "named"),
-        [
-            ("corpus", "doc_id 'a-en'"),
-            ("queries", "query_id 'q-en'"),
-            ("qrels", "query_id 'q-en', doc_id 'a-en'"),
-        ],
-    )
-    def test_an_id_that_stands_twice_is_refused_with_the_files_name(self, tmp_path, table, named):
-        twice = pl.concat([small()[table], small()[table].head(1)])
-        with pytest.raises(InputError, match=rf"{table}\.parquet: {named} stands 2 times"):
-            collect(tmp_path, small() | {table: twice})
+    @pytest.mark.parametrize("table", ["corpus", "queries", "qrels"])
+    def test_a_row_that_stands_twice_is_refused_with_the_files_name(self, tmp_path, table):
+        twice = small() | {table: pl.concat([small()[table], small()[table].head(1)])}
+        with pytest.raises(InputError, match=rf"{table}\.parquet: duplicate row \(1 row\)"):
+            collect(tmp_path, twice)
+        kept = collect(tmp_path, twice, on_invalid="quarantine")
+        assert kept.relevant.equals(collect(tmp_path, small()).relevant)
 
-    def test_an_id_in_two_files_is_refused_with_both_names(self, tmp_path):
+    def test_an_id_in_two_files_is_refused_with_its_name(self, tmp_path):
         write(tmp_path / "set", small())
         (tmp_path / "set" / "corpus").mkdir()
         for part in "ab":
             small()["corpus"].write_parquet(tmp_path / "set" / "corpus" / f"{part}.parquet")
         (tmp_path / "set" / "corpus.parquet").unlink()
-        with pytest.raises(InputError, match=r"corpus/a\.parquet and .*corpus/b\.parquet: doc_id"):
+        with pytest.raises(InputError, match=r"corpus/b\.parquet: duplicate row"):
             read(tmp_path)
 
     def test_a_judgment_of_nothing_is_named(self, tmp_path):
         stray = small()["qrels"].with_columns(doc_id=pl.lit("nowhere-") + pl.col("doc_id"))
-        with pytest.raises(InputError, match="2 rows name a doc_id that is not there, as `nowhere"):
+        with pytest.raises(InputError, match=r"`doc_id` is not in .*corpus\.parquet \(2 rows\)"):
             collect(tmp_path, small() | {"qrels": stray})
 
     def test_three_tables_by_name_are_the_folder(self, tmp_path):
@@ -182,13 +177,15 @@ class TestPairsAndSentences:
         only = read(tmp_path, languages=("ru",))
         assert read_table(only, "sentences")["text"].to_list() == ["б"]
 
-    @pytest.mark.parametrize("score", ["n/a", "nan", "4,5"])
-    def test_a_score_that_is_no_number_is_refused(self, tmp_path, score):
+    @pytest.mark.parametrize(
+        ("score", "said"),
+        [("n/a", "`score` is not a number"), ("4,5", "`score` is not a number"),
+         ("nan", "1 of 3 have no score")],
+    )  # fmt: skip
+    def test_a_score_that_is_no_number_is_refused(self, tmp_path, score, said):
         scored = PAIRS.with_columns(score=pl.Series(["5.0", score, "1.0"]))
         write(tmp_path / "set", {"pairs": scored})
-        with pytest.raises(
-            InputError, match=rf"pairs\.parquet: 1 of 3 scores are no numbers, such as '{score}'"
-        ):
+        with pytest.raises(InputError, match=f"pairs.*{said}"):
             read(tmp_path)
 
     def test_pairs_elsewhere_are_what_they_hold(self, tmp_path):
@@ -199,8 +196,9 @@ class TestPairsAndSentences:
         assert kind_of(read(tmp_path, path=f"file://{folder}")) == "retrieval"
 
     def test_a_broken_line_is_named_with_its_file(self, tmp_path):
-        (tmp_path / "pairs.jsonl").write_text('{"id": "1"}\n{"id"\n')
-        with pytest.raises(InputError, match=r"pairs\.jsonl: 1 lines cannot be read"):
+        line = '{"text_a": "x", "lang_a": "en", "text_b": "y", "lang_b": "en"}'
+        (tmp_path / "pairs.jsonl").write_text(f'{line}\n{{"id"\n')
+        with pytest.raises(InputError, match=r"pairs\.jsonl: not a line of JSON \(1 row\)"):
             read(tmp_path, path=str(tmp_path / "pairs.jsonl"))
 
     def test_what_is_no_set_is_told_what_it_lacks(self, tmp_path):

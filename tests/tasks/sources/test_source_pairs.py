@@ -34,11 +34,12 @@ class TestPairs:
         ("anchor", "positive"),
         [("query", "passage"), ("question", "answer"), ("sentence1", "sentence2"), ("in", "out")],
     )
-    def test_columns_by_name_or_else_the_first_two_texts(self, tmp_path, anchor, positive):
+    def test_columns_by_name_or_else_the_only_two_texts(self, tmp_path, anchor, positive):
         frame = pl.DataFrame({"id": ["1"], anchor: ["a?"], positive: ["x"], "negative": ["n"]})
         raw = self.pairs(tmp_path, frame)
         assert raw.queries["text"].to_list() == ["a?"]
-        assert raw.documents["text"].to_list() == ["x"]
+        assert sorted(raw.documents["text"]) == ["n", "x"]
+        assert raw.judgments.height == raw.given.height == 1
 
     def test_a_list_of_positives_is_several_and_a_string_is_one(self, tmp_path):
         lists = pl.DataFrame({"query": ["a?"], "pos": [["x one", "y two"]]})

@@ -1,0 +1,72 @@
+"""Reads one file of any known format into a frame, and says which of its rows it could not read.
+
+Delimited text is read as strings throughout, so that ids keep their leading zeros. JSON is parsed
+by Python: polars is a few times faster, but silently writes a list among strings as a string.
+Large corpora are better kept as Parquet.
+"""
+
+import csv
+import gzip
+import zlib
+from pathlib import Path
+
+import polars as pl
+
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.settings import Reading
+from polymine.reading.delimited import read_delimited
+from polymine.reading.json_records import read_json
+from polymine.reading.roles import Role
+from polymine.reading.text import decoded
+from polymine.reading.understood import Table, Understood, broken_frame
+
+SUFFIXES = (".parquet", ".pq", ".arrow", ".csv", ".tsv", ".jsonl", ".ndjson")
+# Read where they are named, or called after what they hold: others of a folder are notes.
+_TREC = (".txt", ".qrels", ".trec")
+NAMED = (".json", *_TREC)
+_UNREADABLE = (
+    pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, EOFError, csv.Error,
+    zlib.error, LookupError,
+)  # fmt: skip
+
+
+def suffix_of(path: Path) -> str:
+    """Format of a file by its name, a final `.gz` aside; empty if unknown."""
+    name = path.name.lower().removesuffix(".gz")
+    return next((suffix for suffix in SUFFIXES + NAMED if name.endswith(suffix)), "")
+
+
+def read_file(path: Path, name: str, role: Role, hints: Reading) -> Table:
+    """Read one file as it is; `role` says which names its columns may go by.
+
+    Raises InputError if the file as a whole cannot be read.
+    """
+    suffix = suffix_of(path)
+    if not suffix or (suffix in _TREC and not role.is_judgments):
+        raise InputError(f"{name}: cannot tell the format; known are {', '.join(SUFFIXES)}")
+    if path.stat().st_size == 0:
+        raise InputError(f"{name}: the file is empty")
+    try:
+        if suffix in (".parquet", ".pq", ".arrow"):
+            return _columnar(path, name, suffix)
+        content = path.read_bytes()
+        if path.suffix.lower() == ".gz":
+            content = gzip.decompress(content)
+        text, encoding = decoded(content, name, hints.encoding)
+        if suffix in (".jsonl", ".ndjson", ".json"):
+            return read_json(text, name, role.known, whole=suffix == ".json")
+        return read_delimited(text, name, suffix, role, hints, encoding)
+    except _UNREADABLE as error:
+        what = suffix.removeprefix(".").upper()
+        raise InputError(f"{name}: cannot be read as {what}: {error!s:.500}") from error
+
+
+def _columnar(path: Path, name: str, suffix: str) -> Table:
+    if suffix != ".arrow":
+        frame, form = pl.read_parquet(path, hive_partitioning=False, glob=False), "Parquet"
+    else:  # `save_to_disk` of `datasets` writes streams
+        form = "Arrow"
+        with path.open("rb") as stream:
+            streamed = stream.read(6) != b"ARROW1"
+        frame = pl.read_ipc_stream(path) if streamed else pl.read_ipc(path)
+    return Table(frame, broken_frame([]), Understood(name, form, frame.height))

@@ -1,0 +1,144 @@
+"""Pairs and triplets of texts without ids, made into documents, queries and judgments.
+
+An id is the hash of its text, so that the same text gets the same id in every file and run. The
+negatives that a file gives become documents: candidates that are judged like all others.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+import xxhash
+
+from polymine.data_contracts.tables import INVISIBLE
+from polymine.mining.ingestion import normalise
+from polymine.mining.input_checks import BROKEN, SOURCE_COLUMN, as_json, nearest
+from polymine.reading.roles import Role
+
+_SHOWN = f"[^{INVISIBLE}]"
+GIVEN = ("query_id", "doc_id")
+
+
+def text_problems(frame: pl.DataFrame, role: Role, source: str) -> list[str]:
+    """What keeps the texts of a named frame from being such, each as a sentence."""
+    problems = [
+        f"{source}: column `{name}` is missing{nearest(name, frame)}"
+        for name in role.needed
+        if name not in frame.columns
+    ]
+    for name in (name for name in role.needed if name in frame.columns):
+        kinds = [pl.String, pl.Null] + [pl.List(pl.String)] * (name == "positive")
+        if (got := frame.schema[name]) not in kinds:
+            expected = "strings or lists of strings" if name == "positive" else "strings"
+            problems.append(f"{source}: column `{name}` should hold {expected}, got {got}")
+    return problems
+
+
+def split_broken(
+    frame: pl.DataFrame, role: Role, source: str, numbers: Sequence[str] = ("relevance",)
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Part rows of texts from those that lack one, or a number (a BROKEN frame)."""
+    rules: dict[str, pl.Expr] = {}
+    for name in role.needed:
+        rules[f"`{name}` is null"] = pl.col(name).is_null()
+        if frame.schema[name] == pl.List(pl.String):
+            blank = pl.element().is_null() | ~pl.element().str.contains(_SHOWN)
+            any_blank = pl.col(name).list.eval(blank).list.any()
+            rules[f"`{name}` is empty"] = (pl.col(name).list.len() == 0) | any_blank
+        else:
+            rules[f"`{name}` is empty"] = ~pl.col(name).cast(pl.String).str.contains(_SHOWN)
+    for name in (name for name in numbers if name in frame.columns):
+        given = pl.lit(True) if name == "relevance" else pl.col(name).is_not_null()
+        finite = _number(name).is_finite().fill_null(False)
+        rules[f"`{name}` is not a number"] = given & ~finite
+    broken = frame.select(
+        pl.concat_list(pl.when(is_broken).then(pl.lit(rule)) for rule, is_broken in rules.items())
+        .list.drop_nulls()
+        .alias("rules")
+    ).to_series()
+    fails = broken.list.len() > 0
+    rows = [as_json(row) for row in frame.filter(fails).iter_rows(named=True)]
+    rejected = pl.DataFrame(
+        {"source": [source] * len(rows), "rules": broken.filter(fails), "row": rows}, schema=BROKEN
+    )
+    whole = frame.filter(~fails)
+    return whole.with_columns(_number(n) for n in numbers if n in frame.columns), rejected
+
+
+def triplet_rows(frame: pl.DataFrame) -> pl.DataFrame:
+    """A row per positive and negative, as training takes them; pairs judged 0 are left out."""
+    if "relevance" in frame.columns:
+        frame = frame.filter(pl.col("relevance") > 0)
+    if frame.schema["positive"] == pl.List(pl.String):
+        frame = frame.explode("positive")
+    if "negative" not in frame.columns:
+        return frame
+    if "position" in frame.columns:
+        return frame.explode("negative", empty_as_null=True)
+    placed = pl.int_ranges(1, pl.col("negative").list.len() + 1)
+    return frame.with_columns(position=placed).explode("negative", "position", empty_as_null=True)
+
+
+def pair_rows(frame: pl.DataFrame, source: str, language: str) -> pl.DataFrame:
+    """Bring whole pairs into one shape; a list of positives counts as so many pairs."""
+    if frame.schema["positive"] == pl.List(pl.String):
+        frame = frame.explode("positive")
+    no_negatives = pl.lit([], pl.List(pl.String))
+    return frame.select(
+        anchor=pl.col("anchor"),
+        positive=pl.col("positive"),
+        negative=pl.col("negative") if "negative" in frame.columns else no_negatives,
+        anchor_language=_language(frame, "anchor_language", language),
+        positive_language=_language(frame, "positive_language", language),
+        relevance=_number("relevance") if "relevance" in frame.columns else pl.lit(1.0),
+        source_file=pl.lit(source),
+    )
+
+
+def tables_of_pairs(pairs: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
+    """Make documents, queries, judgments and given negatives (query_id, doc_id) of pair rows.
+
+    Identical texts become one row, in the lowest of their languages; of a repeated pair the
+    highest relevance counts. Sorted by ids.
+    """
+    pairs = pairs.with_columns(
+        query_id=pl.Series(_ids("q", pairs["anchor"]), dtype=pl.String),
+        doc_id=pl.Series(_ids("d", pairs["positive"]), dtype=pl.String),
+    )
+    judgments = pairs.group_by("query_id", "doc_id").agg(
+        pl.col("relevance").max(), pl.col(SOURCE_COLUMN).min()
+    )
+    given = pairs.explode("negative").filter(pl.col("negative").is_not_null())
+    given = given.with_columns(doc_id=pl.Series(_ids("d", given["negative"]), dtype=pl.String))
+    columns = ["doc_id", "text", "positive_language", SOURCE_COLUMN]
+    documents = pl.concat(
+        [pairs.rename({"positive": "text"}).select(columns),
+         given.rename({"negative": "text"}).select(columns)]
+    )  # fmt: skip
+    return (
+        _texts(documents, "doc_id", "text", "positive_language"),
+        _texts(pairs, "query_id", "anchor", "anchor_language"),
+        judgments.sort("query_id", "doc_id"),
+        given.select(GIVEN).unique().sort(GIVEN),
+    )
+
+
+def _texts(rows: pl.DataFrame, key: str, text: str, language: str) -> pl.DataFrame:
+    texts = rows.group_by(key).agg(
+        pl.col(text).min().alias("text"),
+        pl.col(language).min().alias("language"),
+        pl.col(SOURCE_COLUMN).min(),
+    )
+    return texts.sort(key)
+
+
+def _ids(prefix: str, texts: Iterable[str]) -> list[str]:
+    return [f"{prefix}-{xxhash.xxh3_64_hexdigest(normalise(text).encode())}" for text in texts]
+
+
+def _language(pairs: pl.DataFrame, side: str, language: str) -> pl.Expr:
+    names = [name for name in (side, "language") if name in pairs.columns]
+    return pl.coalesce(*(pl.col(name).cast(pl.String) for name in names), pl.lit(language))
+
+
+def _number(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.Float64, strict=False)

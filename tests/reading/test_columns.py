@@ -1,0 +1,76 @@
+"""Columns by settings, name or place; labels and marks that are not what they seem."""
+
+import polars as pl
+import pytest
+
+from polymine.data_contracts.settings import Reading
+from polymine.mining.input_checks import BROKEN
+from polymine.reading.columns import Taken, take_columns
+from polymine.reading.roles import CORPUS, JUDGMENTS, PAIRS, Role
+from polymine.reading.understood import Table, Understood
+
+
+def take(role: Role = PAIRS, said: dict[str, object] | None = None, **columns: list) -> Taken:
+    frame = pl.DataFrame(columns)
+    table = Table(frame, pl.DataFrame(schema=BROKEN), Understood("f.csv", "CSV", frame.height))
+    return take_columns(table, role, Reading.model_validate(said or {}))
+
+
+class TestRoles:
+    def test_an_index_and_numbers_are_no_text(self):
+        taken = take(**{"": ["0", "1"], "length": ["5", "7"], "ask": ["a", "b"], "say": ["c", "d"]})
+        assert taken.problems == ()
+        assert dict(taken.understood.columns) == {"anchor": "ask", "positive": "say"}
+        assert taken.understood.by_position == ("anchor", "positive")
+        assert set(taken.understood.ignored) == {"", "length"}
+
+    def test_several_that_would_do_are_asked_about(self):
+        taken = take(question=["a"], first=["b"], second=["c"])
+        assert "`first`, `second` would do as positive; name them" in taken.problems[0]
+
+    @pytest.mark.parametrize("name", ["distractor1", "incorrect", "wrong_answer", "neg_text"])
+    def test_what_is_called_negative_is_never_a_positive(self, name):
+        assert "missing is positive" in take(question=["a"], **{name: ["b"]}).problems[0]
+
+    def test_the_settings_win(self):
+        said = {"columns": {"query": "prompt", "positive": "chosen"}}
+        taken = take(said=said, query=["no"], prompt=["a"], chosen=["b"], rejected=["c"])
+        assert taken.rows.select("anchor", "positive", "negative").rows() == [("a", "b", ["c"])]
+        missing = take(said=said, prompt=["a"], text=["b"])
+        assert "has no column `chosen`, which `columns.positive` names" in missing.problems[0]
+
+    def test_numbered_negatives_stand_in_their_order(self):
+        taken = take(anchor=["a"], positive=["b"], negative_10=["z"], negative_2=["y"],
+                     negative_1=["x"])  # fmt: skip
+        assert taken.rows["negative"].to_list() == [["x", "y", "z"]]
+
+
+class TestGrades:
+    @pytest.mark.parametrize("labels", [[0, 1, 2], [-1, 0, 1], ["entailment", "neutral"]])
+    def test_classes_are_asked_about(self, labels):
+        taken = take(premise=["a"] * len(labels), hypothesis=["b"] * len(labels), label=labels)
+        assert "`label` holds" in taken.problems[0]
+        assert "`grades = [1]`" in taken.problems[0]
+
+    @pytest.mark.parametrize(
+        ("grades", "given", "relevance"),
+        [([0], [0, 1, 2], [1, 0, 0]), (["yes"], ["yes", "no", None], [1, 0, None]),
+         (0.7, [0.9, 0.6, 1.0], [1, 0, 1]), (0.7, ["0.9", "0.6", "x"], [1, 0, None])],
+    )  # fmt: skip
+    def test_the_settings_say_which_are_relevant(self, grades, given, relevance):
+        taken = take(said={"grades": grades}, question=["a"] * 3, answer=["b"] * 3, label=given)
+        assert taken.problems == ()
+        assert taken.rows["relevance"].to_list() == relevance
+
+    def test_judgments_of_minus_one_under_another_name_stay_for_the_rules(self):
+        ids = {"query_id": ["q", "q"], "doc_id": ["a", "b"]}
+        assert take(JUDGMENTS, **ids, score=[1, -1]).problems == ()
+        assert "`label` holds" in take(JUDGMENTS, **ids, label=[1, -1]).problems[0]
+
+
+def test_marks_of_missing_values_are_missing_and_counted():
+    taken = take(CORPUS, id=["1", "2", "3"], text=["NaN is a number", "NaN", " null "],
+                 title=[float("nan")] * 3)  # fmt: skip
+    assert taken.rows["text"].to_list() == ["NaN is a number", None, None]
+    assert taken.rows["title"].to_list() == [None] * 3
+    assert taken.understood.missing == 5

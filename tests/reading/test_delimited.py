@@ -1,0 +1,125 @@
+"""Delimited text: separators, quoting, headers and encodings are found, or asked about."""
+
+import csv
+import io
+
+import polars as pl
+import pytest
+
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.settings import Reading
+from polymine.reading.files import read_file
+from polymine.reading.roles import CORPUS, JUDGMENTS, PAIRS, Role
+from polymine.reading.understood import Table
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read_text(text: str | bytes, name: str = "x.csv", role: Role = PAIRS, **said) -> Table:
+        path = tmp_path / name
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return read_file(path, name, role, Reading(**said))
+
+    return read_text
+
+
+def rows(table: Table) -> list[tuple[str | None, ...]]:
+    return table.rows.rows()
+
+
+class TestSeparators:
+    @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+    @pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+    def test_found_by_what_it_yields(self, read, separator, name):
+        lines = ["query#positive", "a, or b?#it; is | so", "c?#d, e"]
+        text = "\n".join(lines).replace(separator, "_").replace("#", separator) + "\n"
+        table = read(text, name)
+        assert table.rows.columns == ["query", "positive"]
+        assert (table.rows.height, table.understood.separator) == (2, separator)
+
+    def test_excel_names_it_in_a_line_of_its_own_and_ends_lines_with_empty_cells(self, read):
+        table = read('\ufeffsep=;\r\nquery;positive\r\n"a;?";x;;\r\nb?;y\r\n')
+        assert rows(table) == [("a;?", "x"), ("b?", "y")]
+        assert (table.understood.rows, table.understood.lines) == (2, 2)
+
+    def test_the_settings_win(self, read):
+        table = read("query|positive,x\na|b,c\n", separator="|")
+        assert table.rows.columns == ["query", "positive,x"]
+
+
+class TestQuoting:
+    def test_a_line_of_tsv_is_a_record_whatever_it_begins_with(self, read):
+        table = read('query\tpassage\n"the office\tx\nb\ty"\n"moby dick\tz\n', "x.tsv")
+        assert rows(table) == [('"the office', "x"), ("b", 'y"'), ('"moby dick', "z")]
+        assert table.understood.quoting is False
+
+    @pytest.mark.parametrize("style", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+    def test_tsv_that_shows_its_quoting(self, read, style):
+        given = [('say "so", then', "two\nlines"), ("a\tb", "c"), ("d", "e")]
+        stream = io.StringIO()
+        csv.writer(stream, delimiter="\t", quoting=style).writerows([("query", "passage"), *given])
+        assert rows(read(stream.getvalue(), "x.tsv")) == given
+
+    def test_what_polars_writes(self, read, tmp_path):
+        given = pl.DataFrame({"query": ['"a" b', "c\nd", None], "passage": ["x\ty", "z, w", "v"]})
+        for separator, name in ((",", "w.csv"), ("\t", "w.tsv")):
+            text = given.write_csv(separator=separator)
+            assert read(text, name).rows.equals(given)
+
+    def test_csv_whose_quotes_are_no_quotes(self, read):
+        assert rows(read('query,positive\n"a" b,x\nc,"y\n')) == [('"a" b', "x"), ("c", '"y')]
+
+    def test_two_ways_to_read_a_file_are_asked_about(self, read):
+        text = 'query,positive\n"a,x\nb,y"\nc,z\n'
+        with pytest.raises(InputError, match=r"3 records in 4 lines.*`quoting = true` or `false`"):
+            read(text)
+        assert read(text, quoting=False).rows.height == 3
+        assert rows(read(text, quoting=True)) == [("a,x\nb,y", None), ("c", "z")]
+
+    def test_a_record_that_swallows_others_is_set_aside(self, read):
+        table = read('query,positive\n"a,x\nb, and,y\n"c,z\nd,"e, f"\n')
+        assert rows(table) == [("d", "e, f")]
+        assert table.broken["rules"].to_list() == [["quotation marks do not match"]]
+
+
+class TestHeaders:
+    def test_ms_marco_has_none(self, read):
+        table = read("0\tThe first passage.\n1\tThe second.\n", "collection.tsv", CORPUS)
+        assert table.rows.to_dicts()[0] == {"doc_id": "0", "text": "The first passage."}
+        assert table.understood.header is False
+        triple = read("how tall is a giraffe now\tFive metres.\tIt eats leaves.\n", "t.tsv")
+        assert triple.rows.columns == ["anchor", "positive", "negative"]
+
+    @pytest.mark.parametrize("separator", [" ", "\t"])
+    @pytest.mark.parametrize("name", ["qrels.trec", "qrels.txt", "qrels.tsv"])
+    def test_trecs_qrels(self, read, separator, name):
+        text = "".join(separator.join(("q1", "0", f"d{n}", f"{n}")) + "\n" for n in range(3))
+        table = read(text, name, JUDGMENTS)
+        assert rows(table) == [("q1", f"d{n}", f"{n}") for n in range(3)]
+        assert table.understood.format == "TREC qrels"
+
+    def test_a_ranking_is_no_judgment(self, read):
+        with pytest.raises(InputError, match="is a ranking"):
+            read("q1 Q0 d1 1 9.5 bm25\nq1 Q0 d2 2 9.1 bm25\n", "run.trec", JUDGMENTS)
+
+    def test_csv_without_one_is_asked_about(self, read):
+        text = "d1,red apples\n2,green pears\n"
+        assert read(text, role=CORPUS).rows.columns == ["d1", "red apples"]  # may be names
+        with pytest.raises(InputError, match=r"first line is no header.*`header = false`"):
+            read(text.split("\n", 1)[1], role=CORPUS)
+        assert read(text, role=CORPUS, header=False).rows["doc_id"].to_list() == ["d1", "2"]
+
+
+class TestEncodings:
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+    def test_a_mark_names_it(self, read, encoding):
+        assert rows(read("query,positive\nä?,ö\n".encode(encoding))) == [("ä?", "ö")]
+
+    def test_the_settings_name_it_and_errors_ask_for_it(self, read):
+        content = "query,positive\nä?,ö\nb,c\n".encode("cp1252")
+        assert rows(read(content, encoding="cp1252")) == [("ä?", "ö"), ("b", "c")]
+        table = read(content)
+        assert rows(table) == [("b", "c")]
+        assert table.broken["rules"].to_list() == [["not UTF-8"]]
+        with pytest.raises(InputError, match='encoding = "cp1252"'):
+            read("query,positive\n".encode("utf-16-le"))

@@ -1,0 +1,141 @@
+"""Inputs that were misread once, each with what its author rightly expects."""
+
+import gzip
+import shutil
+from pathlib import Path
+
+import datasets
+import polars as pl
+import pytest
+
+from polymine.mining.ingestion import ingest
+from polymine.tasks.sources.reading import RawTables
+from tests.tasks.sources.small_sources import failure, read, write_lines
+
+CASES = Path(__file__).parent / "cases"
+ANSWERS = ["Picasso painted Guernica in 1937.", "Lima is the capital of Peru.",
+           "The Pacific is the largest ocean.", "Goethe wrote Faust."]  # fmt: skip
+
+
+def pairs_of(raw: RawTables) -> dict[str, str]:
+    asked = dict(raw.queries.select("query_id", "text").rows())
+    passages = dict(raw.documents.select("doc_id", "text").rows())
+    return {asked[q]: passages[d] for q, d in raw.judgments.select("query_id", "doc_id").rows()}
+
+
+def test_quotation_marks_in_tsv_are_letters():
+    pairs = pairs_of(read(pairs=CASES / "tsv-quotes" / "pairs.tsv"))
+    assert len(pairs) == 7
+    assert pairs['"the office best season'] == "Many viewers prefer the third season."
+    assert pairs['"moby dick author'] == "Herman Melville wrote the book."
+
+
+def test_an_index_without_a_name_is_no_query():
+    raw = read(pairs=CASES / "unnamed-index" / "export.csv")
+    assert pairs_of(raw)["Where is Kiel?"] == "Kiel lies on the Baltic Sea."
+    about = raw.understood[0]
+    assert dict(about.columns) == {"anchor": "prompt", "positive": "response"}
+    assert "5 rows; comma, no quotes, a header; anchor = `prompt`" in str(about)
+
+
+def test_nan_in_json_is_missing():
+    folder = CASES / "nan-in-jsonl"
+    named = {"queries": folder / "queries.jsonl", "judgments": folder / "qrels.tsv"}
+    raw = read(folder / "corpus.jsonl", **named)
+    assert raw.documents["text"].to_list() == [
+        "Rain fell on the whole coast.", "Snow Snow lay in the hills.", None, None,
+        "Wind Wind bent the trees.",
+    ]  # fmt: skip
+    kept = ingest(raw.documents, raw.queries, raw.judgments, on_invalid="quarantine")
+    assert kept.documents.height == 3
+    assert kept.queries["text"].to_list() == ["where did it rain"]
+
+
+@pytest.mark.parametrize("form", ["tevatron", "ms-swift", "flagembedding"])
+def test_trainers_own_formats(form):
+    raw = read(pairs=CASES / "trainers" / f"{form}.jsonl")
+    assert sorted(pairs_of(raw).values()) == sorted(ANSWERS)
+    assert raw.documents.height == 8  # their negatives are candidates ...
+    assert raw.given.height == 4  # ... and known to have been given
+    assert raw.judgments["relevance"].to_list() == [1.0] * 4  # of positives alone
+
+
+def test_nemo_inline_and_triplets_and_n_tuples(tmp_path):
+    records = [
+        {"question": "a?", "pos_doc": ["x"], "neg_doc": [{"text": "n"}]},
+        {"question": "b?", "pos_doc": "y", "neg_doc": []},
+    ]
+    write_lines(tmp_path / "nemo.json", {"data": records})
+    raw = read(pairs=tmp_path / "nemo.json")
+    assert (pairs_of(raw), raw.given.height) == ({"a?": "x", "b?": "y"}, 1)
+    wide = {"anchor": ["a?"], "positive": ["x"], "negative_1": ["n"], "negative_2": ["m"]}
+    pl.DataFrame(wide).write_parquet(tmp_path / "wide.parquet")
+    assert read(pairs=tmp_path / "wide.parquet").documents["text"].sort().to_list() == [
+        "m",
+        "n",
+        "x",
+    ]
+
+
+def test_json_arrays_and_folders_of_save_to_disk(tmp_path):
+    rows = [{"query": "a?", "positive": "x"}, {"query": "b?", "positive": "y"}]
+    write_lines(tmp_path / "array.json", str(rows).replace("'", '"'))
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "saved")
+    for source in ("array.json", "saved"):
+        assert pairs_of(read(pairs=tmp_path / source)) == {"a?": "x", "b?": "y"}
+
+
+def test_collections_nested_in_a_folder_keep_their_ids_apart(tmp_path):
+    for name in ("android", "english"):
+        part = tmp_path / name
+        write_lines(part / "corpus.jsonl", {"_id": "1", "text": f"on {name}"})
+        write_lines(part / "queries.jsonl", {"_id": "1", "text": f"{name}?"})
+        write_lines(part / "qrels" / "test.tsv", "query-id\tcorpus-id\tscore", "1\t1\t1")
+    raw = read(tmp_path)
+    assert raw.documents["doc_id"].to_list() == ["android/1", "english/1"]
+    assert pairs_of(raw) == {"android?": "on android", "english?": "on english"}
+
+
+def test_ms_marcos_files(tmp_path):
+    write_lines(tmp_path / "collection.tsv", "7\tRed apples.", '8\t"Green" pears.')
+    write_lines(tmp_path / "queries.tsv", "1\tapples?")
+    (tmp_path / "qrels.tsv.gz").write_bytes(gzip.compress(b"1\t0\t7\t1\n"))
+    named = {"queries": tmp_path / "queries.tsv", "judgments": tmp_path / "qrels.tsv.gz"}
+    raw = read(tmp_path / "collection.tsv", **named)
+    assert raw.documents["text"].to_list() == ["Red apples.", '"Green" pears.']
+    assert pairs_of(raw) == {"apples?": "Red apples."}
+
+
+def test_what_pandas_writes(tmp_path):
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {"doc_id": ["a", "b"], "text": ["x", "y"], "title": [float("nan")] * 2,
+         "language": pd.Categorical(["en", "de"])}, index=[5, 9],
+    )  # fmt: skip
+    frame.to_parquet(tmp_path / "corpus.parquet")
+    pd.DataFrame({"query_id": ["q"], "text": ["x?"]}).to_csv(tmp_path / "queries.csv")
+    judged = {"query_id": ["q"], "doc_id": ["a"], "relevance": [1.0]}
+    pd.DataFrame(judged).to_csv(tmp_path / "qrels.csv", index=False)
+    raw = read(tmp_path)
+    assert raw.documents.select("text", "language").rows() == [("x", "en"), ("y", "de")]
+    assert ingest(raw.documents, raw.queries, raw.judgments).judgments["relevance"].to_list() == [1]
+
+
+def test_texts_that_nobody_can_see_are_empty(tmp_path):
+    texts = [("a?", "x"), ("\u200b\u00ad", "y"), ("b?", "\x00")]
+    write_lines(tmp_path / "pairs.jsonl", *({"query": q, "positive": p} for q, p in texts))
+    message = failure(pairs=tmp_path / "pairs.jsonl")
+    assert "`anchor` is empty (1 row)" in message
+    assert "`positive` is empty (1 row)" in message
+
+
+def test_a_column_that_no_file_has_is_named(tmp_path):
+    shutil.copy(CASES / "unnamed-index" / "export.csv", tmp_path / "pairs.csv")
+    from polymine.data_contracts.errors import InputError
+    from polymine.data_contracts.settings import DatasetSettings
+    from polymine.tasks.sources.reading import read_sources
+
+    said = {"pairs": str(tmp_path / "pairs.csv"), "columns": {"language": "tongue"}}
+    with pytest.raises(InputError, match=r"columns\.language: no file has a column `tongue`"):
+        read_sources(DatasetSettings.model_validate(said))
