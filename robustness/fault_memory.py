@@ -47,11 +47,11 @@ def short_of_memory(forks: Forks, job: Job) -> list[Outcome]:
 
 def too_long() -> Outcome:
     """One text, and one pair, that does not fit by itself is an error that names it."""
-    from benchmarks.small import MINILM, VALIDATOR
     from polymine import models
     from polymine.data_contracts.errors import ModelError
     from polymine.mining.embedding import TextEncoder, encode_all
     from polymine.mining.validation import PairScorer, score_all
+    from tests.small import MINILM, VALIDATOR
 
     outcome = Outcome("memory: a text that does not fit", named=0)
     long = "a text of many words " * 20

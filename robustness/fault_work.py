@@ -86,7 +86,6 @@ def run(job: Job) -> None:
 
 def settings(job: Job) -> dict[str, Any]:
     """The sections of a pipeline that has every stage, in small pieces."""
-    from benchmarks.small import BM25, MINILM
     from polymine.data_contracts.settings import (
         DatasetSettings,
         EngineSettings,
@@ -98,6 +97,7 @@ def settings(job: Job) -> dict[str, Any]:
         TrainingSettings,
         ValidationSettings,
     )
+    from tests.small import BM25, MINILM
 
     choice = {"percent": 0.95} if job.rule == "percent" else {"max_false_negative_rate": 0.3}
     schedule = {"steps": 6, "batch": 4, "mini_batch": 2, "learning_rate": 5e-3}
@@ -294,7 +294,7 @@ def differences(made: Mapping[str, str], expected: Mapping[str, str]) -> list[st
 
 def make_world(folder: Path) -> dict[str, str]:
     """Write the data set and the encoder that all runs share."""
-    from benchmarks.small import save_small_encoder, save_small_validator, write_animals
+    from tests.small import save_small_encoder, save_small_validator, write_animals
 
     models = {"base": save_small_encoder(folder), "validator": save_small_validator(folder)}
     return {**write_animals(folder), **models}

@@ -1,8 +1,9 @@
-"""`polymine fit-risk`: fits the shipped weights of the risk on judged collections.
+"""`python -m shipped.fit_risk --out DIR`: fits the shipped weights of the risk.
 
-The command knows where files lie; the fit is in `shipped.risk_weights`.
+The recipe is `risk.toml`. This module reads collections and draws; `risk_weights` fits.
 """
 
+import argparse
 import json
 import os
 import tomllib
@@ -11,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from polymine.data_contracts.errors import InputError, SettingsError
+from benchmarks.data import collection
+from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.risk import RiskModel
 from polymine.data_contracts.settings import TeacherSettings, ValidationSettings
 from polymine.mining.evidence import gather_evidence
@@ -35,6 +36,8 @@ from shipped.risk_weights import (
     prove,
 )
 
+RECIPE = Path(__file__).with_name("risk.toml")
+
 
 class ForeignSettings(BaseModel):
     """Collections in several languages that become one corpus."""
@@ -48,7 +51,7 @@ class ForeignSettings(BaseModel):
 
 
 class Recipe(BaseModel):
-    """Everything `configs/risk.toml` says."""
+    """Everything `risk.toml` says."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -63,12 +66,20 @@ class Recipe(BaseModel):
     validator_pairs: int = Field(12, ge=1, description="Candidates per query it looks at.")
 
 
-def fit_risk(config: Path, data: Path, out: Path) -> None:
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--recipe", type=Path, default=RECIPE)
+    parser.add_argument("--out", type=Path, required=True, help=f"folder that {FILE} goes to")
+    options = parser.parse_args()
+    fit_risk(read_recipe(options.recipe), options.out)
+
+
+def fit_risk(recipe: Recipe, out: Path) -> None:
     """Fit the weights for every kind of teachers, prove them, and write them as JSON."""
-    recipe = read_recipe(config)
-    drawn = {name: _draw_judged(data, name, recipe) for name in recipe.collections}
+    drawn = {name: _draw_judged(name, recipe) for name in recipe.collections}
     judged = {name: [draw for draw, _ in draws] for name, draws in drawn.items()}
-    foreign = [_draw_foreign(data, pool, recipe) for pool in recipe.foreign]
+    foreign = [_draw_foreign(pool, recipe) for pool in recipe.foreign]
     teachers = [(teacher.name, teacher.kind) for teacher in recipe.teachers]
     texts = {name: draws[0][1] for name, draws in drawn.items()}
     kinds = sorted({kind for _, kind in teachers})
@@ -95,7 +106,7 @@ def fit_risk(config: Path, data: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(shipped.model_dump(mode="json"), indent=1)
     (out / FILE).write_text(text + "\n", encoding="utf-8")
-    typer.echo(f"Written to {out / FILE}")
+    print(f"Written to {out / FILE}")
 
 
 def read_recipe(config: Path) -> Recipe:
@@ -125,7 +136,7 @@ def _measure_trust(
         pairs = plan_scoring(
             left_out[name], draws[0], teachers, recipe.validator_queries, recipe.validator_pairs
         )
-        typer.echo(f"{name}: the validator scores {len(pairs)} pairs")
+        print(f"{name}: the validator scores {len(pairs)} pairs")
         scored[name] = _score(scorer, texts[name], pairs)
     trusts: dict[str | None, float] = {None: fit_trust(list(scored.values()))}
     for name in scored:
@@ -150,10 +161,10 @@ def _score(scorer: PairScorer, clean: Ingested, pairs: pl.DataFrame) -> Scored:
     )  # fmt: skip
 
 
-def _draw_judged(data: Path, name: str, recipe: Recipe) -> list[tuple[Judged, Ingested]]:
+def _draw_judged(name: str, recipe: Recipe) -> list[tuple[Judged, Ingested]]:
     """Reveal one relevant document per query, as often as there are seeds."""
-    typer.echo(f"{name}: {recipe.seeds} draws")
-    documents, queries, judgments = _read(data, name)
+    print(f"{name}: {recipe.seeds} draws")
+    documents, queries, judgments = _read(name)
     relevant = judgments.filter(pl.col("relevance") > 0).sort("query_id", "doc_id")
     several = relevant.filter(pl.len().over("query_id") > 1)
     truth = several.select("query_id", "doc_id", truth=pl.lit(value=True))
@@ -166,16 +177,16 @@ def _draw_judged(data: Path, name: str, recipe: Recipe) -> list[tuple[Judged, In
     return draws
 
 
-def _draw_foreign(data: Path, pool: ForeignSettings, recipe: Recipe) -> Judged:
+def _draw_foreign(pool: ForeignSettings, recipe: Recipe) -> Judged:
     """Pool collections of several languages; reveal the passage in the query's own."""
     name = "+".join(pool.names)
-    typer.echo(f"{name}: one draw")
-    read = [_read(data, part) for part in pool.names]
+    print(f"{name}: one draw")
+    read = [_read(part) for part in pool.names]
     documents, queries, judgments = (pl.concat(tables) for tables in zip(*read, strict=True))
     if pool.leave_out:
-        drop = pl.read_parquet(data / pool.leave_out)[pool.leave_out_column]
+        drop = _side_table(pool.leave_out)[pool.leave_out_column]
         documents = documents.filter(~pl.col("doc_id").is_in(drop.implode()))
-    groups = pl.read_parquet(data / pool.translations).select("doc_id", "group_id")
+    groups = _side_table(pool.translations).select("doc_id", "group_id")
     originals = groups.select(doc_id="group_id", group_id="group_id").unique()
     groups = pl.concat([groups, originals]).join(documents, on="doc_id", how="semi")
     linked = judgments.join(groups, on="doc_id").filter(pl.col("relevance") > 0)
@@ -223,11 +234,15 @@ def _gather(
     )
 
 
-def _read(data: Path, name: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+def _side_table(path: str) -> pl.DataFrame:
+    """A table that the recipe names as COLLECTION/FILE."""
+    name, _, file = path.partition("/")
+    return pl.read_parquet(collection(name) / file)
+
+
+def _read(name: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Read corpus, queries and judgments; a title stands before its text, as in mining."""
-    folder = data / name
-    if not (folder / "qrels.parquet").exists():
-        raise InputError(f"{folder}: no qrels.parquet; --data names the folder of all collections")
+    folder = collection(name)
     title = pl.col("title").cast(pl.String).fill_null("")
     documents = pl.read_parquet(folder / "corpus.parquet").select(
         "doc_id", (title + " " + pl.col("text")).str.strip_chars().alias("text"), "language"
@@ -239,13 +254,17 @@ def _read(data: Path, name: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFra
 
 def _show(model: RiskModel) -> None:
     """Print the weights, and what they expected of each collection left out."""
-    typer.echo(f"\n{' + '.join(model.kinds)}")
+    print(f"\n{' + '.join(model.kinds)}")
     for pair, linear in model.full.items():
         named = zip(linear.features, linear.weights, strict=True)
-        typer.echo(f"  {pair}: " + ", ".join(f"{name} {weight:.3f}" for name, weight in named))
+        print(f"  {pair}: " + ", ".join(f"{name} {weight:.3f}" for name, weight in named))
     for proof in model.proofs:
-        typer.echo(
+        print(
             f"  without {proof.collection}: {proof.expected:.1f} relevant candidates per query "
             f"expected, {proof.true:.1f} true"
         )
-    typer.echo(f"  deviation of ln(expected rate / true rate): {model.rate_spread:.2f}")
+    print(f"  deviation of ln(expected rate / true rate): {model.rate_spread:.2f}")
+
+
+if __name__ == "__main__":
+    main()

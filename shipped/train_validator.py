@@ -1,10 +1,11 @@
-"""`polymine train-validator`: trains the embedded validator, measures it and writes its card.
+"""`python -m shipped.train_validator --out DIR`: trains, measures and describes the validator.
 
-The command knows where files lie; what is done with them is in `polymine.training`.
+The recipe is `validator.toml`. This module reads collections and puts the steps in order.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import sysconfig
@@ -16,11 +17,11 @@ from pathlib import Path
 from typing import Literal
 
 import polars as pl
-import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from benchmarks.data import collection
 from polymine import models
-from polymine.data_contracts.errors import InputError, SettingsError
+from polymine.data_contracts.errors import SettingsError
 from shipped.validator import ValidatorSettings, save_validator
 from shipped.validator import train_validator as fit
 from shipped.validator_card import TrainingSet, render_card
@@ -45,12 +46,15 @@ from shipped.validator_evaluation import (
 NOT_DOCUMENTATION = ("site-packages", "test", "tests", "idlelib", "lib2to3", "_vendor", "externals")
 
 
+RECIPE = Path(__file__).with_name("validator.toml")
+
+
 class DataSettings(BaseModel):
     """One set to learn from or to measure on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(description="Folder below the data directory, or the name of the harvest.")
+    name: str = Field(description="A collection of `benchmarks.data`, or the name of the harvest.")
     kind: Literal["retrieval", "docstrings"] = "retrieval"
     licence: str
     source: str = Field("", description="Whom to cite, for the card.")
@@ -78,7 +82,7 @@ class EvaluationSettings(BaseModel):
 
 
 class Recipe(BaseModel):
-    """Everything `configs/validator.toml` says."""
+    """Everything `validator.toml` says."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -101,24 +105,30 @@ class _Terminal:
         before, self._done = self._done, self._done + amount
         if before * 20 // self._total < self._done * 20 // self._total:
             left = (time.monotonic() - self._began) * (self._total / self._done - 1)
-            typer.echo(
-                f"{stage}: {self._done}/{self._total} {self._unit}, {left:.0f} s left {note}"
-            )
+            print(f"{stage}: {self._done}/{self._total} {self._unit}, {left:.0f} s left {note}")
 
     def finish(self, stage: str) -> None:
-        typer.echo(f"{stage}: done in {time.monotonic() - self._began:.0f} s")
+        print(f"{stage}: done in {time.monotonic() - self._began:.0f} s")
 
 
-def train_validator(config: Path, data: Path, out: Path) -> None:
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--recipe", type=Path, default=RECIPE)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the validator")
+    options = parser.parse_args()
+    train_validator(read_recipe(options.recipe), options.out)
+
+
+def train_validator(recipe: Recipe, out: Path) -> None:
     """Train the embedded validator, measure it on held-out queries and write its card."""
-    recipe = read_recipe(config)
     splits = {
-        item.name: split_by_topic(load_domain(item, data), item.held_out, recipe.seed)
+        item.name: split_by_topic(load_domain(item), item.held_out, recipe.seed)
         for item in recipe.data
     }
     lists = mine_training_lists(recipe, {name: part for name, (part, _) in splits.items()})
     save_validator(fit(lists, recipe.training, progress=_Terminal()), out)
-    drawn = draw_evaluation(recipe, {name: part for name, (_, part) in splits.items()}, data)
+    drawn = draw_evaluation(recipe, {name: part for name, (_, part) in splits.items()})
     domains = evaluate(recipe, drawn, out)
     (out / "evaluation.json").write_text(
         json.dumps([domain.model_dump() for domain in domains], indent=1) + "\n"
@@ -149,12 +159,12 @@ def mine_training_lists(recipe: Recipe, parts: dict[str, Domain]) -> list[Candid
         if item.lists:
             part = limit(parts[item.name], item.max_documents, recipe.seed)
             lists += mine_lists(part, encoder, recipe.lists, item.lists, recipe.seed)
-            typer.echo(f"mine lists: {len(lists)} after {item.name}")
+            print(f"mine lists: {len(lists)} after {item.name}")
     return lists
 
 
 def draw_evaluation(
-    recipe: Recipe, held_out: dict[str, Domain], data: Path
+    recipe: Recipe, held_out: dict[str, Domain]
 ) -> list[tuple[str, Kind, pl.DataFrame]]:
     """Draw hard candidates for held-out, foreign and judged queries: (set, kind, pairs)."""
     settings = recipe.evaluation
@@ -177,7 +187,7 @@ def draw_evaluation(
     for name in settings.judged:
         item = DataSettings(name=name, licence="", held_out=1.0, lists=0, max_documents=10**6)
         pairs = draw(
-            load_domain(item, data),
+            load_domain(item),
             candidates=settings.judged_candidates,
             lexical_share=0.0,
             near_copy=1.01,  # copies are judged here like everything else
@@ -215,8 +225,8 @@ def read_recipe(config: Path) -> Recipe:
         raise SettingsError(f"Recipe {config}: {error}") from None
 
 
-def load_domain(item: DataSettings, data: Path) -> Domain:
-    """Load a retrieval set from `data`, or harvest docstrings from this Python."""
+def load_domain(item: DataSettings) -> Domain:
+    """Load a retrieval set, or harvest docstrings from this Python."""
     if item.kind == "docstrings":
         paths = sysconfig.get_paths()
         folders = [
@@ -224,14 +234,15 @@ def load_domain(item: DataSettings, data: Path) -> Domain:
             for package in item.packages
         ]
         return harvest_docstrings(item.name, folders, skip=NOT_DOCUMENTATION)
-    folder = data / item.name
-    documents = _read(folder / "corpus.parquet")
-    judgments = _read(folder / "qrels.parquet").filter(pl.col("relevance") > 0)
+    folder = collection(item.name)
+    documents = pl.read_parquet(folder / "corpus.parquet")
+    judgments = pl.read_parquet(folder / "qrels.parquet").filter(pl.col("relevance") > 0)
     if item.leave_out:
-        away = _read(data / item.leave_out)[item.leave_out_column]
+        name, _, file = item.leave_out.partition("/")
+        away = pl.read_parquet(collection(name) / file)[item.leave_out_column]
         documents = documents.filter(~pl.col("doc_id").is_in(away.to_list()))
     if item.topic == "split":
-        splits = _read(folder / "splits.parquet")
+        splits = pl.read_parquet(folder / "splits.parquet")
         topics = judgments.join(splits, on="query_id").select("doc_id", pl.col("split"))
         documents = documents.join(topics.unique("doc_id"), on="doc_id").rename({"split": "topic"})
     else:
@@ -239,16 +250,10 @@ def load_domain(item: DataSettings, data: Path) -> Domain:
     return Domain(
         item.name,
         documents.select("doc_id", "text", "title", "topic"),
-        _read(folder / "queries.parquet").select("query_id", "text"),
+        pl.read_parquet(folder / "queries.parquet").select("query_id", "text"),
         judgments.select("query_id", "doc_id"),
     )
 
 
-def _read(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(
-            f"Training data: expected a Parquet file at {path}, got {type(error).__name__}. Point "
-            "--data to the folder that holds one folder per set."
-        ) from None
+if __name__ == "__main__":
+    main()

@@ -167,7 +167,7 @@ def _recipe(
 ) -> str:
     total = sum(item.lists for item in sets)
     made_with = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"""`polymine train-validator configs/validator.toml --data DIR --out DIR`: softmax
+    return f"""`python -m shipped.train_validator --out DIR` by `shipped/validator.toml`: softmax
 cross-entropy over each list, {training.epochs} pass over {total:,} lists,
 {training.lists_per_batch} lists a step, AdamW at {training.learning_rate:g} (adapter) and
 {training.head_learning_rate:g} (head), warm-up over {training.warmup:.0%} of the steps, then

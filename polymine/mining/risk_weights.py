@@ -12,7 +12,7 @@ FILE = "weights.json"
 
 
 class Shipped(BaseModel):
-    """What `polymine fit-risk` writes.
+    """What `python -m shipped.fit_risk` writes.
 
     `without` holds the weights fitted without a collection, as `cranfield/dense+lexical`, so that
     they can be tested on it.

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.small import save_small_validator
 from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import ValidationSettings
 from polymine.data_contracts.tables import Verdicts
 from polymine.mining.validation import PairScorer, score_all, validate
 from tests.conftest import VALIDATOR, animal_tables
+from tests.small import save_small_validator
 
 
 class Book:

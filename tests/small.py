@@ -1,4 +1,4 @@
-"""A collection and an encoder so small that a whole pipeline takes seconds; tests use them, too.
+"""A collection and models so small that a pipeline takes seconds, for tests and `robustness`.
 
 Nothing is downloaded: the collection is written out below, the encoder is drawn at random.
 """

@@ -1,0 +1,58 @@
+"""The recipes of the shipped weights: they are read, and that of the risk runs on small data."""
+
+import json
+import sys
+
+import polars as pl
+import pytest
+
+from polymine.data_contracts.errors import SettingsError
+from polymine.mining.risk_weights import FILE
+from shipped import fit_risk, train_validator
+from tests.small import animal_tables
+
+SMALL = """
+depth = 12
+seeds = 1
+queries = 30
+collections = ["one", "two"]
+[[teachers]]
+name = "bm25"
+kind = "lexical"
+"""
+
+
+def test_both_recipes_are_read():
+    assert fit_risk.read_recipe(fit_risk.RECIPE).collections[0] == "cranfield"
+    assert train_validator.read_recipe(train_validator.RECIPE).data[0].name == "squad-dev"
+
+
+@pytest.mark.parametrize("recipe", [fit_risk, train_validator])
+def test_a_wrong_key_is_named(recipe, tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe.RECIPE.read_text().replace("seed", "sead", 1))
+    with pytest.raises(SettingsError, match=r"recipe\.toml.*sead|(?s:recipe\.toml.*sead)"):
+        recipe.read_recipe(path)
+
+
+def test_the_risk_is_fitted_on_what_lies_in_the_data_folder(tmp_path, monkeypatch):
+    documents, queries, _ = animal_tables()
+    animal = pl.col("query_id").str.extract("^([a-z]+)-")
+    judgments = queries.select("query_id", animal=animal).join(
+        documents.select("doc_id", animal=pl.col("doc_id").str.extract("^([a-z]+)-")), on="animal"
+    )
+    for name in ("one", "two"):
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        documents.with_columns(title=None).write_parquet(folder / "corpus.parquet")
+        queries.write_parquet(folder / "queries.parquet")
+        judged = judgments.select("query_id", "doc_id", relevance=pl.lit(1, pl.Int8))
+        judged.write_parquet(folder / "qrels.parquet")
+    (tmp_path / "small.toml").write_text(SMALL)
+    monkeypatch.setenv("POLYMINE_DATA", str(tmp_path / "data"))
+    command = ["fit", "--recipe", str(tmp_path / "small.toml"), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", command)
+    fit_risk.main()
+    written = json.loads((tmp_path / "out" / FILE).read_text())
+    assert [variant["kinds"] for variant in written["variants"]] == [["lexical"]]
+    assert {"one/lexical", "two/lexical"} <= written["without"].keys()

@@ -1,0 +1,45 @@
+"""What is installed: the package with its rooms, and nothing of what stands beside it."""
+
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from benchmarks.wheel import LAYERS, ROOT, build_wheel
+
+_HERE = str(ROOT)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    return build_wheel(tmp_path_factory.mktemp("wheel") / "build")
+
+
+def test_it_holds_polymine_alone(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"polymine"}
+    rooms = {name.split("/")[1] for name in names if name.count("/") > 1}
+    assert set(LAYERS) - {"polymine"} <= rooms
+    assert not {"benchmarks", "robustness", "shipped", "tests", "configs"} & rooms
+    for kept in ("embedded/risk/weights.json", "commands/main.py", "tasks/store/datasets.py"):
+        assert f"polymine/{kept}" in names
+    assert any(name.endswith(".j2") for name in names)
+
+
+def test_a_user_with_tasks_and_flows_of_their_own_gets_ours(wheel, tmp_path):
+    """As `polymine` is started in such a folder: the current folder comes first on the path."""
+    installed = tmp_path / "installed"
+    zipfile.ZipFile(wheel).extractall(installed)
+    (tmp_path / "flows").mkdir()
+    for name in ("tasks.py", "commands.py", "data_contracts.py", "flows/__init__.py"):
+        (tmp_path / name).write_text("raise SystemExit('the folder of the user was imported')")
+    program = f"""
+import sys
+sys.path[:] = ["", {str(installed)!r}, *(p for p in sys.path if not p.startswith({_HERE!r}))]
+from polymine.commands.main import app
+from polymine.data_contracts.settings import RunSettings
+import polymine.flows.mining, polymine.tasks.mining.export
+assert polymine.flows.mining.__file__.startswith({str(installed)!r}), polymine.flows.mining
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
