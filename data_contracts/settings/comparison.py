@@ -35,7 +35,7 @@ class ComparisonSettings(Settings):
     )
     """Ways to mine that are compared. The untouched base is always measured, too."""
     seeds: tuple[int, ...] = Field((0, 1), min_length=1)
-    """Each arm is trained once per seed: what differs between them is chance."""
+    """Each arm is trained once per seed: the spread between seeds is noise."""
 
     @field_validator("arms")
     @classmethod

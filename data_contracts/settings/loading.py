@@ -54,10 +54,10 @@ def check_as(kind: type[Kind], values: dict[str, Any], where: str) -> Kind:
 
 def _root_problems(problems: list[Any]) -> list[Any]:
     """Drop what only follows from another problem, as a list `too short` of its bad items."""
-    places = [problem["loc"] for problem in problems]
+    keys = [problem["loc"] for problem in problems]
 
-    def has_deeper(place: tuple[int | str, ...]) -> bool:
-        return any(other[: len(place)] == place and other != place for other in places)
+    def has_deeper(key: tuple[int | str, ...]) -> bool:
+        return any(other[: len(key)] == key and other != key for other in keys)
 
     return [problem for problem in problems if not has_deeper(problem["loc"])]
 
@@ -76,13 +76,13 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     for name in parents:
         if isinstance(node, dict):
             node.setdefault(name, {})
-        node = node[_place_in(node, name, override)]
+        node = node[_key_in(node, name, override)]
         if not isinstance(node, (dict, list)):
             raise SettingsError(f"--set {override}: `{name}` is a value and holds no further keys")
-    node[_place_in(node, last, override)] = value
+    node[_key_in(node, last, override)] = value
 
 
-def _place_in(node: dict[str, Any] | list[Any], name: str, override: str) -> Any:
+def _key_in(node: dict[str, Any] | list[Any], name: str, override: str) -> Any:
     if isinstance(node, dict):
         return name
     if not name.isdecimal() or int(name) >= len(node):

@@ -34,7 +34,7 @@ class OutputSettings(Settings):
     @field_validator("path")
     @classmethod
     def _is_a_folder(cls, path: str) -> str:
-        """Refuse a URI: a result is moved into its place in one step, which needs a folder."""
+        """Refuse a URI: a result is moved there in one step, which needs a folder."""
         if "://" in path:
             raise ValueError(
                 "must be a folder, of this machine or mounted; `engine.store` may be a URI"

@@ -47,7 +47,7 @@ class SelectionSettings(Settings):
 
 
 class ValidationSettings(ModelSettings):
-    """The cross-encoder's second opinion, in logits relative to the known positive.
+    """The cross-encoder and how far it is followed, in logits relative to the known positive.
 
     Under the rule `risk` its logit is further evidence, and only promotion needs its agreement: a
     logit of at least `positive - margin`. Under the others, below `positive - margin - grey_zone`
