@@ -10,29 +10,24 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
+from markupsafe import Markup
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.context import FlowRunContext, TaskRunContext
 
-from polymine.reporting.charts.charts import as_image
-from polymine.reporting.formatting import code, format_rate, format_score, plain
-from polymine.reporting.mining.page import Figure, ReportData, draw_risk
+from polymine.reporting.charts.drawing import LARGEST, as_image
+from polymine.reporting.mining.figures import draw_risk
+from polymine.reporting.mining.page import MiningReport
 from polymine.reporting.mining.risk import offer_budgets
-from polymine.reporting.mining.risk_words import (
-    describe_budget,
-    describe_expected,
-    describe_fit,
-    describe_looks,
-    describe_sureness,
-)
+from polymine.reporting.report import Figure
+from polymine.reporting.templates import markdown as templates
 
 CHARTS = 2  # in the UI; the page has them all
-LARGEST = 60_000  # bytes of a chart: the UI becomes slow with larger ones
 
 logger = logging.getLogger("polymine.report")
 
 
-def publish_artifacts(report: ReportData, figures: Sequence[Figure], place: str) -> None:
+def publish_artifacts(report: MiningReport, figures: Sequence[Figure], place: str) -> None:
     """Create the artifacts of the task or flow run this is called in; outside of one, nothing."""
     publish(make_artifacts(report, figures, place))
 
@@ -67,90 +62,42 @@ def _create(client: SyncPrefectClient, artifact: ArtifactCreate) -> None:
 
 
 def make_artifacts(
-    report: ReportData, figures: Sequence[Figure], place: str
+    report: MiningReport, figures: Sequence[Figure], place: str
 ) -> list[dict[str, Any]]:
     """Write the artifacts' contents."""
-    tables = {
-        "mine-funnel": [
-            {"step": step.step, "count": step.count, "why": step.note} for step in report.funnel
-        ],
-        "mine-shortfalls": [
-            {"reason": row.reason, "queries": row.count, "example": row.examples[0][0]}
-            for row in report.summary.shortfalls
-        ],
-    }
-    described = {
-        "mine-funnel": "From rows to triplets, step by step",
-        "mine-shortfalls": "Queries short of negatives, and why",
-    }
-    charts = [f for f in figures if len(as_image(f.chart)) < LARGEST][:CHARTS]
+    summary = templates().get_template("mining/summary.md.j2").render(report=report, place=place)
+    risk = templates().get_template("mining/risk.md.j2").render(
+        risk=report.risk,
+        offers=offer_budgets(report.risk),
+        charts=write_charts(draw_risk(report.risk)),
+    )  # fmt: skip
+    charts = write_charts(figures) or "Nothing was kept, so there is nothing to draw."
+    funnel = [{"step": step.step, "count": step.count, "why": step.note} for step in report.funnel]
+    shortfalls = [
+        {"reason": row["reason"], "queries": row["count"], "example": row["examples"][0]["text"]}
+        for row in report.summary.shortfalls
+    ] or [{"reason": "none", "queries": 0, "example": ""}]
     return [
-        markdown("mine-summary", write_summary(report, place), report.headline),
-        markdown("mine-risk", write_risk(report), "Expected false negatives by budget"),
-        markdown("mine-charts", write_charts(charts), "Scores of what was kept and refused"),
-        *(
-            table(key, rows or [{"reason": "none", "queries": 0, "example": ""}], described[key])
-            for key, rows in tables.items()
-        ),
+        markdown("mine-summary", summary, report.headline),
+        markdown("mine-risk", risk, "Expected false negatives by budget"),
+        markdown("mine-charts", charts, "Scores of what was kept and refused"),
+        table("mine-funnel", funnel, "From rows to triplets, step by step"),
+        table("mine-shortfalls", shortfalls, "Queries short of negatives, and why"),
     ]
-
-
-def write_summary(report: ReportData, place: str) -> str:
-    """Write the headline, the warnings, one triplet and where everything lies."""
-    lines = [f"# {report.headline}", ""]
-    lines += [
-        f"- {'**Check this:** ' if note.level == 'warning' else ''}{plain(note.text)}"
-        for note in report.notes
-    ]
-    lines += ["", *_example(report.example)]
-    lines += ["", "## Where it lies", ""]
-    for name, about in (
-        ("report.html", "the whole report"),
-        ("triplets/", "the training set, as Parquet"),
-        ("README.md", "how to open it and train on it"),
-    ):
-        lines.append(f"- {code(f'{place}/{name}')}: {about}")
-    return "\n".join(lines)
-
-
-def write_risk(report: ReportData) -> str:
-    """Write what is expected and draw what there was to choose."""
-    risk = report.risk
-    lines = [" ".join(filter(None, (describe_expected(risk), describe_budget(risk))))]
-    if risk.looked:
-        lines.append(describe_looks(risk.looked))
-    if offers := offer_budgets(risk):
-        rows = [
-            f"| {format_rate(offer.budget)}{' (this run)' if offer.taken else ''} | "
-            f"{format_score(offer.hardness)} | `{offer.override}` |"
-            for offer in offers
-        ]
-        lines.append("\n".join(["| budget | hardness | setting |", "|--|--|--|", *rows]))
-    charts = [figure for figure in draw_risk(risk) if len(as_image(figure.chart)) < LARGEST]
-    lines += [write_charts(charts)] if charts else []
-    lines += [" ".join([*describe_fit(risk), describe_sureness(risk.model)])]
-    return "\n\n".join([*lines, *(plain(note) for note in risk.model.notes)])
 
 
 def write_charts(figures: Sequence[Figure]) -> str:
-    """Write charts as images within Markdown."""
-    if not figures:
-        return "Nothing was kept, so there is nothing to draw."
-    parts = [f"### {f.title}\n\n{f.about}\n\n![{f.title}]({as_image(f.chart)})" for f in figures]
-    return "\n\n".join(parts)
+    """Write the first charts as images within Markdown; those too large for the UI are left out."""
+    shown = [(f, image) for f in figures if (image := embed(f.title, f.chart))][:CHARTS]
+    return "\n\n".join(
+        f"### {figure.title}\n\n{figure.about}\n\n{image}" for figure, image in shown
+    )
 
 
-def _example(triplet: Mapping[str, Any]) -> list[str]:
-    if not triplet:
-        return []
-    lines = ["## One triplet", ""]
-    for role, name in (
-        ("anchor", "query"), ("positive", "known positive"), ("negative", "hard negative"),
-    ):  # fmt: skip
-        score = triplet.get(f"{role}_score")
-        about = f" (score {score:.3f})" if score is not None else ""
-        lines += [f"**{name}**{about}", "", f"> {plain(str(triplet[role]))}", ""]
-    return lines
+def embed(title: str, chart: Markup) -> str:
+    """Write a chart as an image within Markdown, or nothing if it is too large for the UI."""
+    image = as_image(chart)
+    return f"![{title}]({image})" if len(image) < LARGEST else ""
 
 
 def markdown(key: str, text: str, description: str) -> dict[str, Any]:

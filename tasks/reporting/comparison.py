@@ -9,28 +9,18 @@ from pydantic import BaseModel
 
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import EvaluationSettings, OutputSettings, TrainingSettings
-from polymine.reporting.learning.data import LearningReport, LinkedFile, StepReport
-from polymine.reporting.learning.page import render_learning
+from polymine.reporting.learning.metrics import name_metric, write_gain
+from polymine.reporting.learning.report import ComparisonReport, LinkedFile, StepReport
 from polymine.reporting.learning.tables import ArmResult, list_arms
-from polymine.reporting.learning.words import name_metric, write_gain
+from polymine.reporting.templates import say
 from polymine.tasks.engine.stages import report_task
-from polymine.tasks.reporting.learning_artifacts import publish_learning
+from polymine.tasks.reporting.learning import show, write_folder
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.store.datasets import open_folder
-from polymine.tasks.store.output import COMPARISON, publish_folder, without_passwords
+from polymine.tasks.store.output import COMPARISON
 from polymine.training import recipes
 
 ARMS_FILE, DIFFERENCES = "arms.parquet", "differences.parquet"
-
-
-def _headline(best: ArmResult | None, k: int) -> str:
-    """Name the arm that gains most, unless it may be chance that it gains at all."""
-    if best is None:
-        return "nothing was measured"
-    gain = f"{name_metric(best.metric, k)} on {best.set} {write_gain(best.together)}"
-    if best.together.low is None or best.together.low <= 0:
-        return f"no arm clearly gains over the base; the largest is {best.arm}: {gain}"
-    return f"{best.arm} gains most: {gain}"
 
 
 @report_task("report-comparison")
@@ -45,37 +35,37 @@ def report_comparison(
     folder = open_folder(compared.path)
     arms = pl.read_parquet(folder / ARMS_FILE, glob=False)
     results = list_arms(arms)
-    best = max(results, key=lambda r: r.together.gain or 0.0) if results else None
-    report = LearningReport(
+    report = ComparisonReport(
         title=Path(output.path).name,
-        headline=_headline(best, evaluation.k),
+        headline=_headline(results, evaluation.k),
         base=training.base.model,
         steps=tuple(StepReport(step) for step in recipes.expand(training)),
         arms=arms,
         differences=pl.read_parquet(folder / DIFFERENCES, glob=False),
         k=evaluation.k,
         confidence=evaluation.confidence,
-        kind="comparison",
-        settings={name: without_passwords(part) for name, part in parts.items()},
+        settings=show(**parts),
         fingerprints={"comparison": compared.fingerprint},
         versions=versions(),
         files=(
             LinkedFile(ARMS_FILE, ARMS_FILE, "every arm, seed, set and metric"),
             LinkedFile(DIFFERENCES, DIFFERENCES, "every arm minus the last one"),
         ),
-    )  # fmt: skip
-    manifest = {"headline": report.headline, "settings": dict(report.settings),
-                "versions": dict(report.versions)}  # fmt: skip
-    files: dict[str, Path | str | bytes] = {
-        ARMS_FILE: folder / ARMS_FILE, DIFFERENCES: folder / DIFFERENCES,
-        "report.html": render_learning(report),
-    }  # fmt: skip
-    place = publish_folder(output, files, manifest, kind=COMPARISON, run=compared.fingerprint)
-    publish_learning(report, "compare", str(place))
+    )
+    tables = {name: folder / name for name in (ARMS_FILE, DIFFERENCES)}
+    summary = write_folder(report, {**tables}, output, COMPARISON, compared.fingerprint, "compare")
     shown = [
         {"set": r.set, "arm": r.arm, "metric": name_metric(r.metric, evaluation.k),
          "gain": write_gain(r.together)}
         for r in results if r.metric == results[0].metric
     ]  # fmt: skip
-    return {"output": str(place), "report": str(place / "report.html"),
-            "headline": report.headline, "arms": shown}  # fmt: skip
+    return {**summary, "arms": shown}
+
+
+def _headline(results: list[ArmResult], k: int) -> str:
+    """Name the arm that gains most, unless it may be chance that it gains at all."""
+    if not results:
+        return say("learning", "best_arm", None, "", False)
+    best = max(results, key=lambda r: r.together.gain or 0.0)
+    gain = f"{name_metric(best.metric, k)} on {best.set} {write_gain(best.together)}"
+    return say("learning", "best_arm", best.arm, gain, best.together.verdict == "better")

@@ -1,9 +1,8 @@
-"""Writes the folders of training, evaluation, pipeline and comparison, each with its page."""
+"""Writes the folders of training and of evaluation, each with its page."""
 
-import dataclasses
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from polymine import models
-from polymine.data_contracts.references import DatasetRef, Manifest
+from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import (
     EngineSettings,
     EvaluationSettings,
@@ -20,33 +19,35 @@ from polymine.data_contracts.settings import (
     TrainingSettings,
 )
 from polymine.data_contracts.trained import TrainedModel
-from polymine.reporting.formatting import count_of
 from polymine.reporting.learning.adapter_card import render_adapter_card
-from polymine.reporting.learning.data import (
+from polymine.reporting.learning.metrics import write_headline
+from polymine.reporting.learning.page import render_learning
+from polymine.reporting.learning.report import (
     Contamination,
+    EvaluationReport,
     Leak,
     LearningReport,
     LinkedFile,
     RowCount,
     Speed,
     StepReport,
+    TrainingReport,
 )
-from polymine.reporting.learning.page import render_learning
-from polymine.reporting.learning.words import note_untouched, write_headline
-from polymine.reporting.mining.notes import Note
-from polymine.reporting.mining.page import Timing
+from polymine.reporting.report import Note, Timing
+from polymine.reporting.templates import say
 from polymine.tasks.engine.stages import report_task
 from polymine.tasks.evaluation.gains import read_comparisons
 from polymine.tasks.evaluation.measuring import untouched_languages
 from polymine.tasks.reporting.learning_artifacts import publish_learning
 from polymine.tasks.reporting.mining import versions
-from polymine.tasks.store.datasets import info_of, open_folder, read_manifest
+from polymine.tasks.store.datasets import info_of, open_folder
 from polymine.tasks.store.model_folder import MODEL
 from polymine.tasks.store.output import EVALUATION, TRAINING, publish_folder, without_passwords
 from polymine.tasks.training.model import describe_steps, log_files, model_files, read_curves
 from polymine.tasks.training.rows import describe_source
 
 CURVES, COMPARISONS, SCORES = "curves.parquet", "comparisons.parquet", "scores.parquet"
+Files = dict[str, Path | str | bytes]
 
 
 @dataclass(frozen=True)
@@ -58,49 +59,6 @@ class Trained:
     made: Mapping[str, DatasetRef]
     model: TrainedModel
     assembled: DatasetRef
-
-
-@report_task("report-training")
-def report_training(
-    trained: Trained,
-    training: TrainingSettings,
-    evaluation: EvaluationSettings,
-    output: OutputSettings,
-    engine: EngineSettings,
-) -> dict[str, Any]:
-    """Write the output folder of a training run: the model, its curves, its page."""
-    report = LearningReport(
-        title=Path(output.path).name,
-        headline=_training_headline(trained),
-        base=training.base.model,
-        kind="training",
-        settings=_shown(training=training, evaluation=evaluation, output=output, engine=engine),
-        timings=_timings(
-            {f"gather {name}": ref for name, ref in trained.rows.items()}
-            | {f"train {name}": ref for name, ref in trained.made.items()}
-        ),
-        fingerprints={"model": trained.assembled.fingerprint},
-        notes=_unchecked(trained.rows),
-        versions=versions(),
-        **describe_training(trained),
-    )
-    kind = models.resolve(training.base.model).kind
-    card = render_adapter_card(report, training, trained.model.routes, kind, run=report.title)
-    report = _with_files(report, [(MODEL + "/", "the adapters, with their card")])
-    curves = io.BytesIO()
-    report.curves.write_parquet(curves)
-    files: dict[str, Path | str | bytes] = {
-        **model_files(trained.assembled),
-        **log_files(trained.made),
-        f"{MODEL}/README.md": card,
-        CURVES: curves.getvalue(),
-        "report.html": render_learning(report),
-    }
-    manifest = _manifest(report, {"routes": trained.model.routes, **_training_info(report)})
-    run = trained.model.fingerprint
-    place = publish_folder(output, files, manifest, kind=TRAINING, run=run)
-    publish_learning(report, "train", str(place))
-    return _summary(place, report)
 
 
 @dataclass(frozen=True)
@@ -115,6 +73,53 @@ class Evaluated:
     notes: tuple[Note, ...] = ()
 
 
+@report_task("report-training")
+def report_training(
+    trained: Trained,
+    training: TrainingSettings,
+    evaluation: EvaluationSettings,
+    output: OutputSettings,
+    engine: EngineSettings,
+) -> dict[str, Any]:
+    """Write the output folder of a training run: the model, its curves, its page."""
+    info = describe_steps(trained.made)
+    steps, tokens = (sum(int(each[name]) for each in info.values()) for name in ("steps", "tokens"))
+    report = TrainingReport(
+        title=Path(output.path).name,
+        headline=say("learning", "trained", len(trained.made), steps, tokens),
+        base=training.base.model,
+        steps=tuple(
+            StepReport(step, _row_counts(step, info[step.name]), trained.made[step.name].reused)
+            for step in trained.steps
+        ),
+        curves=read_curves(trained.made),
+        speeds=tuple(_speed(step, info[step.name]) for step in trained.steps),
+        contamination=_contamination(trained.rows),
+        routes=trained.model.routes,
+        settings=show(training=training, evaluation=evaluation, output=output, engine=engine),
+        timings=_timings(
+            {f"gather {name}": ref for name, ref in trained.rows.items()}
+            | {f"train {name}": ref for name, ref in trained.made.items()}
+        ),
+        fingerprints={"model": trained.assembled.fingerprint},
+        notes=_unchecked(trained.rows),
+        versions=versions(),
+        files=(LinkedFile(f"{MODEL}/", f"{MODEL}/", "the adapters, with their card"),),
+    )
+    kind = models.resolve(training.base.model).kind
+    curves = io.BytesIO()
+    report.curves.write_parquet(curves)
+    files: Files = {
+        **model_files(trained.assembled),
+        **log_files(trained.made),
+        f"{MODEL}/README.md": render_adapter_card(
+            report, training, trained.model.routes, kind, run=report.title
+        ),
+        CURVES: curves.getvalue(),
+    }
+    return write_folder(report, files, output, TRAINING, trained.model.fingerprint, "train")
+
+
 @report_task("report-evaluation")
 def report_evaluation(
     evaluated: Evaluated,
@@ -124,7 +129,10 @@ def report_evaluation(
 ) -> dict[str, Any]:
     """Write the output folder of an evaluation: figures as tables, and the page."""
     comparisons, scores = read_comparisons(evaluated.compared)
-    report = LearningReport(
+    measures = {
+        (model, name): ref for model, of in evaluated.measures.items() for name, ref in of.items()
+    }
+    report = EvaluationReport(
         title=Path(output.path).name,
         headline=describe_gain(comparisons, scores, evaluated.models, evaluation.k),
         base=evaluated.base,
@@ -134,81 +142,62 @@ def report_evaluation(
         k=evaluation.k,
         confidence=evaluation.confidence,
         pivot=evaluation.pivot,
-        kind="evaluation",
-        settings=_shown(evaluation=evaluation, output=output, engine=engine),
-        timings=_timings(
-            {
-                f"measure {model} on {name}": ref
-                for model, of in evaluated.measures.items()
-                for name, ref in of.items()
-            }
-        ),
+        settings=show(evaluation=evaluation, output=output, engine=engine),
+        timings=_timings({f"measure {m} on {name}": ref for (m, name), ref in measures.items()}),
         fingerprints={"comparison": evaluated.compared.fingerprint},
         versions=versions(),
-        notes=(*evaluated.notes, *_untouched(evaluated)),
+        notes=(
+            *evaluated.notes,
+            *(
+                Note("warning", say("learning", "untouched", model, name, languages))
+                for (model, name), ref in measures.items()
+                if (languages := untouched_languages(ref))
+            ),
+        ),
+        files=(
+            LinkedFile(COMPARISONS, COMPARISONS, "means and gains with intervals"),
+            LinkedFile(SCORES, SCORES, "sets without queries"),
+            LinkedFile("measures/", "measures/", "every query, pair or item"),
+        ),
     )
     folder = open_folder(evaluated.compared.path)
-    files: dict[str, Path | str | bytes] = {
+    files: Files = {
         COMPARISONS: folder / COMPARISONS,
         SCORES: folder / SCORES,
         **{
             f"measures/{model}/{name}.parquet": open_folder(ref.path) / "part-00000.parquet"
-            for model, of in evaluated.measures.items()
-            for name, ref in of.items()
+            for (model, name), ref in measures.items()
         },
     }
-    report = _with_files(
-        report,
-        [
-            (COMPARISONS, "means and gains with intervals"),
-            (SCORES, "sets without queries"),
-            ("measures/", "every query, pair or item"),
-        ],
-    )
-    files["report.html"] = render_learning(report)
-    manifest = _manifest(report, {"models": list(evaluated.models), "base": evaluated.base})
     run = evaluated.compared.fingerprint
-    place = publish_folder(output, files, manifest, kind=EVALUATION, run=run)
-    publish_learning(report, "evaluate", str(place))
-    return _summary(place, report)
+    return write_folder(report, files, output, EVALUATION, run, "evaluate")
 
 
-def describe_training(trained: Trained) -> dict[str, Any]:
-    """Describe steps, curves, speeds and contamination as LearningReport takes them."""
-    info = describe_steps(trained.made)
+def write_folder(
+    report: LearningReport, files: Files, output: OutputSettings, kind: str, run: str, flow: str
+) -> dict[str, Any]:
+    """Write an output folder with its page, show it in the UI, and sum it up."""
+    pages: Files = {**files, "report.html": render_learning(report)}
+    place = publish_folder(output, pages, report.model_dump(mode="json"), kind=kind, run=run)
+    publish_learning(report, flow, str(place))
+    return sum_up(report, place)
+
+
+def sum_up(report: LearningReport, place: Path) -> dict[str, Any]:
+    """Say what the command line shows of a run."""
+    timings = [{"stage": t.stage, "seconds": t.seconds} for t in report.timings]
     return {
-        "steps": tuple(
-            StepReport(step, _row_counts(step, info[step.name]), trained.made[step.name].reused)
-            for step in trained.steps
-        ),
-        "curves": read_curves(trained.made),
-        "speeds": tuple(_speed(step, info[step.name]) for step in trained.steps),
-        "contamination": _contamination(trained.rows),
+        "output": str(place),
+        "report": str(place / "report.html"),
+        "headline": report.headline,
+        "timings": timings,
+        "reused": report.reused,
     }
 
 
-def _unchecked(rows: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
-    """Name the sets that training data could not be compared with."""
-    names = sorted({name for ref in rows.values() for name in info_of(ref).get("unchecked", ())})
-    text = (
-        f"{', '.join(names)}: read by MTEB itself, so nobody looked whether training data holds "
-        "their texts"
-    )
-    return (Note("warning", text),) if names else ()
-
-
-def read_notes(info: Mapping[str, Any]) -> tuple[Note, ...]:
-    """Read the remarks of a run from its manifest."""
-    return tuple(Note(**note) for note in info.get("notes", ()))
-
-
-def read_contamination(info: Mapping[str, Any]) -> Contamination | None:
-    """Read what the manifest of a training run says of it."""
-    found = info["contamination"]
-    if found is None:
-        return None
-    examples = tuple(Leak(**leak) for leak in found["examples"])
-    return Contamination(**{**found, "examples": examples})
+def show(**parts: BaseModel) -> dict[str, Any]:
+    """List settings as a page shows them, by section."""
+    return {name: without_passwords(part) for name, part in parts.items()}
 
 
 def describe_gain(
@@ -217,8 +206,7 @@ def describe_gain(
     """Say what the first model gains on the first set."""
     if comparisons.height:
         first = comparisons.row(0, named=True)
-        model = names[0] if names else first["model"]
-        return write_headline(comparisons, first["set"], model, k)
+        return write_headline(comparisons, first["set"], names[0] if names else first["model"], k)
     gained = scores.filter(pl.col("gain").is_not_null())
     if gained.height:
         row = gained.row(0, named=True)
@@ -226,21 +214,10 @@ def describe_gain(
     return "nothing was measured"
 
 
-def read_folder(place: Path) -> Manifest:
-    """Read the manifest of a folder that training or evaluation has written."""
-    found = read_manifest(place)
-    assert found is not None, f"{place} was just written"
-    return found
-
-
-def _training_headline(trained: Trained) -> str:
-    info = describe_steps(trained.made)
-    steps = sum(int(each["steps"]) for each in info.values())
-    tokens = sum(int(each["tokens"]) for each in info.values())
-    return (
-        f"{count_of(len(trained.made), 'adapter')} trained in {count_of(steps, 'step')}, "
-        f"{tokens / 1e6:.1f} million tokens"
-    )
+def _unchecked(rows: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
+    """Name the sets that training data could not be compared with."""
+    names = sorted({name for ref in rows.values() for name in info_of(ref).get("unchecked", ())})
+    return (Note("warning", say("learning", "unchecked", names)),) if names else ()
 
 
 def _row_counts(step: StepSettings, info: Mapping[str, Any]) -> tuple[RowCount, ...]:
@@ -263,82 +240,17 @@ def _contamination(rows: Mapping[str, DatasetRef]) -> Contamination | None:
     info = [info_of(reference) for reference in rows.values()]
     if not any(each.get("checked") for each in info):
         return None
-    overlaps = [overlap for each in info for overlap in each["overlaps"]]
-    return Contamination(
-        checked=sum(reference.rows for reference in rows.values()),
-        exact=sum(int(each["equal"]) for each in info),
-        near=sum(int(each["near"]) for each in info),
-        removed=sum(int(each["removed"]) for each in info),
-        examples=tuple(
-            Leak(o["set"], f"{o['source']}, {o['side']}", o["text"], 1.0 if o["kind"] == "equal"
-                 else 0.8)
-            for o in overlaps
-        ),
-    )  # fmt: skip
-
-
-def _training_info(report: LearningReport) -> dict[str, Any]:
-    return {
-        "steps": [
-            {
-                "settings": step.settings.model_dump(mode="json"),
-                "rows": [[c.source, c.document_language, c.query_language, c.rows]
-                         for c in step.counts],
-                "reused": step.reused,
-            }
-            for step in report.steps
-        ],
-        "speeds": [vars(speed) for speed in report.speeds],
-        "contamination": None
-        if report.contamination is None
-        else dataclasses.asdict(report.contamination),
-    }  # fmt: skip
-
-
-def _untouched(evaluated: Evaluated) -> tuple[Note, ...]:
-    return tuple(
-        note_untouched(model, name, languages)
-        for model, of in evaluated.measures.items()
-        for name, measures in of.items()
-        if (languages := untouched_languages(measures))
+    exact, near, removed = (
+        sum(int(each[name]) for each in info) for name in ("equal", "near", "removed")
     )
+    leaks = (
+        Leak(found["set"], f"{found['source']}, {found['side']}", found["text"], found["kind"])
+        for each in info
+        for found in each["overlaps"]
+    )
+    checked = sum(reference.rows for reference in rows.values())
+    return Contamination(checked, exact, near, removed, tuple(leaks))
 
 
-def _timings(stages: Mapping[str, DatasetRef]) -> list[Timing]:
-    return [Timing(name, r.seconds, r.rows, r.reused) for name, r in stages.items()]
-
-
-def _shown(**parts: BaseModel) -> dict[str, Any]:
-    return {name: without_passwords(part) for name, part in parts.items()}
-
-
-def _with_files(report: LearningReport, files: Sequence[tuple[str, str]]) -> LearningReport:
-    return replace(report, files=tuple(LinkedFile(n, n, about) for n, about in files))
-
-
-def _manifest(report: LearningReport, more: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "headline": report.headline,
-        "settings": dict(report.settings),
-        "timings": [
-            {"stage": timing.stage, "seconds": round(timing.seconds, 3), "rows": timing.rows}
-            for timing in report.timings
-        ],
-        "reused": [timing.stage for timing in report.timings if timing.reused],
-        "versions": dict(report.versions),
-        "notes": [vars(note) for note in report.notes],
-        **more,
-    }
-
-
-def _summary(place: Path, report: LearningReport) -> dict[str, Any]:
-    return {
-        "output": str(place),
-        "report": str(place / "report.html"),
-        "headline": report.headline,
-        "timings": [
-            {"stage": timing.stage, "seconds": round(timing.seconds, 3)}
-            for timing in report.timings
-        ],
-        "reused": [timing.stage for timing in report.timings if timing.reused],
-    }
+def _timings(stages: Mapping[str, DatasetRef]) -> tuple[Timing, ...]:
+    return tuple(Timing(n, round(r.seconds, 3), r.rows, r.reused) for n, r in stages.items())

@@ -19,16 +19,19 @@ from polymine.data_contracts.settings import (
 )
 from polymine.mining.hashing import hash_texts
 from polymine.reporting.mining.card import render_card
+from polymine.reporting.mining.figures import draw_figures
 from polymine.reporting.mining.funnel import Step, Totals, build_funnel
-from polymine.reporting.mining.page import ReportData, Timing, draw_figures, render_page
-from polymine.reporting.mining.risk_words import note_expected
+from polymine.reporting.mining.notes import find_notes
+from polymine.reporting.mining.page import MiningReport, render_page
 from polymine.reporting.mining.summary import Summary, summarise
 from polymine.reporting.mining.tables import Tables
+from polymine.reporting.report import Timing
+from polymine.reporting.templates import say
 from polymine.tasks.engine.stages import report_task
 from polymine.tasks.mining.export import Sources, publish
 from polymine.tasks.mining.pair_score_cache import load_scores, score_family
 from polymine.tasks.monitoring.artifacts import publish_artifacts
-from polymine.tasks.reporting.risk import describe_risk, read_risk
+from polymine.tasks.reporting.risk import read_risk
 from polymine.tasks.store.datasets import Store, info_of, load, manifest_of, scan, shard_paths
 from polymine.tasks.store.output import without_passwords
 
@@ -59,7 +62,7 @@ def report(
     rows = rows_of(sources, exported)
     card = render_card(made, rows, output.formats if made.example else ())
     pages = {"report.html": render_page(made), "README.md": card}
-    manifest = describe(made)
+    manifest = made.to_manifest()
     place = publish(exported, sources, output, manifest, pages)
     publish_artifacts(made, draw_figures(made.summary, mining), str(place))
     took = {"stage": "report", "seconds": round(time.monotonic() - began, 3)}
@@ -67,7 +70,7 @@ def report(
         "output": str(place),
         "report": str(place / "report.html"),
         "headline": made.headline,
-        "triplet": with_details(dict(made.example)),
+        "triplet": with_details(made.example),
         "funnel": manifest["funnel"],
         "reused": manifest["reused"],
         "timings": [*manifest["timings"], took],
@@ -81,46 +84,29 @@ def compose(
     mining: MiningSettings,
     settings: dict[str, Any],
     name: str,
-) -> ReportData:
+) -> MiningReport:
     """Gather what the page, the card, the manifest and the artifacts show."""
     named = name_stages(sources, exported, stages)
     summary = summarise(open_tables(sources, exported, mining, settings["engine"]["store"]), mining)
     risk = read_risk(
         sources, scan_part(exported, "negatives"), summary.kept, mining, settings["engine"]["store"]
     )
-    return ReportData(
-        name=name,
+    expected = say("mining", "expected_briefly", risk)
+    funnel = count_funnel(sources, exported, summary, mining, expected)
+    return MiningReport(
+        title=name,
+        headline=say("mining", "headline", summary),
+        notes=find_notes(summary, funnel, mining),
         summary=summary,
         risk=risk,
-        funnel=count_funnel(sources, exported, summary, mining, note_expected(risk)),
+        funnel=funnel,
         example=choose_example(exported),
         mining=mining,
-        timings=[Timing(n, r.seconds, r.rows, r.reused) for n, r in named.items()],
+        timings=[Timing(n, round(r.seconds, 3), r.rows, r.reused) for n, r in named.items()],
         settings=settings,
         fingerprints={n: ref.fingerprint for n, ref in named.items()},
         versions=versions(),
     )
-
-
-def describe(made: ReportData) -> dict[str, Any]:
-    """Write the manifest's content."""
-    return {
-        "headline": made.headline,
-        "settings": dict(made.settings),
-        "seed": made.mining.seed,
-        "funnel": [
-            {"step": step.step, "count": step.count, "note": step.note} for step in made.funnel
-        ],
-        "risk": describe_risk(made.risk),
-        "warnings": [note.text for note in made.notes if note.level == "warning"],
-        "fingerprints": dict(made.fingerprints),
-        "timings": [
-            {"stage": timing.stage, "seconds": round(timing.seconds, 3), "rows": timing.rows}
-            for timing in made.timings
-        ],
-        "reused": [timing.stage for timing in made.timings if timing.reused],
-        "versions": dict(made.versions),
-    }
 
 
 def open_tables(
@@ -139,7 +125,7 @@ def open_tables(
         ),
         logits=load_positive_logits(sources, mining, store),
         teachers=tuple(teacher.name for teacher in mining.teachers),
-        deciding=mining.primary_teacher,
+        primary=mining.primary_teacher,
         **parts,
     )
 

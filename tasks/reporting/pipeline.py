@@ -1,7 +1,6 @@
 """The page over a pipeline's parts, and the trained model's card with its results."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +14,23 @@ from polymine.data_contracts.settings import (
     EngineSettings,
     EvaluationSettings,
     OutputSettings,
-    StepSettings,
     TrainingSettings,
 )
 from polymine.reporting.learning.adapter_card import render_adapter_card
-from polymine.reporting.learning.data import (
-    LearningReport,
-    LinkedFile,
-    RowCount,
-    Speed,
-    StepReport,
-)
 from polymine.reporting.learning.page import render_learning
-from polymine.reporting.mining.page import Timing
-from polymine.tasks.engine.stages import report_task
-from polymine.tasks.reporting.learning import (
-    COMPARISONS,
-    CURVES,
-    SCORES,
-    read_contamination,
-    read_notes,
+from polymine.reporting.learning.report import (
+    EvaluationReport,
+    LinkedFile,
+    PipelineReport,
+    TrainingReport,
 )
+from polymine.reporting.report import Report, Timing
+from polymine.tasks.engine.stages import report_task
+from polymine.tasks.reporting.learning import COMPARISONS, CURVES, SCORES, show, sum_up
 from polymine.tasks.reporting.learning_artifacts import publish_learning
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.reporting.parts import part_of, publish_parts, read_info, refresh_card
-from polymine.tasks.store.output import PIPELINE, without_passwords
+from polymine.tasks.store.output import PIPELINE
 
 PARTS = ("mining", "training", "evaluation")
 FILES = (
@@ -60,79 +51,43 @@ def report_pipeline(
 ) -> dict[str, Any]:
     """Write the page over all parts; read from their folders, wherever they were made."""
     folders = {name: Path(part_of(output, name).path).absolute() for name in PARTS}
-    info = {name: read_info(folder) for name, folder in folders.items()}
-    shown = {**parts, "output": output, "engine": engine}
-    settings = {name: without_passwords(part) for name, part in shown.items()}
-    report = _compose(folders, info, training, evaluation, Path(output.path).name, settings)
-    own = report.comparisons.filter(model=TRAINED)
-    _write_card(report, own, training, folders["training"], info["training"])
-    headlines = {name: each["headline"] for name, each in info.items()}
-    manifest = {
-        "headline": report.headline,
-        "settings": settings,
-        "parts": headlines,
-        "versions": dict(report.versions),
-    }
+    settings = show(**parts, output=output, engine=engine)
+    report = join_parts(folders, Path(output.path).name, settings)
+    # The card is about the trained model alone, though others may have been measured beside it.
+    own = report.model_copy(update={"comparisons": report.comparisons.filter(model=TRAINED)})
+    place, kind = folders["training"], models.resolve(training.base.model).kind
+    card = render_adapter_card(own, training, report.routes, kind, str(place))
+    refresh_card(place, card)
+    headlines = {name: read_info(folder)["headline"] for name, folder in folders.items()}
+    manifest = {**report.model_dump(mode="json"), "parts": headlines}
     run = fingerprint(parts=headlines, of=parts)
-    place = publish_parts(output, PIPELINE, run, {"report.html": render_learning(report)}, manifest)
-    publish_learning(report, "pipeline", str(place))
-    return {
-        "output": str(place),
-        "report": str(place / "report.html"),
-        "headline": report.headline,
-        "parts": headlines,
-        "timings": [{"stage": t.stage, "seconds": round(t.seconds, 3)} for t in report.timings],
-        "reused": [timing.stage for timing in report.timings if timing.reused],
-    }
+    whole = publish_parts(output, PIPELINE, run, {"report.html": render_learning(report)}, manifest)
+    publish_learning(report, "pipeline", str(whole))
+    return {**sum_up(report, whole), "parts": headlines}
 
 
-def _compose(
-    folders: Mapping[str, Path],
-    info: Mapping[str, Mapping[str, Any]],
-    training: TrainingSettings,
-    evaluation: EvaluationSettings,
-    title: str,
-    settings: Mapping[str, Any],
-) -> LearningReport:
-    """Gather what the page shows from what the parts have written."""
-    return LearningReport(
-        title=title,
-        headline=info["evaluation"]["headline"],
-        base=training.base.model,
-        models=tuple(info["evaluation"]["models"]),
-        steps=tuple(_step(entry) for entry in info["training"]["steps"]),
-        curves=pl.read_parquet(folders["training"] / CURVES, glob=False),
-        speeds=tuple(Speed(**speed) for speed in info["training"]["speeds"]),
-        comparisons=pl.read_parquet(folders["evaluation"] / COMPARISONS, glob=False),
-        scores=pl.read_parquet(folders["evaluation"] / SCORES, glob=False),
-        contamination=read_contamination(info["training"]),
-        k=evaluation.k,
-        confidence=evaluation.confidence,
-        pivot=evaluation.pivot,
-        settings=settings,
-        timings=[
-            Timing(f"{name}: {t['stage']}", t["seconds"], t["rows"], t["stage"] in each["reused"])
-            for name, each in info.items()
-            for t in each["timings"]
-        ],
-        versions=versions(),
-        notes=read_notes(info["training"]) + read_notes(info["evaluation"]),
-        files=FILES,
+def join_parts(folders: Mapping[str, Path], title: str, settings: dict[str, Any]) -> PipelineReport:
+    """Read the reports of the parts from their manifests and tables, and put them together."""
+    info = {name: read_info(folder) for name, folder in folders.items()}
+
+    def table(part: str, name: str) -> pl.DataFrame:
+        return pl.read_parquet(folders[part] / name, glob=False)
+
+    trained = TrainingReport.model_validate(
+        {**info["training"], "curves": table("training", CURVES)}
     )
-
-
-def _write_card(
-    report: LearningReport,
-    comparisons: pl.DataFrame,
-    training: TrainingSettings,
-    folder: Path,
-    info: Mapping[str, Any],
-) -> None:
-    kind = models.resolve(training.base.model).kind
-    shown = replace(report, comparisons=comparisons)
-    refresh_card(folder, render_adapter_card(shown, training, info["routes"], kind, str(folder)))
-
-
-def _step(entry: Mapping[str, Any]) -> StepReport:
-    settings = StepSettings.model_validate(entry["settings"])
-    return StepReport(settings, tuple(RowCount(*row) for row in entry["rows"]), entry["reused"])
+    measured = EvaluationReport.model_validate(
+        {**info["evaluation"], "comparisons": table("evaluation", COMPARISONS),
+         "scores": table("evaluation", SCORES)}
+    )  # fmt: skip
+    timings = tuple(
+        Timing(f"{name}: {t.stage}", t.seconds, t.rows, t.reused)
+        for name, each in info.items()
+        for t in Report.model_validate(each).timings
+    )
+    own = {
+        "headline": measured.headline, "k": measured.k, "confidence": measured.confidence,
+        "title": title, "settings": settings, "timings": timings, "versions": versions(),
+        "notes": trained.notes + measured.notes, "fingerprints": {}, "files": FILES,
+    }  # fmt: skip
+    return PipelineReport(**{**dict(measured), **dict(trained), **own})

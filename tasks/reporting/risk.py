@@ -1,8 +1,5 @@
 """Reads what the report shows of the risk: the weights, the trade-off, the validator's share."""
 
-from dataclasses import asdict
-from typing import Any
-
 import polars as pl
 
 from polymine.data_contracts.references import DatasetRef
@@ -14,21 +11,6 @@ from polymine.tasks.mining.export import Sources
 from polymine.tasks.mining.risk import load_model
 from polymine.tasks.mining.selection import select
 from polymine.tasks.store.datasets import Store, info_of, scan
-
-
-def describe_risk(risk: RiskData) -> dict[str, Any]:
-    """Write the manifest's part on the risk: what is expected, and what there was to choose."""
-    return {
-        "expected_rate": risk.kept.rate,
-        "interval": risk.interval,
-        "hardness": risk.kept.hardness,
-        "yield": risk.kept.found,
-        "budget": risk.budget,
-        "choice": asdict(risk.choice) if risk.choice else None,
-        "curve": [asdict(point) for point in risk.curve],
-        "validator": asdict(risk.looked) if risk.looked else None,
-        "fitted_on": {source.name: source.pairs for source in risk.model.sources},
-    }
 
 
 def read_risk(

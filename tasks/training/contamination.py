@@ -14,7 +14,7 @@ from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import EvaluationSettings
 from polymine.evaluation.contamination import COLUMNS, find_overlap, texts_of
 from polymine.reporting.formatting import count_of
-from polymine.reporting.mining.notes import Note
+from polymine.reporting.report import Note
 from polymine.tasks.engine.stages import stage
 from polymine.tasks.evaluation.encoding import Measured
 from polymine.tasks.evaluation.sets import texts_of_set

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 from polymine.data_contracts.settings import TrainingSettings
-from polymine.reporting.charts.charts import markdown
-from polymine.reporting.formatting import code, plain
-from polymine.reporting.learning import words as words
-from polymine.reporting.learning.data import LearningReport
-from polymine.reporting.learning.summary import write_gains
-from polymine.reporting.mining.page import flatten
+from polymine.reporting.formatting import code
+from polymine.reporting.learning.metrics import explain_metric, name_metric
+from polymine.reporting.learning.page import list_gains
+from polymine.reporting.learning.report import EvaluationReport, TrainingReport
+from polymine.reporting.report import flatten
+from polymine.reporting.templates import markdown
 
 Kind = Literal["package", "folder", "hub", "embedded"]
 OTHERS = "*"
@@ -18,7 +18,7 @@ BASE = "base"
 
 
 def render_adapter_card(
-    report: LearningReport,
+    report: TrainingReport,
     training: TrainingSettings,
     routes: Mapping[str, str],
     kind: Kind,
@@ -39,8 +39,9 @@ def render_adapter_card(
     rendered: str = template.render(
         report=report,
         training=training,
-        plain=plain,
-        words=words,
+        metrics=_main_metric(report),
+        metric_name=lambda metric: name_metric(metric, report.k),
+        metric_about=lambda metric: explain_metric(metric, report.k),
         kind=kind,
         hub=_split_hub(training.base.model) if kind == "hub" else None,
         package=training.base.model.partition(":")[2],
@@ -49,7 +50,7 @@ def render_adapter_card(
         adapters=adapters,
         routes={**routes, OTHERS: routes.get(OTHERS, BASE)},
         simple=len(adapters) == 1 and routes.get(OTHERS) == adapters[0],
-        gains=write_gains(report),
+        gains=list_gains(report),
         settings=flatten({"training": training.model_dump(mode="json")}),
         versions=report.versions,
         run=shlex.quote(" ".join(run.split())),
@@ -69,7 +70,7 @@ def describe_base(base: str, kind: Kind) -> str:
     }[kind]
 
 
-def list_languages(report: LearningReport, routes: Mapping[str, str]) -> list[str]:
+def list_languages(report: TrainingReport, routes: Mapping[str, str]) -> list[str]:
     """ISO 639-1 codes of what was trained on and routed; the hub refuses cards with others."""
     counted = {
         code
@@ -79,6 +80,12 @@ def list_languages(report: LearningReport, routes: Mapping[str, str]) -> list[st
     }
     codes = {code.partition("-")[0] for code in {*counted, *routes}}
     return sorted(code for code in codes if len(code) == 2 and code.isalpha())
+
+
+def _main_metric(report: TrainingReport) -> list[str]:
+    if not isinstance(report, EvaluationReport):
+        return []
+    return report.comparisons["metric"].unique(maintain_order=True).head(1).to_list()
 
 
 def _split_hub(base: str) -> tuple[str, str]:

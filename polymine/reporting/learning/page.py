@@ -3,26 +3,38 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from markupsafe import Markup
 
-from polymine.reporting.charts.charts import templates
-from polymine.reporting.charts.heatmap import draw_panels, make_matrix, panel_width
-from polymine.reporting.charts.learning_curves import draw_gains, draw_training
-from polymine.reporting.formatting import count_of, format_count, format_gain, format_interval
-from polymine.reporting.learning import words as words
-from polymine.reporting.learning.data import LearningReport, RowCount, StepReport
+from polymine.reporting.charts.learning import draw_gains, draw_panels, draw_training, panel_width
+from polymine.reporting.formatting import (
+    format_count,
+    format_gain,
+    format_interval,
+    format_score,
+    name_language,
+)
+from polymine.reporting.learning.metrics import VERDICTS, explain_metric, name_metric
+from polymine.reporting.learning.report import (
+    ComparisonReport,
+    EvaluationReport,
+    LearningReport,
+    TrainingReport,
+)
 from polymine.reporting.learning.tables import (
     ArmDifference,
     ArmResult,
     Gain,
     SetResult,
+    count_verdicts,
     list_arms,
     list_differences,
     list_results,
     list_scores,
 )
-from polymine.reporting.mining.page import Figure, flatten
+from polymine.reporting.report import Figure, flatten
+from polymine.reporting.templates import markdown, say, templates
 
 SECTIONS = (
     ("steps", "What was done"), ("training", "Training"), ("arms", "Arms"),
@@ -42,16 +54,6 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Heatmaps:
-    """The panels of one set's matrix; `side` is the width that a panel needs, in pixels."""
-
-    panels: tuple[Markup, ...]
-    side: int
-    gains: tuple[Gain, ...]
-    pivot: str | None
-
-
-@dataclass(frozen=True)
 class ArmTable:
     """Arms on one set by one metric; no chart for other metrics than the first."""
 
@@ -64,63 +66,84 @@ class ArmTable:
 
 def render_learning(report: LearningReport) -> str:
     """Write the page; names and texts of the data are shown as text, whatever they contain."""
-    results, arms = list_results(report.comparisons), gather_arms(report)
-    first = next((result.headline.metric for result in results if result.overall), None)
+    parts = gather_parts(report)
     settings = flatten(report.settings)
-    curves = draw_curves(report)
-    scores = list_scores(report.scores)
     shown = {
-        "steps": report.steps, "training": curves or report.speeds, "arms": arms,
-        "results": results, "scores": scores, "contamination": report.contamination,
-        "timings": report.timings, "files": report.files,
+        **parts,
+        "steps": report.steps,
+        "training": parts["curves"] or parts["speeds"],
+        "timings": report.timings,
+        "files": report.files,
         "settings": settings or report.versions or report.fingerprints,
-    }  # fmt: skip
-    template = templates().get_template("learning/page.html.j2")
-    return template.render(
+    }
+    results, arms, scores = parts["results"], parts["arms"], parts["scores"]
+    return templates().get_template("learning/page.html.j2").render(
         report=report,
-        words=words,
-        verdicts=words.VERDICTS,
-        interval=format_interval,
-        sure=f"{report.confidence:.0%}".replace("%", " %"),
-        metric=first or (arms[0].metric if arms else None),
-        metric_name=lambda metric: words.name_metric(metric, report.k),
+        **parts,
+        verdicts=VERDICTS,
+        metric=results[0].headline.metric if results else arms[0].metric if arms else None,
+        metric_name=lambda metric: name_metric(metric, report.k),
+        metric_about=lambda metric: explain_metric(metric, report.k),
+        language=name_language,
         sections=[(key, name) for key, name in SECTIONS if shown[key]],
         facts=find_facts(report, results, arms),
-        counts=list_counts(report.steps),
-        curves=curves,
-        arms=arms,
-        results=results,
+        counts=[(step.settings.name, count) for step in report.steps for count in step.counts],
         many=len({r.model for r in results} | {s["model"] for s in scores}) > 1,
-        matrices=[draw_heatmaps(result, report.pivot) for result in results if result.overall],
-        scores=scores,
+        panels=[draw_panels(result, parts["pivot"]) for result in results],
+        panel_width=panel_width,
+        count_verdicts=count_verdicts,
         settings=settings,
-    )
+    )  # fmt: skip
+
+
+def render_summary(report: LearningReport) -> str:
+    """Write the headline, the notes, a table of gains and links to the files, as Markdown."""
+    return markdown().get_template("learning/summary.md.j2").render(
+        report=report,
+        contamination=report.contamination if isinstance(report, TrainingReport) else None,
+        gains=list_gains(report),
+    )  # fmt: skip
+
+
+def gather_parts(report: LearningReport) -> dict[str, Any]:
+    """What the kinds of pages differ in; what a kind does not have is empty."""
+    training = report if isinstance(report, TrainingReport) else None
+    evaluation = report if isinstance(report, EvaluationReport) else None
+    results = list_results(evaluation.comparisons) if evaluation else []
+    return {
+        "curves": draw_curves(training) if training else [],
+        "speeds": training.speeds if training else (),
+        "contamination": training.contamination if training else None,
+        "results": [result for result in results if result.overall],
+        "scores": list_scores(evaluation.scores) if evaluation else [],
+        "pivot": evaluation.pivot if evaluation else None,
+        "arms": gather_arms(report) if isinstance(report, ComparisonReport) else [],
+    }
 
 
 def find_facts(
     report: LearningReport, results: Sequence[SetResult], arms: Sequence[ArmTable]
 ) -> list[Fact]:
     """Choose the numbers to show first: gains of the best arm or first model, then the work."""
-    first = [r for r in results if r.overall and r.model == results[0].model]
+    first = [r for r in results if r.model == results[0].model]
     gains = [(f"{part.rows[0].arm} on {part.set}", part.rows[0].together)
              for part in arms if part.chart] or [(r.set, r.headline) for r in first]  # fmt: skip
     facts = []
     for name, gain in gains[:4]:
-        about = f"{format_interval(gain.low, gain.high)}, {words.VERDICTS[gain.verdict]}"
-        shown = f"{words.name_metric(gain.metric, report.k)}, {name}"
+        about = f"{format_interval(gain.low, gain.high)}, {VERDICTS[gain.verdict]}"
+        shown = f"{name_metric(gain.metric, report.k)}, {name}"
         facts.append(Fact(format_gain(gain.gain), shown, about, gain.verdict or ""))
-    if rows := sum(step.rows for step in report.steps):
-        facts.append(Fact(format_count(rows), "training rows"))
-    if report.speeds:
-        steps = sum(speed.steps for speed in report.speeds)
-        facts.append(Fact(format_count(steps), "optimizer steps"))
-    if first:
-        queries = sum(result.headline.queries for result in first)
-        facts.append(Fact(format_count(queries), "queries measured"))
+    speeds = report.speeds if isinstance(report, TrainingReport) else ()
+    for count, name in (
+        (sum(step.rows for step in report.steps), "training rows"),
+        (sum(speed.steps for speed in speeds), "optimizer steps"),
+        (sum(result.headline.queries for result in first), "queries measured"),
+    ):
+        facts += [Fact(format_count(count), name)] if count else []
     return facts
 
 
-def draw_curves(report: LearningReport) -> list[Figure]:
+def draw_curves(report: TrainingReport) -> list[Figure]:
     """Draw the training curve of each step that has one, in the order of the steps."""
     figures = []
     for name in report.curves["step_name"].unique(maintain_order=True):
@@ -128,23 +151,12 @@ def draw_curves(report: LearningReport) -> list[Figure]:
         tenth = max(1, curve.height // 10)
         losses = curve["loss"].to_list()
         start, end = fmean(losses[:tenth]), fmean(losses[-tenth:])
-        about = f"{count_of(curve['step'][-1], 'step')}; "
-        about += f"mean loss {start:.3f} in the first tenth, {end:.3f} in the last."
+        about = say("learning", "curve", curve["step"][-1], start, end)
         figures.append(Figure(str(name), about, draw_training(curve)))
     return figures
 
 
-def draw_heatmaps(result: SetResult, pivot: str | None) -> Heatmaps | None:
-    """Draw a set's matrix; None where it has no two languages."""
-    matrix = make_matrix(result, pivot)
-    if matrix is None:
-        return None
-    gains = tuple(direction.gain for direction in matrix.directions)
-    shown = pivot if pivot in matrix.languages else None
-    return Heatmaps(tuple(draw_panels(matrix)), panel_width(matrix), gains, shown)
-
-
-def gather_arms(report: LearningReport) -> list[ArmTable]:
+def gather_arms(report: ComparisonReport) -> list[ArmTable]:
     """Put the arms of each set and metric into a table, best first, with a chart.
 
     Differences from the reference arm stand in the same order.
@@ -152,9 +164,7 @@ def gather_arms(report: LearningReport) -> list[ArmTable]:
     tables: dict[tuple[str, str], list[ArmResult]] = {}
     for arm in list_arms(report.arms):
         tables.setdefault((arm.set, arm.metric), []).append(arm)
-    compared: dict[tuple[str, str], dict[str, ArmDifference]] = {}
-    for one in list_differences(report.differences):
-        compared.setdefault((one.set, one.metric), {})[one.arm] = one
+    compared = {(one.set, one.metric, one.arm): one for one in list_differences(report.differences)}
     made = []
     for (name, metric), found in tables.items():
         best = sorted(found, key=lambda arm: -(arm.together.gain or 0.0))
@@ -162,12 +172,30 @@ def gather_arms(report: LearningReport) -> list[ArmTable]:
         if metric == next(iter(tables))[1]:
             rows = [(arm.together, arm.seeds) for arm in best]
             chart = draw_gains(rows, f"Gain over the base on {name}")
-        of = compared.get((name, metric), {})
-        differences = tuple(of[arm.arm] for arm in best if arm.arm in of)
+        keys = [(name, metric, arm.arm) for arm in best]
+        differences = tuple(compared[key] for key in keys if key in compared)
         made.append(ArmTable(name, metric, tuple(best), chart, differences))
     return made
 
 
-def list_counts(steps: Sequence[StepReport]) -> list[tuple[str, RowCount]]:
-    """List what each step learned from."""
-    return [(step.settings.name, count) for step in steps for count in step.counts]
+def list_gains(report: LearningReport) -> list[list[str]]:
+    """List arms, sets and other tasks as the cells of one table of gains."""
+    found: list[tuple[str, str, Gain, str]] = []
+    if isinstance(report, ComparisonReport):
+        found += [(arm.set, arm.arm, arm.together, "") for arm in list_arms(report.arms)]
+    if isinstance(report, EvaluationReport):
+        found += [
+            (result.set, result.model, gain, format_count(gain.queries))
+            for result in list_results(report.comparisons)
+            for gain in result.overall[:1]
+        ] + [
+            (f"{score['set']}, {score['pair']}", score["model"], score["row"],
+             format_count(score["row"].queries))
+            for score in list_scores(report.scores)
+        ]  # fmt: skip
+    return [
+        [name, model, name_metric(gain.metric, report.k), format_score(gain.base),
+         format_score(gain.value), format_gain(gain.gain), format_interval(gain.low, gain.high),
+         VERDICTS[gain.verdict], cases]
+        for name, model, gain, cases in found
+    ]  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import polars as pl
 
 from polymine.evaluation.matrix import overall
+from polymine.reporting.formatting import name_pair
 
 PRIMARY = "ndcg"  # what matrices, means and headlines show
 METRICS = ("ndcg", "recall", "mrr", "map")
@@ -183,7 +184,9 @@ def list_scores(scores: pl.DataFrame) -> list[dict[str, Any]]:
         base, on=keys, how="left", maintain_order="left"
     )
     return [
-        {**row, "row": _gain(row, row["set"], row["count"])} for row in joined.to_dicts()
+        {**row, "row": _gain(row, row["set"], row["count"]),
+         "pair": name_pair(row["document_language"], row["query_language"])}
+        for row in joined.to_dicts()
     ]  # fmt: skip
 
 

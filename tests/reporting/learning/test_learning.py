@@ -1,5 +1,6 @@
 """The page holds together on its own, shows names as text and the numbers of its frames."""
 
+import json
 import re
 from typing import Any
 
@@ -8,26 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polymine.data_contracts.learning import Comparisons, SetScores, TrainingCurve
 from polymine.data_contracts.settings import LossSettings, ScheduleSettings, StepSettings
-from polymine.reporting.charts.learning_curves import POINTS, draw_gains, draw_training
-from polymine.reporting.learning.data import Contamination, LearningReport, RowCount, StepReport
-from polymine.reporting.learning.page import render_learning
-from polymine.reporting.learning.summary import write_learning_summary
-from polymine.reporting.learning.tables import Gain, list_arms, list_results, pick_result
-from polymine.reporting.learning.words import (
-    describe_contamination,
-    describe_step,
-    warn_of_chance,
-    write_headline,
+from polymine.reporting.learning.metrics import write_headline
+from polymine.reporting.learning.page import render_learning, render_summary
+from polymine.reporting.learning.report import (
+    Contamination,
+    EvaluationReport,
+    LearningReport,
+    PipelineReport,
+    RowCount,
+    StepReport,
+    TrainingReport,
 )
+from polymine.reporting.learning.tables import Gain, list_arms, list_results, pick_result
+from polymine.reporting.templates import say
 from tests.reporting.learning.small_learning import (
     SCRIPT,
     SIX,
     TWELVE,
     make_arms,
+    make_comparison,
     make_comparisons,
-    make_curve,
     make_differences,
     make_learning,
 )
@@ -51,29 +53,34 @@ def test_every_set_has_its_sections(languages: tuple[str, ...]) -> None:
     assert "One language only: English (en) documents" in outline.text
 
 
-def test_sections_without_data_are_left_out() -> None:
-    text = read(LearningReport("run", "nothing yet", "org/model")).text
+@pytest.mark.parametrize("kind", [TrainingReport, EvaluationReport, PipelineReport])
+def test_sections_without_data_are_left_out(kind: type[LearningReport]) -> None:
+    nothing = kind(title="run", headline="nothing yet", base="org/model")
+    text = read(nothing).text
     for title in ("What was done", "How training went", "What training changed", "Timings"):
         assert title not in text
     assert "Nothing was measured in this run." in text
-    assert write_learning_summary(LearningReport("run", "nothing yet", "b")) == "# nothing yet\n\n"
+    assert render_summary(nothing).strip() == "# nothing yet"
 
 
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    report = make_learning(arms=make_arms())
-    page = render_learning(report)
+@pytest.mark.parametrize("report", [make_learning(), make_comparison()])
+def test_the_page_holds_together_and_requests_nothing(report: LearningReport) -> None:
+    page, outline = render_learning(report), read(report)
     targets = set(re.findall(r'href="#([^"]+)"', page))
     assert targets <= set(re.findall(r'id="([^"]+)"', page))
-    assert {"steps", "arms", "set-1", "set-2"} <= targets
-
-
-def test_nothing_is_requested() -> None:
-    page = render_learning(make_learning(arms=make_arms()))
-    outline = read(make_learning())
     assert all(a.startswith("#") or a == "model/README.md" for a in outline.addresses)
     assert "url(" not in page
     assert "<script" not in page.replace("&lt;script", "")
     assert set(re.findall(r"https?://[^\"]*", page)) == {"http://www.w3.org/2000/svg"}
+
+
+def test_a_report_is_made_again_from_what_the_manifest_says() -> None:
+    report = make_learning()
+    tables = {name: getattr(report, name) for name in ("curves", "comparisons", "scores")}
+    noted = json.loads(json.dumps(report.model_dump(mode="json")))
+    assert not noted.keys() & tables.keys()
+    again = PipelineReport.model_validate({**noted, **tables, "files": report.files})
+    assert render_learning(again) == render_learning(report)
 
 
 def test_names_with_markup_are_shown_and_not_obeyed() -> None:
@@ -82,12 +89,13 @@ def test_names_with_markup_are_shown_and_not_obeyed() -> None:
         title=SCRIPT,
         steps=(step,),
         comparisons=make_comparisons(("en", SCRIPT), SCRIPT),
-        arms=make_arms().with_columns(arm=pl.lit(SCRIPT)),
     )
-    outline = read(report)
-    assert "script" not in outline.tags
-    assert outline.text.count(SCRIPT) > 5
-    assert "<script>" not in write_learning_summary(report)
+    arms = make_comparison(title=SCRIPT, arms=make_arms().with_columns(arm=pl.lit(SCRIPT)))
+    for shown in (report, arms):
+        outline = read(shown)
+        assert "script" not in outline.tags
+        assert outline.text.count(SCRIPT) > 5
+        assert "<script>" not in render_summary(shown)
 
 
 def test_the_gain_is_told_in_words_with_its_interval() -> None:
@@ -137,7 +145,7 @@ def test_several_models_are_told_apart() -> None:
 
 
 def test_arms_are_listed_best_first_with_their_seeds() -> None:
-    outline = read(make_learning(arms=make_arms(), kind="comparison"))
+    outline = read(make_comparison())
     part = outline.text.partition("Which negatives train best")[2]
     table = part.partition("gain per seed")[2]
     assert table.index("default") < table.index("st-percent") < table.index("random")
@@ -146,14 +154,14 @@ def test_arms_are_listed_best_first_with_their_seeds() -> None:
 
 
 def test_arms_stand_beside_the_reference_arm_with_an_interval() -> None:
-    report = make_learning(arms=make_arms(), differences=make_differences(), kind="comparison")
+    report = make_comparison(differences=make_differences())
     text = " ".join(read(report).text.split())
     assert text.count("on the same questions, all seeds averaged") == 2
     table = text.partition("Each arm minus default")[2]
     assert table.index("st-percent") < table.index("naive") < table.index("random")
     assert "-0.027 [-0.037, -0.017]" in table.replace("\u2212", "-")
     assert "do not contain the variance between seeds" in text
-    alone = read(make_learning(arms=make_arms(), kind="comparison")).text
+    alone = read(make_comparison()).text
     assert "Each arm minus" not in alone
 
 
@@ -162,30 +170,7 @@ def test_without_a_row_for_all_seeds_their_mean_stands_in() -> None:
     arm = list_arms(each)[0]
     assert arm.together.gain == pytest.approx(sum(seed.gain or 0 for seed in arm.seeds) / 2)
     assert arm.together.verdict is None
-    assert "no interval" in read(make_learning(arms=each)).text
-
-
-def test_long_curves_are_thinned_and_short_ones_drawn() -> None:
-    long = str(draw_training(make_curve("a", 20_000, 1)))
-    paths = re.findall(r'<path d="(M[^"]*L[^"]*)"', long)
-    assert max(path.count("L") for path in paths) <= POINTS
-    assert "<svg" in draw_training(make_curve("a", 1, 1))
-    flat = make_curve("a").with_columns(loss=pl.lit(0.0), rate=pl.lit(0.0))
-    assert "<svg" in draw_training(flat)
-
-
-def test_gains_below_zero_are_left_of_the_base() -> None:
-    rows: list[tuple[Gain, list[Gain]]] = [
-        (Gain("up", 0.5, 0.6, 0.1, 0.05, 0.15), []),
-        (Gain("down", 0.5, 0.4, -0.1, None, None), []),
-    ]
-    drawn = str(draw_gains(rows, "gains"))
-    up, down = (float(x) for x in re.findall(r'<circle cx="([\d.]+)"', drawn))
-    zero = re.search(r'<path d="M([\d.]+) [\d.]+V[\d.]+" [^>]*dasharray', drawn)
-    assert zero
-    assert down < float(zero[1]) < up
-    assert "better" in drawn
-    assert "no interval" in drawn
+    assert "no interval" in read(make_comparison(arms=each)).text
 
 
 @pytest.mark.parametrize(
@@ -205,29 +190,26 @@ def test_gains_below_zero_are_left_of_the_base() -> None:
 )
 def test_a_step_is_one_sentence(changed: dict[str, Any], said: str) -> None:
     step = StepReport(StepSettings(name="one", **changed), (RowCount("mined", "fa", "fa", 5),))
-    assert said in describe_step(step)
+    assert said in say("learning", "step", step)
 
 
 def test_contamination_is_said_either_way() -> None:
-    assert "none was found" in describe_contamination(Contamination(10))
-    assert "2 training rows left out" in describe_contamination(Contamination(10, 2, 0, 2))
-    assert "scores on these sets are too good" in describe_contamination(Contamination(10, 2))
+    assert "none was found" in say("learning", "contamination", Contamination(10))
+    assert "2 training rows left out" in say(
+        "learning", "contamination", Contamination(10, 2, 0, 2)
+    )
+    assert "scores on these sets are too good" in say(
+        "learning", "contamination", Contamination(10, 2)
+    )
 
 
 def test_chance_is_mentioned_where_it_matters() -> None:
-    assert warn_of_chance(16, 0.95) == ""
-    assert "about 7" in warn_of_chance(144, 0.95)
-
-
-def test_empty_frames_keep_the_contracts() -> None:
-    report = LearningReport("a", "b", "c")
-    Comparisons.validate(report.comparisons)
-    SetScores.validate(report.scores)
-    TrainingCurve.validate(report.curves)
+    assert say("learning", "by_chance", 16, 0.95) == ""
+    assert "about 7" in say("learning", "by_chance", 144, 0.95)
 
 
 def test_the_summary_is_a_table_of_gains_and_files() -> None:
-    text = write_learning_summary(make_learning())
+    text = render_summary(make_learning())
     assert text.startswith("# nDCG@10 on held-out queries")
     assert "- **Check this:** No query in fa was held out." in text
     assert "| xquad | trained | nDCG@10 |" in text

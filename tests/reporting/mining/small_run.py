@@ -82,7 +82,7 @@ def make_tables(rows: list[tuple[Any, ...]] = ROWS, **changed: Any) -> Tables:
         ).lazy(),
         "logits": None,
         "teachers": ("one", "two"),
-        "deciding": "one",
+        "primary": "one",
     }
     return Tables(**{**fields, **changed})
 

@@ -9,11 +9,15 @@ import pytest
 
 from polymine.data_contracts.settings import MiningSettings
 from polymine.reporting.mining.card import render_card
+from polymine.reporting.mining.figures import draw_figures
 from polymine.reporting.mining.funnel import Totals, build_funnel
-from polymine.reporting.mining.page import ReportData, Timing, draw_figures, render_page
+from polymine.reporting.mining.notes import find_notes
+from polymine.reporting.mining.page import MiningReport, render_page
 from polymine.reporting.mining.risk import RiskData
 from polymine.reporting.mining.summary import summarise
 from polymine.reporting.mining.tables import Tables
+from polymine.reporting.report import Timing
+from polymine.reporting.templates import say
 from tests.reporting.mining.small_run import MINING, SCRIPT, make_model, make_tables
 
 VOID = {"meta", "br", "link", "img"}
@@ -46,32 +50,35 @@ class Outline(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.texts))
 
 
-def make_report(tables: Tables | None = None, **changed: Any) -> ReportData:
+def make_report(tables: Tables | None = None, **changed: Any) -> MiningReport:
     tables = tables or make_tables()
-    summary = summarise(tables, changed.get("mining", MINING))
+    mining = changed.get("mining", MINING)
+    summary = summarise(tables, mining)
     reasons = tables.negatives.group_by("verdict", "reason").len().collect().rows()
     totals = Totals(
         documents=6, copies=0, rejected=2, queries=3, candidates=12, deep=1,
         unanswered_candidates=3, reasons=reasons, validated=None, validated_now=0,
         triplets=summary.triplets, shortfalls=summary.short,
     )  # fmt: skip
+    funnel = build_funnel(totals, mining)
     example = {
         "query_id": "q2", "positive_id": "d4", "negative_id": "d1", "anchor": SCRIPT,
         "positive": "yes", "negative": SCRIPT, "anchor_language": "fr", "positive_language": "fr",
         "negative_language": "en", "positive_score": 0.8, "negative_score": 0.3, "weight": 0.99,
     }  # fmt: skip
     fields: dict[str, Any] = {
-        "name": "run", "summary": summary,
+        "title": "run", "headline": say("mining", "headline", summary), "summary": summary,
+        "notes": find_notes(summary, funnel, mining),
         "risk": RiskData(make_model(), summary.kept, fitted=True),
-        "funnel": build_funnel(totals, changed.get("mining", MINING)),
+        "funnel": funnel,
         "example": example, "mining": MINING, "timings": [Timing("ingest", 2.0, 100, False)],
         "settings": {"mining": MINING.model_dump(mode="json")},
         "fingerprints": {"ingest": "abc"}, "versions": {"polars": "2.1"},
     }  # fmt: skip
-    return ReportData(**{**fields, **changed})
+    return MiningReport(**{**fields, **changed})
 
 
-def read(report: ReportData) -> Outline:
+def read(report: MiningReport) -> Outline:
     outline = Outline()
     outline.feed(render_page(report))
     assert not outline.open

@@ -11,7 +11,6 @@ from polymine.mining.budget import Choice, Point
 from polymine.mining.risk import FEATURES
 from polymine.reporting.mining.card import render_card
 from polymine.reporting.mining.risk import (
-    ABOUT,
     Kept,
     Looked,
     RiskData,
@@ -21,13 +20,8 @@ from polymine.reporting.mining.risk import (
     offer_budgets,
     typical_risk,
 )
-from polymine.reporting.mining.risk_words import (
-    describe_budget,
-    describe_expected,
-    describe_fit,
-    describe_looks,
-    note_expected,
-)
+from polymine.reporting.reasons import EVIDENCE
+from polymine.reporting.templates import say
 from tests.reporting.mining.small_run import make_model, make_tables
 from tests.reporting.mining.test_page import make_report, read
 
@@ -49,15 +43,15 @@ RISK_RULE = MiningSettings.model_validate(
 def test_the_interval_is_a_factor_on_either_side() -> None:
     # rate_spread is ln 2 / 1.96: the true rate may be half or twice as high.
     assert BY_RISK.interval == pytest.approx((0.01, 0.04))
-    assert describe_expected(BY_RISK) == (
+    assert say("mining", "expected", BY_RISK) == (
         "2 % of the kept negatives are expected to be relevant (95 % interval 1 % to 4 %), with "
         "100 % of the wanted negatives found and a hardness (mean score) of 0.500."
     )
-    assert note_expected(BY_RISK) == "2 % expected to be relevant (1 % to 4 %)"
+    assert say("mining", "expected_briefly", BY_RISK) == "2 % expected to be relevant (1 % to 4 %)"
     certain = RiskData(make_model(), Kept(1, 0.9, 0.5, 1.0), fitted=True)
     assert certain.interval == pytest.approx((0.45, 1.0))
     nothing = RiskData(make_model(), Kept(0, None, None, 0.0), fitted=True)
-    assert (nothing.interval, note_expected(nothing)) == (None, "")
+    assert (nothing.interval, say("mining", "expected_briefly", nothing)) == (None, "")
 
 
 def test_budgets_are_read_off_the_curve() -> None:
@@ -84,7 +78,7 @@ def test_how_the_budget_was_met(choice: Choice, chosen: Point, said: str) -> Non
     data = RiskData(
         make_model(), KEPT, fitted=True, budget=0.02, choice=choice, chosen=chosen, curve=CURVE
     )
-    assert said in describe_budget(data)
+    assert said in say("mining", "budget", data)
 
 
 def test_weights_are_odds_per_deviation() -> None:
@@ -92,14 +86,14 @@ def test_weights_are_odds_per_deviation() -> None:
     assert (words.feature, words.spread) == ("words", 0.1)
     assert words.factor == pytest.approx(2.0)
     assert positive.factor == 1.0
-    assert set(ABOUT) == set(FEATURES)  # every kind of evidence is explained
+    assert set(EVIDENCE) == set(FEATURES)  # every kind of evidence is explained
     assert typical_risk(make_model()) == pytest.approx(0.01)  # odds of 1 to 99
 
 
 def test_what_the_weights_were_fitted_on() -> None:
     def told(fitted: bool = True, **pairs: int) -> str:
         sources = tuple(Source(name=n.replace("_", " "), pairs=p) for n, p in pairs.items())
-        return " ".join(describe_fit(RiskData(make_model(sources=sources), KEPT, fitted)))
+        return say("mining", "fit", RiskData(make_model(sources=sources), KEPT, fitted))
 
     assert "where 12 known positives lie" in told(known_positives=12)
     assert "The weights themselves are as shipped" in told(known_positives=12)
@@ -125,17 +119,17 @@ def test_what_the_validator_changed() -> None:
     found = compare_looks(looks, risks, before, make_tables().negatives, 2, 0.5, "untested")
     assert (found.pairs, found.dropped, found.taken, found.promoted) == (2, 0, 1, 0)
     assert found.moved == pytest.approx(0.06)
-    assert "moved their risk by 6 % on average" in describe_looks(found)
+    assert "moved their risk by 6 % on average" in say("mining", "looks", found)
 
 
 def test_a_validator_that_adds_nothing_is_said_to() -> None:
     looked = Looked(8, 0.0, "measured", moved=0.0, dropped=0, taken=0, promoted=1)
-    told = describe_looks(looked)
+    told = say("mining", "looks", looked)
     assert told.startswith("The validator read 8 pairs")
     assert "changes no risk, because on judged collections" in told
     assert "1 candidate was promoted" in told
     asked = Looked(8, 0.0, "set", moved=0.0, dropped=0, taken=0, promoted=1)
-    assert "because the settings do not trust it" in describe_looks(asked)
+    assert "because the settings do not trust it" in say("mining", "looks", asked)
 
 
 def test_the_page_shows_the_trade_off_and_the_weights() -> None:

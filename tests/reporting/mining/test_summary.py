@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polymine.reporting.charts.histograms import assemble, count_bins, describe, grid_of, make_grid
-from polymine.reporting.mining.summary import LOWEST_RISK, summarise
-from tests.reporting.mining.small_run import MINING, POSITIVES, ROWS, make_tables
+from polymine.reporting.mining.histograms import (
+    BINS,
+    LOWEST_RISK,
+    Histograms,
+    Ranges,
+    choose_edges,
+)
+from polymine.reporting.mining.summary import summarise
+from polymine.reporting.mining.tables import collect
+from tests.reporting.mining.small_run import MINING, POSITIVES, ROWS, SCRIPT, make_tables
 
 KEPT = [row for row in ROWS if row[3] == "negative"]
 numbers = st.floats(-1e6, 1e6, width=32)
@@ -39,35 +46,45 @@ def test_histograms_hold_every_value_once() -> None:
 
 def test_languages_and_their_pairs() -> None:
     found = summarise(make_tables(), MINING)
-    english, french = found.languages
-    assert (english.language, english.queries, english.negatives, english.short) == ("en", 2, 2, 1)
-    assert (french.language, french.queries, french.negatives, french.short) == ("fr", 1, 1, 1)
-    assert english.negative_score == pytest.approx(mean([0.5, 0.4]))
-    assert french.positive_score == pytest.approx(0.8)
-    pairs = {(p.query_language, p.document_language): p for p in found.language_pairs}
-    assert set(pairs) == {("en", "en"), ("fr", "en"), ("fr", "fr")}
-    assert (pairs["fr", "en"].positives, pairs["fr", "en"].negatives) == (0, 1)
-    assert pairs["fr", "en"].share == 1.0
-    assert pairs["fr", "fr"].negative_score is None
+    english, french = found.languages.rows(named=True)
+    shown = ("query_language", "queries", "negatives", "short")
+    assert [english[name] for name in shown] == ["en", 2, 2, 1]
+    assert [french[name] for name in shown] == ["fr", 1, 1, 1]
+    assert english["negative_score"] == pytest.approx(mean([0.5, 0.4]))
+    assert french["positive_score"] == pytest.approx(0.8)
+    assert (english["rate"], french["rate"]) == pytest.approx((0.04, 0.01))
+    pairs = {
+        (row["query_language"], row["document_language"]): row
+        for row in found.language_pairs.to_dicts()
+    }
+    assert list(pairs) == [("en", "en"), ("fr", "en"), ("fr", "fr")]
+    assert (pairs["fr", "en"]["positives"], pairs["fr", "en"]["negatives"]) == (0, 1)
+    assert pairs["fr", "en"]["share"] == 1.0
+    assert pairs["fr", "fr"]["negative_score"] is None
 
 
 def test_teachers() -> None:
-    found = summarise(make_tables(), MINING)
-    assert [(f.teacher, f.count, f.alone) for f in found.found] == [("one", 3, 1), ("two", 2, 0)]
+    found = summarise(make_tables(), MINING).teachers
+    assert list(found.found) == [("one", 3, 1), ("two", 2, 0)]
     # q1: both of four; q2: one has d1 and d5, two has d1 and d6 (rank 12 is not among the ten best)
     assert found.agreement[0].overlap == pytest.approx(mean([3 / 4, 1 / 3]), abs=1e-6)
-    assert [(b.label, b.count) for b in found.ranks] == [("1", 1), ("2", 2)]
+    assert found.ranks == (("1", 1), ("2", 2))
 
 
 def test_samples_name_what_they_show() -> None:
-    found = summarise(make_tables(), MINING)
-    samples = {kind.name: rows for kind, rows in found.samples}
-    assert {s.candidate_id for s in samples["kept"]} == {"d1", "d2", "d3"}
-    assert {s.candidate_id for s in samples["rule"]} == {"d4", "d6"}
+    samples = summarise(make_tables(), MINING).samples
+    assert {s["doc_id"] for s in samples["kept"]} == {"d1", "d2", "d3"}
+    assert {s["doc_id"] for s in samples["rule"]} == {"d4", "d6"}
     (closed,) = samples["closed"]
-    assert (closed.query_id, closed.candidate_id, closed.positive_id) == ("q2", "d5", "d4")
-    assert closed.positive_score == pytest.approx(0.8)
-    assert summarise(make_tables(), MINING).samples == found.samples
+    assert (closed["query_id"], closed["doc_id"], closed["positive_id"]) == ("q2", "d5", "d4")
+    assert closed["positive_score"] == pytest.approx(0.8)
+    assert closed["query"] == SCRIPT
+    assert closed["candidate"].startswith("passage 5")
+    assert closed["positive"].startswith("passage 4")
+    assert closed["risk"] == pytest.approx(0.5)
+    # the mean of z_one = 10 x 0.79 and z_two = 0; positive_z_two is missing
+    assert dict(closed["evidence"]) == pytest.approx({"words": 3.95, "positive words": 1.0})
+    assert summarise(make_tables(), MINING).samples == samples
 
 
 def test_risks_of_what_was_kept_and_the_weights_of_triplets() -> None:
@@ -76,20 +93,10 @@ def test_risks_of_what_was_kept_and_the_weights_of_triplets() -> None:
     assert found.kept.hardness == pytest.approx(mean([0.5, 0.4, 0.3]))
     assert found.kept.found == 3 / (3 * MINING.negatives)
     assert found.weights == pytest.approx((0.94, mean([0.98, 0.94, 0.99]), 0.99))
-    english, french = found.languages
-    assert (english.rate, french.rate) == pytest.approx((0.04, 0.01))
     groups = {group.kind: group for group in found.histograms["risks"].groups}
     assert groups["negative"].median == pytest.approx(math.log10(0.02))
     assert groups["excluded"].total == 3  # the known positive is not among them
-    assert found.histograms["risks"].grid.start <= math.log10(LOWEST_RISK) + 1e-9  # a risk of 0
-
-
-def test_samples_show_the_evidence_the_risk_is_made_of() -> None:
-    (closed,) = next(rows for kind, rows in summarise(make_tables(), MINING).samples
-                     if kind.name == "closed")  # fmt: skip
-    assert closed.risk == pytest.approx(0.5)
-    # the mean of z_one = 10 x 0.79 and z_two = 0; positive_z_two is missing
-    assert dict(closed.evidence) == pytest.approx({"words": 3.95, "positive words": 1.0})
+    assert found.histograms["risks"].edges[0] <= math.log10(LOWEST_RISK) + 1e-9  # a risk of 0
 
 
 def test_a_weak_known_pair_is_suspect() -> None:
@@ -98,17 +105,19 @@ def test_a_weak_known_pair_is_suspect() -> None:
     assert found.suspect_count == 2
     worst = found.suspects[0]
     scores = [row[2] for row in ROWS if row[0] == "q2"]
-    assert worst.median == pytest.approx(median(scores))
+    assert worst["median"] == pytest.approx(median(scores))
     assert summarise(make_tables(), MINING).suspect_count == 0
 
 
 def test_shortfalls_are_counted_by_cause() -> None:
     found = summarise(make_tables(), MINING).shortfalls
-    assert [(row.reason, row.count) for row in found] == [
+    assert [(row["reason"], row["count"]) for row in found] == [
         ("no known positive", 1),
         ("only N documents of the corpus pass the rule", 1),
     ]
-    assert found[0].examples == (("no answer", "no known positive", 0, 2),)
+    (example,) = found[0]["examples"]
+    assert (example["text"], example["reason"]) == ("no answer", "no known positive")
+    assert (example["found"], example["wanted"]) == (0, 2)
 
 
 def test_validator_logits_are_relative_to_the_known_positive() -> None:
@@ -125,28 +134,32 @@ def test_validator_logits_are_relative_to_the_known_positive() -> None:
 
 
 @given(st.lists(numbers, min_size=1, max_size=60), st.lists(numbers, max_size=20))
-def test_bins_hold_every_value_once(values: list[float], others: list[float]) -> None:
-    frame = pl.LazyFrame(
-        {"group": ["a"] * len(values) + ["b"] * len(others), "value": values + others},
-        schema={"group": pl.String, "value": pl.Float32},
-    )
-    described = describe(frame).collect()
-    grid = grid_of(described)
-    assert grid is not None
-    groups = (("a", "a", "positive"), ("b", "b", "negative"))
-    made = assemble(grid, described, count_bins(frame, grid).collect(), groups)
-    assert [group.total for group in made.groups] == [len(v) for v in (values, others) if v]
-    near = grid.step * 1e-6
-    for group, held in zip(made.groups, (values, others), strict=False):
-        for index, count in enumerate(group.counts):
-            low, high = grid.edge(index) - near, grid.edge(index + 1) + near
-            assert count <= sum(low <= value <= high for value in held)
+def test_bins_hold_every_value_once(kept: list[float], refused: list[float]) -> None:
+    rows = [("negative", value) for value in kept] + [("excluded", value) for value in refused]
+    table = pl.LazyFrame(
+        [(verdict, "r", value, None) for verdict, value in rows],
+        schema={"verdict": pl.String, "reason": pl.String, "score": pl.Float32,
+                "risk": pl.Float32}, orient="row",
+    )  # fmt: skip
+    none = make_tables().positives.head(0)
+    tables = make_tables(negatives=table, positives=none, triplets=make_tables().triplets.head(0))
+    ranges = Ranges(tables)
+    collect(ranges)
+    histograms = Histograms(tables, ranges.finish())
+    collect(histograms)
+    found = histograms.finish()["scores"]
+    assert [group.total for group in found.groups] == [len(v) for v in (kept, refused) if v]
+    near = (found.edges[1] - found.edges[0]) * 1e-6
+    for group, held in zip(found.groups, (kept, refused), strict=False):
+        for low, high, count in zip(found.edges, found.edges[1:], group.counts, strict=False):
+            assert count <= sum(low - near <= value <= high + near for value in held)
 
 
 @given(numbers, numbers)
-def test_a_grid_covers_its_range_with_few_round_bins(one: float, other: float) -> None:
+def test_bins_cover_their_range_and_are_few(one: float, other: float) -> None:
     low, high = min(one, other), max(one, other)
-    grid = make_grid(low, high)
-    assert grid.start <= low + grid.step * 1e-6
-    assert grid.stop >= high - grid.step * 1e-6
-    assert 1 <= grid.bins <= 40
+    edges = choose_edges(low, high)
+    near = (edges[1] - edges[0]) * 1e-6
+    assert edges[0] <= low + near
+    assert edges[-1] >= high - near
+    assert 1 <= len(edges) - 1 <= BINS + 4

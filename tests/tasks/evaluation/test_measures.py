@@ -13,7 +13,7 @@ from polymine.data_contracts.settings import (
     EvaluationSet,
     EvaluationSettings,
 )
-from polymine.reporting.learning.words import note_untouched
+from polymine.reporting.templates import say
 from polymine.tasks.evaluation import measuring as measuring
 from polymine.tasks.evaluation.encoding import Measured, open_measured
 from polymine.tasks.evaluation.measuring import measure, untouched_languages
@@ -58,9 +58,8 @@ def test_an_adapters_language_is_enough(trained):
 
 
 def test_the_page_says_why_the_gains_are_zero():
-    note = note_untouched("new", "own", ("und",))
-    assert note.level == "warning"
-    assert "every gain there is exactly 0" in note.text
+    said = say("learning", "untouched", "new", "own", ("und",))
+    assert "every gain there is exactly 0" in said
 
 
 def test_another_mteb_measures_anew(tmp_path, trained, monkeypatch):

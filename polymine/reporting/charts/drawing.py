@@ -1,0 +1,129 @@
+"""Figures of matplotlib as SVG that takes its colours from the page, light or dark.
+
+A figure is drawn in the light colours below. Each of them then becomes a variable of the page's
+style sheet with the light colour as fallback, so one SVG serves both schemes. Texts stay texts, and
+the same figure is the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {
+    "ink": "#20262e", "soft": "#5c6673", "line": "#d9dee5", "positive": "#0a7d5f",
+    "negative": "#c2500a", "excluded": "#7c8796", "promoted": "#4460cf",
+}  # fmt: skip
+LARGEST = 60_000  # bytes of an image in the Prefect UI, which becomes slow with larger ones
+TIP = "tip:"  # begins the id of what says something when the mouse is over it
+SVG = "http://www.w3.org/2000/svg"
+STYLE: Any = {
+    "svg.fonttype": "none", "svg.hashsalt": "polymine", "font.size": 11, "axes.titlesize": 11,
+    "axes.titleweight": "bold", "axes.titlelocation": "left", "text.color": COLOURS["ink"],
+    "axes.labelcolor": COLOURS["soft"], "axes.titlecolor": COLOURS["ink"],
+    "axes.edgecolor": COLOURS["line"], "xtick.labelcolor": COLOURS["soft"],
+    "ytick.labelcolor": COLOURS["soft"], "xtick.major.size": 0, "xtick.minor.size": 0,
+    "ytick.major.size": 0, "ytick.minor.size": 0, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.spines.left": False, "grid.color": COLOURS["line"],
+    "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.unicode_minus": True,
+    "path.simplify": False, "text.parse_math": False,
+}  # fmt: skip
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Open an empty figure of a size in pixels."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width / 72, height / 72))
+
+
+def add_panel(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Add axes at a place in pixels, counted from the top left corner."""
+    whole, tall = figure.get_size_inches() * 72
+    return figure.add_axes((left / whole, 1 - (top + height) / tall, width / whole, height / tall))
+
+
+def styled() -> Any:
+    """Set matplotlib's style for what is drawn within."""
+    from matplotlib import rc_context
+
+    return rc_context(STYLE)
+
+
+def to_svg(figure: Figure, title: str) -> Markup:
+    """Write a figure as inline SVG; an artist whose gid begins with `TIP` gets a tooltip."""
+    written = io.BytesIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(written, format="svg", transparent=True, metadata=nothing)
+    root = ElementTree.fromstring(written.getvalue())
+    _tidy(root)
+    _, _, width, height = root.attrib["viewBox"].split()
+    box = {"viewBox": root.attrib["viewBox"], "width": width, "height": height}
+    root.attrib = {**box, "role": "img", "aria-label": title, "font-family": "system-ui,sans-serif"}
+    ElementTree.register_namespace("", SVG)
+    text = ElementTree.tostring(root, encoding="unicode")
+    for name, colour in COLOURS.items():
+        text = text.replace(colour, f"var(--{name},{colour})")
+    return Markup(text)
+
+
+def _tidy(element: ElementTree.Element) -> None:
+    """Leave out what a page does not need: most of matplotlib's bytes, and all its addresses."""
+    for child in list(element):
+        _tidy(child)
+        kind, style = child.tag.rpartition("}")[2], child.attrib.get("style", "")
+        empty = kind in ("g", "defs") and not len(child)
+        if empty or kind in ("style", "clipPath") or (kind == "path" and style == "fill: none"):
+            element.remove(child)
+        child.tail = None
+    attributes, element.text = element.attrib, _stripped(element)
+    tip = attributes.get("id", "")
+    if tip.startswith(TIP):
+        label = ElementTree.Element(f"{{{SVG}}}title")
+        label.text = tip.removeprefix(TIP)
+        element.insert(0, label)
+    if element.tag == f"{{{SVG}}}g":
+        attributes.pop("id", None)
+    attributes.pop("clip-path", None)
+    for name, value in list(attributes.items()):
+        if name.endswith("}href"):
+            attributes["href"] = attributes.pop(name)
+        elif name == "transform" and value.startswith("rotate(-0 "):
+            del attributes[name]
+        elif name == "style":
+            kept = re.sub(r"font-family:[^;]*(;|$)", "", value)
+            attributes[name] = re.sub(r"\s*([;:])\s*", r"\1", kept).strip("; ")
+        elif name in ("d", "x", "y"):
+            attributes[name] = re.sub(r"(\.\d)\d+", r"\1", " ".join(value.split()))
+
+
+def _stripped(element: ElementTree.Element) -> str | None:
+    return element.text if element.tag in (f"{{{SVG}}}text", f"{{{SVG}}}title") else None
+
+
+def as_image(svg: Markup) -> str:
+    """Turn a chart into a `data:` address, for places that take images only.
+
+    On a page of whatever colour it brings its own paper, dark where the reader wants dark.
+    """
+    style = f"<style>{_schemes()}svg{{background:var(--paper)}}</style>"
+    alone = str(svg).replace(">", f">{style}", 1)
+    return "data:image/svg+xml;base64," + base64.b64encode(alone.encode()).decode()
+
+
+@cache
+def _schemes() -> str:
+    """The page's colours, light and dark: what its style sheet begins with."""
+    sheet = (Path(__file__).parents[1] / "page.css").read_text(encoding="utf-8")
+    return sheet.partition("*{")[0].replace("\n", "")

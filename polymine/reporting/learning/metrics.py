@@ -1,0 +1,52 @@
+"""The names of metrics and verdicts, and gains as text."""
+
+import polars as pl
+
+from polymine.reporting.formatting import format_gain, format_interval, format_score
+from polymine.reporting.learning.tables import Gain, Verdict, pick_result
+
+VERDICTS: dict[Verdict | None, str] = {
+    "better": "better", "worse": "worse", "unclear": "no clear difference", None: "no interval",
+}  # fmt: skip
+METRICS = {
+    "ndcg": ("nDCG@{k}", "how near the top of the first {k} the right documents stand"),
+    "recall": ("recall@{k}", "share of the right documents among the first {k}"),
+    "mrr": ("MRR@{k}", "1 divided by the rank of the first right document among the first {k}"),
+    "map": ("MAP", "precision at every right document, averaged"),
+    "spearman": ("Spearman", "rank correlation of the model's similarity with people's"),
+    "cosine_spearman": ("Spearman", "rank correlation of the model's similarity with people's"),
+    "accuracy": ("accuracy", "share of right answers"),
+    "v_measure": ("V-measure", "how well groups found by the vectors agree with the true ones"),
+}
+
+
+def name_metric(metric: str, k: int) -> str:
+    """Name a metric the way papers do; unknown ones stay as they are."""
+    return METRICS[metric][0].format(k=k) if metric in METRICS else metric
+
+
+def explain_metric(metric: str, k: int) -> str:
+    """Say in a few words what a metric measures; nothing for unknown ones."""
+    return METRICS[metric][1].format(k=k) if metric in METRICS else ""
+
+
+def write_gain(gain: Gain) -> str:
+    """Write `0.512 → 0.547, +0.035 [+0.021, +0.049]`, as much of it as there is."""
+    if gain.base is None or gain.gain is None:
+        return format_score(gain.value)
+    shown = f"{format_score(gain.base)} → {format_score(gain.value)}, {format_gain(gain.gain)}"
+    return shown if gain.low is None else f"{shown} {format_interval(gain.low, gain.high)}"
+
+
+def write_headline(
+    comparisons: pl.DataFrame, name: str, model: str, k: int, where: str = ""
+) -> str:
+    """Say what a model gains on a set: `nDCG@10 on NAME 0.512 → 0.547, +0.035 [+0.021, +0.049]`.
+
+    `where` stands for the set's name, as in `held-out queries`.
+    """
+    result = pick_result(comparisons, name, model)
+    if not result.overall:
+        return f"{model} was not measured on {name}"
+    first = result.headline
+    return f"{name_metric(first.metric, k)} on {where or name} {write_gain(first)}"

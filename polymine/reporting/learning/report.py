@@ -1,0 +1,156 @@
+"""The reports of training, evaluation, pipeline and comparison: a model per kind of page."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import polars as pl
+from pydantic import Field
+
+from polymine.data_contracts.learning import (
+    Arms,
+    Comparisons,
+    Differences,
+    SetScores,
+    TrainingCurve,
+)
+from polymine.data_contracts.settings import StepSettings
+from polymine.reporting.report import Report
+
+
+@dataclass(frozen=True)
+class RowCount:
+    """How many rows of a part of the data, in a pair of languages, a step learned from."""
+
+    source: str
+    document_language: str
+    query_language: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """A step of a recipe with what it learned from; `reused`: trained by an earlier run."""
+
+    settings: StepSettings
+    counts: tuple[RowCount, ...] = ()
+    reused: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows of all parts together."""
+        return sum(count.rows for count in self.counts)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a step went; rates per second of training, saving and logging left out."""
+
+    step_name: str
+    steps: int
+    seconds: float
+    tokens_per_second: float
+    rows_per_second: float
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A training text that an evaluation set has too, the same or nearly."""
+
+    set: str
+    source: str
+    text: str
+    kind: Literal["equal", "near"] = "equal"
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """What of the training data was found in the evaluation data.
+
+    Args:
+        checked: training texts that were looked for.
+        exact, near: training texts that an evaluation set has, word for word or nearly.
+        removed: training rows that were left out for it.
+        examples: a few of them, worst first.
+    """
+
+    checked: int
+    exact: int = 0
+    near: int = 0
+    removed: int = 0
+    examples: tuple[Leak, ...] = ()
+
+
+@dataclass(frozen=True)
+class LinkedFile:
+    """A file beside the page, by its relative path."""
+
+    name: str
+    path: str
+    about: str = ""
+
+
+class LearningReport(Report):
+    """What the four kinds share; a section of the page is left out where its part is empty.
+
+    Args:
+        base: the untouched model, by its name in the settings.
+        k, confidence: of the metrics and of the intervals.
+        files: beside the page, linked from it.
+    """
+
+    kind: ClassVar[str]
+
+    base: str
+    steps: tuple[StepReport, ...] = ()
+    k: int = 10
+    confidence: float = 0.95
+    files: tuple[LinkedFile, ...] = Field((), exclude=True)
+
+
+class TrainingReport(LearningReport):
+    """What a recipe did. `curves`, a `TrainingCurve`, has all steps."""
+
+    kind = "training"
+
+    curves: pl.DataFrame = Field(default_factory=TrainingCurve.create_empty, exclude=True)
+    speeds: tuple[Speed, ...] = ()
+    contamination: Contamination | None = None
+    routes: dict[str, str] = {}
+
+
+class EvaluationReport(LearningReport):
+    """What models are worth on sets.
+
+    Args:
+        models: the measured models beside the base, most important first.
+        comparisons: `Comparisons`; the base may have rows of its own, which are not shown.
+        scores: `SetScores`, those of the base under `base`.
+        pivot: the language that the others are aligned with, if there is one.
+    """
+
+    kind = "evaluation"
+
+    models: tuple[str, ...] = ()
+    comparisons: pl.DataFrame = Field(default_factory=Comparisons.create_empty, exclude=True)
+    scores: pl.DataFrame = Field(default_factory=SetScores.create_empty, exclude=True)
+    pivot: str | None = None
+
+
+class PipelineReport(TrainingReport, EvaluationReport):
+    """Training on what was mined, and what that is worth."""
+
+    kind = "mining, training and evaluation"
+
+
+class ComparisonReport(LearningReport):
+    """What ways to mine are worth.
+
+    Args:
+        arms: `Arms`, a row per arm, seed, set and metric; a null seed stands for all seeds.
+        differences: `Differences`, of the arms from one of them.
+    """
+
+    kind = "comparison of ways to mine"
+
+    arms: pl.DataFrame = Field(default_factory=Arms.create_empty, exclude=True)
+    differences: pl.DataFrame = Field(default_factory=Differences.create_empty, exclude=True)
