@@ -105,23 +105,17 @@ def gc(
     ] = None,
     runs: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder with runs to keep, beside those the store knows of."),
+        typer.Option(help="Folder of runs, whose datasets are kept however old they are."),
     ] = None,
     keep_days: Annotated[
-        float, typer.Option(min=0, help="Keep all that was touched within so many days.")
-    ] = 1,
-    forget_host: Annotated[
-        list[str] | None,
-        typer.Option(help="A machine that is gone: its runs count if their folders are seen here."),
-    ] = None,
+        float, typer.Option(min=0, help="Keep all that was used within so many days.")
+    ] = 14,
     delete: Annotated[bool, typer.Option("--delete", help="Remove; else only say what.")] = False,
 ) -> None:
-    """List what no kept run refers to, and remove it if asked to."""
+    """List what no kept run names and none has used for days, and remove it if asked to."""
     from polymine.commands.gc import collect_garbage
 
-    collect_garbage(
-        store, runs or [], keep_days=keep_days, delete=delete, forgotten=forget_host or []
-    )
+    collect_garbage(store, runs or [], keep_days=keep_days, delete=delete)
 
 
 @app.command()

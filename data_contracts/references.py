@@ -60,24 +60,6 @@ class Shard(BaseModel):
     checksum: str
 
 
-class Use(BaseModel):
-    """Which datasets of a store an output folder is made of, or a run has used so far.
-
-    Args:
-        folder: the output folder; None while the run has written none.
-        host: the machine whose folder that is; earlier versions did not note it.
-        run: the fingerprint that its manifest says.
-        datasets: their folders, as seen from the store.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    folder: str | None = None
-    host: str = "unknown"
-    run: str | None = None
-    datasets: tuple[str, ...] = ()
-
-
 class Manifest(BaseModel):
     """The last file written into a dataset's folder; without it there is no dataset."""
 

@@ -48,7 +48,8 @@ def _clean_up(job: Job, clock: "Clock", expected: Reference, outcome: Outcome) -
     """Remove by a clock a year ahead what no kept run needs; all must be there to be reused."""
     clock.offset(YEAR)
     command = ("-m", "polymine.commands.main", "gc", "--store", str(job.store), "--delete")
-    if code := clock.start(*command, log="gc.log").wait(LIMIT):
+    kept = ("--runs", str(job.out or f"{job.root}/out"))
+    if code := clock.start(*command, *kept, log="gc.log").wait(LIMIT):
         outcome.wrong.append(f"gc ended with {code}: {clock.said('gc.log')}")
     clock.offset(0)
     again = replace(job, out=f"{job.root}/again")

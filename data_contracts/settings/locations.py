@@ -1,13 +1,12 @@
 """Which settings name a file, folder, address or model, marked where the field is declared.
 
-A run on a server takes its settings from whoever may start it, so every place that they name has to
-be found: by one mark on the field's type, and not by a list of names that the next field is missing
-from. `places_in` finds them, `with_places` puts others in their stead, `check_places` refuses
-passwords in them.
+A server takes the settings of a run from whoever may start it, so every place that they name has to
+be found: by a mark on the field's type, not by a list of names that the next field is missing from.
+`places_in` finds them, `with_places` replaces them, `check_places` refuses passwords in them.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -46,36 +45,21 @@ class Named:
     trusts_code: bool = False
 
 
-def places_in(settings: BaseModel, prefix: str = "") -> Iterator[Named]:
+def places_in(settings: BaseModel, prefix: str = "") -> list[Named]:
     """Find every place that settings name, however deep."""
-    trusts = bool(getattr(settings, "trust_remote_code", False))
-    for name, field in type(settings).model_fields.items():
-        value, key = getattr(settings, name), f"{prefix}.{name}" if prefix else name
-        place = _mark_of(field.annotation, field.metadata)
-        for where, item in _items(value, key):
-            if isinstance(item, BaseModel):
-                yield from places_in(item, where)
-            elif place is not None and isinstance(item, str):
-                yield Named(where, item, place.kind, trusts and place.kind == "model")
+    found: list[Named] = []
+
+    def visit(named: Named) -> str:
+        found.append(named)
+        return named.value
+
+    _map_places(settings, prefix, visit)
+    return found
 
 
 def with_places(settings: Part, change: Callable[[str, Kind], str]) -> Part:
-    """Copy settings with every place changed."""
-
-    def changed(value: Any, place: Place | None) -> Any:
-        if isinstance(value, BaseModel):
-            return with_places(value, change)
-        if isinstance(value, (list, tuple)):
-            return type(value)(changed(item, place) for item in value)
-        return change(value, place.kind) if place and isinstance(value, str) else value
-
-    fields = type(settings).model_fields
-    update = {
-        name: changed(getattr(settings, name), _mark_of(field.annotation, field.metadata))
-        for name, field in fields.items()
-        if name in settings.model_fields_set
-    }
-    return settings.model_copy(update=update)
+    """Copy settings with every place changed that was set."""
+    return _map_places(settings, "", lambda named: change(named.value, named.kind))
 
 
 def check_places(settings: BaseModel, prefix: str = "") -> None:
@@ -99,15 +83,27 @@ def check_places(settings: BaseModel, prefix: str = "") -> None:
             )
 
 
-def _items(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, (list, tuple)):
-        for number, item in enumerate(value):
-            yield from _items(item, f"{key}.{number}")
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield from _items(item, f"{key}.{name}")
-    else:
-        yield key, value
+def _map_places(settings: Part, prefix: str, change: Callable[[Named], str]) -> Part:
+    trusts = bool(getattr(settings, "trust_remote_code", False))
+
+    def changed(value: Any, key: str, mark: Place | None) -> Any:
+        if isinstance(value, BaseModel):
+            return _map_places(value, key, change)
+        if isinstance(value, (list, tuple)):
+            return type(value)(changed(item, f"{key}.{n}", mark) for n, item in enumerate(value))
+        if isinstance(value, dict):
+            return {name: changed(item, f"{key}.{name}", mark) for name, item in value.items()}
+        if mark is None or not isinstance(value, str):
+            return value
+        return change(Named(key, value, mark.kind, trusts and mark.kind == "model"))
+
+    update = {
+        name: changed(getattr(settings, name), f"{prefix}.{name}" if prefix else name,
+                      _mark_of(field.annotation, field.metadata))
+        for name, field in type(settings).model_fields.items()
+    }  # fmt: skip
+    kept = {name: value for name, value in update.items() if name in settings.model_fields_set}
+    return settings.model_copy(update=kept)
 
 
 def _mark_of(annotation: Any, metadata: Any = ()) -> Place | None:

@@ -21,7 +21,7 @@ from polymine.data_contracts.errors import ClusterError, SettingsError, StoreErr
 from polymine.data_contracts.settings import EngineSettings
 from polymine.tasks.engine.shards import device_kind
 from polymine.tasks.engine.source_version import source_version
-from polymine.tasks.store.backends import locate
+from polymine.tasks.store.backends import open_backend
 from polymine.tasks.store.datasets import MANIFEST, Store
 from polymine.tasks.store.errors import reached
 
@@ -136,7 +136,7 @@ def written_probe(store: Store) -> Iterator[str]:
     try:
         yield probe.path
     finally:
-        locate(probe.path).remove([MANIFEST])
+        open_backend(probe.path).remove([MANIFEST])
         shutil.rmtree(probe.folder, ignore_errors=True)
 
 
@@ -249,7 +249,7 @@ def _see(probe: str) -> str:
     """Say why a dataset cannot be seen from here; where it is remote, no copy is kept."""
     try:
         with reached(probe):
-            locate(probe).read(MANIFEST)
+            open_backend(probe).read(MANIFEST)
     except (OSError, StoreError) as error:
         return str(error)
     return ""

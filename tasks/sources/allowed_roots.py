@@ -56,27 +56,42 @@ class Roots:
                 )
         return cls(tuple(folders), tuple(addresses), text)
 
-    def hold(self, value: str) -> bool:
-        """Whether a place lies within one of the roots."""
+    def hold(self, named: Named) -> bool:
+        """Whether a place lies within one of the roots, whatever `..` and links lead to it."""
+        value = named.value
+        if named.kind == "address":  # of a cluster, `host:port`: listed to the letter
+            return _normal(value if "://" in value else f"ray://{value}") in self.addresses
         if "://" not in value:
-            return self.hold_path(Path(value).expanduser())
+            return any(_within(Path(value), root) for root in self.folders)
         address = _normal(value)
         return address is not None and any(
             address == root or address.startswith((f"{root}/", *_revision(root)))
             for root in self.addresses
         )
 
-    def hold_address(self, value: str) -> bool:
-        """Whether another machine, `host:port` or `ray://host:port`, is listed, to the letter."""
-        return _normal(value if "://" in value else f"ray://{value}") in self.addresses
-
-    def hold_path(self, path: Path) -> bool:
-        """Whether a path leads into one of the roots, whatever `..` and links it goes through."""
-        try:
-            found = path.resolve()
-        except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL in the name
-            return False
-        return any(found.is_relative_to(root) for root in self.folders)
+    def check(self, named: Named) -> None:
+        """Raise SettingsError for a place outside, or one with a link that leads outside."""
+        if named.trusts_code and not _is_trusted(named.value):
+            raise SettingsError(
+                f"{named.key}: `trust_remote_code` runs the code that comes with `{named.value}`, "
+                "which this machine lets no run do; whoever runs it may name the model in "
+                f"{TRUSTED}"
+            )
+        readable = named.kind in ("table", "model", "store")
+        # This machine's own store was chosen by no setting.
+        if not _is_place(named) or (readable and _within(Path(named.value), home() / "store")):
+            return
+        if not self.hold(named):
+            raise SettingsError(
+                f"{named.key}: `{named.value}` lies outside of what this machine lets runs use "
+                f"({ROOTS}={self.text}); name a place within, or let whoever runs it add one"
+            )
+        for link in _links(named):
+            if not any(_within(link, root) for root in self.folders):
+                raise SettingsError(
+                    f"{named.key}: `{link}` is a link to a place outside of what this machine lets "
+                    f"runs use ({ROOTS}={self.text}); put a copy in its stead"
+                )
 
 
 def check_roots(**parts: BaseModel) -> None:
@@ -101,61 +116,34 @@ def check_roots(**parts: BaseModel) -> None:
 
 def check_named(places: Iterable[Named]) -> None:
     """Refuse what this machine lets no run use, whoever names it; SettingsError with the key."""
-    text = os.environ.get(ROOTS, "").strip()
-    if not text:
-        return
-    roots = Roots.read(text)
-    inside = (home() / "store").resolve()  # this machine's own, which no setting chose
-    for named in places:
-        _check(named, roots, inside)
-
-
-def _check(named: Named, roots: Roots, store: Path) -> None:
-    if named.trusts_code and not _is_trusted(named.value):
-        raise SettingsError(
-            f"{named.key}: `trust_remote_code` runs the code that comes with `{named.value}`, "
-            f"which this machine lets no run do; whoever runs it may name the model in {TRUSTED}"
-        )
-    if not _is_place(named):
-        return
-    if named.kind in ("table", "model", "store") and _within(Path(named.value).expanduser(), store):
-        return
-    held = roots.hold_address if named.kind == "address" else roots.hold
-    if not held(named.value):
-        raise SettingsError(
-            f"{named.key}: `{named.value}` lies outside of what this machine lets runs use "
-            f"({ROOTS}={roots.text}); name a place within, or let whoever runs it add one"
-        )
-    for link in _links(named):
-        if not roots.hold_path(link):
-            raise SettingsError(
-                f"{named.key}: `{link}` is a link to a place outside of what this machine lets "
-                f"runs use ({ROOTS}={roots.text}); put a copy in its stead"
-            )
+    if text := os.environ.get(ROOTS, "").strip():
+        roots = Roots.read(text)
+        for named in places:
+            roots.check(named)
 
 
 def _is_trusted(model: str) -> bool:
+    """Whether a model is listed; a folder is, however it is written."""
+
+    def whole(name: str) -> str:
+        path = os.path.expanduser(name)
+        return os.path.realpath(path) if os.path.isdir(path) else name
+
     names = filter(None, map(str.strip, os.environ.get(TRUSTED, "").split(",")))
-    return _whole(model) in map(_whole, names)
-
-
-def _whole(model: str) -> str:
-    """Write a folder in one way: a trained model names its base from the root."""
-    path = os.path.expanduser(model)
-    return os.path.realpath(path) if os.path.isdir(path) else model
+    return whole(model) in map(whole, names)
 
 
 def _is_place(named: Named) -> bool:
     """Whether a value names a place at all: a model may be one of the hub, or an earlier step."""
+    value = named.value
     if named.kind == "table":
-        return named.value not in _NO_TABLES
-    if named.kind == "model" and named.value.startswith(("package:", "embedded:")):
+        return value not in _NO_TABLES
+    if named.kind != "model":
+        return True
+    if value.startswith(("package:", "embedded:")):
         return False
-    if named.kind == "model":
-        path, value = Path(named.value).expanduser(), named.value
-        looks = value.startswith((".", "/", "~")) or "\\" in value or value.count("/") > 1
-        return looks or ":" in value or ".." in value or os.path.lexists(path)
-    return True
+    looks = value.startswith((".", "/", "~")) or "\\" in value or value.count("/") > 1
+    return looks or ":" in value or ".." in value or os.path.lexists(value)
 
 
 def _links(named: Named) -> Iterator[Path]:
@@ -173,11 +161,10 @@ def _check_apart(parts: dict[str, BaseModel]) -> None:
     output, engine = parts.get("output"), parts.get("engine")
     if not isinstance(output, OutputSettings) or not isinstance(engine, EngineSettings):
         return
+    folder, store = Path(output.path), Path(engine.store or home() / "store")
     if "://" in output.path or "://" in (engine.store or ""):
         return
-    place = Path(output.path).expanduser().resolve()
-    store = Path(engine.store).expanduser().resolve() if engine.store else home() / "store"
-    if _within(place, store) or _within(store, place):
+    if _within(folder, store) or _within(store, folder):
         raise SettingsError(
             f"output.path: `{output.path}` and the store ({store}) lie in one another; choose a "
             "folder beside it"
@@ -185,9 +172,10 @@ def _check_apart(parts: dict[str, BaseModel]) -> None:
 
 
 def _within(path: Path, folder: Path) -> bool:
+    """Whether a path leads into a folder, with links followed."""
     try:
-        return path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError, ValueError):
+        return path.expanduser().resolve().is_relative_to(folder.expanduser().resolve())
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL in the name
         return False
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from polymine.data_contracts.errors import StoreError
-from polymine.tasks.store.errors import explained
+from polymine.tasks.store.errors import disk_errors_explained
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` fill a file beside `path`, then move it there in one step."""
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    with explained(path):
+    with disk_errors_explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(beside)
@@ -30,7 +30,7 @@ def staged(place: Path) -> Iterator[Path]:
     """Give a folder beside `place` that becomes `place` if all goes well, and vanishes if not."""
     token = uuid.uuid4().hex[:8]
     beside = place.with_name(f".{place.name}.{token}")
-    with explained(place):
+    with disk_errors_explained(place):
         try:
             beside.mkdir(parents=True)
             yield beside

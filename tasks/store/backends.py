@@ -1,28 +1,33 @@
-"""Where a dataset's files lie: in a folder, or as objects of which a folder here holds copies.
+"""Storage backends: a folder, or objects in the cloud of which a folder here holds copies.
 
-A store in the cloud (`s3://bucket/prefix`, or what else fsspec knows) is worked on through
+A store at a URI (`s3://bucket/prefix`, or what else fsspec knows) is worked on through
 `$POLYMINE_HOME/cache/s3/bucket/prefix`: a file is written there and uploaded, or fetched once and
-then mapped into memory as any other. The alternative, to read objects in place, is not open to
-FAISS, PEFT and the vectors, which want files. The objects decide what there is; the cache may be
-removed whenever nothing runs. An object appears whole or not at all, so that a manifest uploaded
-last finishes a dataset there just as on a disk.
+then mapped into memory as any other. Objects cannot be read in place, because FAISS, PEFT and the
+vectors want files, and fsspec's own `filecache` keeps no folders for PEFT to open. The objects
+decide what there is; the cache may be removed whenever nothing runs. An object appears whole or not
+at all, so a manifest uploaded last finishes a dataset there just as on a disk.
 """
 
 import logging
 import os
+import shutil
+import time
 import uuid
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from polymine.data_contracts.credentials import credential_in
 from polymine.data_contracts.errors import StoreError
-from polymine.tasks.store.errors import reached
+from polymine.tasks.store.errors import remote_errors_explained
 from polymine.tasks.store.home import home
 
 logger = logging.getLogger("polymine.store")
 AT_ONCE = 8  # files on their way at a time: libraries hold tens of megabytes of each in memory
+DAY = 86_400.0
+Listing = dict[str, tuple[int, float]]
+"""Bytes of each file by its name, and when it was written in seconds since 1970."""
 
 
 class Folder:
@@ -35,7 +40,7 @@ class Folder:
         """Take over a file as it is now, or that it is gone."""
 
     def holds(self, file: str) -> bool:
-        """Whether a file is there; it is here then, too."""
+        """Whether a file is there; it is on this machine then."""
         return (self.folder / file).exists()
 
     def pull(self, files: Iterable[str]) -> None:
@@ -48,139 +53,148 @@ class Folder:
     def push(self, files: Iterable[str]) -> None:
         """Upload files, each whole or not at all, over what is there."""
 
-    def complete(self, files: Iterable[str], noted: Container[str] = ()) -> None:
-        """Upload those files that are not there yet.
+    def complete(self, files: Iterable[str], uploaded: Collection[str]) -> None:
+        """Upload files, apart from those `uploaded` before and still there in full length."""
 
-        Of `noted` ones it is known that equal lengths are equal bytes.
-        """
+    def touch(self, file: str) -> None:
+        """Date a file to now, so that `polymine gc` sees that it is in use."""
+        with suppress(OSError):  # a store that may only be read
+            os.utime(self.folder / file)
 
     def remove(self, files: Iterable[str]) -> None:
         """Remove files, in this order."""
         for file in files:
             (self.folder / file).unlink(missing_ok=True)
 
+    def clear(self, first: str) -> None:
+        """Remove all there is; nobody finds a part of it together with the file named `first`."""
+        aside = self.folder.with_name(f".{self.folder.name}.{uuid.uuid4().hex[:8]}")
+        with suppress(FileNotFoundError):
+            os.rename(self.folder, aside)
+            shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
+
     def list_folders(self, file: str) -> list[str]:
         """Name the folders right below that hold this file, in order."""
         return sorted(path.parent.name for path in self.folder.glob(f"*/{file}"))
 
-    def listing(self) -> dict[str, tuple[int, float]]:
-        """Bytes of every file below, and when it was written in seconds since 1970, as of now."""
+    def listing(self) -> Listing:
+        """List all files below, as of now; a name that is a file lists itself as `.`."""
+        walked = (Path(parent, name) for parent, _, names in os.walk(self.folder) for name in names)
         found = {}
-        for parent, _, names in os.walk(self.folder):
-            for path in (Path(parent, name) for name in names):
-                with suppress(FileNotFoundError):  # a run is at work
-                    held = path.lstat()
-                    found[path.relative_to(self.folder).as_posix()] = (held.st_size, held.st_mtime)
+        for path in [self.folder] if self.folder.is_file() else walked:
+            with suppress(FileNotFoundError):  # a run is at work
+                held = path.lstat()
+                found[path.relative_to(self.folder).as_posix()] = (held.st_size, held.st_mtime)
         return found
 
 
-class Mirror(Folder):
+class CachedRemote(Folder):
     """Objects below a URI, and the folder of this machine that holds copies of them."""
 
     def __init__(self, name: str) -> None:
         scheme, _, path = name.partition("://")
         self.name, self.folder = name, home() / "cache" / scheme / path
-        self._listed: dict[str, int] | None = None
-        self._alike: set[str] = set()  # names whose object and copy are known to be the same
+        self._listed: Listing | None = None
 
     def refresh(self, file: str) -> None:
         self._listed = None
-        if file in self._sizes():
+        if file in self._known():
             self._get([file])
         else:
             super().remove([file])
 
     def holds(self, file: str) -> bool:
-        path, size = self.folder / file, self._sizes().get(file)
-        if not path.exists() and size is not None:
+        path = self.folder / file
+        if not path.exists() and file in self._known():
             self._get([file])
         return path.exists()
 
     def pull(self, files: Iterable[str]) -> None:
-        wanted = [file for file in files if file in self._sizes()]
+        wanted = [file for file in files if file in self._known()]
         for file in wanted:
             if (self.folder / file).exists():
                 logger.warning("%s: this machine's copy of %s is fetched again", self.name, file)
         self._get(wanted)
 
     def read(self, file: str) -> bytes:
-        filesystem, root = _connect(self.name)
-        content: bytes = filesystem.cat_file(f"{root}/{file}")
+        content: bytes = self._objects().cat_file(file)
         return content
 
     def push(self, files: Iterable[str]) -> None:
-        names = list(files)
-        with reached(self.name):
-            filesystem, root = _connect(self.name)
-            for some in _batches(names):
-                objects = [f"{root}/{name}" for name in some]
-                filesystem.put([str(self.folder / name) for name in some], objects)
-        self._alike.update(names)
-        if self._listed is not None:
-            self._listed.update({name: (self.folder / name).stat().st_size for name in names})
-
-    def complete(self, files: Iterable[str], noted: Container[str] = ()) -> None:
+        if not (names := list(files)):
+            return
+        with remote_errors_explained(self.name):
+            here = [str(self.folder / name) for name in names]
+            self._objects().put(here, names, batch_size=AT_ONCE)
         self._listed = None
 
+    def complete(self, files: Iterable[str], uploaded: Collection[str]) -> None:
+        there = self.listing()
+
         def is_there(file: str) -> bool:
-            as_long = self._sizes().get(file) == (self.folder / file).stat().st_size
-            return as_long and (file in self._alike or file in noted)
+            size = (self.folder / file).stat().st_size
+            return file in uploaded and file in there and there[file][0] == size
 
         self.push([file for file in files if not is_there(file)])
 
+    def touch(self, file: str) -> None:
+        _, written = self._known().get(file, (0, 0.0))
+        if written < time.time() - DAY:  # objects are dated by uploading them
+            self.push([file])
+
     def remove(self, files: Iterable[str]) -> None:
         names = list(files)
-        with reached(self.name):
-            filesystem, root = _connect(self.name)
+        with remote_errors_explained(self.name):
             for name in names:
-                if name in self._sizes():
-                    filesystem.rm_file(f"{root}/{name}")
+                if name in self._known():
+                    self._objects().rm_file(name)
         super().remove(names)
-        self._alike.difference_update(names)
         self._listed = None
 
+    def clear(self, first: str) -> None:
+        self.remove(sorted(self.listing(), key=lambda name: (name != first, name)))
+        super().clear(first)
+
     def list_folders(self, file: str) -> list[str]:
-        parts = (name.split("/") for name in self._sizes())
+        parts = (name.split("/") for name in self._known())
         return sorted(part[0] for part in parts if len(part) == 2 and part[1] == file)
 
-    def listing(self) -> dict[str, tuple[int, float]]:
-        with reached(self.name):
-            filesystem, root = _connect(self.name)
-            found: dict[str, Any] = filesystem.find(root, detail=True)
-        return {
-            path.removeprefix(f"{root}/"): (info["size"], _written(info))
-            for path, info in found.items()
-        }
-
-    def _sizes(self) -> dict[str, int]:
-        """Bytes of every object below the URI, by its name from there; listed once."""
-        if self._listed is None:
-            with reached(self.name):
-                filesystem, root = _connect(self.name)
-                found: dict[str, Any] = filesystem.find(root, detail=True)
-                self._listed = {
-                    path.removeprefix(f"{root}/"): info["size"] for path, info in found.items()
-                }
+    def listing(self) -> Listing:
+        with remote_errors_explained(self.name):
+            found: dict[str, Any] = self._objects().find("", detail=True)
+        self._listed = {name: (info["size"], _written(info)) for name, info in found.items()}
         return self._listed
+
+    def _known(self) -> Listing:
+        """List what there is once, and remember it."""
+        return self.listing() if self._listed is None else self._listed
 
     def _get(self, names: Sequence[str]) -> None:
         """Fetch objects beside their places and move them there."""
-        for some in _batches(names):
-            token = uuid.uuid4().hex[:8]
-            places = [self.folder / name for name in some]
-            beside = [place.with_name(f".{place.name}.{token}") for place in places]
-            try:
-                for place in places:
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                with reached(self.name):
-                    filesystem, root = _connect(self.name)
-                    filesystem.get([f"{root}/{name}" for name in some], list(map(str, beside)))
-                for source, target in zip(beside, places, strict=True):
+        if not names:
+            return
+        token = uuid.uuid4().hex[:8]
+        places = [self.folder / name for name in names]
+        beside = [place.with_name(f".{place.name}.{token}") for place in places]
+        try:
+            for place in places:
+                place.parent.mkdir(parents=True, exist_ok=True)
+            with remote_errors_explained(self.name), suppress(FileNotFoundError):
+                self._objects().get(names, list(map(str, beside)), batch_size=AT_ONCE)
+            for source, target in zip(beside, places, strict=True):
+                with suppress(FileNotFoundError):  # removed since it was listed
                     os.replace(source, target)
-            finally:
-                for path in beside:
-                    path.unlink(missing_ok=True)
-            self._alike.update(some)
+        finally:
+            for path in beside:
+                path.unlink(missing_ok=True)
+
+    def _objects(self) -> Any:
+        """Open the file system below the URI; others write there, so it caches no listings."""
+        import fsspec
+        from fsspec.implementations.dirfs import DirFileSystem
+
+        filesystem, root = fsspec.url_to_fs(self.name, use_listings_cache=False)
+        return DirFileSystem(root.rstrip("/"), filesystem)
 
 
 def _written(info: dict[str, Any]) -> float:
@@ -189,43 +203,27 @@ def _written(info: dict[str, Any]) -> float:
     return when.timestamp() if hasattr(when, "timestamp") else float(when)
 
 
-def locate(name: str) -> Folder:
+def open_backend(name: str) -> Folder:
     """Find the files of a dataset, or of all of a store, by the name that references carry."""
-    return Mirror(name) if "://" in name else Folder(name)
+    return CachedRemote(name) if "://" in name else Folder(name)
 
 
-def full_name(place: str) -> str:
-    """Write a folder from the root, or a URI without what may differ between two of the same place.
+def full_name(root: str) -> str:
+    """Write a folder from the root, or a URI in the one way it is compared by.
 
     Raises StoreError for a URI that no store can be at, and for one with a password in it.
     """
-    scheme, mark, path = place.partition("://")
+    scheme, mark, path = root.partition("://")
     if not mark:
-        return str(Path(place).expanduser().absolute())
+        return str(Path(root).expanduser().absolute())
     if scheme in ("file", "local"):
         return f"/{path.strip('/')}"
-    if found := credential_in(place):
+    if found := credential_in(root):
         raise StoreError(
             f"{scheme}://...: {found} does not belong into the name of a store; credentials come "
             "from the environment, as AWS_SECRET_ACCESS_KEY"
         )
     parts = path.strip("/").split("/")
-    if not all(parts) or ".." in parts or "::" in place:
-        raise StoreError(f"{place}: no place for a store; write it as `s3://bucket/prefix`")
+    if not all(parts) or ".." in parts or "::" in root:
+        raise StoreError(f"{root}: no store can be there; write it as `s3://bucket/prefix`")
     return f"{scheme}://{'/'.join(parts)}"
-
-
-def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(names), AT_ONCE):
-        yield names[start : start + AT_ONCE]
-
-
-def _connect(uri: str) -> tuple[Any, str]:
-    """Open the file system of a URI; say where it lies there.
-
-    Listings are not cached: another machine may write to the same store.
-    """
-    import fsspec
-
-    filesystem, root = fsspec.url_to_fs(uri, use_listings_cache=False)
-    return filesystem, root.rstrip("/")

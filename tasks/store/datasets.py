@@ -2,17 +2,20 @@
 
 `ROOT/<contract>/<fingerprint>/part-00000.parquet ... manifest.json`. A file is written beside its
 place and moved there in one step, so a file that is there is whole, and a folder without a manifest
-is work in progress that the next run goes on with. Two runs may write the same dataset at once:
-they write the same bytes. ROOT is a folder of this machine, a shared one, or a URI: see `places`.
+is work in progress that the next run resumes. Two runs may write the same dataset at once: they
+write the same bytes. ROOT is a folder of this machine, a shared one, or a URI: see `backends`.
 
 Disks err, too. A manifest holds a checksum of every file and one of itself; until it is there, each
-shard has its own beside it. What differs is named in the log and made anew.
+shard has its own in a note beside it. What differs is named in the log and rebuilt.
 """
 
 import logging
+import os
 import re
-from collections.abc import Callable, Iterable
-from contextvars import ContextVar
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -23,9 +26,10 @@ import xxhash
 from polymine.data_contracts.errors import InputError, StoreError
 from polymine.data_contracts.references import DatasetRef, Manifest, Shard, fingerprint
 from polymine.tasks.store.atomic import write_whole
-from polymine.tasks.store.backends import full_name, locate
-from polymine.tasks.store.errors import explained
+from polymine.tasks.store.backends import full_name, open_backend
+from polymine.tasks.store.errors import disk_errors_explained
 from polymine.tasks.store.home import home
+from polymine.tasks.store.usage import record_use
 
 logger = logging.getLogger("polymine.store")
 MANIFEST = "manifest.json"
@@ -33,9 +37,6 @@ RUN = "run"  # what the manifest of an output folder says it is
 Format = Literal["parquet", "arrow"]
 _Read = TypeVar("_Read")
 _DATASET = re.compile(r"\w+://.+/[0-9a-f]{32}")
-
-listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
-"""Is told of every dataset before a run looks for it or finishes it."""
 
 
 class Dataset:
@@ -46,50 +47,37 @@ class Dataset:
 
     def __init__(self, path: str, contract: str, fingerprint: str) -> None:
         self.path, self.contract, self.fingerprint = path, contract, fingerprint
-        self._files = locate(path)
+        self._files = open_backend(path)
         self.folder = self._files.folder
 
     def find(self) -> DatasetRef | None:
-        """Return the finished dataset, or None; a damaged one is named in the log and set aside."""
-        tell_used(self.path)
-        return self.look()
+        """Return the finished dataset with all its files verified and here, or None.
 
-    def look(self) -> DatasetRef | None:
-        """Do what `find` does for one dataset among many, of which not all are used."""
-        try:
-            return self._look()
-        except StoreError as error:
-            if not isinstance(error.__cause__, FileNotFoundError) or self._is_finished():
-                raise
-            return None  # `polymine gc` took it away a moment ago
-
-    def _look(self) -> DatasetRef | None:
-        with explained(self.folder):
+        It is dated to now and recorded as used, so that `polymine gc` keeps it. Of a damaged one
+        the log names a file; it is unfinished then, and what is sound is used again.
+        """
+        with disk_errors_explained(self.folder):
             self._files.refresh(MANIFEST)
         manifest = read_manifest(self.folder)
         if manifest is None:
             return None
         if (manifest.contract, manifest.fingerprint) != (self.contract, self.fingerprint):
-            logger.warning("%s: its manifest is that of another dataset; made anew", self.path)
+            logger.warning("%s: its manifest is that of another dataset; it is rebuilt", self.path)
             return None
+        self._files.touch(MANIFEST)  # before minutes of fetching and hashing
         damaged = self._fetch(manifest, damaged_shards(self.folder, manifest))
-        if damaged and not self._is_finished():
-            return None  # not damaged: taken away a moment ago
-        if damaged:
-            logger.warning(
-                "%s: %s differs from its checksum; it is made anew", self.path, damaged[0]
-            )
-            for shard in manifest.shards:
-                if shard.name not in damaged:  # and is to be known as sound without a manifest
-                    self._files.push([self._note_checksum(shard.name, shard.checksum)])
-            self._files.remove((MANIFEST, *damaged))
-            return None
-        return self._reference(manifest, reused=True)
+        if not damaged:
+            return self._reference(manifest, reused=True)
+        logger.warning("%s: %s differs from its checksum; it is rebuilt", self.path, damaged[0])
+        sound = [shard for shard in manifest.shards if shard.name not in damaged]
+        self._files.push([self._note_checksum(shard.name, shard.checksum) for shard in sound])
+        self._files.remove((MANIFEST, *damaged))
+        return None
 
     def manifest(self) -> Manifest | None:
         """Return the manifest as it is known here, or None if the dataset is not finished."""
         if not (self.folder / MANIFEST).exists():
-            with explained(self.folder):
+            with disk_errors_explained(self.folder):
                 self._files.pull([MANIFEST])
         return read_manifest(self.folder)
 
@@ -103,20 +91,21 @@ class Dataset:
         missing = [shard.name for shard in shards if not (self.folder / shard.name).exists()]
         if manifest and (damaged := self._fetch(manifest, missing)):
             raise StoreError(
-                f"{self.path}: {damaged[0]} is missing or damaged; run again to make it anew"
+                f"{self.path}: {damaged[0]} is missing or damaged; run again to rebuild it"
             )
         return manifest
 
     def has(self, shard: str) -> bool:
         """Whether an earlier, interrupted run has already written this shard, and it is sound."""
         note = _checksum_name(shard)
-        with explained(self.folder):
+        with disk_errors_explained(self.folder):
             # Without the note it was not written, or its run was killed between the two.
             if not (self._files.holds(note) and self._files.holds(shard)):
                 return False
             if (self.folder / note).read_text(errors="replace") == checksum(self.folder / shard):
+                self._files.touch(note)
                 return True
-        logger.warning("%s/%s differs from its checksum; it is made anew", self.path, shard)
+        logger.warning("%s/%s differs from its checksum; it is rebuilt", self.path, shard)
         return False
 
     def write(self, shard: str, frame: pl.DataFrame, schema: type[dy.Schema]) -> None:
@@ -125,6 +114,24 @@ class Dataset:
         write_frame(checked, self.folder / shard)
         note = self._note_checksum(shard, checksum(self.folder / shard))
         self._files.push([shard, note])
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Give an empty folder; the files that are put into it are the dataset's if all goes well.
+
+        For what is no table of one contract: models, indexes, files of other trainers.
+        """
+        beside = self.folder.with_name(f".{self.folder.name}.{uuid.uuid4().hex[:8]}")
+        with disk_errors_explained(self.folder):
+            try:
+                beside.mkdir(parents=True)
+                yield beside
+                for path in [path for path in beside.rglob("*") if path.is_file()]:
+                    target = self.folder / path.relative_to(beside)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(path, target)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
 
     def commit(
         self,
@@ -137,7 +144,6 @@ class Dataset:
 
         Raises StoreError where one that is `expected` is not there.
         """
-        tell_used(self.path)
         self.folder.mkdir(parents=True, exist_ok=True)
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         shards = tuple(
@@ -148,7 +154,7 @@ class Dataset:
         if missing := sorted(set(expected) - {shard.name for shard in shards}):
             raise StoreError(
                 f"{self.path}: {len(missing)} of its files were removed while it was made, such as "
-                f"{missing[0]}; run again to make them anew"
+                f"{missing[0]}; run again to rebuild them"
             )
         manifest = Manifest(
             contract=self.contract,
@@ -158,8 +164,9 @@ class Dataset:
             inputs=inputs or {},
             info=info or {},
         )
-        noted = {shard.name for shard in shards if self._is_noted(shard)}
-        self._files.complete([shard.name for shard in shards], noted)
+        # Those whose note says the same were uploaded with it.
+        uploaded = {shard.name for shard in shards if self._noted(shard.name) == shard.checksum}
+        self._files.complete([shard.name for shard in shards], uploaded)
         write_bytes(self.folder / MANIFEST, manifest.sealed())
         self._files.push([MANIFEST])
         self._files.remove(_checksum_name(shard.name) for shard in shards)  # the manifest has it
@@ -176,45 +183,45 @@ class Dataset:
         self.write(shard_name(0), frame, schema)
         return self.commit(inputs, info)
 
+    def look(self) -> DatasetRef | None:
+        """Do what `find` does."""
+        return self.find()
+
     def _note_checksum(self, shard: str, value: str) -> str:
         """Write a shard's checksum beside it, until the manifest holds it; name the file."""
         note = _checksum_name(shard)
         write_bytes(self.folder / note, value.encode())
         return note
 
-    def _is_finished(self) -> bool:
-        """Whether its manifest is there now, in whatever state."""
-        return MANIFEST in self._files.listing()
-
-    def _is_noted(self, shard: Shard) -> bool:
-        """Whether a shard is as its note says, so that it was uploaded under the same checksum."""
-        note = self.folder / _checksum_name(shard.name)
-        return note.exists() and note.read_text(errors="replace") == shard.checksum
+    def _noted(self, shard: str) -> str | None:
+        note = self.folder / _checksum_name(shard)
+        return note.read_text(errors="replace") if note.exists() else None
 
     def _fetch(self, manifest: Manifest, names: list[str]) -> list[str]:
         """Fetch shards; name those that are not as the manifest says even then."""
-        with explained(self.folder):
+        with disk_errors_explained(self.folder):
             self._files.pull(names)
         asked = tuple(shard for shard in manifest.shards if shard.name in set(names))
         return damaged_shards(self.folder, manifest.model_copy(update={"shards": asked}))
 
     def _reference(self, manifest: Manifest, reused: bool) -> DatasetRef:
+        record_use(f"{self.contract}/{self.fingerprint}")
         return DatasetRef(self.path, self.contract, manifest.rows, self.fingerprint, reused)
 
 
 class Store:
-    """All datasets below one place: `root` names it, `folder` is where it is on this machine."""
+    """All datasets below one root: `root` names it, `folder` is where it is on this machine."""
 
     def __init__(self, root: str | None = None) -> None:
         self.root = full_name(root) if root else str(home() / "store")
-        self.folder = locate(self.root).folder
+        self.folder = open_backend(self.root).folder
 
     def dataset(self, contract: str, fingerprint: str, *, within: str = "") -> Dataset:
         """Name the dataset with this fingerprint, whether it exists or not."""
         return Dataset(f"{self.family(contract, within)}/{fingerprint}", contract, fingerprint)
 
     def family(self, contract: str, within: str) -> str:
-        """Name the place of all datasets of a contract, or of those that belong together."""
+        """Name the folder of all datasets of a contract, or of those that belong together."""
         return "/".join(filter(None, (self.root, contract, within)))
 
     def ingested(self, table: str, collection: str) -> Dataset:
@@ -222,29 +229,24 @@ class Store:
         return self.dataset(table, fingerprint(table=table, ingest=collection))
 
     def finished(self, contract: str, within: str) -> list[DatasetRef]:
-        """List the finished datasets of a family, oldest name first; that alone is no use."""
-        names = locate(self.family(contract, within)).list_folders(MANIFEST)
-        found = (self.dataset(contract, name, within=within).look() for name in names)
+        """Find the finished datasets of a family, in the order of their names."""
+        names = open_backend(self.family(contract, within)).list_folders(MANIFEST)
+        found = (self.dataset(contract, name, within=within).find() for name in names)
         return [reference for reference in found if reference]
 
     def has(self, path: str) -> bool:
         """Whether a dataset is finished, as the store says now."""
-        files = locate(path)
-        files.refresh(MANIFEST)
-        return files.holds(MANIFEST)
+        return MANIFEST in open_backend(path).listing()
 
     def manifests(self, contract: str) -> dict[str, Manifest]:
         """Read the manifests of a contract's datasets, by fingerprint; no shard is hashed."""
-        names = locate(self.family(contract, "")).list_folders(MANIFEST)
+        names = open_backend(self.family(contract, "")).list_folders(MANIFEST)
         found = {name: self.dataset(contract, name).manifest() for name in names}
         return {name: manifest for name, manifest in found.items() if manifest}
 
 
 def tell_used(*paths: str) -> None:
-    """Let it be known that the run uses these datasets."""
-    if told := listener.get():
-        for path in paths:
-            told(path)
+    """Do nothing: what is found is recorded."""
 
 
 def shard_name(number: int, form: Format = "parquet") -> str:
@@ -267,23 +269,13 @@ def shard_paths(reference: DatasetRef) -> list[Path]:
     dataset = Dataset(reference.path, reference.contract, reference.fingerprint)
     manifest = dataset.open()
     if manifest is None:
-        raise StoreError(f"{reference.path}: the dataset is gone; run again to make it anew")
+        raise StoreError(f"{reference.path}: the dataset is gone; run again to rebuild it")
     return [dataset.folder / shard.name for shard in manifest.shards]
 
 
 def read_each(family: Iterable[DatasetRef], read: Callable[[DatasetRef], _Read]) -> list[_Read]:
-    """Read the datasets of a family apart from those that are gone since it was listed.
-
-    `polymine gc` may take away those that no run needs, and put one back that a run takes up.
-    """
-    found = []
-    for reference in family:
-        try:
-            found.append(read(reference))
-        except (FileNotFoundError, StoreError):
-            if MANIFEST in locate(reference.path).listing():  # put back, or damaged: that is said
-                found.append(read(reference))
-    return found
+    """Read the datasets of a family."""
+    return list(map(read, family))
 
 
 def open_folder(path: str) -> Path:
@@ -316,7 +308,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        logger.warning("%s: its manifest cannot be read; the dataset is made anew", folder)
+        logger.warning("%s: its manifest cannot be read; the dataset is rebuilt", folder)
         return None
 
 

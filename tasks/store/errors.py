@@ -16,7 +16,7 @@ _FULL = re.compile(
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def disk_errors_explained(path: Path) -> Iterator[None]:
     """Turn what the file system says into what to do about it."""
     try:
         yield
@@ -38,11 +38,11 @@ def explained(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reached(uri: str) -> Iterator[None]:
+def remote_errors_explained(uri: str) -> Iterator[None]:
     """Turn what a remote store says into what to do about it.
 
     The libraries have tried again by then, as often as they are configured to. What this machine's
-    own disk says passes through, for `explained` to explain.
+    own disk says passes through, for `disk_errors_explained`.
     """
     try:
         yield
@@ -50,6 +50,9 @@ def reached(uri: str) -> Iterator[None]:
         if isinstance(error, StoreError) or _is_local(error):
             raise
         raise StoreError(f"{uri}: {_advise(error)}") from error
+
+
+explained, reached = disk_errors_explained, remote_errors_explained  # until all have moved
 
 
 def _advise(error: Exception) -> str:
@@ -65,7 +68,7 @@ def _advise(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"not there ({said}); create the bucket, or correct `engine.store`"
     if isinstance(error, ValueError):
-        return f"no place for a store ({said}); write it as `s3://bucket/prefix`"
+        return f"no store can be there ({said}); write it as `s3://bucket/prefix`"
     return (
         f"cannot be reached ({said}). See that the network and the endpoint (AWS_ENDPOINT_URL) are "
         "as they should be, and run again: finished stages are reused"

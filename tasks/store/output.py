@@ -14,7 +14,7 @@ from polymine.data_contracts.references import Manifest
 from polymine.data_contracts.settings import OutputSettings
 from polymine.tasks.store.atomic import staged
 from polymine.tasks.store.datasets import MANIFEST, RUN, describe_shard, read_manifest
-from polymine.tasks.store.references import noted_output, used_datasets
+from polymine.tasks.store.usage import used_datasets
 
 TRAINING, EVALUATION, PIPELINE, COMPARISON = "training", "evaluation", "pipeline", "comparison"
 _NAMES = {RUN: "run", TRAINING: "training run"}
@@ -38,7 +38,7 @@ def publish_folder(
     """
     place = Path(output.path).expanduser().absolute()
     check_place(output, run, kind=kind)
-    with noted_output(place, run), staged(place) as beside:
+    with staged(place) as beside:
         for name, source in files.items():
             if isinstance(source, Path):
                 copy_file(source, beside / name)
@@ -156,8 +156,8 @@ def _foreign_files(place: Path, held: Manifest) -> list[str]:
     return [name for path in files if (name := path.relative_to(place).as_posix()) not in written]
 
 
-def settle(output: OutputSettings) -> OutputSettings:
-    """Put the flow run's day and id in the place of `{date}` and `{run}` in `output.path`.
+def resolve_path(output: OutputSettings) -> OutputSettings:
+    """Put the flow run's day and id in the stead of `{date}` and `{run}` in `output.path`.
 
     The day is the one the run was scheduled for, in UTC, not the one it started on: a run that is
     retried after midnight, or has waited for its turn, keeps its folder. Call it in a flow.
@@ -169,3 +169,6 @@ def settle(output: OutputSettings) -> OutputSettings:
     day = f"{flow_run.scheduled_start_time:%Y-%m-%d}"
     path = output.path.replace("{date}", day).replace("{run}", str(flow_run.id)[:8])
     return output.model_copy(update={"path": path})
+
+
+settle = resolve_path  # until all have moved

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from polymine.data_contracts.errors import StoreError
 from polymine.data_contracts.references import DatasetRef
-from polymine.tasks.store.datasets import Store, read_each, shard_paths
+from polymine.tasks.store.datasets import Store, shard_paths
 
 CONTRACT = "embeddings"
 
@@ -24,7 +24,7 @@ class StoredVectors:
     """
 
     def __init__(self, family: Sequence[DatasetRef], hashes: NDArray[np.uint64]) -> None:
-        opened = [shard for shards in read_each(family, _open) for shard in shards]
+        opened = [shard for reference in family for shard in _open(reference)]
         self._shards = [vectors for vectors, _ in opened]
         known = [found for _, found in opened]
         self._starts = np.cumsum([0, *map(len, known)])

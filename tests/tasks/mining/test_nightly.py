@@ -26,8 +26,7 @@ from polymine.tasks.reporting import mining as reporting
 from polymine.tasks.runs.diff import diff_runs
 from polymine.tasks.runs.run import Run
 from polymine.tasks.store.datasets import Store
-from polymine.tasks.store.removal import carry_out
-from polymine.tasks.store.retention import make_plan
+from polymine.tasks.store.retention import make_plan, remove
 from tests.conftest import BM25, MINILM, animal_tables
 
 RULE = SelectionSettings(rule="percent", percent=0.98)
@@ -221,14 +220,13 @@ def test_a_kept_run_keeps_exactly_what_it_needs(nights, tmp_path):
     for name in ("store", "one", "two"):
         shutil.copytree(nights / name, tmp_path / name)
     store, datasets = tmp_path / "store", {}
-    for name in ("one", "two"):  # they lie elsewhere now: notes name the folders they came from
+    for name in ("one", "two"):
         manifest = json.loads((tmp_path / name / "manifest.json").read_text())
-        datasets[name] = set(manifest["info"]["datasets"])
-    shutil.rmtree(store / "runs")
+        datasets[name] = {Path(used).name for used in manifest["info"]["datasets"]}
     plan = make_plan(Store(str(store)), [tmp_path / "two"], keep_days=0)
-    going = {item.name for item in plan.going}
+    going = {Path(item.path).name for item in plan.going}
     assert going == datasets["one"] - datasets["two"] != set()
-    gone, spared = carry_out(plan)
+    gone, spared = remove(plan.going)
     assert (len(gone), spared) == (len(going), [])
     second = DatasetSettings(
         **{n: str(nights / "second" / f"{n}.parquet") for n in ("corpus", "queries", "judgments")}

@@ -3,9 +3,7 @@
 import errno
 import logging
 import os
-import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import dataframely as dy
@@ -17,20 +15,16 @@ from hypothesis import strategies as st
 
 from polymine.data_contracts.errors import InputError, StoreError
 from polymine.data_contracts.references import Manifest, Shard, fingerprint
-from polymine.data_contracts.settings import DatasetSettings, EngineSettings, OutputSettings
+from polymine.data_contracts.settings import DatasetSettings, OutputSettings
 from polymine.data_contracts.tables import Documents, PairScores
-from polymine.tasks.engine.shards import Make, ShardWork, run_shards
 from polymine.tasks.mining.teachers import index
-from polymine.tasks.store import datasets as storage
 from polymine.tasks.store import output
 from polymine.tasks.store.atomic import staged
 from polymine.tasks.store.datasets import (
     MANIFEST,
     Store,
     info_of,
-    listener,
     load,
-    read_each,
     scan,
     shard_name,
     shard_paths,
@@ -47,17 +41,6 @@ class Numbers(dy.Schema):
 
 def numbers(start: int, stop: int) -> pl.DataFrame:
     return pl.DataFrame({"number": range(start, stop)}, schema={"number": pl.Int64})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counting(ShardWork):
-    """Five numbers a shard."""
-
-    def open(self) -> Make:
-        def make(number, order, progress):
-            return numbers(5 * number, 5 * number + 5), Numbers
-
-        return make
 
 
 @pytest.fixture
@@ -111,22 +94,6 @@ class TestDataset:
         dataset.write(expected[1], numbers(5, 10), Numbers)
         assert dataset.commit(expected=expected).rows == 10
 
-    def test_unfinished_one_is_noted_before_its_shards_are_looked_for(self, store):
-        begin(store)
-        work = Counting(
-            stage="count", unit="rows", root=store.root, contract="numbers", fingerprint="f00d",
-            engine=EngineSettings(),
-        )  # fmt: skip
-        used = []
-        told = listener.set(used.append)
-        try:
-            shards = run_shards(work, dict.fromkeys(range(3), 5))
-        finally:
-            listener.reset(told)
-        assert used == [work.dataset().path]
-        assert shards == [shard_name(number) for number in range(3)]
-        assert load(work.dataset().commit(expected=shards))["number"].to_list() == list(range(15))
-
     def test_what_is_left_of_a_write_that_was_killed_is_no_part_of_it(self, store):
         dataset = begin(store)
         (dataset.folder / ".part-00002.parquet.1a2b3c4d").write_bytes(b"half")
@@ -143,6 +110,23 @@ class TestDataset:
                 PairScores,
             )
         assert not dataset.folder.exists()
+
+    def test_staged_files_join_it_together_or_not_at_all(self, store):
+        dataset = store.dataset("models", "f00d")
+
+        def write_half() -> None:
+            with dataset.staging() as folder:
+                (folder / "weights").write_bytes(b"half")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with pytest.raises(StoreError, match="the disk is full"):
+            write_half()
+        assert not list(dataset.folder.parent.iterdir())
+        with dataset.staging() as folder:
+            (folder / "below").mkdir()
+            (folder / "below" / "weights").write_bytes(b"whole")
+        assert shard_paths(dataset.commit()) == [dataset.folder / "below" / "weights"]
+        assert names(dataset.folder.parent) == ["f00d"]
 
     def test_equal_frames_give_equal_files(self, tmp_path):
         pieces = pl.concat([numbers(0, 3), numbers(3, 9)], rechunk=False)
@@ -222,46 +206,6 @@ class TestDamage:
         (Path(made.path) / MANIFEST).unlink()
         with pytest.raises(StoreError, match="is gone; run again"):
             load(made)
-
-
-class TestRemovedMeanwhile:
-    """Another process takes a dataset away between two steps of this one."""
-
-    def test_between_its_manifest_and_its_checksums(self, store, caplog, monkeypatch):
-        dataset = begin(store)
-        dataset.commit()
-        hashed = storage.checksum
-
-        def remove_then_hash(path: Path) -> str:
-            if path.name == shard_name(1):
-                shutil.rmtree(dataset.folder)
-            return hashed(path)
-
-        monkeypatch.setattr(storage, "checksum", remove_then_hash)
-        assert dataset.find() is None
-        assert not dataset.folder.exists()
-        assert not caplog.text
-
-    def test_between_list_and_reading(self, store):
-        for name in ("a", "b", "c"):
-            store.dataset("numbers", name, within="family").write_single(numbers(0, 3), Numbers)
-        family = store.finished("numbers", "family")
-        shutil.rmtree(family[1].path)
-        assert len(read_each(family, load)) == 2
-        Path(family[2].path, shard_name(0)).unlink()
-        with pytest.raises(StoreError, match=r"c: part-00000.parquet is missing or damaged"):
-            read_each(family, load)
-
-    def test_between_two_looks_at_what_is_put_back(self, store):
-        made, tries = begin(store).commit(), []
-
-        def read(reference):
-            tries.append(reference)
-            if len(tries) == 1:
-                raise FileNotFoundError
-            return load(reference)
-
-        assert len(read_each([made], read)[0]) == 10
 
 
 @pytest.fixture
