@@ -37,9 +37,6 @@ def _show(plan: Plan, keep_days: float, console: Console) -> None:
     """Print the kept runs, and what goes and stays by contract."""
     for folder in plan.runs:
         console.print(Text(f"kept   {visible(str(folder))}", style="dim"))
-    for folder in plan.silent:
-        said = "does not say what it was made of, as an earlier version wrote it"
-        console.print(Text(f"       {visible(str(folder))}: {said}", style="yellow"))
     days = count_of(round(keep_days), "day") if keep_days.is_integer() else f"{keep_days:g} days"
     for title, items in (
         ("goes", plan.going),

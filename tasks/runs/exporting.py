@@ -86,8 +86,7 @@ def _known() -> str:
 def _triplets(run: Run) -> list[Path]:
     """List the files of triplets, whole and in order."""
     shards = [shard for shard in run.manifest.shards if shard.name.startswith("triplets/")]
-    manifest = run.manifest.model_copy(update={"shards": tuple(shards)})
-    if damaged := damaged_shards(run.folder, manifest):
+    if damaged := damaged_shards(run.folder, shards):
         raise StoreError(
             f"{run.folder / damaged[0]}: missing or not as the run wrote it; run again with the "
             "same settings into another folder, which reuses what was mined"

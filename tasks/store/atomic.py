@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from polymine.data_contracts.errors import StoreError
 from polymine.tasks.store.errors import disk_errors_explained
 
@@ -25,34 +27,52 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
             beside.unlink(missing_ok=True)
 
 
+def write_frame(frame: pl.DataFrame, path: Path) -> None:
+    """Write a frame so that the file is whole or not there; equal frames give equal bytes."""
+
+    def write(target: Path) -> None:
+        whole = frame.rechunk()
+        if path.suffix == ".arrow":
+            whole.write_ipc(target, compression="uncompressed")
+        else:
+            whole.write_parquet(target, compression="zstd", compression_level=3)
+
+    write_whole(path, write)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a small file so that it is whole or not there."""
+    write_whole(path, lambda target: target.write_bytes(content))
+
+
 @contextmanager
-def staged(place: Path) -> Iterator[Path]:
-    """Give a folder beside `place` that becomes `place` if all goes well, and vanishes if not."""
+def staged(target: Path) -> Iterator[Path]:
+    """Give a folder beside `target` that becomes `target` if all goes well, and vanishes if not."""
     token = uuid.uuid4().hex[:8]
-    beside = place.with_name(f".{place.name}.{token}")
-    with disk_errors_explained(place):
+    beside = target.with_name(f".{target.name}.{token}")
+    with disk_errors_explained(target):
         try:
             beside.mkdir(parents=True)
             yield beside
-            _move(beside, place, place.with_name(f".{place.name}.old-{token}"))
+            _move(beside, target, target.with_name(f".{target.name}.old-{token}"))
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
 
-def _move(beside: Path, place: Path, old: Path) -> None:
-    """Put a folder into its place, where another run may do the same at this very moment."""
+def _move(beside: Path, target: Path, old: Path) -> None:
+    """Put a folder where it belongs, though another run may do the same at this very moment."""
     for _ in range(10):
         with suppress(FileNotFoundError):
-            os.replace(place, old)
+            os.replace(target, old)
         try:
-            os.replace(beside, place)
+            os.replace(beside, target)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 shutil.rmtree(old, ignore_errors=True)
                 continue
             with suppress(FileNotFoundError):
-                os.replace(old, place)
+                os.replace(old, target)
             raise
         shutil.rmtree(old, ignore_errors=True)
         return
-    raise StoreError(f"{place}: other runs keep writing there; choose another `output.path`")
+    raise StoreError(f"{target}: other runs keep writing there; choose another `output.path`")

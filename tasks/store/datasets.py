@@ -21,19 +21,23 @@ from typing import Any, Literal, TypeVar
 
 import dataframely as dy
 import polars as pl
-import xxhash
 
 from polymine.data_contracts.errors import InputError, StoreError
-from polymine.data_contracts.references import DatasetRef, Manifest, Shard, fingerprint
-from polymine.tasks.store.atomic import write_whole
+from polymine.data_contracts.references import DatasetRef, Manifest, fingerprint
+from polymine.tasks.store.atomic import write_bytes as write_bytes
+from polymine.tasks.store.atomic import write_frame as write_frame
 from polymine.tasks.store.backends import full_name, open_backend
 from polymine.tasks.store.errors import disk_errors_explained
 from polymine.tasks.store.home import home
+from polymine.tasks.store.manifests import MANIFEST as MANIFEST
+from polymine.tasks.store.manifests import RUN as RUN
+from polymine.tasks.store.manifests import checksum as checksum
+from polymine.tasks.store.manifests import damaged_shards as damaged_shards
+from polymine.tasks.store.manifests import describe_shard as describe_shard
+from polymine.tasks.store.manifests import read_manifest as read_manifest
 from polymine.tasks.store.usage import record_use
 
 logger = logging.getLogger("polymine.store")
-MANIFEST = "manifest.json"
-RUN = "run"  # what the manifest of an output folder says it is
 Format = Literal["parquet", "arrow"]
 _Read = TypeVar("_Read")
 _DATASET = re.compile(r"\w+://.+/[0-9a-f]{32}")
@@ -65,7 +69,7 @@ class Dataset:
             logger.warning("%s: its manifest is that of another dataset; it is rebuilt", self.path)
             return None
         self._files.touch(MANIFEST)  # before minutes of fetching and hashing
-        damaged = self._fetch(manifest, damaged_shards(self.folder, manifest))
+        damaged = self._fetch(damaged_shards(self.folder, manifest.shards), manifest)
         if not damaged:
             return self._reference(manifest, reused=True)
         logger.warning("%s: %s differs from its checksum; it is rebuilt", self.path, damaged[0])
@@ -86,18 +90,18 @@ class Dataset:
 
         What is here already is not hashed again. Raises StoreError for a shard that is gone.
         """
-        manifest = self.manifest()
-        shards = manifest.shards if manifest else ()
-        missing = [shard.name for shard in shards if not (self.folder / shard.name).exists()]
-        if manifest and (damaged := self._fetch(manifest, missing)):
-            raise StoreError(
-                f"{self.path}: {damaged[0]} is missing or damaged; run again to rebuild it"
-            )
+        if manifest := self.manifest():
+            names = (shard.name for shard in manifest.shards)
+            missing = [name for name in names if not (self.folder / name).exists()]
+            if damaged := self._fetch(missing, manifest):
+                raise StoreError(
+                    f"{self.path}: {damaged[0]} is missing or damaged; run again to rebuild it"
+                )
         return manifest
 
     def has(self, shard: str) -> bool:
         """Whether an earlier, interrupted run has already written this shard, and it is sound."""
-        note = _checksum_name(shard)
+        note = _note_name(shard)
         with disk_errors_explained(self.folder):
             # Without the note it was not written, or its run was killed between the two.
             if not (self._files.holds(note) and self._files.holds(shard)):
@@ -169,7 +173,7 @@ class Dataset:
         self._files.complete([shard.name for shard in shards], uploaded)
         write_bytes(self.folder / MANIFEST, manifest.sealed())
         self._files.push([MANIFEST])
-        self._files.remove(_checksum_name(shard.name) for shard in shards)  # the manifest has it
+        self._files.remove(_note_name(shard.name) for shard in shards)  # the manifest has it
         return self._reference(manifest, reused=False)
 
     def write_single(
@@ -189,20 +193,19 @@ class Dataset:
 
     def _note_checksum(self, shard: str, value: str) -> str:
         """Write a shard's checksum beside it, until the manifest holds it; name the file."""
-        note = _checksum_name(shard)
+        note = _note_name(shard)
         write_bytes(self.folder / note, value.encode())
         return note
 
     def _noted(self, shard: str) -> str | None:
-        note = self.folder / _checksum_name(shard)
+        note = self.folder / _note_name(shard)
         return note.read_text(errors="replace") if note.exists() else None
 
-    def _fetch(self, manifest: Manifest, names: list[str]) -> list[str]:
+    def _fetch(self, names: list[str], manifest: Manifest) -> list[str]:
         """Fetch shards; name those that are not as the manifest says even then."""
         with disk_errors_explained(self.folder):
             self._files.pull(names)
-        asked = tuple(shard for shard in manifest.shards if shard.name in set(names))
-        return damaged_shards(self.folder, manifest.model_copy(update={"shards": asked}))
+        return damaged_shards(self.folder, (s for s in manifest.shards if s.name in names))
 
     def _reference(self, manifest: Manifest, reused: bool) -> DatasetRef:
         record_use(f"{self.contract}/{self.fingerprint}")
@@ -301,56 +304,9 @@ def info_of(reference: DatasetRef) -> dict[str, Any]:
     return manifest.info if manifest else {}
 
 
-def read_manifest(folder: Path) -> Manifest | None:
-    """Read a folder's manifest, or None where there is none that can be read."""
-    try:
-        return Manifest.unsealed((folder / MANIFEST).read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        logger.warning("%s: its manifest cannot be read; the dataset is rebuilt", folder)
-        return None
-
-
-def damaged_shards(folder: Path, manifest: Manifest) -> list[str]:
-    """Name the shards that are missing or differ from their checksum."""
-    return [
-        shard.name
-        for shard in manifest.shards
-        if _checksum_now(folder / shard.name) != shard.checksum
-    ]
-
-
-def _checksum_now(path: Path) -> str | None:
-    """Hash a file, or return None where there is none, if only since a moment ago."""
-    try:
-        return checksum(path)
-    except FileNotFoundError:
-        return None
-
-
-def _checksum_name(shard: str) -> str:
+def _note_name(shard: str) -> str:
     folder, slash, name = shard.rpartition("/")
     return f"{folder}{slash}.{name}.sum"
-
-
-def checksum(path: Path) -> str:
-    """Hash a file (xxh3, 128 bit)."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def describe_shard(path: Path, folder: Path) -> Shard:
-    """Name a file as seen from its folder, count its rows (0 unless a table) and hash it."""
-    rows = 0
-    if path.suffix in (".arrow", ".parquet"):
-        scan_table = pl.scan_ipc if path.suffix == ".arrow" else pl.scan_parquet
-        lazy = scan_table(path, glob=False)  # a folder's name may hold brackets
-        rows = lazy.select(pl.len()).collect().item()
-    return Shard(name=path.relative_to(folder).as_posix(), rows=rows, checksum=checksum(path))
 
 
 def check(frame: pl.DataFrame, schema: type[dy.Schema], where: str) -> pl.DataFrame:
@@ -360,21 +316,3 @@ def check(frame: pl.DataFrame, schema: type[dy.Schema], where: str) -> pl.DataFr
             return schema.validate(frame, cast=True)
     except (dy.exc.ValidationError, dy.exc.SchemaError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{where} breaks its contract {schema.__name__}: {error}") from error
-
-
-def write_frame(frame: pl.DataFrame, path: Path) -> None:
-    """Write a frame so that the file is whole or not there; equal frames give equal bytes."""
-
-    def write(target: Path) -> None:
-        whole = frame.rechunk()
-        if path.suffix == ".arrow":
-            whole.write_ipc(target, compression="uncompressed")
-        else:
-            whole.write_parquet(target, compression="zstd", compression_level=3)
-
-    write_whole(path, write)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a small file so that it is whole or not there."""
-    write_whole(path, lambda target: target.write_bytes(content))

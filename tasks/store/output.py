@@ -1,4 +1,4 @@
-"""The folder of a result: whose it is, and put into its place whole."""
+"""The folder of a result: whose it is, and put there whole."""
 
 import json
 import shutil
@@ -29,16 +29,16 @@ def publish_folder(
     run: str,
     rows: int = 0,
 ) -> Path:
-    """Write a result's folder beside its place and move it there.
+    """Write a result's folder beside where it belongs and move it there.
 
     Args:
         files: name within the folder to the file it is a copy of, or to its content.
         manifest: content of `manifest.json` apart from the files.
         kind, run: what this is, and its fingerprint.
     """
-    place = Path(output.path).expanduser().absolute()
+    folder = Path(output.path).expanduser().absolute()
     check_place(output, run, kind=kind)
-    with staged(place) as beside:
+    with staged(folder) as beside:
         for name, source in files.items():
             if isinstance(source, Path):
                 copy_file(source, beside / name)
@@ -48,7 +48,7 @@ def publish_folder(
                 (beside / name).write_bytes(content)
         write_folder_manifest(beside, kind, run, rows, manifest)
         check_place(output, run, kind=kind)  # again: copying may have taken minutes
-    return place
+    return folder
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -79,27 +79,27 @@ def check_place(
     *,
     kind: str = RUN,
 ) -> None:
-    """Refuse a place that holds something else than this run's own earlier output.
+    """Refuse a folder that holds something else than this run's own earlier output.
 
     `output.overwrite` gives up another run, never files that no run has written, as a model that
     was trained into the folder. With `settings` given, by the names of their parts, another run is
     known by them before any work is done; the same settings over other data are refused at the end,
     by fingerprint. `kind` is what a manifest there has to say it is.
     """
-    place = Path(output.path).expanduser().absolute()
-    if place.is_file():
-        raise StoreError(f"{place}: a file is in the way; choose another `output.path`")
-    if not place.exists() or not any(place.iterdir()):
+    folder = Path(output.path).expanduser().absolute()
+    if folder.is_file():
+        raise StoreError(f"{folder}: a file is in the way; choose another `output.path`")
+    if not folder.exists() or not any(folder.iterdir()):
         return
-    held = read_manifest(place)
+    held = read_manifest(folder)
     if held is None or held.contract != kind:
         raise StoreError(
-            f"{place}: holds files that are not a Polymine {_NAMES.get(kind, kind)}; choose "
+            f"{folder}: holds files that are not a Polymine {_NAMES.get(kind, kind)}; choose "
             "another `output.path`"
         )
-    if foreign := _foreign_files(place, held):
+    if foreign := _foreign_files(folder, held):
         raise StoreError(
-            f"{place}: holds {len(foreign)} files that the run there has not written, such as "
+            f"{folder}: holds {len(foreign)} files that the run there has not written, such as "
             f"{foreign[0]}, and would be replaced as a whole; move them away, or choose another "
             "`output.path`"
         )
@@ -109,7 +109,7 @@ def check_place(
     difference = difference or describe_difference(held, settings or {})
     if difference and not output.overwrite:
         raise StoreError(
-            f"{place}: holds another run ({difference}); choose another `output.path`, or set "
+            f"{folder}: holds another run ({difference}); choose another `output.path`, or set "
             "`output.overwrite = true` to replace it"
         )
 
@@ -148,12 +148,12 @@ def _differing(before: Any, asked: Any, name: str) -> str | None:
     return f"{name} is {before!r:.60}, this one's is {asked!r:.60}" if before != asked else None
 
 
-def _foreign_files(place: Path, held: Manifest) -> list[str]:
+def _foreign_files(folder: Path, held: Manifest) -> list[str]:
     """Name the files of an output folder that its manifest does not."""
     written = {MANIFEST, *(shard.name for shard in held.shards)}
-    files = (path for path in sorted(place.rglob("*")) if path.is_symlink() or not path.is_dir())
+    files = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
     files = (path for path in files if path.name != ".DS_Store")  # Finder's, made by looking
-    return [name for path in files if (name := path.relative_to(place).as_posix()) not in written]
+    return [name for path in files if (name := path.relative_to(folder).as_posix()) not in written]
 
 
 def resolve_path(output: OutputSettings) -> OutputSettings:

@@ -53,14 +53,12 @@ class Plan:
         named: those that a kept run was made of.
         young: those that were touched lately.
         runs: the output folders that are kept.
-        silent: those among them that do not say what they were made of.
     """
 
     going: tuple[Item, ...]
     named: tuple[Item, ...]
     young: tuple[Item, ...]
     runs: tuple[Path, ...]
-    silent: tuple[Path, ...]
 
 
 def make_plan(store: Store, runs: Iterable[Path], keep_days: float) -> Plan:
@@ -76,16 +74,15 @@ def make_plan(store: Store, runs: Iterable[Path], keep_days: float) -> Plan:
     if str(store.folder) == store.root and not store.folder.is_dir():
         raise StoreError(f"{store.root}: there is no store; name its folder with --store")
     outputs = dict(_outputs_below(runs))
-    named = {name.rpartition("/")[2] for names in outputs.values() for name in names or ()}
+    named = {name.rpartition("/")[2] for names in outputs.values() for name in names}
     since = time.time() - keep_days * DAY
-    parts: dict[str, list[Item]] = {"going": [], "named": [], "young": []}
+    going: list[Item] = []
+    kept: list[Item] = []
+    young: list[Item] = []
     for item in [*_scan_store(store), *_scan_beside(outputs)]:
         is_named = item.kind == "dataset" and item.path.rpartition("/")[2] in named
-        is_young = item.touched >= since
-        parts["named" if is_named else "young" if is_young else "going"].append(item)
-    silent = tuple(folder for folder, names in outputs.items() if names is None)
-    whole = {name: tuple(items) for name, items in parts.items()}
-    return Plan(**whole, runs=tuple(outputs), silent=silent)
+        (kept if is_named else young if item.touched >= since else going).append(item)
+    return Plan(tuple(going), tuple(kept), tuple(young), tuple(outputs))
 
 
 def remove(items: Iterable[Item]) -> tuple[list[Item], list[Item]]:
@@ -102,7 +99,7 @@ def remove(items: Iterable[Item]) -> tuple[list[Item], list[Item]]:
     return gone, spared
 
 
-def _outputs_below(roots: Iterable[Path]) -> Iterator[tuple[Path, Sequence[str] | None]]:
+def _outputs_below(roots: Iterable[Path]) -> Iterator[tuple[Path, Sequence[str]]]:
     """Find the output folders in these folders, themselves included, and what they are made of."""
     for root in roots:
         if not root.is_dir():
@@ -110,7 +107,7 @@ def _outputs_below(roots: Iterable[Path]) -> Iterator[tuple[Path, Sequence[str] 
         for path in sorted(root.absolute().rglob(MANIFEST)):
             manifest = _read_run(path)
             if manifest is not None and manifest.contract in _OUTPUTS:
-                yield path.parent, manifest.info.get("datasets")
+                yield path.parent, manifest.info.get("datasets", ())
 
 
 def _read_run(path: Path) -> Manifest | None:

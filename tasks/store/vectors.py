@@ -28,16 +28,16 @@ class StoredVectors:
         self._shards = [vectors for vectors, _ in opened]
         known = [found for _, found in opened]
         self._starts = np.cumsum([0, *map(len, known)])
-        everywhere = np.concatenate(known) if known else np.empty(0, np.uint64)
-        order = np.argsort(everywhere, kind="stable")
-        place = np.searchsorted(everywhere, hashes, sorter=order)
-        place = order[np.minimum(place, len(order) - 1)] if len(order) else place
-        if len(hashes) and (not len(order) or (everywhere[place] != hashes).any()):
+        stored = np.concatenate(known) if known else np.empty(0, np.uint64)
+        order = np.argsort(stored, kind="stable")
+        found = np.searchsorted(stored, hashes, sorter=order)
+        found = order[np.minimum(found, len(order) - 1)] if len(order) else found
+        if len(hashes) and (not len(order) or (stored[found] != hashes).any()):
             raise StoreError("some texts have no stored vector; run again to embed them")
-        self._places = place
+        self._rows = found
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._rows)
 
     @property
     def dimension(self) -> int:
@@ -46,14 +46,14 @@ class StoredVectors:
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Copy the vectors of `rows` out of the files."""
-        places = self._places[rows]
+        wanted = self._rows[rows]
         if len(self._shards) == 1:
-            return self._shards[0][places]
+            return self._shards[0][wanted]
         out = np.empty((len(rows), self.dimension), dtype=np.float32)
-        shards = np.searchsorted(self._starts, places, side="right") - 1
+        shards = np.searchsorted(self._starts, wanted, side="right") - 1
         for number in np.unique(shards):
             here = shards == number
-            out[here] = self._shards[number][places[here] - self._starts[number]]
+            out[here] = self._shards[number][wanted[here] - self._starts[number]]
         return out
 
 
@@ -62,9 +62,9 @@ def open_vectors(reference: DatasetRef, hashes: NDArray[np.uint64]) -> StoredVec
     return StoredVectors(family_of(reference.path), hashes)
 
 
-def family_of(place: str) -> list[DatasetRef]:
-    """List the finished datasets of a teacher, given the place of its family in a store."""
-    root, contract, family = place.rsplit("/", 2)
+def family_of(path: str) -> list[DatasetRef]:
+    """List the finished datasets of a teacher, given the path of its family."""
+    root, contract, family = path.rsplit("/", 2)
     return Store(root).finished(contract, family)
 
 

@@ -1,6 +1,5 @@
 """What `polymine gc` takes for garbage: what is old and no kept run names."""
 
-import json
 import os
 import shutil
 import time
@@ -184,14 +183,6 @@ def test_a_manifest_of_a_run_that_cannot_be_read_stops_it(store, tmp_path):
         make_plan(Store(str(store)), [tmp_path], keep_days=14)
     manifest.write_text('{"name": "of another program"}')
     assert len(make_plan(Store(str(store)), [tmp_path], keep_days=14).runs) == 1
-
-
-def test_a_run_that_does_not_say_what_it_was_made_of_is_named(store, tmp_path):
-    manifest = tmp_path / "two" / "manifest.json"
-    content = json.loads(manifest.read_text())
-    del content["info"]["datasets"], content["seal"]
-    manifest.write_text(json.dumps(content))
-    assert make_plan(Store(str(store)), [tmp_path], keep_days=14).silent == (tmp_path / "two",)
 
 
 def test_a_run_whose_datasets_are_gone_is_no_error(store, tmp_path):
