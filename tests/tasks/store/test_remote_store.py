@@ -40,7 +40,7 @@ from polymine.tasks.store.datasets import (
 from polymine.tasks.store.vectors import open_vectors
 from robustness.fault_work import Forks, Job, Kill, make_world, results
 from tests.robustness.test_kills import PERCENT, SMALL, run_stages, tables
-from tests.tasks.store.test_store import Numbers, begin, numbers
+from tests.tasks.store.test_datasets import Numbers, begin, numbers
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "someone",

@@ -1,4 +1,4 @@
-"""The store: a manifest last, damage found and made good, full disks and foreign folders."""
+"""Datasets: a manifest last, damage found and repaired, full disks."""
 
 import errno
 import logging
@@ -10,28 +10,22 @@ import dataframely as dy
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from polymine.data_contracts.errors import InputError, StoreError
-from polymine.data_contracts.references import Manifest, Shard, fingerprint
-from polymine.data_contracts.settings import DatasetSettings, OutputSettings
+from polymine.data_contracts.settings import OutputSettings
 from polymine.data_contracts.tables import Documents, PairScores
 from polymine.tasks.mining.teachers import index
-from polymine.tasks.store import output
-from polymine.tasks.store.atomic import staged
+from polymine.tasks.store.atomic import write_bytes, write_frame
 from polymine.tasks.store.datasets import (
-    MANIFEST,
     Store,
     info_of,
     load,
     scan,
     shard_name,
     shard_paths,
-    write_bytes,
-    write_frame,
 )
-from polymine.tasks.store.output import check_place, without_passwords
+from polymine.tasks.store.manifests import MANIFEST, RUN
+from polymine.tasks.store.output import publish_folder
 from tests.conftest import BM25
 
 
@@ -211,27 +205,21 @@ class TestDamage:
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk of one megabyte."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    disk = tmp_path / "disk"
+    disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True
     )
     if mounted.returncode:
         pytest.skip("mounting a small disk is not permitted here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
 
 
 def noise(rows: int) -> pl.DataFrame:
     """Numbers that do not compress: about eight bytes each."""
     drawn = np.random.default_rng(0).choice(1 << 62, size=rows)
     return pl.DataFrame({"number": drawn}).unique(maintain_order=True)
-
-
-def fill(place: Path, files: dict) -> None:
-    with staged(place) as beside:
-        for name, content in files.items():
-            (beside / name).write_bytes(content)
 
 
 class TestFullDisk:
@@ -251,10 +239,10 @@ class TestFullDisk:
         assert names(small_disk) == []
 
     def test_output_that_does_not_fit_vanishes(self, small_disk):
-        place = small_disk / "runs" / "one"
+        output = OutputSettings(path=str(small_disk / "runs" / "one"))
         with pytest.raises(StoreError, match="the disk is full"):
-            fill(place, {"small": b"1", "large": bytes(3 << 20)})
-        assert names(place.parent) == []
+            publish_folder(output, {"large": bytes(3 << 20)}, {}, kind=RUN, run="aaaa")
+        assert names(small_disk / "runs") == []
 
     @pytest.mark.parametrize("length", [60, 300])  # its words do not fit, or its numbers
     def test_index_that_does_not_fit_is_no_index(self, small_disk, tmp_path, length):
@@ -284,164 +272,3 @@ class TestFullDisk:
         monkeypatch.undo()
         assert names(dataset.folder) == [shard_name(0), shard_name(1)]
         assert dataset.find() is None
-
-
-class TestPlaces:
-    def output(self, path: Path, **values) -> OutputSettings:
-        return OutputSettings(path=str(path), **values)
-
-    def run_at(self, place: Path, run: str = "aaaa", contract: str = "run") -> Path:
-        place.mkdir()
-        (place / "triplets").mkdir()
-        (place / "triplets" / "part-00000.parquet").write_bytes(b"1")
-        shard = Shard(name="triplets/part-00000.parquet", rows=1, checksum="")
-        manifest = Manifest(contract=contract, fingerprint=run, rows=1, shards=(shard,))
-        (place / MANIFEST).write_text(manifest.model_dump_json())
-        return place
-
-    def test_free_places(self, tmp_path):
-        (tmp_path / "empty").mkdir()
-        own = self.run_at(tmp_path / "own")
-        for place in (tmp_path / "new" / "deep", tmp_path / "empty", own):
-            check_place(self.output(place), "aaaa")
-        check_place(self.output(own))  # before it is known which run this will be
-
-    def test_other_run_is_refused_unless_it_may_be_overwritten(self, tmp_path):
-        place = self.run_at(tmp_path / "other", run="bbbb")
-        with pytest.raises(StoreError, match=r"holds another run .bbbb.*output.overwrite = true"):
-            check_place(self.output(place), "aaaa")
-        check_place(self.output(place, overwrite=True), "aaaa")
-
-    @pytest.mark.parametrize("overwrite", [False, True])
-    def test_files_that_no_run_has_written_are_refused_always(self, tmp_path, overwrite):
-        thesis = tmp_path / "home"
-        thesis.mkdir()
-        (thesis / "thesis.tex").write_text("years of work")
-        stage = self.run_at(tmp_path / "stage", contract="exports")
-        (thesis / MANIFEST).write_text('{"name": "of another program"}')
-        for place in (thesis, stage):
-            for run in (None, "aaaa"):
-                with pytest.raises(StoreError, match="not a Polymine run"):
-                    check_place(self.output(place, overwrite=overwrite), run)
-        assert (thesis / "thesis.tex").exists()
-
-    @pytest.mark.parametrize("overwrite", [False, True])
-    def test_files_put_beside_those_of_a_run_are_never_replaced(self, tmp_path, overwrite):
-        place = self.run_at(tmp_path / "run")
-        (place / "model").mkdir()
-        (place / "model" / "adapter.safetensors").write_bytes(b"a night of training")
-        for run in (None, "aaaa", "bbbb"):
-            with pytest.raises(StoreError, match=r"has not written, such as model/adapter"):
-                check_place(self.output(place, overwrite=overwrite), run)
-
-    def test_run_that_came_while_another_was_copied_stays(self, tmp_path, monkeypatch):
-        place, source = tmp_path / "out", tmp_path / "source"
-        source.write_bytes(b"1")
-        copy = output.copy_file
-
-        def copy_slowly(*paths):
-            copy(*paths)
-            self.run_at(place, run="bbbb")
-
-        monkeypatch.setattr(output, "copy_file", copy_slowly)
-        with pytest.raises(StoreError, match="holds another run"):
-            output.publish_folder(self.output(place), {"one": source}, {}, kind="run", run="aaaa")
-        assert names(place) == [MANIFEST, "triplets"]
-        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out")] == []
-
-    def test_file_in_the_way(self, tmp_path):
-        (tmp_path / "file").write_text("")
-        with pytest.raises(StoreError, match="a file is in the way"):
-            check_place(self.output(tmp_path / "file", overwrite=True))
-        with pytest.raises(StoreError, match="a file is in the way of a folder"):
-            write_bytes(tmp_path / "file" / "below", b"")
-
-    def test_staged_folder_replaces_the_old_one_whole(self, tmp_path):
-        place = self.run_at(tmp_path / "out")
-        with staged(place) as beside:
-            (beside / "new").write_bytes(b"")
-            assert (place / MANIFEST).exists()
-        assert names(place) == ["new"]
-        assert names(tmp_path) == ["out"]
-
-    def test_two_runs_that_publish_at_once_both_end_well(self, tmp_path):
-        place = tmp_path / "out"
-        with staged(place) as one, staged(place) as two:
-            (one / "new").write_bytes(b"")
-            (two / "new").write_bytes(b"")
-        assert names(place) == ["new"]
-        assert names(tmp_path) == ["out"]
-
-    def test_place_that_is_taken_again_and_again(self, tmp_path, monkeypatch):
-        place, replace, met = self.run_at(tmp_path / "out"), os.replace, []
-
-        def taken_before(source, target):
-            met.append(source)
-            if Path(target) == place and len(met) < 5:
-                (place / "of another run").mkdir(parents=True)
-            replace(source, target)
-
-        monkeypatch.setattr(os, "replace", taken_before)
-        fill(place, {"new": b""})
-        assert names(place) == ["new"]
-        assert names(tmp_path) == ["out"]
-
-    def test_staged_folder_that_fails_leaves_the_old_one(self, tmp_path):
-        place = self.run_at(tmp_path / "out")
-        with pytest.raises(TypeError):
-            fill(place, {"new": b"", "wrong": None})
-        assert names(place) == [MANIFEST, "triplets"]
-        assert names(tmp_path) == ["out"]
-
-
-class TestFingerprint:
-    value = st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-        max_leaves=8,
-    )
-
-    @given(st.dictionaries(st.text(min_size=1), value, max_size=4), st.randoms())
-    def test_order_of_names_does_not_matter(self, parts, random):
-        shuffled = list(parts.items())
-        random.shuffle(shuffled)
-        assert fingerprint(**dict(shuffled)) == fingerprint(**parts)
-
-    @given(value, value)
-    def test_other_values_give_another_fingerprint(self, one, other):
-        same = repr(one) == repr(other)
-        assert (fingerprint(a=one) == fingerprint(a=other)) == same or one == other
-
-    def test_names_values_and_nesting_are_told_apart(self):
-        parts = [
-            {"a": "b"}, {"b": "a"}, {"a": ["b"]}, {"a": {"b": None}}, {"a": "b", "c": None},
-            {"a": ["b", "c"]}, {"a": ["c", "b"]}, {"a": "bc"}, {"a": 1}, {"a": "1"}, {"a": [1, 1]},
-            {"a": [[1], 1]}, {"a": Shard(name="b", rows=1, checksum="")},
-            {"a": Shard(name="b", rows=2, checksum="")},
-        ]  # fmt: skip
-        assert len({fingerprint(**part) for part in parts}) == len(parts)
-
-
-class TestSettingsOfAnotherRun:
-    """Another run is known by its settings before any work is done."""
-
-    def held(self, place: Path, dataset: DatasetSettings) -> OutputSettings:
-        info = {"settings": {"dataset": without_passwords(dataset)}}
-        manifest = Manifest(contract="run", fingerprint="a", rows=0, shards=(), info=info)
-        place.mkdir()
-        (place / "manifest.json").write_text(manifest.model_dump_json())
-        return OutputSettings(path=str(place))
-
-    def test_names_the_setting_that_differs(self, tmp_path: Path) -> None:
-        output = self.held(tmp_path / "run", DatasetSettings(corpus="a.parquet"))
-        check_place(output, settings={"dataset": DatasetSettings(corpus="a.parquet")})
-        with pytest.raises(StoreError, match=r"dataset.corpus is 'a.parquet', this one's is 'b"):
-            check_place(output, settings={"dataset": DatasetSettings(corpus="b.parquet")})
-
-    def test_a_password_is_neither_shown_nor_a_difference(self, tmp_path: Path) -> None:
-        secret = DatasetSettings(corpus="ftp://ann:secret@host/corpus.parquet")
-        assert without_passwords(secret)["corpus"] == "ftp://***@host/corpus.parquet"
-        quoted = DatasetSettings(corpus='https://host/x?of="a"', language="de")
-        assert without_passwords(quoted)["corpus"].startswith("https://host/x?***")
-        assert without_passwords(quoted)["language"] == "de"
-        check_place(self.held(tmp_path / "run", secret), settings={"dataset": secret})
