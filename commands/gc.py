@@ -1,4 +1,4 @@
-"""Lists what of a store is old and named by no kept run, and removes it if asked to."""
+"""`polymine gc`: what of a store is old and named by no kept run."""
 
 from collections.abc import Sequence
 from datetime import datetime

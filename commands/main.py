@@ -112,7 +112,7 @@ def gc(
     ] = 14,
     delete: Annotated[bool, typer.Option("--delete", help="Remove; else only say what.")] = False,
 ) -> None:
-    """List what no kept run names and none has used for days, and remove it if asked to."""
+    """List what of a store is old and named by no kept run, and remove it if asked to."""
     from polymine.commands.gc import collect_garbage
 
     collect_garbage(store, runs or [], keep_days=keep_days, delete=delete)
