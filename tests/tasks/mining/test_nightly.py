@@ -111,8 +111,11 @@ def test_only_what_is_new_was_searched(nights, monkeypatch):
     monkeypatch.setattr(earlier, "rank_further", watched)
     store = nights / "copy"
     shutil.copytree(nights / "store", store)
-    datasets = json.loads((nights / "two" / "manifest.json").read_text())["info"]["datasets"]
-    for name in datasets:
+    used = {
+        name: json.loads((nights / name / "manifest.json").read_text())["info"]["datasets"]
+        for name in ("one", "two")
+    }
+    for name in set(used["two"]) - set(used["one"]):
         if name.startswith("rankings/"):
             shutil.rmtree(store / name)
     second = DatasetSettings(
