@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pipeline test check size bench ui up clean
+.PHONY: help demo pipeline test check size bench robustness ui up clean
 
 help:
 	@echo "make demo    mine the docstrings of the installed libraries: offline, a few minutes"
@@ -19,7 +19,8 @@ help:
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy, import-linter"
 	@echo "make size    measure the code itself: lines, functions, rooms, start-up"
-	@echo "make bench   measure against the peers"
+	@echo "make bench   measure against the baselines"
+	@echo "make robustness  faults, bad input and services: is anything lost?"
 	@echo "make clean   remove caches and the demo's output"
 
 demo: .venv/.installed
@@ -48,11 +49,18 @@ size: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.size
 
 bench: .venv/.installed-dev
+	$(BIN)/python -m benchmarks.data squad-dev med cranfield cisi cacm scifact epqa-dev xquad \
+	  medquad piaf tquad pquad jaquad arcd stsb-multi-mt ntrex tatoeba
 	$(BIN)/python -m benchmarks.speed.mining
 	$(BIN)/python -m benchmarks.negatives.false_negatives
 	$(BIN)/python -m benchmarks.training.triplets
 	$(BIN)/python -m benchmarks.training.crosslingual
 	$(BIN)/python -m benchmarks.speed.throughput
+
+robustness: .venv/.installed-dev
+	$(BIN)/python -m robustness.faults
+	$(BIN)/python -m robustness.bad_input
+	$(BIN)/python -m robustness.services
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache runs/demo runs/pipeline

@@ -1,1 +1,1 @@
-"""Claims as commands: each runs Polymine and a peer on the same work and prints both."""
+"""Claims as commands: each runs Polymine and a baseline on the same work and prints both."""

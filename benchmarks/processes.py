@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+RESULTS = Path(__file__).parent / "results"
+
 
 def measure(module: str, job: dict[str, Any], environment: dict[str, str] | None = None) -> Any:
     """Run `python -m module JOB` and return its JSON result with wall seconds and peak memory.
@@ -38,17 +40,17 @@ def measure_command(command: list[str], environment: dict[str, str] | None = Non
     return {**result, "wall_s": round(wall, 2), "peak_mb": round(usage.ru_maxrss / 1024)}
 
 
-def save(name: str, result: Any) -> Path:
-    """Keep a result as JSON below `benchmarks/results`."""
-    path = Path(__file__).parent / "results" / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
+def save(name: str, result: Any, folder: Path = RESULTS) -> Path:
+    """Keep a result as JSON."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return path
 
 
 def load(name: str) -> dict[str, Any]:
     """Read what an earlier call kept."""
-    path = Path(__file__).parent / "results" / f"{name}.json"
+    path = RESULTS / f"{name}.json"
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return kept
 

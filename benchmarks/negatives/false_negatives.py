@@ -1,4 +1,4 @@
-"""False negatives against hardness: risk, the other rules and a peer on judged collections.
+"""False negatives against hardness: risk, the other rules and a baseline on judged collections.
 
 `python -m benchmarks.negatives.false_negatives` reveals one positive of every query that has
 several, lets each method choose negatives, and counts how many of them are among the positives it
@@ -25,9 +25,9 @@ from benchmarks.negatives.miners import (
     METHODS,
     REFERENCE,
     REFERENCE_VALUE,
-    Method,
     RiskWithValidator,
 )
+from benchmarks.negatives.sweeps import Method
 from benchmarks.negatives.trade_off import (
     FULL_YIELD,
     LSA_DIMENSIONS,

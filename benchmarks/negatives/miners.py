@@ -1,21 +1,26 @@
-"""Ways to choose negatives, each with the one value that trades hardness against cleanliness.
+"""The rules of the library and a plain sum of z-scores as ways to choose negatives."""
 
-A method sees a `Case` and one value and says what it would choose; it never sees what is hidden.
-The values of a method are the same for every collection: nothing is tuned on what is reported.
-"""
-
-import contextlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from benchmarks.negatives.baseline import Baseline
 from benchmarks.negatives.cases import DENSE, LEXICAL, Case, threads
+from benchmarks.negatives.sweeps import (
+    ABSOLUTES,
+    MARGINS,
+    PERCENTS,
+    PRICES,
+    SHIFTS,
+    SUMS,
+    Method,
+    Value,
+)
 from polymine.data_contracts.settings import (
     EngineSettings,
     MiningSettings,
@@ -24,7 +29,6 @@ from polymine.data_contracts.settings import (
     ValidationSettings,
 )
 from polymine.mining.budget import Choice, apply_choice
-from polymine.mining.embedding import Matrix
 from polymine.mining.pipeline import languages_of
 from polymine.mining.ranking import rank_below
 from polymine.mining.risk import assess
@@ -40,44 +44,6 @@ from polymine.mining.selection import (
 )
 from polymine.mining.validation import PairScorer, score_all
 from polymine.mining.validator_evidence import look, plan_pairs, with_looks
-
-Value = float | None  # None: the method has nothing to set
-
-
-def steps(first: float, last: float, step: float) -> tuple[Value, ...]:
-    """Values from `first` to `last`, both included."""
-    return tuple(np.round(np.arange(first, last + step / 2, step), 6).tolist())
-
-
-SHIFTS: tuple[Value, ...] = (
-    0, 1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 80, 120, 160, 240, 320, 480,
-)  # fmt: skip
-ABSOLUTES = steps(0.15, 0.9, 0.025)
-MARGINS = (*steps(0, 0.2, 0.0125), 0.25, 0.3, 0.35, 0.4)
-PERCENTS = (*steps(0.4, 0.75, 0.05), *steps(0.8, 1.1, 0.025))
-SUMS = (*steps(0, 10, 0.25), *steps(10.5, 24, 0.5), *steps(26, 60, 2))
-PRICES = (0.0, *np.round(np.geomspace(0.02, 200, 49), 4).tolist())
-# What the peer calls a relative margin m is percent 1 - m; None is its default, no margin.
-PEER_MARGINS = (None, *steps(0, 0.2, 0.025), *steps(0.25, 0.6, 0.05))
-
-
-class Method(Protocol):
-    """Chooses negatives; `values` are tried one after the other."""
-
-    @property
-    def name(self) -> str:
-        """What tables and pictures call it."""
-        ...
-
-    @property
-    def values(self) -> Sequence[Value]:
-        """The sweep, the same for every collection."""
-        ...
-
-    def choose(self, case: Case, value: Value, wanted: int) -> pl.DataFrame:
-        """Choose at most `wanted` negatives per query: query_id, doc_id, score of the dense
-        teacher."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -130,77 +96,6 @@ class SumOfThree:
             .sort("query_id", "above", "order", "doc_id")
         )
         return take_first(open_ones, wanted).select("query_id", "doc_id", "score")
-
-
-@dataclass(frozen=True)
-class Peer:
-    """sentence-transformers' `mine_hard_negatives` on the same vectors, swept by relative margin.
-
-    It works on texts; equal questions share their negatives, as they do there.
-    """
-
-    name: str = "sentence-transformers"
-    values: Sequence[Value] = PEER_MARGINS
-
-    def choose(self, case: Case, value: Value, wanted: int) -> pl.DataFrame:
-        """Call the peer as its documentation shows it, with vectors instead of a model."""
-        from datasets import Dataset
-        from sentence_transformers.util import mine_hard_negatives
-
-        texts = case.documents.select("doc_id", "text")
-        pairs = case.positives.join(
-            case.queries.select("query_id", anchor="text"), on="query_id"
-        ).join(texts.rename({"text": "positive"}), on="doc_id")
-        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar for every value
-            mined = mine_hard_negatives(
-                Dataset.from_dict(pairs.select("anchor", "positive").to_dict(as_series=False)),
-                ReadyVectors(case),  # type: ignore[arg-type]
-                corpus=texts["text"].to_list(),
-                num_negatives=wanted,
-                relative_margin=value,
-                verbose=False,
-            )
-        found = pl.DataFrame(
-            {name: pl.Series(list(mined[name]), dtype=pl.String) for name in ("anchor", "negative")}
-        )
-        chosen = (
-            found.unique()
-            .join(case.queries.select("query_id", anchor="text"), on="anchor")
-            .join(texts.rename({"text": "negative"}), on="negative")
-            .select("query_id", "doc_id")
-        )
-        return chosen.with_columns(score=pl.Series(case.dense.score(*case.rows_of(chosen))))
-
-
-class ReadyVectors:
-    """Stands where the peer wants a SentenceTransformer and hands out what was computed before."""
-
-    def __init__(self, case: Case) -> None:
-        import torch
-
-        self.device = torch.device("cpu")
-        self._queries = dict(zip(case.queries["text"], case.query_vectors, strict=True))
-        self._documents = dict(zip(case.documents["text"], case.document_vectors, strict=True))
-
-    def encode_query(self, sentences: Sequence[str], **_: Any) -> Matrix:
-        """Look queries up."""
-        return np.stack([self._queries[text] for text in sentences])
-
-    def encode_document(self, sentences: Sequence[str], **_: Any) -> Matrix:
-        """Look documents up."""
-        return np.stack([self._documents[text] for text in sentences])
-
-    def similarity(self, left: Any, right: Any) -> Any:
-        """Cosines of all with all, as the model's own setting is."""
-        from sentence_transformers.util import cos_sim
-
-        return cos_sim(left, right)
-
-    def similarity_pairwise(self, left: Any, right: Any) -> Any:
-        """Cosines row by row."""
-        from sentence_transformers.util import pairwise_cos_sim
-
-        return pairwise_cos_sim(left, right)
 
 
 @dataclass(frozen=True)
@@ -293,7 +188,7 @@ METHODS: tuple[Method, ...] = (
     Rule("absolute", "absolute", ABSOLUTES),
     Rule("margin", "margin", MARGINS),
     REFERENCE,
-    Peer(),
+    Baseline(),
     SumOfThree(),
     Risk(),
 )

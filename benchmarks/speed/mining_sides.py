@@ -21,7 +21,7 @@ def run_polymine(job: dict[str, Any]) -> dict[str, Any]:
 
     settings = RunSettings.model_validate(job["settings"])
     with ready_flow("mine") as (server, flow):
-        import sentence_transformers  # noqa: F401 (the peer imports it before its clock starts)
+        import sentence_transformers  # noqa: F401 (the baseline imports it before its clock starts)
 
         ready = time.monotonic()
         summary = run_flow(flow, settings, server)
@@ -40,7 +40,7 @@ def run_polymine(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def run_peer(job: dict[str, Any]) -> dict[str, Any]:
+def run_baseline(job: dict[str, Any]) -> dict[str, Any]:
     """Call `mine_hard_negatives` as its documentation shows it."""
     import polars as pl
     import torch
@@ -89,5 +89,5 @@ def run_peer(job: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     request = json.loads(sys.argv[1])
-    side = run_polymine if request["side"] == "polymine" else run_peer
+    side = run_polymine if request["side"] == "polymine" else run_baseline
     print(json.dumps(side(request)), flush=True)

@@ -4,10 +4,10 @@
 with both sides: same base, layers, initial weights, batches, precision and steps, float32 and
 (where the hardware multiplies it) bfloat16, with gradient caching and without; then encodes all its
 texts. Each side runs in a process of its own, one after the other. As both see the same batches
-their losses can be compared, and they are. `peer_dropout` is the peer with the base's dropout left
-on, as it comes; Polymine turns it off, so `peer` is the fair one. What runs in bfloat16 on a GPU is
-given as a share of its dense peak, too. `--quick` proves in a minute that it runs, and keeps
-nothing.
+their losses can be compared, and they are. `baseline_dropout` is the baseline with the dropout of
+its base left on, as it comes; Polymine turns it off, so `baseline` is the fair one. What runs in
+bfloat16 on a GPU is given as a share of its dense peak, too. `--quick` proves in a minute that it
+runs, and keeps nothing.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
     options = read_options()
     environment = {"HF_HUB_OFFLINE": "1"}
     if gpus := os.environ.get("CUDA_VISIBLE_DEVICES", "0"):
-        environment["CUDA_VISIBLE_DEVICES"] = gpus.split(",")[0]  # the peer would take them all
+        environment["CUDA_VISIBLE_DEVICES"] = gpus.split(",")[0]  # the baseline would take them all
     with tempfile.TemporaryDirectory() as scratch:
         work = prepare(Path(scratch), options)
         results: dict[str, Any] = {"machine": {**machine(), **device()}, "work": work["said"]}
@@ -75,10 +75,10 @@ def train(work: dict[str, Any], dtype: str, mini_batch: int, environment: dict[s
     sides = {}
     for name, side, dropout in (
         ("polymine", "train polymine", False),
-        ("peer", "train peer", False),
-        ("peer_dropout", "train peer", True),
+        ("baseline", "train baseline", False),
+        ("baseline_dropout", "train baseline", True),
     ):
-        if name == "peer_dropout" and (mini_batch < work["job"]["batch"] or dtype != "float32"):
+        if name == "baseline_dropout" and (mini_batch < work["job"]["batch"] or dtype != "float32"):
             continue  # once is enough
         job = {"dtype": dtype, "mini_batch": mini_batch, "dropout": dropout, "side": side}
         sides[name] = measure(SIDES, {**work["job"], **job}, environment)
@@ -91,7 +91,7 @@ def train(work: dict[str, Any], dtype: str, mini_batch: int, environment: dict[s
         run["tokens_per_s"] = round(float(np.median(speeds)), 1)
         run["rows_per_s"] = round(work["job"]["batch"] / run["step_median_s"], 2)
         run.update(intensity(run["tokens_per_s"] * flops, dtype))
-    apart = np.abs(np.subtract(sides["polymine"]["losses"], sides["peer"]["losses"]))
+    apart = np.abs(np.subtract(sides["polymine"]["losses"], sides["baseline"]["losses"]))
     return {**sides, "flops_per_token": flops, "losses_apart": round(float(apart.max()), 5),
             **ratios(sides)}  # fmt: skip
 
@@ -99,11 +99,11 @@ def train(work: dict[str, Any], dtype: str, mini_batch: int, environment: dict[s
 def embed(
     work: dict[str, Any], dtypes: Sequence[str], rounds: int, environment: dict[str, str]
 ) -> dict[str, Any]:
-    """Encode with both sides in every precision; compare all vectors with the peer's float32."""
+    """Encode with both sides in every precision; compare all vectors with the baseline's."""
     cases, exact = {}, None
     for dtype in dtypes:
         sides = {}
-        for name in ("peer", "polymine"):
+        for name in ("baseline", "polymine"):
             vectors = work["scratch"] / f"{dtype}-{name}.npy"
             job = {"dtype": dtype, "rounds": rounds, "vectors": str(vectors)}
             run = measure(SIDES, {**work["job"], **job, "side": f"embed {name}"}, environment)
@@ -113,18 +113,18 @@ def embed(
             run["tokens_per_s"] = round(work["said"]["text_tokens"] / np.median(run["round_s"]), 1)
             run["texts_per_s"] = round(work["said"]["texts"] / np.median(run["round_s"]), 1)
             sides[name] = run
-        flops = sides["peer"].pop("flops_per_token")
+        flops = sides["baseline"].pop("flops_per_token")
         for run in sides.values():
             run.update(intensity(run["tokens_per_s"] * flops, dtype))
         cases[dtype] = {**sides, "flops_per_token": flops, **ratios(sides)}
     if "bfloat16" in cases:
-        fastest, default = cases["bfloat16"]["polymine"], cases["float32"]["peer"]
-        cases["bfloat16"]["ratio_to_peer_float32"] = _ratio(fastest, default)
+        fastest, default = cases["bfloat16"]["polymine"], cases["float32"]["baseline"]
+        cases["bfloat16"]["ratio_to_baseline_float32"] = _ratio(fastest, default)
     return cases
 
 
 def ratios(sides: dict[str, Any]) -> dict[str, float]:
-    """How many times as many tokens a second as each peer."""
+    """How many times as many tokens a second as each baseline."""
     return {
         f"ratio_to_{name}": _ratio(sides["polymine"], run)
         for name, run in sides.items()
@@ -179,7 +179,7 @@ def show(results: dict[str, Any]) -> str:
                 ])  # fmt: skip
     lines = [table(rows), "", "Loss of the first steps, the same batches on both sides:"]
     for case, sides in results["training"].items():
-        for side in ("polymine", "peer"):
+        for side in ("polymine", "baseline"):
             losses = " ".join(f"{loss:.4f}" for loss in sides[side]["losses"][:6])
             lines.append(f"  {case:<20} {side:<9} {losses}")
         lines.append(f"  {'':<20} {'apart':<9} {sides['losses_apart']:.5f} at most, of all steps")

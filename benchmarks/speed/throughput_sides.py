@@ -86,7 +86,7 @@ def train_polymine(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def train_peer(job: dict[str, Any]) -> dict[str, Any]:
+def train_baseline(job: dict[str, Any]) -> dict[str, Any]:
     """Train with the library's trainer as its documentation shows it, one adapter added."""
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer
@@ -102,7 +102,7 @@ def train_peer(job: dict[str, Any]) -> dict[str, Any]:
         def on_step_end(self, *_: Any, **__: Any) -> None:
             clock.advance("", 1)
 
-    model = load_peer(job)
+    model = load_baseline(job)
     loss = (
         losses.CachedMultipleNegativesRankingLoss(model, mini_batch_size=job["mini_batch"])
         if job["mini_batch"] < job["batch"]
@@ -111,7 +111,7 @@ def train_peer(job: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = SentenceTransformerTrainer(
             model=model,
-            args=peer_arguments(job, folder),
+            args=baseline_arguments(job, folder),
             train_dataset=Dataset(pl.read_parquet(job["ordered"]).to_arrow()),
             loss=loss,
             callbacks=[Watch()],
@@ -121,7 +121,7 @@ def train_peer(job: dict[str, Any]) -> dict[str, Any]:
     return {**clock.result(), **gpu_memory(), "losses": curve}
 
 
-def load_peer(job: dict[str, Any]) -> Any:
+def load_baseline(job: dict[str, Any]) -> Any:
     """Load the base with a fresh adapter on the very layers that Polymine's has."""
     import torch
     from peft import LoraConfig
@@ -147,7 +147,7 @@ def load_peer(job: dict[str, Any]) -> Any:
     return model
 
 
-def peer_arguments(job: dict[str, Any], folder: str) -> Any:
+def baseline_arguments(job: dict[str, Any], folder: str) -> Any:
     """Say what Polymine's trainer says, too; all else is as the library has it."""
     import torch
     from sentence_transformers import SentenceTransformerTrainingArguments
@@ -188,7 +188,7 @@ def embed_polymine(job: dict[str, Any]) -> dict[str, Any]:
     return encode(job, lambda texts: encode_all(encoder, texts))
 
 
-def embed_peer(job: dict[str, Any]) -> dict[str, Any]:
+def embed_baseline(job: dict[str, Any]) -> dict[str, Any]:
     """Call `encode` with its defaults."""
     import torch
     from sentence_transformers import SentenceTransformer
@@ -226,9 +226,9 @@ def gpu_memory() -> dict[str, int]:
 
 SIDES = {
     "train polymine": train_polymine,
-    "train peer": train_peer,
+    "train baseline": train_baseline,
     "embed polymine": embed_polymine,
-    "embed peer": embed_peer,
+    "embed baseline": embed_baseline,
 }
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def order_rows(rows: pl.DataFrame, step: Any, steps: int, batch: int) -> pl.Data
 
 
 def settings(job: dict[str, Any]) -> tuple[Any, Any]:
-    """Name Polymine's step and training for a job; the peer has the same numbers."""
+    """Name Polymine's step and training for a job; the baseline has the same numbers."""
     from polymine.data_contracts.settings import (
         AdaptedModel,
         LoraSettings,

@@ -11,7 +11,7 @@ from polymine.data_contracts.errors import ModelError
 from polymine.mining.embedding import TextEncoder, encode_all
 from polymine.mining.validation import PairScorer, score_all
 from polymine.models.memory import AdaptiveBatcher, is_out_of_memory
-from robustness.fault_inside import limit_memory
+from robustness.faults.inside import limit_memory
 from tests.conftest import MINILM, VALIDATOR, animal_tables
 
 LONG = "a text of many words " * 20

@@ -1,6 +1,6 @@
 """A short version of the benchmark: malformed inputs end in a clear error or in quarantine."""
 
-from robustness.bad_input import as_table, run
+from robustness.bad_input.__main__ import as_table, run
 
 
 def test_malformed_inputs_never_end_in_a_traceback_or_a_wrong_row():

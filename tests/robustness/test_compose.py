@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from polymine.commands.server.client import client_environment
-from robustness.composed import ComposeError, read_services, resolve
+from robustness.services.compose import ComposeError, read_services, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"

@@ -24,8 +24,8 @@ from polymine.data_contracts.settings import (
 from polymine.mining.ingestion import ingest
 from polymine.mining.pipeline import Mined, mine
 from polymine.tasks.store.manifests import MANIFEST
-from robustness.fault_kills import make_reference, run_kills
-from robustness.fault_work import Forks, Job, make_world
+from robustness.faults.kills import make_reference, run_kills
+from robustness.faults.work import Forks, Job, make_world
 from tests.conftest import BM25, MINILM, VALIDATOR
 
 PERCENT = MiningSettings(

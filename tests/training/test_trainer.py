@@ -24,7 +24,7 @@ from polymine.training.adapters import AdapterStack
 from polymine.training.checkpoints import METADATA, Checkpoint
 from polymine.training.mixture import pad
 from polymine.training.trainer import prepare, route_by_language, train_step
-from robustness.fault_inside import limit_memory
+from robustness.faults.inside import limit_memory
 from tests.pickle_scan import find_pickles
 from tests.training.small_encoder import save_small_encoder
 

@@ -4,9 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from benchmarks.negatives.baseline import Baseline
 from benchmarks.negatives.cases import Prepared, open_case
 from benchmarks.negatives.judged import Collection, Revealed
-from benchmarks.negatives.miners import Peer, Rule, SumOfThree
+from benchmarks.negatives.miners import Rule, SumOfThree
 from polymine.mining.lexical import build_index
 
 WANTED = 3
@@ -99,12 +100,12 @@ def test_the_sum_is_of_three_z_scores(case, ceiling):
 
 
 @pytest.mark.parametrize("margin", [None, 0.05, 0.3])
-def test_the_peer_chooses_as_percent_does_where_it_finds_enough(case, margin):
+def test_the_baseline_chooses_as_percent_does_where_it_finds_enough(case, margin):
     rule, value = ("naive", None) if margin is None else ("percent", 1 - margin)
     ours = Rule(rule, rule if margin else None, ()).choose(case, value, WANTED)
-    theirs = Peer().choose(case, margin, WANTED)
+    theirs = Baseline().choose(case, margin, WANTED)
     full = theirs.filter(pl.len().over("query_id") == WANTED)["query_id"].unique().sort()
-    # The positives of q0 and q1 lie so deep that the peer, with a margin, does not look below them.
+    # The positives of q0 and q1 lie so deep that with a margin the baseline finds nothing below.
     assert full.to_list() == ([] if margin else ["q0", "q1"]) + ["q2", "q3"]
     by = ["query_id", "doc_id"]
     ours, theirs = (

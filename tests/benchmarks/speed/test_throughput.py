@@ -92,7 +92,7 @@ def write_collection(folder) -> None:
     pl.DataFrame({"query_id": asked, "doc_id": ids * 2}).write_parquet(folder / "qrels.parquet")
 
 
-def test_the_peer_is_handed_the_batches_that_polymine_trains_on(base, tmp_path, monkeypatch):
+def test_the_baseline_is_handed_the_batches_that_polymine_trains_on(base, tmp_path, monkeypatch):
     from polymine.data_contracts.settings import LossSettings, ScheduleSettings
     from polymine.training import trainer
     from polymine.training.losses import WeightedRankingLoss

@@ -38,7 +38,7 @@ from polymine.tasks.store.datasets import (
     shard_paths,
 )
 from polymine.tasks.store.vectors import open_vectors
-from robustness.fault_work import Forks, Job, Kill, make_world, results
+from robustness.faults.work import Forks, Job, Kill, make_world, results
 from tests.robustness.test_kills import PERCENT, SMALL, run_stages, tables
 from tests.tasks.store.test_datasets import Numbers, begin, numbers
 

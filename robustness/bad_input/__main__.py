@@ -17,15 +17,23 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import save
 from polymine.data_contracts.errors import PolymineError, SettingsError
-from robustness import bad_settings
-from robustness.bad_oracle import compare, count_good
-from robustness.bad_tables import MAKERS, Case
+from robustness import RESULTS
+from robustness.bad_input import settings as bad_settings
+from robustness.bad_input.files import bad_file
+from robustness.bad_input.oracle import compare, count_good
+from robustness.bad_input.tables import Case, bad_columns, bad_encoding, bad_value, odd_pointers
+
+MAKERS: dict[str, tuple[Callable[[Path, random.Random], Case], ...]] = {
+    "files": (bad_file,), "columns": (bad_columns,), "values": (bad_value, odd_pointers),
+    "encodings": (bad_encoding,),
+}  # fmt: skip
 
 SHARES = {"files": 3, "columns": 2, "values": 5, "encodings": 2, "settings": 4}
 OUTCOMES = ("clear error", "quarantined", "accepted rightly", "defect")
@@ -60,8 +68,8 @@ def main() -> None:
         run_commands(options.commands, options.seed, tally)
     seconds = round(time.monotonic() - began, 1)
     counts = {kind: dict(found) for kind, found in tally.counts.items()}
-    save(options.name, {"seed": options.seed, "seconds": seconds, "kinds": counts,
-                        "defects": tally.defects})  # fmt: skip
+    result = {"seed": options.seed, "seconds": seconds, "kinds": counts, "defects": tally.defects}
+    save(options.name, result, RESULTS)
     print(as_table(tally, seconds))
     sys.exit(1 if tally.defects else 0)
 

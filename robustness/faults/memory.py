@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robustness.fault_inside import limit_memory
-from robustness.fault_kills import make_reference
-from robustness.fault_store import Outcome, compare
-from robustness.fault_work import Forks, Job
+from robustness.faults.inside import limit_memory
+from robustness.faults.kills import make_reference
+from robustness.faults.storage import Outcome, compare
+from robustness.faults.work import Forks, Job
 
 LEAST = 96  # tokens: less than any batch, more than any text or pair of the data set
 TRAINED = 40  # tokens that hold one text of a mini-batch of two, and not both

@@ -20,11 +20,11 @@ import psutil
 
 from polymine.commands.server.client import ask, client_environment
 from polymine.commands.server.shared import status
-from robustness.fault_kills import Reference
-from robustness.fault_store import Outcome, compare
-from robustness.fault_work import Job, settings
+from robustness.faults.kills import Reference
+from robustness.faults.storage import Outcome, compare
+from robustness.faults.work import Job, settings
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 POOL = "faults"
 LIMIT = 300.0  # seconds for anything to come true
 AWAY = 15.0  # seconds for which a server is gone
@@ -54,7 +54,7 @@ def lose_server_of_command(job: Job, expected: Reference, home: Path) -> Outcome
     """Kill the server that a command started while the command works."""
     outcome = Outcome("server of a command killed (-9) mid-run", times=1)
     sections = {name: part.model_dump(mode="json") for name, part in settings(job).items()}
-    command = [sys.executable, "-m", "robustness.fault_side", json.dumps(sections)]
+    command = [sys.executable, "-m", "robustness.faults.command", json.dumps(sections)]
     log = Path(job.root) / "command.log"
     log.parent.mkdir(parents=True)
     with log.open("wb") as file:

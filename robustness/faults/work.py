@@ -22,7 +22,7 @@ import xxhash
 
 PRELOADED = (
     "polymine.flows.pipeline", "sentence_transformers", "faiss", "peft", "bm25s",
-    "robustness.fault_work",
+    "robustness.faults.work",
     "polymine.training.callbacks", "polymine.training.losses", "pytrec_eval", "sklearn.cluster",
 )  # fmt: skip
 RULES = ("risk", "percent")  # each has a stage that the other has not: `look` and `validate`
@@ -49,7 +49,7 @@ class Job:
         rule: of selection.
         kill: when it ends by its own hand.
         store, out: elsewhere than in the root.
-        before: a function of `robustness.fault_inside` that prepares the process, with arguments.
+        before: a function of `robustness.faults.inside` that prepares the process, with arguments.
     """
 
     root: str
@@ -68,9 +68,9 @@ def run(job: Job) -> None:
     root.mkdir(parents=True, exist_ok=True)
     _tell_into(root / "log")
     if job.before:
-        from robustness import fault_inside
+        from robustness.faults import inside
 
-        getattr(fault_inside, job.before[0])(*job.before[1])
+        getattr(inside, job.before[0])(*job.before[1])
     watch = _Watch(root, job.kill)
     flow = _open_flow(watch)
     try:

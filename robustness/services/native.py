@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from robustness.composed import Service
+from robustness.services.compose import Service
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PORTS = ("5432", "6379", "4200", "8080")  # Postgres, Redis, API, a worker's health
 _ADDRESS = re.compile(r"\b(?:postgres|redis|api|127\.0\.0\.1):(\d+)")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-FILE = Path(__file__).resolve().parents[1] / "docker-compose.yml"
+FILE = Path(__file__).resolve().parents[2] / "docker-compose.yml"
 _REFERENCE = re.compile(
     r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?:(?P<kind>:[-?])(?P<rest>[^}]*))?\})"
 )

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from robustness.bad_tables import Case, Rows
+from robustness.bad_input.tables import Case, Rows
 
 # What other libraries write for a value that is not there.
 _MARKS = {"NaN", "nan", "NAN", "null", "NULL", "None", "NA", "N/A", "<NA>", "#N/A"}

@@ -1,4 +1,4 @@
-"""A pipeline as a command runs it, with a Prefect server: `python -m robustness.fault_side JOB`."""
+"""A pipeline with a Prefect server, as a command: `python -m robustness.faults.command JOB`."""
 
 import json
 import sys

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from robustness.fault_kills import Reference, tell
-from robustness.fault_work import Forks, Job, Kill, differences, finish, results, stored
+from robustness.faults.kills import Reference, tell
+from robustness.faults.work import Forks, Job, Kill, differences, finish, results, stored
 
 MANIFEST = "manifest.json"
 FAMILIES = ("embeddings", "pair_scores")  # datasets that grow from run to run

@@ -15,10 +15,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from robustness.fault_kills import Reference
-from robustness.fault_prefect import ROOT, environment, is_amid_stages, until
-from robustness.fault_store import Outcome, compare
-from robustness.fault_work import Job, settings
+from robustness.faults.kills import Reference
+from robustness.faults.servers import ROOT, environment, is_amid_stages, until
+from robustness.faults.storage import Outcome, compare
+from robustness.faults.work import Job, settings
 
 JUMPS = (-86_400, 3_600, -7, 31_536_000)  # seconds: a day back, an hour on, a year on
 JUMP_EVERY = 1.0  # seconds
@@ -65,7 +65,7 @@ def _clean_up(job: Job, clock: "Clock", expected: Reference, outcome: Outcome) -
 def _run(job: Job, clock: "Clock", outcome: Outcome, jumping: bool = False) -> bool:
     """Run the pipeline as a command does; tell whether it ended well."""
     sections = {name: part.model_dump(mode="json") for name, part in settings(job).items()}
-    run = clock.start("-m", "robustness.fault_side", json.dumps(sections), log="command.log")
+    run = clock.start("-m", "robustness.faults.command", json.dumps(sections), log="command.log")
     if jumping:
         until(lambda: is_amid_stages(job) or run.poll() is not None, "the command works")
     deadline = time.monotonic() + LIMIT

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from robustness.fault_work import Forks, Job, Kill, differences, results, stored
+from robustness.faults.work import Forks, Job, Kill, differences, results, stored
 
 IN_A_ROW = (1, 1, 2, 3)  # kills before a run is left to finish, drawn from these
 AT_ONCE = 2  # runs side by side

@@ -2,7 +2,7 @@
 
 `python -m robustness.services` starts Postgres, Redis, the migration, the API, the background
 services, the set-up and a worker as processes of this machine, each with the command, environment
-and health check that docker-compose.yml gives it (`benchmarks/native.py` says what is replaced).
+and health check that docker-compose.yml gives it (`native.py` says what is replaced).
 Then it does what a team does: asks with a wrong password, lets the scheduler start a run, triggers
 one itself, watches states and logs through the API, looks at the output, runs again and finds the
 stages reused, restarts the server. It needs Debian's postgresql and redis-server and
@@ -29,10 +29,11 @@ import polars as pl
 
 from benchmarks.processes import machine, save, table
 from benchmarks.speed.prefect_api import STARTED, Api, expect, states
-from robustness.composed import Service, read_services
-from robustness.native import Machine
+from robustness import RESULTS
+from robustness.services.compose import Service, read_services
+from robustness.services.native import Machine
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "parallel"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "parallel"
 KEYS = {"corpus": "doc_id", "queries": "query_id", "judgments": "query_id"}
 DEPLOYMENT = "mine/demo"
 RUN_LIMIT = 900.0  # seconds a run may take on a busy machine; it takes some twenty
@@ -161,7 +162,7 @@ def main() -> None:
         rows, failed = run_all(Path(folder))
     print(table([["step", "result", "seconds"], *rows]))
     if not options.no_results:
-        save("services", {"machine": machine(), "steps": rows})
+        save("services", {"machine": machine(), "steps": rows}, RESULTS)
     raise SystemExit(failed)
 
 

@@ -4,7 +4,7 @@
 with -9 at random moments of every stage and resumes it, and then makes every other fault: damaged
 files, full disks, two runs at once, jumping clocks, short memory, workers and servers that die.
 Each time the result must be that of an undisturbed run, byte for byte, and the fault must be named.
-What is compared and what is not is written at `fault_work.results`. Exits with 1 if anything was
+What is compared and what is not is written at `work.results`. Exits with 1 if anything was
 lost or differs. `--kills 5 --only kills` is a first look.
 """
 
@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import machine, save, table, told
-from robustness.fault_clock import jump_clocks
-from robustness.fault_kills import Case, Reference, count_stages, make_reference, run_kills
-from robustness.fault_memory import short_of_memory
-from robustness.fault_prefect import break_prefect
-from robustness.fault_store import (
+from robustness import RESULTS
+from robustness.faults.clocks import jump_clocks
+from robustness.faults.kills import Case, Reference, count_stages, make_reference, run_kills
+from robustness.faults.memory import short_of_memory
+from robustness.faults.servers import break_prefect
+from robustness.faults.storage import (
     Outcome,
     damage_checkpoints,
     damage_finished,
@@ -30,7 +31,7 @@ from robustness.fault_store import (
     fill_disks,
     run_together,
 )
-from robustness.fault_work import RULES, Forks, Job, make_world
+from robustness.faults.work import RULES, Forks, Job, make_world
 
 PARTS = ("kills", "store", "disk", "together", "clock", "memory", "prefect")
 
@@ -56,7 +57,7 @@ def main() -> None:
         }  # fmt: skip
     print(show(results, outcomes))
     if not options.no_results:
-        print(f"\nwritten to {save('faults', results)}")
+        print(f"\nwritten to {save('faults', results, RESULTS)}")
     sys.exit(any(outcome.wrong for outcome in outcomes))
 
 
