@@ -5,7 +5,6 @@ index without a name or a column whose name says negative, and not where several
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -17,14 +16,13 @@ from polymine.reading.understood import Table, Understood
 
 # Marks of other libraries and spreadsheets for a value that is not there, as a whole cell.
 MARKS = ("NaN", "nan", "NAN", "null", "NULL", "None", "NA", "N/A", "<NA>", "#N/A")
-_NEGATIVE = re.compile(r"neg|distract|incorrect|wrong|reject", re.IGNORECASE)
 _NUMBERED = re.compile(r"(hard_)?neg(ative)?s?_?(\d+)")
 _NO_TEXT = re.compile(
     r"_*|column \d+|unnamed: ?\d+|__index_level_\d+__|_?id|.*_id|idx|index|title|score|split|source"
-    r"|language|lang",
+    r"|language|lang|.*(neg|distract|incorrect|wrong|reject).*",
     re.IGNORECASE,
 )
-_TEXTS = ("document", "query", "positive", "negative")  # keys that must name a column of the file
+_LISTED = pl.List(pl.String)
 
 
 @dataclass(frozen=True)
@@ -38,119 +36,86 @@ class Taken:
 
 def take_columns(table: Table, role: Role, hints: Reading) -> Taken:
     """Give the columns that matter the role's names; the others stay, for errors to list them."""
-    frame, file = table.rows, table.understood.file
-    found, problems = _by_settings(frame, role, hints, file)
-    for meaning, column in _by_name(frame, role, found).items():
-        found[meaning] = column
+    frame = table.rows
+    found = _by_name(frame, role, hints)
     negatives = _negatives(frame, found) if "negative" in role.columns else []
-    placed, doubts = _by_place(frame, role, found, negatives, file)
+    free = [name for name in frame.columns if name not in {*found.values(), *negatives}]
+    placed, doubts = _by_place(frame.select(free), role, found)
     found |= placed
-    taken = {*found.values(), *negatives}
-    ignored = tuple(name for name in frame.columns if name not in taken)
-    used = tuple(found.items())
+    used = [*found.items(), *(("negative", name) for name in negatives)]
     if negatives:
-        used = tuple(item for item in used if item[0] != "negative")
-        used += tuple(("negative", name) for name in negatives)
-        frame = frame.with_columns(_as_list(frame, negatives).alias("negative"))
-        found["negative"] = "negative"
+        lists = [pl.col(name) if frame.schema[name] == _LISTED else pl.concat_list(name)
+                 for name in negatives]  # fmt: skip
+        bare = pl.element().str.strip_chars()
+        text = pl.element().filter(bare.str.contains(f"[^{INVISIBLE}]") & ~bare.is_in(MARKS))
+        given = pl.concat_list(each.fill_null([]) for each in lists).list.eval(text)
+        frame, found["negative"] = frame.with_columns(given.alias("negative")), "negative"
     shadowed = [name for name in found if name in frame.columns and found[name] != name]
     frame = frame.drop(shadowed).rename({column: name for name, column in found.items()})
     frame, missing = _without_marks(frame, list(found))
-    doubts += _label_doubts(frame, role, found, hints, file)
-    about = replace(table.understood, columns=used, by_position=tuple(placed), ignored=ignored,
-                    missing=missing)  # fmt: skip
-    return Taken(_graded(frame, hints), about, (*problems, *doubts))
+    if role is PAIRS or role.is_judgments:
+        doubts += _label_doubts(frame, role, found, hints)
+    about = replace(
+        table.understood, columns=tuple(used), by_position=tuple(placed), missing=missing,
+        ignored=tuple(name for name in free if name not in placed.values()),
+    )  # fmt: skip
+    problems = tuple(f"{about.file}: {doubt}" for doubt in doubts)
+    return Taken(_graded(frame, hints), about, problems)
 
 
-def _by_settings(
-    frame: pl.DataFrame, role: Role, hints: Reading, file: str
-) -> tuple[dict[str, str], list[str]]:
-    """Columns that `columns` names; a text has to be there, an id may be the other table's."""
-    found, problems = {}, []
-    for key, column in hints.columns.items():
-        meaning = role.keys.get(key, key)
-        if meaning not in role.columns or (meaning == key and key in _shadowed(role)):
-            continue
-        if column in frame.columns:
-            found[meaning] = column
-        elif key in _TEXTS:
-            problems.append(
-                f"{file}: has no column `{column}`, which `columns.{key}` names "
-                f"(found: {', '.join(frame.columns)})"
-            )
-    return found, problems
-
-
-def _shadowed(role: Role) -> set[str]:
-    """Meanings that the settings call otherwise in this role."""
-    return set(role.keys.values())
-
-
-def _by_name(frame: pl.DataFrame, role: Role, found: dict[str, str]) -> dict[str, str]:
-    """The first column found of each meaning's names, whatever its case.
+def _by_name(frame: pl.DataFrame, role: Role, hints: Reading) -> dict[str, str]:
+    """The column of each meaning: what the settings say, or else its first name that is there.
 
     A column stands for one meaning only: `_id` of a pair file is not its query and its document.
     """
+    said = {role.keys.get(key, key): column for key, column in hints.columns.items()}
     given = {column.lower(): column for column in reversed(frame.columns)}
-    named: dict[str, str] = {}
+    found = {name: said[name] for name in role.columns if said.get(name) in frame.columns}
     for meaning, synonyms in role.columns.items():
         column = next((given[synonym] for synonym in synonyms if synonym in given), None)
-        free = column not in found.values() and column not in named.values()
-        if column is not None and meaning not in found and free:
-            named[meaning] = column
-    return named
+        if column is not None and meaning not in found and column not in found.values():
+            found[meaning] = column
+    return found
 
 
 def _negatives(frame: pl.DataFrame, found: dict[str, str]) -> list[str]:
     """Columns of given negatives: one, or `negative_1` to `negative_n` in the order of numbers."""
-    numbered = [name for name in frame.columns if _NUMBERED.fullmatch(name.lower())]
-    numbered.sort(key=lambda name: int(_NUMBERED.fullmatch(name.lower())[3]))  # type: ignore[index]
-    single = [found["negative"]] if "negative" in found else []
-    kinds = (pl.String, pl.List(pl.String))
-    return [name for name in single + numbered if frame.schema[name] in kinds]
-
-
-def _as_list(frame: pl.DataFrame, names: Sequence[str]) -> pl.Expr:
-    lists = [
-        pl.col(name) if frame.schema[name] == pl.List(pl.String) else pl.concat_list(name)
-        for name in names
-    ]
-    text = pl.element().filter(pl.element().str.contains(f"[^{INVISIBLE}]"))
-    return pl.concat_list([each.fill_null([]) for each in lists]).list.eval(text)
+    numbered = {
+        int(match[3]): name
+        for name in frame.columns
+        if (match := _NUMBERED.fullmatch(name.lower()))
+    }
+    single = [found.pop("negative")] if "negative" in found else []
+    names = single + [numbered[number] for number in sorted(numbered)]
+    return [name for name in names if frame.schema[name] in (pl.String, _LISTED)]
 
 
 def _by_place(
-    frame: pl.DataFrame, role: Role, found: dict[str, str], negatives: list[str], file: str
+    others: pl.DataFrame, role: Role, found: dict[str, str]
 ) -> tuple[dict[str, str], list[str]]:
     """For pairs: the texts nobody named, where exactly as many columns are left as are missing."""
     missing = [meaning for meaning in role.needed if meaning not in found]
     if role is not PAIRS or not missing:
         return {}, []
-    free = [
-        name
-        for name in frame.columns
-        if name not in found.values() and name not in negatives and _may_be_text(frame[name])
-    ]
+    free = [column.name for column in others if _may_be_text(column)]
     if len(free) == len(missing):
         return dict(zip(missing, free, strict=True)), []
-    lacking = f"missing is {' and '.join(missing)} (found: {', '.join(frame.columns) or 'nothing'})"
-    say = 'name them, as `[dataset.columns] query = "..."` and `positive = "..."`'
-    if len(free) < len(missing):
-        what = "pairs need two text columns, `anchor` and `positive`"
-        return {}, [f"{file}: {what}; {lacking}; {say}"]
-    several = ", ".join(f"`{name}`" for name in free[:8])
-    return {}, [f"{file}: {several} would do as {' and '.join(missing)}; {say}"]
+    what = f"missing is {' and '.join(missing)}"
+    if len(free) > len(missing):
+        what += f", and {', '.join(f'`{name}`' for name in free[:8])} would do"
+    columns = ", ".join([*found.values(), *others.columns]) or "no columns"
+    return {}, [
+        f"pairs need two text columns, `anchor` and `positive`; {what} (found: {columns}); name "
+        'them, as `[dataset.columns] query = "..."` and `positive = "..."`'
+    ]
 
 
 def _may_be_text(column: pl.Series) -> bool:
-    if column.dtype not in (pl.String, pl.List(pl.String)):
+    if column.dtype not in (pl.String, _LISTED) or _NO_TEXT.fullmatch(column.name):
         return False
-    if _NEGATIVE.search(column.name) or _NO_TEXT.fullmatch(column.name):
-        return False
-    if column.dtype != pl.String:
-        return True
     written = column.drop_nulls()
-    return len(written) == 0 or written.cast(pl.Float64, strict=False).null_count() > 0
+    numbers = column.dtype == pl.String and len(written)
+    return not (numbers and written.cast(pl.Float64, strict=False).null_count() == 0)
 
 
 def _without_marks(frame: pl.DataFrame, names: list[str]) -> tuple[pl.DataFrame, int]:
@@ -159,14 +124,18 @@ def _without_marks(frame: pl.DataFrame, names: list[str]) -> tuple[pl.DataFrame,
     for name in names:
         values = frame[name]
         if values.dtype == pl.String:
-            marked = values.str.strip_chars().is_in(MARKS)
+            marked = values.str.strip_chars().is_in(MARKS).fill_null(False)
+            values = values.set(marked, None) if marked.any() else values
             missing += int(marked.sum())
-            values = values.set(marked.fill_null(False), None) if marked.any() else values
+        elif values.dtype == _LISTED:  # a text that is missing breaks the row's rule
+            text = pl.element()
+            bare = pl.when(~text.str.strip_chars().is_in(MARKS)).then(text)
+            values = values.to_frame().select(pl.col(values.name).list.eval(bare)).to_series()
         elif values.dtype.is_float():
-            missing += int(values.is_nan().sum())
             values = values.fill_nan(None)
             if values.null_count() == len(values) and name != "relevance":
                 values = values.cast(pl.String)
+            missing += values.null_count() - frame[name].null_count()
         kept.append(values.alias(name))
     return frame.with_columns(kept), missing
 
@@ -178,29 +147,29 @@ def _graded(frame: pl.DataFrame, hints: Reading) -> pl.DataFrame:
     given = pl.col("relevance").cast(pl.String).str.strip_chars()
     number = given.cast(pl.Float64, strict=False)
     if isinstance(hints.grades, tuple):
-        named = [f"{value}" for value in hints.grades]
         numbers = [float(value) for value in hints.grades if not isinstance(value, str)]
-        relevant = given.is_in(named) | number.is_in(numbers).fill_null(False)
+        relevant = given.is_in([f"{value}" for value in hints.grades])
+        relevant |= number.is_in(numbers).fill_null(False)
     else:
         relevant = number >= hints.grades
     return frame.with_columns(relevance=relevant.cast(pl.Int8))
 
 
 def _label_doubts(
-    frame: pl.DataFrame, role: Role, found: dict[str, str], hints: Reading, file: str
+    frame: pl.DataFrame, role: Role, found: dict[str, str], hints: Reading
 ) -> list[str]:
     """A column called `label` may hold classes, as those of inference, and no grades."""
     if hints.grades is not None or found.get("relevance", "").lower() != "label":
         return []
     given = frame["relevance"].drop_nulls()
     numbers = given.cast(pl.Float64, strict=False).drop_nulls()
-    highest = 1 if role is PAIRS else 127
-    if len(numbers) and (numbers >= 0).all() and (numbers <= highest).all():
-        return []
-    if not len(given) or (role is not PAIRS and not (numbers < 0).any()):
+    classes = (numbers < 0).any()
+    if role is PAIRS and len(given):
+        classes = classes or not len(numbers) or (numbers > 1).any()
+    if not classes:
         return []
     values = ", ".join(given.cast(pl.String).unique().sort().to_list()[:5])
     return [
-        f"{file}: `label` holds {values}, which are classes rather than grades; say which values "
-        "are relevant, as `grades = [1]`, or call the column `relevance` if they are grades"
+        f"`label` holds {values}, which are classes rather than grades; say which values are "
+        "relevant, as `grades = [1]`, or call the column `relevance` if they are grades"
     ]

@@ -23,7 +23,7 @@ from polymine.reading.understood import Broken, Table, Understood, broken_frame
 SEPARATORS = (",", "\t", ";", "|")
 _SAMPLE = 200  # lines that the separator is chosen by
 _EXCEL = re.compile(r"sep=(.)\r?\n")  # what Excel writes before the header
-_LONGEST_NAME = 5  # words; a first record with more in a cell is no header
+_NAME = re.compile(r"[\w.:/#()\[\]-]*( [\w.:/#()\[\]-]+){0,2}")  # of a column: three words at most
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 
 Record = tuple[int, str, list[str]]  # number of the last line, raw text, fields
@@ -44,7 +44,7 @@ def read_delimited(
     trec = role.is_judgments and separator in (None, " ", "\t") and hints.header is not True
     if trec and (found := read_trec(lines, name, role)):
         return found
-    separator = separator or _separator(lines[:_SAMPLE], suffix, role.known)
+    separator = separator or _separator(lines[:_SAMPLE], suffix, role.known, name)
     strict = _strict(text, separator) if '"' in text and hints.quoting is not False else None
     quoting = hints.quoting
     if quoting is None:
@@ -65,18 +65,28 @@ def read_delimited(
     return Table(frame, broken_frame(broken), about)
 
 
-def _separator(lines: list[str], suffix: str, known: frozenset[str]) -> str:
-    """The separator that gives most known columns, then the most even records."""
+def _separator(lines: list[str], suffix: str, known: frozenset[str], name: str) -> str:
+    """The separator that gives most known columns, then the most even records.
+
+    Where several do, and no name of a column tells, TSV means tabs and anything else is asked.
+    """
     usual = "\t" if suffix == ".tsv" else ","
 
-    def yields(separator: str) -> tuple[int, float, bool]:
+    def yields(separator: str) -> tuple[int, float]:
         rows = [next(csv.reader([line], delimiter=separator), []) for line in lines]
         width = len(rows[0]) if rows else 0
         even = sum(len(row) == width for row in rows) / len(rows) if width > 1 else 0
         named = sum(cell.strip().lower() in known for cell in rows[0]) if rows else 0
-        return named, round(even, 1), separator == usual
+        return named, round(even, 1)
 
-    return max(SEPARATORS, key=yields)
+    found = {separator: yields(separator) for separator in SEPARATORS}
+    best = [separator for separator in SEPARATORS if found[separator] == max(found.values())]
+    if len(best) > 1 and suffix != ".tsv" and found[best[0]][0] == 0 and found[best[0]][1] > 0:
+        raise InputError(
+            f"{name}: {' and '.join(map(repr, best))} yield even columns alike; say which it is, "
+            'as `separator = ","`'
+        )
+    return usual if usual in best else best[0]
 
 
 def _is_quoted(
@@ -89,14 +99,9 @@ def _is_quoted(
     """
     width = lines[0].count(separator)
     even = all(line.count(separator) == width for line in lines)
-    if separator == "\t":
-        return (
-            strict is not None
-            and (len(strict) == len(lines) or not even)
-            and (_shows_quoting(text, separator, strict))
-        )
-    if strict is None:
-        return not even
+    shown = strict is not None and (separator != "\t" or _shows_quoting(text, separator, strict))
+    if strict is None or not shown:
+        return separator != "\t" and not even
     if even and len(strict) < len(lines):
         merged = next(row for row in strict if any("\n" in field for field in row))
         raise InputError(
@@ -178,8 +183,8 @@ def _header(
 
 
 def _is_data(cells: list[str]) -> bool:
-    """Whether a first record looks like data: a number, or more words than a name has."""
-    return any(_NUMBER.fullmatch(cell) or len(cell.split()) > _LONGEST_NAME for cell in cells)
+    """Whether a first record looks like data: a number, or what is no name of a column."""
+    return any(_NUMBER.fullmatch(cell) or not _NAME.fullmatch(cell) for cell in cells)
 
 
 def _gathered(

@@ -2,13 +2,15 @@
 
 `python -m robustness.bad_input` makes files, columns, values, encodings and settings that are wrong
 in ways drawn from a seed, reads each with `on_invalid = "fail"` and with `"quarantine"`, and lets
-an oracle of its own say which rows may be kept. A few dozen go through the real command. It ends
+an oracle of its own say which rows may be kept. Files that can be read rightly, in dialects of all
+kinds, may be asked about and must not be misread. A few dozen go through the real command. It ends
 with status 1 when anything was a defect: another exception than Polymine's, an error that names
 neither file nor setting, a row that should not be there, a count that does not add up.
 """
 
 import argparse
 import json
+import logging
 import os
 import random
 import subprocess
@@ -25,7 +27,9 @@ from typing import Any
 from benchmarks.processes import save
 from polymine.data_contracts.errors import PolymineError, SettingsError
 from robustness import RESULTS
+from robustness.bad_input import dialects
 from robustness.bad_input import settings as bad_settings
+from robustness.bad_input.dialects import WRONG
 from robustness.bad_input.files import bad_file
 from robustness.bad_input.oracle import compare, count_good
 from robustness.bad_input.tables import Case, bad_columns, bad_encoding, bad_value, odd_pointers
@@ -35,8 +39,8 @@ MAKERS: dict[str, tuple[Callable[[Path, random.Random], Case], ...]] = {
     "encodings": (bad_encoding,),
 }  # fmt: skip
 
-SHARES = {"files": 3, "columns": 2, "values": 5, "encodings": 2, "settings": 4}
-OUTCOMES = ("clear error", "quarantined", "accepted rightly", "defect")
+SHARES = {"files": 3, "columns": 2, "values": 5, "encodings": 2, "settings": 4, "dialects": 8}
+OUTCOMES = ("clear error", "quarantined", "accepted rightly", "defect", WRONG)
 
 
 @dataclass
@@ -50,7 +54,7 @@ class Tally:
         """Count one input; `outcome` is one of OUTCOMES or says what the defect is."""
         known = outcome if outcome in OUTCOMES else "defect"
         self.counts.setdefault(kind, Counter())[known] += 1
-        if known == "defect":
+        if known in ("defect", WRONG):
             self.defects.append(f"{kind}: {what}: {outcome}")
 
 
@@ -62,6 +66,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", default="bad_input", help="of the JSON file in results")
     options = parser.parse_args()
+    logging.disable(logging.WARNING)  # what the reader took each file for
     began = time.monotonic()
     tally = run(options.inputs, options.seed)
     if options.commands:
@@ -86,6 +91,10 @@ def run(inputs: int, seed: int) -> Tally:
             if kind == "settings":
                 wrong = bad_settings.make(chance)
                 tally.add(kind, try_settings(wrong, folder), f"[{number}] {wrong.what}")
+                continue
+            if kind == "dialects":
+                outcome, what = dialects.attempt(chance, folder)
+                tally.add(kind, outcome, f"[{number}] {what}")
                 continue
             case = chance.choice(MAKERS[kind])(folder, chance)
             tally.add(kind, try_tables(case), f"[{number}] {case.what}")
