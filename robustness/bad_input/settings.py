@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import annotated_types
 from pydantic import BaseModel
 
 from polymine.data_contracts.settings.run import SETTINGS
@@ -141,14 +140,9 @@ def _bad_values(annotation: Any, metadata: Any) -> list[Any]:
     if any(typing.get_origin(kind) is Literal for kind in plain):
         bad += [5, "", "None"]
     for bound in metadata:
-        if isinstance(bound, annotated_types.Ge):
-            bad += [bound.ge - 1, -(10**9)]
-        if isinstance(bound, annotated_types.Gt):
-            bad += [bound.gt, bound.gt - 1]
-        if isinstance(bound, annotated_types.Le):
-            bad += [bound.le + 1, 10**15]
-        if isinstance(bound, annotated_types.Lt):
-            bad += [bound.lt, bound.lt + 1]
+        for name, step in (("ge", -1), ("gt", 0), ("gt", -1), ("le", 1), ("lt", 0), ("lt", 1)):
+            if (limit := getattr(bound, name, None)) is not None:
+                bad.append(limit + step)
     return bad
 
 

@@ -115,7 +115,8 @@ def bad_value(folder: Path, chance: random.Random) -> Case:
         table = chance.choice(list(tables))
         row = chance.choice(tables[table])
         column = chance.choice(list(row))
-        pool = {"relevance": GRADES, "language": CODES}.get(column, NOISE)
+        pools: dict[str, list[Any]] = {"relevance": GRADES, "language": CODES}
+        pool = pools.get(column, NOISE)
         row[column] = chance.choice(pool)
         said.append(f"{table}.{column}={row[column]!r:.30}")
     form = "jsonl"
@@ -129,7 +130,7 @@ def bad_value(folder: Path, chance: random.Random) -> Case:
 def odd_pointers(folder: Path, chance: random.Random) -> Case:
     """Ids that stand twice, judgments that contradict each other or point nowhere."""
     tables = good_rows(chance)
-    faults: dict[str, Callable[[], None]] = {
+    faults: dict[str, Callable[[], object]] = {
         "same id, other text": lambda: tables["corpus"].append(
             {**chance.choice(tables["corpus"]), "text": "something else altogether"}
         ),
@@ -150,7 +151,7 @@ def odd_pointers(folder: Path, chance: random.Random) -> Case:
             [{"doc_id": "nfc", "text": "caf\u00e9 noir", "language": "fr"},
              {"doc_id": "nfd", "text": "cafe\u0301 noir", "language": "fr"}]
         ),
-        "no positive": lambda: [row.update(relevance=0) for row in tables["judgments"]] and None,
+        "no positive": lambda: [row.update(relevance=0) for row in tables["judgments"]],
     }  # fmt: skip
     chosen = chance.sample(list(faults), chance.randint(1, 3))
     for name in chosen:

@@ -18,9 +18,9 @@ def little_memory(inference: int, training: int) -> None:
     from polymine import models
     from polymine.training import adapters
 
-    models.load_encoder = _limited(models.load_encoder, inference)
-    models.load_cross_encoder = _limited(models.load_cross_encoder, inference)
-    adapters.load_encoder = _limited(adapters.load_encoder, training)
+    limits = ((models, "load_encoder", inference), (models, "load_cross_encoder", inference))
+    for module, name, most in (*limits, (adapters, "load_encoder", training)):
+        setattr(module, name, _limited(getattr(module, name), most))
 
 
 def _limited(load: Callable[..., Any], most: int) -> Callable[..., Any]:

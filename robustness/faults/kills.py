@@ -91,7 +91,7 @@ def run_kills(
     scratch: Path,
 ) -> list[Case]:
     """Run cases until as many kills as asked for have hit a run at work."""
-    chance, cases = random.Random(seed), []
+    chance, cases = random.Random(seed), list[Case]()
     known = {each.rule: each for each in references}
     while (left := kills - sum(len(case.died) for case in cases)) > 0:
         planned = plan(references, left, chance)
