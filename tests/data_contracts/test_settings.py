@@ -63,8 +63,7 @@ path = "runs/one"
 views = ["triplet", "n-tuple"]
 """
 LEAST = {"dataset": {"pairs": "pairs.csv"}, "output": {"path": "out"}}
-RECIPES = ("validator", "risk")  # of what ships, not of runs
-FILES = [path for path in (ROOT / "configs").glob("*.toml") if path.stem not in RECIPES]
+FILES = sorted((ROOT / "configs").glob("*.toml"))
 KINDS = {
     "pipeline": PipelineSettings,
     "training": TrainingRunSettings,
