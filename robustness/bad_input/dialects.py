@@ -9,7 +9,7 @@ import io
 import json
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -104,7 +104,7 @@ def _delimited(
         text = "".join(separator.join(row) + "\n" for row in table)
     else:
         stream = io.StringIO()
-        quoting = csv.QUOTE_ALL if style == "all" else csv.QUOTE_MINIMAL
+        quoting: Literal[0, 1] = csv.QUOTE_ALL if style == "all" else csv.QUOTE_MINIMAL
         ending = chance.choice(["\n", "\r\n"])
         csv.writer(stream, delimiter=separator, quoting=quoting, lineterminator=ending).writerows(
             table
