@@ -6,6 +6,7 @@ in every run of a flow, so that the UI shows its history.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from polymine.reporting.charts.learning import draw_panels
@@ -94,12 +95,11 @@ def _list_speeds(parts: dict[str, Any]) -> list[dict[str, Any]]:
 def _list_gains(parts: dict[str, Any], k: int) -> Iterator[dict[str, Any]]:
     """List what every model gains: over all directions first, then in each."""
     for result in parts["results"]:
-        directions = [(EVERY, EVERY, result.headline)]
-        if len(result.directions) > 1:
-            directions += [(each.document, each.query, each.gain) for each in result.directions]
-        for document, query, gain in directions:
-            of = {"set": result.set, "model": result.model, "documents": document, "queries": query}
-            yield {**of, **_numbers(gain, k), "count": gain.queries}
+        of = {"set": result.set, "model": result.model}
+        overall = replace(result.headline, document=EVERY, query=EVERY)
+        for gain in (overall, *(result.directions if len(result.directions) > 1 else ())):
+            yield {**of, "documents": gain.document, "queries": gain.query, **_numbers(gain, k),
+                   "count": gain.queries}  # fmt: skip
 
 
 def _list_scores(parts: dict[str, Any], k: int) -> list[dict[str, Any]]:
@@ -122,11 +122,10 @@ def _list_arms(parts: dict[str, Any], k: int) -> Iterator[dict[str, Any]]:
 
 def _list_differences(parts: dict[str, Any], k: int) -> list[dict[str, Any]]:
     return [
-        {"set": each.set, "arm": each.arm, "against": each.reference,
-         "measure": name_metric(each.metric, k), "difference": _rounded(each.gain.gain),
-         "low": _rounded(each.gain.low), "high": _rounded(each.gain.high),
-         "verdict": VERDICTS[each.gain.verdict]}
-        for part in parts["arms"] for each in part.differences
+        {"set": part.set, "arm": gain.name, "against": part.reference,
+         "measure": name_metric(part.metric, k), "difference": _rounded(gain.gain),
+         "low": _rounded(gain.low), "high": _rounded(gain.high), "verdict": VERDICTS[gain.verdict]}
+        for part in parts["arms"] for gain in part.differences
     ]  # fmt: skip
 
 

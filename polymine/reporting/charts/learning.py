@@ -18,7 +18,7 @@ from polymine.reporting.charts.drawing import (
 )
 from polymine.reporting.formatting import count_of, name_language
 from polymine.reporting.learning.metrics import VERDICTS, write_gain
-from polymine.reporting.learning.tables import Direction, Gain, SetResult
+from polymine.reporting.learning.tables import Gain, SetResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,9 +113,9 @@ def draw_panels(result: SetResult, pivot: str | None, *, tips: bool = True) -> l
     if len(codes) < 2:
         return []
     cells = {(d.document, d.query): d for d in result.directions}
-    known = [v for d in cells.values() for v in (d.gain.base, d.gain.value) if v is not None]
+    known = [v for d in cells.values() for v in (d.base, d.value) if v is not None]
     low, high = min(known), max(known)
-    most = max([abs(d.gain.gain or 0.0) for d in cells.values()] + [QUIET])
+    most = max([abs(d.gain or 0.0) for d in cells.values()] + [QUIET])
     ends = (f"{low * 100:.1f}", f"{high * 100:.1f}")
     with styled():
         return [
@@ -131,15 +131,15 @@ def panel_width(languages: int) -> int:
     return max(LABELS + _cell(languages) * languages + 2, NARROWEST)
 
 
-Cell = tuple[Direction, str, float, str]  # what it is of, its colour, how strong, its number
+Cell = tuple[Gain, str, float, str]  # what it is of, its colour, how strong, its number
 
 
 def _shade(
-    cells: dict[tuple[str, str], Direction], what: str, low: float, high: float
+    cells: dict[tuple[str, str], Gain], what: str, low: float, high: float
 ) -> Iterator[Cell]:
     """Choose the colour and write the number of each cell that was measured."""
     for direction in cells.values():
-        value = getattr(direction.gain, what)
+        value = getattr(direction, what)
         if value is None:
             continue
         if what == "gain":
@@ -167,7 +167,7 @@ def _draw_matrix(
         x, y = codes.index(direction.query), codes.index(direction.document)
         axes.barh(y, 1, 1, x - 0.5, color=COLOURS[kind], alpha=round(strength * STRONGEST, 2),
                   lw=0, gid=f"{TIP}{_tell(direction)}" if tips else None)  # fmt: skip
-        sure = gain and direction.gain.verdict in ("better", "worse")
+        sure = gain and direction.verdict in ("better", "worse")
         axes.text(x, y, number, size=size, ha="center", va="center_baseline",
                   weight="bold" if sure else "normal")  # fmt: skip
     if pivot in codes:
@@ -218,11 +218,10 @@ def _above(axes: Axes, text: str, left: float) -> None:
                   color=COLOURS["soft"])  # fmt: skip
 
 
-def _tell(direction: Direction) -> str:
-    gain = direction.gain
+def _tell(gain: Gain) -> str:
     return (
-        f"documents in {name_language(direction.document)}, queries in "
-        f"{name_language(direction.query)}: {write_gain(gain)}, {VERDICTS[gain.verdict]}, "
+        f"documents in {name_language(gain.document)}, queries in "
+        f"{name_language(gain.query)}: {write_gain(gain)}, {VERDICTS[gain.verdict]}, "
         f"{count_of(gain.queries, 'query', 'queries')}"
     )
 

@@ -23,13 +23,11 @@ from polymine.reporting.learning.report import (
     TrainingReport,
 )
 from polymine.reporting.learning.tables import (
-    ArmDifference,
     ArmResult,
     Gain,
     SetResult,
     count_verdicts,
     list_arms,
-    list_differences,
     list_results,
     list_scores,
 )
@@ -61,7 +59,8 @@ class ArmTable:
     metric: str
     rows: tuple[ArmResult, ...]
     chart: Markup | None
-    differences: tuple[ArmDifference, ...] = ()
+    differences: tuple[Gain, ...] = ()
+    reference: str = ""
 
 
 def render_learning(report: LearningReport) -> str:
@@ -164,17 +163,23 @@ def gather_arms(report: ComparisonReport) -> list[ArmTable]:
     tables: dict[tuple[str, str], list[ArmResult]] = {}
     for arm in list_arms(report.arms):
         tables.setdefault((arm.set, arm.metric), []).append(arm)
-    compared = {(one.set, one.metric, one.arm): one for one in list_differences(report.differences)}
+    compared = {
+        (row["set"], row["metric"], row["arm"]): row for row in report.differences.to_dicts()
+    }
     made = []
     for (name, metric), found in tables.items():
         best = sorted(found, key=lambda arm: -(arm.together.gain or 0.0))
         chart = None
         if metric == next(iter(tables))[1]:
-            rows = [(arm.together, arm.seeds) for arm in best]
-            chart = draw_gains(rows, f"Gain over the base on {name}")
-        keys = [(name, metric, arm.arm) for arm in best]
-        differences = tuple(compared[key] for key in keys if key in compared)
-        made.append(ArmTable(name, metric, tuple(best), chart, differences))
+            drawn = [(arm.together, arm.seeds) for arm in best]
+            chart = draw_gains(drawn, f"Gain over the base on {name}")
+        rows = [compared[key] for arm in best if (key := (name, metric, arm.arm)) in compared]
+        differences = tuple(
+            Gain(row["arm"], None, row["gain"], row["gain"], row["low"], row["high"])
+            for row in rows
+        )
+        reference = rows[0]["reference"] if rows else ""
+        made.append(ArmTable(name, metric, tuple(best), chart, differences, reference))
     return made
 
 

@@ -24,7 +24,10 @@ Verdict = Literal["better", "worse", "unclear"]
 
 @dataclass(frozen=True)
 class Gain:
-    """A number before and after; the interval is of the gain, None where there is none."""
+    """A number before and after; the interval is of the gain, None where there is none.
+
+    `document` and `query` are languages, `*` for all of them.
+    """
 
     name: str
     base: float | None
@@ -34,6 +37,8 @@ class Gain:
     high: float | None
     queries: int = 0
     metric: str = PRIMARY
+    document: str = EVERY
+    query: str = EVERY
 
     @property
     def verdict(self) -> Verdict | None:
@@ -41,15 +46,6 @@ class Gain:
         if self.low is None or self.high is None:
             return None
         return "better" if self.low > 0 else "worse" if self.high < 0 else "unclear"
-
-
-@dataclass(frozen=True)
-class Direction:
-    """A cell of a matrix, with what is measured in it."""
-
-    document: str
-    query: str
-    gain: Gain
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ class SetResult:
     means: tuple[Gain, ...]
     documents: tuple[Gain, ...]
     pools: tuple[Gain, ...]
-    directions: tuple[Direction, ...]
+    directions: tuple[Gain, ...]
 
     @property
     def headline(self) -> Gain:
@@ -96,17 +92,6 @@ class ArmResult:
     seeds: tuple[Gain, ...]
 
 
-@dataclass(frozen=True)
-class ArmDifference:
-    """What an arm's mean is above the reference arm's, with an interval over the same queries."""
-
-    set: str
-    metric: str
-    arm: str
-    reference: str
-    gain: Gain
-
-
 def list_results(comparisons: pl.DataFrame) -> list[SetResult]:
     """Sort comparisons by set, then model, in the order in which they come."""
     pairs = comparisons.filter(pl.col("model") != "base").select("set", "model")
@@ -122,25 +107,19 @@ def pick_result(comparisons: pl.DataFrame, name: str, model: str) -> SetResult:
     """Pick everything about a model on a set; `overall` is empty where there is nothing."""
     rows = comparisons.filter(pl.col("set") == name, pl.col("model") == model)
     primary = rows.filter(metric=main_metric(rows))
-    grouped = {str(key): part for (key,), part in primary.group_by("group", maintain_order=True)}
+    grouped = {
+        str(group): tuple(_gain(row, _name(row)) for row in part.to_dicts())
+        for (group,), part in primary.group_by("group", maintain_order=True)
+    }
     return SetResult(
         model=model,
         set=name,
         overall=tuple(_overall(rows)),
-        means=tuple(
-            _gain(row, about)
-            for group, about in GROUPS.items()
-            for row in _rows(grouped, group)
-        ),
-        documents=tuple(
-            _gain(row, row["document_language"]) for row in _rows(grouped, "document")
-        ),
-        pools=tuple(_gain(row, row["query_language"]) for row in _rows(grouped, "pool")),
-        directions=tuple(
-            Direction(row["document_language"], row["query_language"], _gain(row, ""))
-            for row in _rows(grouped, "direction")
-        ),
-    )  # fmt: skip
+        means=tuple(gain for group in GROUPS for gain in grouped.get(group, ())),
+        documents=grouped.get("document", ()),
+        pools=grouped.get("pool", ()),
+        directions=grouped.get("direction", ()),
+    )
 
 
 def main_metric(rows: pl.DataFrame) -> str:
@@ -163,17 +142,6 @@ def list_arms(arms: pl.DataFrame) -> list[ArmResult]:
         seeds = tuple(_gain(row, f"seed {row['seed']}") for row in each.iter_rows(named=True))
         results.append(ArmResult(str(arm), str(name), str(metric), together, seeds))
     return sorted(results, key=lambda result: _place(result.metric))
-
-
-def list_differences(differences: pl.DataFrame) -> list[ArmDifference]:
-    """List each arm's difference from the reference arm, of every set and metric."""
-    return [
-        ArmDifference(
-            row["set"], row["metric"], row["arm"], row["reference"],
-            Gain(row["arm"], None, row["gain"], row["gain"], row["low"], row["high"]),
-        )
-        for row in differences.iter_rows(named=True)
-    ]  # fmt: skip
 
 
 def list_scores(scores: pl.DataFrame) -> list[dict[str, Any]]:
@@ -207,12 +175,15 @@ def _place(metric: str) -> int:
     return METRICS.index(stem) if stem in METRICS else len(METRICS)
 
 
-def _rows(grouped: dict[str, pl.DataFrame], group: str) -> list[dict[str, Any]]:
-    return grouped[group].to_dicts() if group in grouped else []
+def _name(row: dict[str, Any]) -> str:
+    """What a row of a group of directions is called in its table."""
+    named = {"document": row["document_language"], "pool": row["query_language"]}
+    return str(named.get(row["group"], GROUPS.get(row["group"], "")))
 
 
 def _gain(row: dict[str, Any], name: str, queries: int | None = None) -> Gain:
     return Gain(
         name, row["base"], row["value"], row["gain"], row["low"], row["high"],
         row.get("queries", 0) if queries is None else queries, row["metric"],
+        row.get("document_language", EVERY), row.get("query_language", EVERY),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from polymine.reporting.mining.figures import draw_figures, draw_risk
 from polymine.reporting.mining.funnel import Step
 from polymine.reporting.mining.risk import RiskData
 from polymine.reporting.mining.summary import Summary
-from polymine.reporting.reasons import explain, name_reason
+from polymine.reporting.reasons import EVIDENCE, explain, name_reason
 from polymine.reporting.report import Report, flatten
 from polymine.reporting.templates import templates
 
@@ -54,6 +54,7 @@ def render_page(report: MiningReport) -> str:
             weights=risk.list_weights(report.risk.model),
             typical=risk.typical_risk(report.risk.model),
             settings=flatten(report.settings),
+            evidence=EVIDENCE,
             name_reason=name_reason,
             explain=lambda reason: explain(reason, report.mining.selection),
         )

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from polymine.data_contracts.risk import RiskModel
 from polymine.mining.budget import Choice, Point
 from polymine.mining.risk import FEATURES, sigmoid
 from polymine.mining.validator_evidence import PROMOTING_TRUST
-from polymine.reporting.reasons import EVIDENCE
 
 BUDGETS = (0.005, 0.01, 0.02, 0.05, 0.1)  # offered in a table beside the curve
 CONFIDENT = 1.96  # standard deviations on either side: 95 of 100 data sets
@@ -134,8 +134,7 @@ class RiskData:
         }
 
 
-@dataclass(frozen=True)
-class Offer:
+class Offer(NamedTuple):
     """A budget and what it would buy.
 
     `hardness` is None where no such set exists; `free` says that no candidate costs too much.
@@ -145,11 +144,6 @@ class Offer:
     hardness: float | None
     free: bool
     taken: bool
-
-    @property
-    def override(self) -> str:
-        """What to put on the command line."""
-        return f"--set mining.selection.max_false_negative_rate={self.budget:g}"
 
 
 def offer_budgets(data: RiskData) -> list[Offer]:
@@ -165,43 +159,30 @@ def offer_budgets(data: RiskData) -> list[Offer]:
 
 def hardness_at(curve: Sequence[Point], budget: float) -> float | None:
     """Hardness at an expected rate, between the two nearest points; None below the lowest rate."""
-    points = sorted(curve, key=lambda point: point.expected)
-    if not points or budget < points[0].expected:
+    points = sorted((point.expected, point.hardness) for point in curve)
+    if not points or budget < points[0][0]:
         return None
-    if budget >= points[-1].expected:
-        return max(point.hardness for point in points)
-    after = next(at for at, point in enumerate(points) if point.expected > budget)
-    low, high = points[after - 1], points[after]
-    share = (budget - low.expected) / (high.expected - low.expected)
-    return low.hardness + share * (high.hardness - low.hardness)
+    if budget >= points[-1][0]:
+        return max(hardness for _, hardness in points)
+    rates, hardness_of = zip(*points, strict=True)
+    return float(np.interp(budget, rates, hardness_of))
 
 
-@dataclass(frozen=True)
-class Weight:
+class Weight(NamedTuple):
     """One kind of evidence: its weight for candidates in the query's language, and in others."""
 
     feature: str
-    about: str
     weight: float
     spread: float
     foreign: float | None
 
-    @property
-    def factor(self) -> float:
-        """What one deviation more multiplies the odds of being relevant with."""
-        return math.exp(self.weight)
-
 
 def list_weights(model: RiskModel) -> list[Weight]:
-    """Put the weights into the order of the features, with what they are of."""
+    """Put the weights into the order of the features."""
     same, other = model.full["same"], model.full["foreign"]
     foreign = dict(zip(other.features, other.weights, strict=True))
     own = dict(zip(same.features, zip(same.weights, same.spreads, strict=True), strict=True))
-    return [
-        Weight(name.replace("_", "\u00a0"), EVIDENCE[name], *own[name], foreign.get(name))
-        for name in FEATURES
-        if name in own
-    ]
+    return [Weight(name, *own[name], foreign.get(name)) for name in FEATURES if name in own]
 
 
 def typical_risk(model: RiskModel) -> float:
