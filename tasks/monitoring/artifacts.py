@@ -27,9 +27,9 @@ CHARTS = 2  # in the UI; the page has them all
 logger = logging.getLogger("polymine.report")
 
 
-def publish_artifacts(report: MiningReport, figures: Sequence[Figure], place: str) -> None:
+def publish_artifacts(report: MiningReport, figures: Sequence[Figure], folder: str) -> None:
     """Create the artifacts of the task or flow run this is called in; outside of one, nothing."""
-    publish(make_artifacts(report, figures, place))
+    publish(make_artifacts(report, figures, folder))
 
 
 def publish(artifacts: Sequence[dict[str, Any]]) -> None:
@@ -62,10 +62,10 @@ def _create(client: SyncPrefectClient, artifact: ArtifactCreate) -> None:
 
 
 def make_artifacts(
-    report: MiningReport, figures: Sequence[Figure], place: str
+    report: MiningReport, figures: Sequence[Figure], folder: str
 ) -> list[dict[str, Any]]:
     """Write the artifacts' contents."""
-    summary = templates().get_template("mining/summary.md.j2").render(report=report, place=place)
+    summary = templates().get_template("mining/summary.md.j2").render(report=report, folder=folder)
     risk = templates().get_template("mining/risk.md.j2").render(
         risk=report.risk,
         offers=offer_budgets(report.risk),

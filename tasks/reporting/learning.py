@@ -178,17 +178,17 @@ def write_folder(
 ) -> dict[str, Any]:
     """Write an output folder with its page, show it in the UI, and sum it up."""
     pages: Files = {**files, "report.html": render_learning(report)}
-    place = publish_folder(output, pages, report.model_dump(mode="json"), kind=kind, run=run)
-    publish_learning(report, flow, str(place))
-    return sum_up(report, place)
+    folder = publish_folder(output, pages, report.model_dump(mode="json"), kind=kind, run=run)
+    publish_learning(report, flow, str(folder))
+    return sum_up(report, folder)
 
 
-def sum_up(report: LearningReport, place: Path) -> dict[str, Any]:
+def sum_up(report: LearningReport, folder: Path) -> dict[str, Any]:
     """Say what the command line shows of a run."""
     timings = [{"stage": t.stage, "seconds": t.seconds} for t in report.timings]
     return {
-        "output": str(place),
-        "report": str(place / "report.html"),
+        "output": str(folder),
+        "report": str(folder / "report.html"),
         "headline": report.headline,
         "timings": timings,
         "reused": report.reused,

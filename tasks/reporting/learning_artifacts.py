@@ -20,23 +20,23 @@ from polymine.tasks.monitoring.artifacts import embed, markdown, publish, table,
 EVERY = "all"  # languages, where a number is over all directions
 
 
-def publish_learning(report: LearningReport, flow: str, place: str) -> None:
+def publish_learning(report: LearningReport, flow: str, folder: str) -> None:
     """Create the artifacts of a report in the run this is called in.
 
     Args:
         report: what the page shows.
         flow: begins every key.
-        place: absolute path of the output folder.
+        folder: absolute path of the output folder.
     """
-    publish(make_learning_artifacts(report, flow, place))
+    publish(make_learning_artifacts(report, flow, folder))
 
 
-def make_learning_artifacts(report: LearningReport, flow: str, place: str) -> list[dict[str, Any]]:
+def make_learning_artifacts(report: LearningReport, flow: str, folder: str) -> list[dict[str, Any]]:
     """Write the artifacts' contents; what the report has no part of is left out."""
     parts = gather_parts(report)
     # A browser does not open a file from a page of a server: the path is there to be copied.
     where = "All of it is in this folder; its page opens in a browser:"
-    text = f"{render_summary(report)}\n\n{where}\n\n```text\n{place}/report.html\n```"
+    text = f"{render_summary(report)}\n\n{where}\n\n```text\n{folder}/report.html\n```"
     made = [markdown(f"{flow}-summary", text, report.headline)]
     seeds = "Gain over the untouched base, all seeds together; hollow dots are single seeds."
     arms = [Figure(part.set, seeds, part.chart) for part in parts["arms"] if part.chart]

@@ -63,12 +63,12 @@ def report(
     card = render_card(made, rows, output.formats if made.example else ())
     pages = {"report.html": render_page(made), "README.md": card}
     manifest = made.to_manifest()
-    place = publish(exported, sources, output, manifest, pages)
-    publish_artifacts(made, draw_figures(made.summary, mining), str(place))
+    folder = publish(exported, sources, output, manifest, pages)
+    publish_artifacts(made, draw_figures(made.summary, mining), str(folder))
     took = {"stage": "report", "seconds": round(time.monotonic() - began, 3)}
     return {
-        "output": str(place),
-        "report": str(place / "report.html"),
+        "output": str(folder),
+        "report": str(folder / "report.html"),
         "headline": made.headline,
         "triplet": with_details(made.example),
         "funnel": manifest["funnel"],

@@ -32,27 +32,27 @@ def part_of(output: OutputSettings, part: str) -> OutputSettings:
 def check_parts(
     output: OutputSettings, kind: str, parts: Sequence[str], settings: Mapping[str, BaseModel]
 ) -> None:
-    """Refuse a place that holds something else than this kind of output.
+    """Refuse a folder that holds something else than this kind of output.
 
     Parts of an interrupted run may lie there; each is checked again where it is written.
     """
-    place = Path(output.path).expanduser().absolute()
-    if place.is_file():
-        raise StoreError(f"{place}: a file is in the way; choose another `output.path`")
-    if not place.exists() or not any(place.iterdir()):
+    folder = Path(output.path).expanduser().absolute()
+    if folder.is_file():
+        raise StoreError(f"{folder}: a file is in the way; choose another `output.path`")
+    if not folder.exists() or not any(folder.iterdir()):
         return
-    held = read_manifest(place)
+    held = read_manifest(folder)
     known = {MANIFEST, "report.html", *parts}
-    foreign = sorted(p.name for p in place.iterdir() if p.name not in known and p.name[0] != ".")
+    foreign = sorted(p.name for p in folder.iterdir() if p.name not in known and p.name[0] != ".")
     if (held is not None and held.contract != kind) or foreign:
         what = f"such as {foreign[0]}" if foreign else f"of a {held.contract if held else ''} run"
         raise StoreError(
-            f"{place}: holds files {what} that no {kind} has written; choose another `output.path`"
+            f"{folder}: holds files {what} that no {kind} has written; choose another `output.path`"
         )
     difference = describe_difference(held, settings) if held else None
     if difference and not output.overwrite:
         raise StoreError(
-            f"{place}: holds another {kind} ({difference}); choose another `output.path`, or set "
+            f"{folder}: holds another {kind} ({difference}); choose another `output.path`, or set "
             "`output.overwrite = true` to replace it"
         )
 
@@ -61,19 +61,19 @@ def publish_parts(
     output: OutputSettings, kind: str, run: str, pages: Mapping[str, str], info: Mapping[str, Any]
 ) -> Path:
     """Write the pages over the parts, and the manifest last."""
-    place = Path(output.path).expanduser().absolute()
+    folder = Path(output.path).expanduser().absolute()
     for name, content in pages.items():
-        write_bytes(place / name, content.encode())
+        write_bytes(folder / name, content.encode())
     manifest = Manifest(
         contract=kind,
         fingerprint=run,
         rows=0,
-        shards=tuple(describe_shard(place / name, place) for name in pages),
+        shards=tuple(describe_shard(folder / name, folder) for name in pages),
         info={**info, "datasets": used_datasets()},
     )
-    with noted_output(place, run):
-        write_bytes(place / MANIFEST, manifest.sealed())
-    return place
+    with noted_output(folder, run):
+        write_bytes(folder / MANIFEST, manifest.sealed())
+    return folder
 
 
 def check_evaluation(evaluation: EvaluationSettings, base: EncoderSettings) -> None:

@@ -55,9 +55,9 @@ def report_pipeline(
     report = join_parts(folders, Path(output.path).name, settings)
     # The card is about the trained model alone, though others may have been measured beside it.
     own = report.model_copy(update={"comparisons": report.comparisons.filter(model=TRAINED)})
-    place, kind = folders["training"], models.resolve(training.base.model).kind
-    card = render_adapter_card(own, training, report.routes, kind, str(place))
-    refresh_card(place, card)
+    folder, kind = folders["training"], models.resolve(training.base.model).kind
+    card = render_adapter_card(own, training, report.routes, kind, str(folder))
+    refresh_card(folder, card)
     headlines = {name: read_info(folder)["headline"] for name, folder in folders.items()}
     manifest = {**report.model_dump(mode="json"), "parts": headlines}
     run = fingerprint(parts=headlines, of=parts)

@@ -90,8 +90,8 @@ class Histograms(Section):
         rows = [(c, e[0], (e[-1] - e[0]) / (len(e) - 1), len(e) - 2) for c, e in self.edges.items()]
         schema = {"chart": pl.String, "start": pl.Float64, "step": pl.Float64, "last": pl.Int32}
         grids = pl.LazyFrame(rows, schema=schema, orient="row")
-        place = ((pl.col("value") - pl.col("start")) / pl.col("step")).floor()
-        index = place.clip(0, pl.col("last")).cast(pl.Int32)
+        bin_ = ((pl.col("value") - pl.col("start")) / pl.col("step")).floor()
+        index = bin_.clip(0, pl.col("last")).cast(pl.Int32)
         binned = list_values(self.tables).join(grids, on="chart")
         return (binned.group_by("chart", "group", bin=index).len(),)
 
