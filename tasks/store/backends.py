@@ -8,7 +8,6 @@ decide what there is; the cache may be removed whenever nothing runs. An object 
 at all, so a manifest uploaded last finishes a dataset there just as on a disk.
 """
 
-import logging
 import os
 import shutil
 import time
@@ -23,7 +22,6 @@ from polymine.data_contracts.errors import StoreError
 from polymine.tasks.store.errors import remote_errors_explained
 from polymine.tasks.store.home import home
 
-logger = logging.getLogger("polymine.store")
 AT_ONCE = 8  # files on their way at a time: libraries hold tens of megabytes of each in memory
 DAY = 86_400.0
 Listing = dict[str, tuple[int, float]]
@@ -36,15 +34,12 @@ class Folder:
     def __init__(self, name: str) -> None:
         self.name, self.folder = name, Path(name)
 
-    def refresh(self, file: str) -> None:
-        """Take over a file as it is now, or that it is gone."""
-
     def holds(self, file: str) -> bool:
         """Whether a file is there; it is on this machine then."""
         return (self.folder / file).exists()
 
-    def pull(self, files: Iterable[str]) -> None:
-        """Fetch the files that are there, each whole or not at all, over what is here."""
+    def pull(self, files: Collection[str]) -> None:
+        """Take over files as they are now, each whole, or that they are gone."""
 
     def read(self, file: str) -> bytes:
         """Return what a file holds now. Raises FileNotFoundError."""
@@ -96,25 +91,17 @@ class CachedRemote(Folder):
         self.name, self.folder = name, home() / "cache" / scheme / path
         self._listed: Listing | None = None
 
-    def refresh(self, file: str) -> None:
-        self._listed = None
-        if file in self._known():
-            self._get([file])
-        else:
-            super().remove([file])
-
     def holds(self, file: str) -> bool:
         path = self.folder / file
         if not path.exists() and file in self._known():
             self._get([file])
         return path.exists()
 
-    def pull(self, files: Iterable[str]) -> None:
-        wanted = [file for file in files if file in self._known()]
-        for file in wanted:
-            if (self.folder / file).exists():
-                logger.warning("%s: this machine's copy of %s is fetched again", self.name, file)
-        self._get(wanted)
+    def pull(self, files: Collection[str]) -> None:
+        if files:
+            there = self.listing()
+            super().remove(file for file in files if file not in there)
+            self._get([file for file in files if file in there])
 
     def read(self, file: str) -> bytes:
         content: bytes = self._objects().cat_file(file)

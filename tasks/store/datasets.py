@@ -61,7 +61,7 @@ class Dataset:
         the log names a file; it is unfinished then, and what is sound is used again.
         """
         with disk_errors_explained(self.folder):
-            self._files.refresh(MANIFEST)
+            self._files.pull([MANIFEST])
         manifest = read_manifest(self.folder)
         if manifest is None:
             return None
@@ -80,10 +80,8 @@ class Dataset:
 
     def manifest(self) -> Manifest | None:
         """Return the manifest as it is known here, or None if the dataset is not finished."""
-        if not (self.folder / MANIFEST).exists():
-            with disk_errors_explained(self.folder):
-                self._files.pull([MANIFEST])
-        return read_manifest(self.folder)
+        with disk_errors_explained(self.folder):
+            return read_manifest(self.folder) if self._files.holds(MANIFEST) else None
 
     def open(self) -> Manifest | None:
         """Bring what is missing to this machine and return the manifest, or None if unfinished.
@@ -203,6 +201,9 @@ class Dataset:
 
     def _fetch(self, names: list[str], manifest: Manifest) -> list[str]:
         """Fetch shards; name those that are not as the manifest says even then."""
+        for name in names:
+            if "://" in self.path and (self.folder / name).exists():
+                logger.warning("%s: this machine's copy of %s is fetched again", self.path, name)
         with disk_errors_explained(self.folder):
             self._files.pull(names)
         return damaged_shards(self.folder, (s for s in manifest.shards if s.name in names))
