@@ -21,7 +21,7 @@ from polymine.data_contracts.settings import (
 from polymine.tasks.evaluation.encoding import as_measured, check_candidates
 from polymine.tasks.store.datasets import MANIFEST, describe_shard, read_manifest, write_bytes
 from polymine.tasks.store.output import describe_difference
-from polymine.tasks.store.references import noted_output, used_datasets
+from polymine.tasks.store.usage import used_datasets
 
 
 def part_of(output: OutputSettings, part: str) -> OutputSettings:
@@ -71,8 +71,7 @@ def publish_parts(
         shards=tuple(describe_shard(folder / name, folder) for name in pages),
         info={**info, "datasets": used_datasets()},
     )
-    with noted_output(folder, run):
-        write_bytes(folder / MANIFEST, manifest.sealed())
+    write_bytes(folder / MANIFEST, manifest.sealed())
     return folder
 
 
