@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 import xxhash
 
+from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.tables import INVISIBLE
 from polymine.mining.ingestion import normalise
 from polymine.mining.input_checks import BROKEN, SOURCE_COLUMN, as_json, nearest
@@ -16,6 +17,26 @@ from polymine.reading.roles import Role
 
 _SHOWN = f"[^{INVISIBLE}]"
 GIVEN = ("query_id", "doc_id")
+
+
+def with_texts(frame: pl.DataFrame, documents: pl.DataFrame | None, source: str) -> pl.DataFrame:
+    """Put the texts of a corpus in the place of its ids; an id that is not there has no text.
+
+    Raises InputError where there is no corpus.
+    """
+    if "positive_ids" not in frame.columns:
+        return frame
+    if documents is None or documents.height == 0:
+        raise InputError(f"{source}: names documents by their ids; name them, too, as `corpus`")
+    texts = dict(documents.select("doc_id", "text").rows())
+    sides = [name for name in ("positive", "negative") if f"{name}_ids" in frame.columns]
+    found = {
+        side: [[texts.get(each) for each in ids or ()] for ids in frame[f"{side}_ids"].to_list()]
+        for side in sides
+    }
+    return frame.with_columns(
+        pl.Series(side, rows, dtype=pl.List(pl.String)) for side, rows in found.items()
+    ).drop(f"{side}_ids" for side in sides)
 
 
 def text_problems(frame: pl.DataFrame, role: Role, source: str) -> list[str]:

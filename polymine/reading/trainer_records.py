@@ -28,17 +28,14 @@ def _tevatron(row: Row) -> Row:
 
 
 def _nemo(row: Row) -> Row:
-    """NeMo Automodel, where it holds texts; ids alone say nothing without the corpus."""
-    if any(isinstance(item, dict) and "text" not in item for item in _listed(row, "pos_doc")):
-        raise ValueError(
-            "`pos_doc` holds ids alone; name the triplets themselves, or a format with texts"
-        )
-    return {
-        "query_id": row.get("question_id"),
-        "query": row.get("question", row.get("query")),
-        "positive": _passages(row, "pos_doc"),
-        "negative": _passages(row, "neg_doc"),
-    }
+    """NeMo Automodel: documents as texts, or as ids of a corpus beside (`positive_ids`)."""
+    flat = {"query_id": row.get("question_id"), "query": row.get("question", row.get("query"))}
+    documents = _listed(row, "pos_doc") + _listed(row, "neg_doc")
+    if documents and all(isinstance(item, dict) and "text" not in item for item in documents):
+        for side, key in (("positive_ids", "pos_doc"), ("negative_ids", "neg_doc")):
+            flat[side] = [str(item.get("id")) for item in _listed(row, key)]
+        return flat
+    return {**flat, "positive": _passages(row, "pos_doc"), "negative": _passages(row, "neg_doc")}
 
 
 def _ms_swift(row: Row) -> Row:

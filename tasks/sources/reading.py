@@ -21,7 +21,7 @@ is for `polymine.mining.ingestion`.
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import dataframely as dy
 import polars as pl
@@ -31,7 +31,7 @@ from polymine.data_contracts.references import fingerprint
 from polymine.data_contracts.settings import DatasetSettings, Reading, Source
 from polymine.data_contracts.tables import Rejected
 from polymine.mining.input_checks import Checked, OnInvalid, check_tables, rejected_rows
-from polymine.reading.pairs import GIVEN
+from polymine.reading.files import suffix_of
 from polymine.reading.roles import CORPUS, LABELS, QUERIES, TABLES, Role
 from polymine.reading.understood import Understood
 from polymine.tasks.sources.demo_data import demo_versions, docstring_tables
@@ -55,6 +55,7 @@ class RawTables:
         names: what errors call the four tables.
         rows_rejected: lines that could not even be read; empty unless in quarantine.
         given: query_id, doc_id of the negatives that pair files give; candidates like all others.
+            None without pair files.
         understood: what each file was taken for.
     """
 
@@ -65,7 +66,7 @@ class RawTables:
     fingerprint: str
     names: tuple[str, ...]
     rows_rejected: dy.DataFrame[Rejected]
-    given: pl.DataFrame = field(default_factory=lambda: _no_negatives())
+    given: pl.DataFrame | None = None
     understood: tuple[Understood, ...] = ()
 
 
@@ -86,11 +87,11 @@ def read_sources(settings: DatasetSettings) -> RawTables:
     found = Findings()
     with _located(settings) as files:
         tables = [read_role(files[role.name], role, settings, found) for role in TABLES]
-        pairs = read_pairs(files["pairs"], settings, found)
+        pairs = read_pairs(files["pairs"], settings, tables[0], found)
         labels = read_role(files["labels"], LABELS, settings, found) if files["labels"] else None
         version = _fingerprint(settings, files)
         named = _names(files)
-    rejected, given = rejected_rows(found.check(settings)), _no_negatives()
+    rejected, given = rejected_rows(found.check(settings)), None
     if pairs is not None:
         *added, given = pairs
         tables = [
@@ -119,7 +120,7 @@ def fingerprint_sources(settings: DatasetSettings) -> str:
     """Hash what `read_sources` would read, without reading it into tables.
 
     Covers the bytes of all files (of remote ones after fetching them) and the settings that
-    decide how they are read; not their names.
+    decide how they are read; of their names only the format.
     """
     if settings.corpus == DEMO:
         return fingerprint(version=VERSION, demo=demo_versions())
@@ -175,7 +176,7 @@ def _for_role(files: list[SourceFile], source: str, role: Role, together: bool) 
 def _fingerprint(settings: DatasetSettings, files: dict[str, list[SourceFile]]) -> str:
     parts: dict[str, list[str]] = {}
     for name, listed in files.items():
-        parts[name] = [digest(file.path) for file in listed]
+        parts[name] = [digest(file.path) + suffix_of(file.path) for file in listed]
     for role in (CORPUS, QUERIES):
         sides = [side_table(file, role.translations or "") for file in files[role.name]]
         parts[f"{role.name}_groups"] = [digest(path) if path else "" for path in sides]
@@ -185,10 +186,6 @@ def _fingerprint(settings: DatasetSettings, files: dict[str, list[SourceFile]]) 
         version=VERSION, title=settings.title, language=settings.language, files=parts, said=said,
         folders=folders,
     )  # fmt: skip
-
-
-def _no_negatives() -> pl.DataFrame:
-    return pl.DataFrame(schema=dict.fromkeys(GIVEN, pl.String))
 
 
 def _names(files: dict[str, list[SourceFile]]) -> tuple[str, ...]:

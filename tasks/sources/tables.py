@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +12,13 @@ from polymine.data_contracts.settings import DatasetSettings, Reading
 from polymine.mining.input_checks import BROKEN, SOURCE_COLUMN, input_error, shape_problems
 from polymine.reading.columns import Taken, take_columns
 from polymine.reading.files import read_file
-from polymine.reading.pairs import pair_rows, split_broken, tables_of_pairs, text_problems
+from polymine.reading.pairs import (
+    pair_rows,
+    split_broken,
+    tables_of_pairs,
+    text_problems,
+    with_texts,
+)
 from polymine.reading.roles import CORPUS, JUDGMENTS, PAIRS, Role
 from polymine.reading.understood import Understood
 from polymine.tasks.sources.files import SourceFile, side_table
@@ -47,15 +53,21 @@ class Findings:
         return broken
 
 
-def read_table(file: SourceFile, role: Role, hints: Reading, found: Findings) -> Taken | None:
+def read_table(
+    file: SourceFile,
+    role: Role,
+    hints: Reading,
+    found: Findings,
+    documents: pl.DataFrame | None = None,
+) -> Taken | None:
     """Read one file under its role's names; None, and its problems noted, where it is none."""
     table = read_file(file.path, file.name, role, hints)
     found.broken.append(table.broken)
+    if role is PAIRS:
+        table = replace(table, rows=with_texts(table.rows, documents, file.name))
     taken = take_columns(table, role, hints)
     found.problems += taken.problems
-    if taken.problems:
-        return None
-    return taken
+    return None if taken.problems else taken
 
 
 def read_role(
@@ -88,15 +100,16 @@ def read_texts(
     hints: Reading,
     found: Findings,
     numbers: Sequence[str] = ("relevance",),
+    documents: pl.DataFrame | None = None,
 ) -> list[tuple[str, pl.DataFrame]]:
     """Read files of texts without ids: pairs, triplets, parallel texts, labelled sentences.
 
     Returns each file's name and whole rows; columns named in `numbers` hold numbers. What is wrong
-    is noted.
+    is noted. `documents` are what pairs by ids name.
     """
     tables = []
     for file in files:
-        taken = read_table(file, role, hints, found)
+        taken = read_table(file, role, hints, found, documents)
         if taken is None:
             continue
         problems = text_problems(taken.rows, role, file.name)
@@ -110,10 +123,13 @@ def read_texts(
 
 
 def read_pairs(
-    files: Sequence[SourceFile], settings: DatasetSettings, found: Findings
+    files: Sequence[SourceFile],
+    settings: DatasetSettings,
+    documents: pl.DataFrame,
+    found: Findings,
 ) -> tuple[pl.DataFrame, ...] | None:
     """Read pair files as documents, queries, judgments and given negatives; None without any."""
-    tables = read_texts(files, PAIRS, settings, found)
+    tables = read_texts(files, PAIRS, settings, found, documents=documents)
     rows = [pair_rows(whole, name, settings.language) for name, whole in tables]
     return tables_of_pairs(pl.concat(rows)) if rows else None
 

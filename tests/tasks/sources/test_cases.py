@@ -8,8 +8,12 @@ import datasets
 import polars as pl
 import pytest
 
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.settings import DatasetSettings
 from polymine.mining.ingestion import ingest
-from polymine.tasks.sources.reading import RawTables
+from polymine.tasks.mining.trainer_formats import TrainerFiles
+from polymine.tasks.sources.reading import RawTables, read_sources
+from tests.mining.small_triplets import TWO
 from tests.tasks.sources.small_sources import failure, read, write_lines
 
 CASES = Path(__file__).parent / "cases"
@@ -77,6 +81,23 @@ def test_nemo_inline_and_triplets_and_n_tuples(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("form", ["flagembedding", "tevatron", "ms-swift", "nemo"])
+def test_what_export_writes_is_read(tmp_path, form):
+    TrainerFiles(tmp_path, form, "0" * 32).write_block(0, TWO)
+    path = next(tmp_path.glob("part-00000.*"))
+    if form == "nemo":
+        with pytest.raises(InputError, match=r"part-00000\.json: names documents by their ids"):
+            read(pairs=path)
+    raw = read(tmp_path / "corpus" if form == "nemo" else None, pairs=path)
+    result = ingest(raw.documents, raw.queries, raw.judgments)
+    texts = dict(result.documents.select("doc_id", "text").rows())
+    asked = dict(result.queries.select("query_id", "text").rows())
+    known = {(asked[q], texts[d]) for q, d in result.judgments.select("query_id", "doc_id").rows()}
+    assert known == set(TWO.select("anchor", "positive").rows())
+    assert set(texts.values()) == {*TWO["positive"], *TWO["negative"]}
+    assert raw.given.height == TWO.select("anchor", "negative").unique().height
+
+
 def test_json_arrays_and_folders_of_save_to_disk(tmp_path):
     rows = [{"query": "a?", "positive": "x"}, {"query": "b?", "positive": "y"}]
     write_lines(tmp_path / "array.json", str(rows).replace("'", '"'))
@@ -132,10 +153,6 @@ def test_texts_that_nobody_can_see_are_empty(tmp_path):
 
 def test_a_column_that_no_file_has_is_named(tmp_path):
     shutil.copy(CASES / "unnamed-index" / "export.csv", tmp_path / "pairs.csv")
-    from polymine.data_contracts.errors import InputError
-    from polymine.data_contracts.settings import DatasetSettings
-    from polymine.tasks.sources.reading import read_sources
-
     said = {"pairs": str(tmp_path / "pairs.csv"), "columns": {"language": "tongue"}}
     with pytest.raises(InputError, match=r"columns\.language: no file has a column `tongue`"):
         read_sources(DatasetSettings.model_validate(said))
