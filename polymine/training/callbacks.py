@@ -113,7 +113,7 @@ class StepTrainer(SentenceTransformerTrainer):
             if value is not None and not math.isfinite(value):
                 raise ModelError(
                     f"{name} became {value} after {self.state.global_step} steps: lower "
-                    "schedule.learning_rate, or turn bf16 off"
+                    "schedule.learning_rate, or set base.dtype to float32"
                 )
         logs["tokens"] = self._count()
         logs["seconds"] = round(self._seconds(), 3)
