@@ -203,8 +203,12 @@ def _draw_foreign(pool: ForeignSettings, recipe: Recipe) -> Judged:
 def _reveal(relevant: pl.DataFrame, seed: int, most: int) -> pl.DataFrame:
     """One relevant document of each of at most `most` queries, by a seeded draw."""
     random = np.random.default_rng(seed)
-    shuffled = relevant.sort("query_id", "doc_id").with_columns(lot=random.random(len(relevant)))
-    one = shuffled.sort("query_id", "lot").unique("query_id", keep="first", maintain_order=True)
+    shuffled = relevant.sort("query_id", "doc_id").with_columns(
+        random_key=random.random(len(relevant))
+    )
+    one = shuffled.sort("query_id", "random_key").unique(
+        "query_id", keep="first", maintain_order=True
+    )
     if len(one) > most:
         one = one[np.sort(random.choice(len(one), most, replace=False))]
     return one.select("query_id", "doc_id", "relevance")

@@ -31,7 +31,7 @@ def main(download: Download | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="collections, or `all`")
     parser.add_argument("--list", action="store_true", help="name the collections there are")
-    parser.add_argument("--again", action="store_true", help="read the source anew, copy nothing")
+    parser.add_argument("--refetch", action="store_true", help="read the source, copy nothing")
     options = parser.parse_args()
     unknown = set(options.names) - ORIGINS.keys() - {"all"}
     if unknown or not (options.names or options.list):
@@ -40,17 +40,17 @@ def main(download: Download | None = None) -> None:
         for name, origin in ORIGINS.items():
             print(f"{name:16} {origin.what} ({origin.licence})\n{'':16} {origin.address}")
     names = list(ORIGINS) if "all" in options.names else options.names
-    failed = [name for name in names if not _report(name, download or Download(), options.again)]
+    failed = [name for name in names if not _report(name, download or Download(), options.refetch)]
     sys.exit(f"not fetched: {', '.join(failed)}" if failed else None)
 
 
-def fetch(name: str, download: Download, again: bool = False) -> Path:
+def fetch(name: str, download: Download, refetch: bool = False) -> Path:
     """Fill the folder of a collection in the cache, whole or not at all; return it."""
     target = cache() / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         folder = Path(scratch) / name
-        beside = None if again else _at_hand(name)
+        beside = None if refetch else _at_hand(name)
         if beside:
             shutil.copytree(beside, folder)
         else:
@@ -95,10 +95,10 @@ def differences(name: str, found: Sums) -> list[str]:
     ]
 
 
-def _report(name: str, download: Download, again: bool) -> bool:
+def _report(name: str, download: Download, refetch: bool) -> bool:
     origin = ORIGINS[name]
     try:
-        folder = fetch(name, download, again)
+        folder = fetch(name, download, refetch)
     except (OSError, LookupError, ValueError, InputError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return False

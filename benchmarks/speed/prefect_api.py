@@ -35,7 +35,7 @@ class Api:
         return str(answer.json()["id"])
 
     def inventory(self) -> dict[str, list[str]]:
-        """Name what a set-up made, with the ids, so that something made anew would differ."""
+        """Name what a set-up made, with the ids, so that something rebuilt would differ."""
         kinds = ("deployments", "work_pools", "work_queues", "automations")
         return {
             kind: sorted(

@@ -38,7 +38,7 @@ from polymine.tasks.mining.teachers import Opened
 from polymine.tasks.store.datasets import Store
 
 REFERENCES = "references.json"
-MADE_ANEW = (
+REBUILT = (
     "rankings", "positives", "evidence", "risk_models", "risks", "decisions", "exports",
     "verdicts", "pair_scores",
 )  # fmt: skip
@@ -67,13 +67,13 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
 def synthetic(job: dict[str, Any]) -> dict[str, Any]:
     """Rank, gather, select and export, from the vectors on."""
     root = Path(job["store"])
-    for contract in MADE_ANEW:
+    for contract in REBUILT:
         shutil.rmtree(root / contract, ignore_errors=True)
     engine = EngineSettings(**job["engine"], store=str(root))
     began = time.monotonic()
     seconds = stages(engine)
     whole = time.monotonic() - began
-    sizes = {name: _bytes(root / name) for name in MADE_ANEW}
+    sizes = {name: _bytes(root / name) for name in REBUILT}
     return {"stages_s": seconds, "whole_s": whole, "bytes": sizes, "hash": _hash(root)}
 
 

@@ -86,17 +86,17 @@ def run(inputs: int, seed: int) -> Tally:
     with tempfile.TemporaryDirectory(prefix="bad-input-") as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for number, kind in enumerate(kinds):
-            chance, folder = random.Random(f"{seed}-{number}"), Path(scratch) / str(number)
+            rng, folder = random.Random(f"{seed}-{number}"), Path(scratch) / str(number)
             folder.mkdir()
             if kind == "settings":
-                wrong = bad_settings.make(chance)
+                wrong = bad_settings.make(rng)
                 tally.add(kind, try_settings(wrong, folder), f"[{number}] {wrong.what}")
                 continue
             if kind == "dialects":
-                outcome, what = dialects.attempt(chance, folder)
+                outcome, what = dialects.attempt(rng, folder)
                 tally.add(kind, outcome, f"[{number}] {what}")
                 continue
-            case = chance.choice(MAKERS[kind])(folder, chance)
+            case = rng.choice(MAKERS[kind])(folder, rng)
             tally.add(kind, try_tables(case), f"[{number}] {case.what}")
     return tally
 
@@ -189,12 +189,12 @@ def run_commands(count: int, seed: int, tally: Tally) -> None:
         subprocess.run([*polymine, "server", "start"], env=home, check=True, capture_output=True)
         try:
             for number in range(count):
-                chance, folder = (
+                rng, folder = (
                     random.Random(f"command-{seed}-{number}"),
                     Path(scratch, f"{number}"),
                 )
                 folder.mkdir()
-                arguments, what = _command(number, chance, folder)
+                arguments, what = _command(number, rng, folder)
                 ended = subprocess.run([*polymine, *arguments], env=home, cwd=folder, text=True,
                                        capture_output=True, timeout=300)  # fmt: skip
                 tally.add("command", _judge(ended), f"[{number}] {what}")
@@ -202,16 +202,16 @@ def run_commands(count: int, seed: int, tally: Tally) -> None:
             subprocess.run([*polymine, "server", "stop"], env=home, capture_output=True)
 
 
-def _command(number: int, chance: random.Random, folder: Path) -> tuple[list[str], str]:
+def _command(number: int, rng: random.Random, folder: Path) -> tuple[list[str], str]:
     path = folder / "run.toml"
     if number % 4:
-        wrong = bad_settings.make(chance)
+        wrong = bad_settings.make(rng)
         path.write_bytes(wrong.text)
         flow = "run" if wrong.flow == "mine" else wrong.flow
         overrides = [word for each in wrong.overrides for word in ("--set", each)]
         return [flow, str(path), *overrides], wrong.what
     while True:
-        case = chance.choice(MAKERS[chance.choice(["files", "columns"])])(folder, chance)
+        case = rng.choice(MAKERS[rng.choice(["files", "columns"])])(folder, rng)
         if case.given is None and "\0" not in str(case.settings):
             break
     dataset = "\n".join(f"{name} = {json.dumps(value)}" for name, value in case.settings.items())

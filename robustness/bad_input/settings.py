@@ -85,29 +85,29 @@ class Wrong:
     says: str
 
 
-def make(chance: random.Random) -> Wrong:
+def make(rng: random.Random) -> Wrong:
     """Draw one."""
-    kind = chance.choices(["leaf", "unknown", "contradiction", "override", "text"],
+    kind = rng.choices(["leaf", "unknown", "contradiction", "override", "text"],
                           [6, 2, 2, 1, 1])[0]  # fmt: skip
     if kind == "contradiction":
-        flow, overrides, says = chance.choice(CONTRADICTIONS)
+        flow, overrides, says = rng.choice(CONTRADICTIONS)
         return Wrong(flow, f"{overrides[0]:.60}", as_toml(WHOLE[flow]), overrides, says)
     if kind == "override":
-        override = chance.choice(OVERRIDES)
+        override = rng.choice(OVERRIDES)
         return Wrong("mine", f"--set {override}", as_toml(WHOLE["mine"]), [override], "")
     if kind == "text":
-        text = chance.choice(TEXTS)
+        text = rng.choice(TEXTS)
         return Wrong("mine", f"file {text[:20]!r}", text, [], "")
-    flow = chance.choice(list(SETTINGS))
-    where, name, annotation, metadata = chance.choice(list(_leaves(SETTINGS[flow], ())))
+    flow = rng.choice(list(SETTINGS))
+    where, name, annotation, metadata = rng.choice(list(_leaves(SETTINGS[flow], ())))
     if kind == "unknown":
-        bad = chance.choice([name + "s", name[:-1] or "x", name.upper(), "zzz"])
+        bad = rng.choice([name + "s", name[:-1] or "x", name.upper(), "zzz"])
         if bad in where or bad == name or _is_field(SETTINGS[flow], (*where, bad)):
             bad = "no_such_key"
         override, says = ".".join((*where, bad)), bad.strip()
         value: Any = 1
     else:
-        value = chance.choice(_bad_values(annotation, metadata))
+        value = rng.choice(_bad_values(annotation, metadata))
         override, says = ".".join((*where, name)), name
     return Wrong(flow, f"{override}={value!r:.40}", as_toml(WHOLE[flow]),
                  [f"{override}={_literal(value)}"], says)  # fmt: skip

@@ -57,20 +57,20 @@ class Case:
     mentions: tuple[str, ...] = ()
 
 
-def good_rows(chance: random.Random) -> dict[str, Rows]:
+def good_rows(rng: random.Random) -> dict[str, Rows]:
     """Tables without a fault: different texts, every query with a document."""
-    words = chance.sample(WORDS, len(WORDS))
+    words = rng.sample(WORDS, len(WORDS))
     documents = [
         {"doc_id": f"d{n}", "text": f"{words[n]} and {words[n + 1]} by the {words[-n - 1]}",
          "language": "en"}
-        for n in range(chance.randint(5, 9))
+        for n in range(rng.randint(5, 9))
     ]  # fmt: skip
     queries = [
         {"query_id": f"q{n}", "text": f"where is {words[n]} {n}?", "language": "en"}
-        for n in range(chance.randint(4, 6))
+        for n in range(rng.randint(4, 6))
     ]
     judgments = [
-        {"query_id": q["query_id"], "doc_id": chance.choice(documents)["doc_id"], "relevance": 1}
+        {"query_id": q["query_id"], "doc_id": rng.choice(documents)["doc_id"], "relevance": 1}
         for q in queries
     ]
     return {"corpus": documents, "queries": queries, "judgments": judgments}
@@ -108,35 +108,35 @@ def write_all(folder: Path, tables: dict[str, Rows], form: str = "jsonl") -> dic
 # --- values ----------------------------------------------------------------------------------
 
 
-def bad_value(folder: Path, chance: random.Random) -> Case:
+def bad_value(folder: Path, rng: random.Random) -> Case:
     """One to three cells of the tables are something else."""
-    tables, said = good_rows(chance), []
-    for _ in range(chance.randint(1, 3)):
-        table = chance.choice(list(tables))
-        row = chance.choice(tables[table])
-        column = chance.choice(list(row))
+    tables, said = good_rows(rng), []
+    for _ in range(rng.randint(1, 3)):
+        table = rng.choice(list(tables))
+        row = rng.choice(tables[table])
+        column = rng.choice(list(row))
         pools: dict[str, list[Any]] = {"relevance": GRADES, "language": CODES}
         pool = pools.get(column, NOISE)
-        row[column] = chance.choice(pool)
+        row[column] = rng.choice(pool)
         said.append(f"{table}.{column}={row[column]!r:.30}")
     form = "jsonl"
     if all(isinstance(value, (str, type(None))) or name == "relevance"
            for rows in tables.values() for row in rows for name, value in row.items()):  # fmt: skip
-        form = chance.choice(["jsonl", "jsonl.gz"])
+        form = rng.choice(["jsonl", "jsonl.gz"])
     settings = write_all(folder, tables, form)
     return Case("values", "; ".join(said), settings, tables, mentions=(*tables, "dataset"))
 
 
-def odd_pointers(folder: Path, chance: random.Random) -> Case:
+def odd_pointers(folder: Path, rng: random.Random) -> Case:
     """Ids that stand twice, judgments that contradict each other or point nowhere."""
-    tables = good_rows(chance)
+    tables = good_rows(rng)
     faults: dict[str, Callable[[], object]] = {
         "same id, other text": lambda: tables["corpus"].append(
-            {**chance.choice(tables["corpus"]), "text": "something else altogether"}
+            {**rng.choice(tables["corpus"]), "text": "something else altogether"}
         ),
-        "same row twice": lambda: tables["queries"].append(dict(chance.choice(tables["queries"]))),
+        "same row twice": lambda: tables["queries"].append(dict(rng.choice(tables["queries"]))),
         "judgments disagree": lambda: tables["judgments"].append(
-            {**chance.choice(tables["judgments"]), "relevance": 0}
+            {**rng.choice(tables["judgments"]), "relevance": 0}
         ),
         "dangling document": lambda: tables["judgments"].append(
             {"query_id": "q0", "doc_id": "nobody", "relevance": 1}
@@ -153,10 +153,10 @@ def odd_pointers(folder: Path, chance: random.Random) -> Case:
         ),
         "no positive": lambda: [row.update(relevance=0) for row in tables["judgments"]],
     }  # fmt: skip
-    chosen = chance.sample(list(faults), chance.randint(1, 3))
+    chosen = rng.sample(list(faults), rng.randint(1, 3))
     for name in chosen:
         faults[name]()
-    form = chance.choice(["jsonl", "parquet", "csv", "tsv", "csv.gz"])
+    form = rng.choice(["jsonl", "parquet", "csv", "tsv", "csv.gz"])
     settings = write_all(folder, tables, form)
     return Case("values", ", ".join(chosen), settings, tables, mentions=(*tables, "dataset"))
 
@@ -164,14 +164,14 @@ def odd_pointers(folder: Path, chance: random.Random) -> Case:
 # --- columns ---------------------------------------------------------------------------------
 
 
-def bad_columns(folder: Path, chance: random.Random) -> Case:
+def bad_columns(folder: Path, rng: random.Random) -> Case:
     """A column is missing, doubled or of a type that no cast makes right."""
-    tables = good_rows(chance)
+    tables = good_rows(rng)
     settings = write_all(folder, tables, "parquet")
-    table = chance.choice(list(tables))
+    table = rng.choice(list(tables))
     frame = pl.DataFrame(tables[table])
     needed = [name for name in frame.columns if name not in ("language", "relevance")]
-    column = chance.choice(needed)
+    column = rng.choice(needed)
     path = folder / f"{table}.parquet"
     types: dict[str, Callable[[pl.Expr], pl.Expr]] = {
         "list": lambda c: pl.concat_list(c, c), "struct": lambda c: pl.struct(c),
@@ -179,7 +179,7 @@ def bad_columns(folder: Path, chance: random.Random) -> Case:
         "bool": lambda c: c == "", "date": lambda c: pl.lit("2020-01-01").str.to_date(),
         "duration": lambda c: pl.duration(days=c.str.len_chars()),
     }  # fmt: skip
-    fault = chance.choice([*types, "missing", "renamed", "doubled", "doubled key", "no header"])
+    fault = rng.choice([*types, "missing", "renamed", "doubled", "doubled key", "no header"])
     case = Case("columns", f"{table}.{column}: {fault}", settings, None, mentions=(path.stem,))
     if fault in types:
         frame.with_columns(types[fault](pl.col(column)).alias(column)).write_parquet(path)
@@ -209,17 +209,17 @@ def _doubled(case: Case, folder: Path, table: str, column: str, rows: Rows, faul
 # --- encodings -------------------------------------------------------------------------------
 
 
-def bad_encoding(folder: Path, chance: random.Random) -> Case:
+def bad_encoding(folder: Path, rng: random.Random) -> Case:
     """A text file in something else than UTF-8, wholly or in places."""
-    tables = good_rows(chance)
+    tables = good_rows(rng)
     settings = write_all(folder, tables)
-    table, form = chance.choice(["corpus", "queries"]), chance.choice(["csv", "tsv", "jsonl"])
+    table, form = rng.choice(["corpus", "queries"]), rng.choice(["csv", "tsv", "jsonl"])
     for row in tables[table][::2]:
         row["text"] += " caf\u00e9"
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in tables[table])
     if form != "jsonl":
         text = as_csv(tables[table], "\t" if form == "tsv" else ",")
-    name = chance.choice(["utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252",
+    name = rng.choice(["utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252",
                           "utf-8-sig", "stray bytes", "surrogate"])  # fmt: skip
     path = folder / f"{table}.{form}"
     (folder / f"{table}.jsonl").unlink()
@@ -227,10 +227,10 @@ def bad_encoding(folder: Path, chance: random.Random) -> Case:
     case = Case("encodings", f"{form} in {name}", settings, tables, lax=True, mentions=(table,))
     if name == "stray bytes":
         content = bytearray(text.encode())
-        for _ in range(chance.randint(1, 4)):
-            at = chance.randrange(len(content) // 2, len(content) - 2)
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(content) // 2, len(content) - 2)
             if chr(content[at]).isalpha():
-                content[at] = chance.choice([0xFF, 0xC0, 0x80, 0xFE])
+                content[at] = rng.choice([0xFF, 0xC0, 0x80, 0xFE])
         path.write_bytes(bytes(content))
     elif name == "surrogate":
         path.write_bytes(text.replace("caf\u00e9", "caf\ud83d").encode("utf-8", "surrogatepass"))

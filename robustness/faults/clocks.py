@@ -57,8 +57,8 @@ def _clean_up(job: Job, clock: "Clock", expected: Reference, outcome: Outcome) -
         return
     compare(Path(job.root), again, expected, outcome)
     made = json.loads(Path(f"{again.out}/mining/manifest.json").read_text())["info"]
-    anew = {timing["stage"] for timing in made["timings"]} - {*made["reused"], "report"}
-    outcome.wrong += [f"{stage} was made anew" for stage in sorted(anew)]
+    rebuilt = {timing["stage"] for timing in made["timings"]} - {*made["reused"], "report"}
+    outcome.wrong += [f"{stage} was rebuilt" for stage in sorted(rebuilt)]
     outcome.note = f"{len(made['reused'])} stages of mining reused after it"
 
 

@@ -56,30 +56,30 @@ def tell(root: Path) -> str:
     return "it said nothing"
 
 
-def plan(references: Sequence[Reference], kills: int, chance: random.Random) -> list[Case]:
+def plan(references: Sequence[Reference], kills: int, rng: random.Random) -> list[Case]:
     """Spread kills over all stages of all rules, each stage once before any twice."""
     entries: list[tuple[Reference, int]] = []
     while len(entries) < kills:
         every = [(each, stage) for each in references for stage in range(len(each.stages))]
-        chance.shuffle(every)
+        rng.shuffle(every)
         entries += every
     by_rule: dict[str, list[Kill]] = {each.rule: [] for each in references}
     for reference, stage in entries[:kills]:
-        by_rule[reference.rule].append(_draw(reference.stages[stage], stage, chance))
+        by_rule[reference.rule].append(_draw(reference.stages[stage], stage, rng))
     cases = []
     for rule, drawn in by_rule.items():
         while drawn:
-            size = min(chance.choice(IN_A_ROW), len(drawn))
+            size = min(rng.choice(IN_A_ROW), len(drawn))
             row, drawn = drawn[:size], drawn[size:]
             cases.append(Case(rule, sorted(row, key=lambda kill: kill.stage)))
     return cases
 
 
-def _draw(entry: dict[str, Any], stage: int, chance: random.Random) -> Kill:
+def _draw(entry: dict[str, Any], stage: int, rng: random.Random) -> Kill:
     """Draw a moment: before one of the stage's file operations, or after part of its time."""
-    if entry["operations"] and chance.random() < 0.5:
-        return Kill(stage, operation=chance.randrange(entry["operations"]))
-    return Kill(stage, seconds=chance.uniform(0, 0.95 * entry["seconds"]))
+    if entry["operations"] and rng.random() < 0.5:
+        return Kill(stage, operation=rng.randrange(entry["operations"]))
+    return Kill(stage, seconds=rng.uniform(0, 0.95 * entry["seconds"]))
 
 
 def run_kills(
@@ -91,10 +91,10 @@ def run_kills(
     scratch: Path,
 ) -> list[Case]:
     """Run cases until as many kills as asked for have hit a run at work."""
-    chance, cases = random.Random(seed), list[Case]()
+    rng, cases = random.Random(seed), list[Case]()
     known = {each.rule: each for each in references}
     while (left := kills - sum(len(case.died) for case in cases)) > 0:
-        planned = plan(references, left, chance)
+        planned = plan(references, left, rng)
 
         def work(item: tuple[int, Case]) -> Case:
             number, case = item

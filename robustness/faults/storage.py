@@ -42,25 +42,25 @@ class Outcome:
 Damage = Callable[[Path, random.Random], None]
 
 
-def truncate(path: Path, chance: random.Random) -> None:
+def truncate(path: Path, rng: random.Random) -> None:
     """Cut a file off."""
     content = path.read_bytes()
-    path.write_bytes(content[: chance.randrange(max(len(content), 1))])
+    path.write_bytes(content[: rng.randrange(max(len(content), 1))])
 
 
-def flip(path: Path, chance: random.Random) -> None:
+def flip(path: Path, rng: random.Random) -> None:
     """Flip one bit."""
     content = bytearray(path.read_bytes())
-    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
 
 
-def remove(path: Path, chance: random.Random) -> None:
+def remove(path: Path, rng: random.Random) -> None:
     """Lose a file."""
     path.unlink()
 
 
-def replace_by_other(path: Path, chance: random.Random) -> None:
+def replace_by_other(path: Path, rng: random.Random) -> None:
     """Put another file of the same kind in its place."""
     store = next(each for each in path.parents if each.name == "store")
     own = path.read_bytes() if path.exists() else b""
@@ -70,7 +70,7 @@ def replace_by_other(path: Path, chance: random.Random) -> None:
         if each.is_file() and each.read_bytes() != own
     ]
     alike = [each for each in alike if (each.name == MANIFEST) == (path.name == MANIFEST)]
-    path.write_bytes(chance.choice(alike).read_bytes() if alike else b"of another program")
+    path.write_bytes(rng.choice(alike).read_bytes() if alike else b"of another program")
 
 
 DAMAGES: dict[str, Damage] = {
@@ -86,8 +86,8 @@ def damage_finished(forks: Forks, job: Job, expected: Reference, seed: int) -> l
         for name, damage in DAMAGES.items():
             outcome = Outcome(f"store: {what} {name}", named=0)
             for families in (False, True):
-                chance = random.Random(f"{seed} {what} {name} {families}")
-                hurt = _hurt(Path(job.root) / "store", what, damage, chance, families)
+                rng = random.Random(f"{seed} {what} {name} {families}")
+                hurt = _hurt(Path(job.root) / "store", what, damage, rng, families)
                 _resume(forks, job, expected, outcome)
                 log = (Path(job.root) / "log").read_text()
                 unnamed = [folder for folder in hurt if str(folder) not in log]
@@ -99,9 +99,7 @@ def damage_finished(forks: Forks, job: Job, expected: Reference, seed: int) -> l
     return outcomes
 
 
-def _hurt(
-    store: Path, what: str, damage: Damage, chance: random.Random, families: bool
-) -> list[Path]:
+def _hurt(store: Path, what: str, damage: Damage, rng: random.Random, families: bool) -> list[Path]:
     """Damage one dataset of each contract; return their folders.
 
     With `families`, every dataset of vectors and logits instead, and what was made of them is
@@ -118,10 +116,10 @@ def _hurt(
             by_contract.setdefault(key, []).append(manifest.parent)
     hurt = []
     for folders in by_contract.values():
-        folder = chance.choice(folders)
+        folder = rng.choice(folders)
         shards = json.loads((folder / MANIFEST).read_bytes())["shards"]
-        name = chance.choice(shards)["name"] if what == "shard" else MANIFEST
-        damage(folder / name, chance)
+        name = rng.choice(shards)["name"] if what == "shard" else MANIFEST
+        damage(folder / name, rng)
         hurt.append(folder)
     return hurt
 
@@ -152,7 +150,7 @@ def damage_unfinished(forks: Forks, job: Job, expected: Reference, seed: int) ->
     for contract in UNFINISHED:
         for name in ("truncated", "one bit flipped"):
             own = replace(job, root=f"{job.root}/{contract}-{name.split()[0]}")
-            chance, root = random.Random(f"{seed} {contract} {name}"), Path(own.root)
+            rng, root = random.Random(f"{seed} {contract} {name}"), Path(own.root)
             stage, middle = _in_the_middle(expected, contract)
             for operation in range(middle, middle + TRIES):  # it may be between two datasets
                 shutil.rmtree(root, ignore_errors=True)
@@ -162,8 +160,8 @@ def damage_unfinished(forks: Forks, job: Job, expected: Reference, seed: int) ->
             if code != -signal.SIGKILL or not shards:
                 outcome.wrong.append(f"{contract}: the run ended with {code} before it had shards")
                 continue
-            shard = chance.choice(shards)
-            DAMAGES[name](shard, chance)
+            shard = rng.choice(shards)
+            DAMAGES[name](shard, rng)
             outcome.times += 1
             _resume(forks, own, expected, outcome)
             outcome.named = (outcome.named or 0) + (str(shard) in (root / "log").read_text())
@@ -184,7 +182,7 @@ def _in_the_middle(expected: Reference, contract: str) -> tuple[int, int]:
 
 
 def _unfinished(folder: Path) -> Iterator[Path]:
-    """Find shards that a run would take over: without its checksum a shard is made anew anyway."""
+    """Find shards that a run would take over: one without its checksum is rebuilt anyway."""
     for note in sorted(folder.rglob(".part-*.sum")):
         if not (note.parent / MANIFEST).exists():
             yield note.with_name(note.name.removeprefix(".").removesuffix(".sum"))
@@ -198,13 +196,13 @@ def damage_checkpoints(forks: Forks, job: Job, expected: Reference, seed: int) -
     for number, file in enumerate(("optimizer.pt", "adapter_model.safetensors", "checkpoint.json")):
         for name in ("truncated", "one bit flipped"):
             own = replace(job, root=f"{job.root}/checkpoint-{number}-{name.split()[0]}")
-            root, chance = Path(own.root), random.Random(f"{seed} {file} {name}")
+            root, rng = Path(own.root), random.Random(f"{seed} {file} {name}")
             code = forks.wait(replace(own, kill=Kill(training[0], operation=middle)))
             held = sorted((root / "store" / "checkpoints").glob("*/checkpoint-*/checkpoint.json"))
             if code != -signal.SIGKILL or not held:
                 outcome.wrong.append(f"{file}: the run ended with {code} without a checkpoint")
                 continue
-            DAMAGES[name](held[-1].parent / file, chance)
+            DAMAGES[name](held[-1].parent / file, rng)
             outcome.times += 1
             _resume(forks, own, expected, outcome)
             found = str(held[-1].parent) in (root / "log").read_text()

@@ -67,7 +67,7 @@ class Steps:
         return "401 without and with a wrong one, 200 with the right one"
 
     def repeat(self) -> str:
-        """Run the set-up again; nothing may be made anew."""
+        """Run the set-up again; nothing may be rebuilt."""
         before = self.api.inventory()
         self.machine.run(self.services["setup"])
         after = self.api.inventory()

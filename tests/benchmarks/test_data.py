@@ -305,7 +305,7 @@ def test_the_command_copies_what_is_at_hand_and_says_what_differs(tmp_path, monk
 
 def test_without_a_network_it_says_which_address(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["data", "--again", "med"])
+    monkeypatch.setattr(sys, "argv", ["data", "--refetch", "med"])
     with pytest.raises(SystemExit, match="not fetched: med"):
         command.main(Download("http://127.0.0.1:9", "http://127.0.0.1:9"))
     assert "http://127.0.0.1:9/fbergh/IR_Project/tar.gz/" in capsys.readouterr().err

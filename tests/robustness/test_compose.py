@@ -135,7 +135,7 @@ def test_every_setting_of_prefect_is_one():
     assert all(importlib.util.find_spec(module) for module in modules)
 
 
-def test_workers_bear_one_name_however_often_their_containers_are_made_anew():
+def test_workers_bear_one_name_however_often_their_containers_are_rebuilt():
     """`polymine gc` takes what another machine has noted for kept."""
     names = {SERVICES[name]["hostname"] for name in ("worker", "worker-gpu")}
     assert names == {"${POLYMINE_HOSTNAME:-polymine}"}
