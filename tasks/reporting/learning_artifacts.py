@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from polymine.reporting.charts.learning import draw_panels
+from polymine.reporting.charts.matrix import draw_panels
 from polymine.reporting.learning.metrics import VERDICTS, name_metric
 from polymine.reporting.learning.page import gather_parts, render_summary
 from polymine.reporting.learning.report import LearningReport

@@ -61,6 +61,39 @@ def styled() -> Any:
     return rc_context(STYLE)
 
 
+def write(
+    axes: Axes,
+    at: tuple[float, float],
+    text: str,
+    offset: tuple[float, float] = (0, 6),
+    kind: str = "soft",
+    frame: Any = "data",
+    ha: str = "center",
+    **more: Any,
+) -> None:
+    """Write text at an offset in pixels from a place in the data, or in shares of the field."""
+    axes.annotate(
+        text, at, offset, xycoords=frame, textcoords="offset points", ha=ha,
+        color=COLOURS[kind], **more,
+    )  # fmt: skip
+
+
+def dot(
+    axes: Axes, x: float, y: float, kind: str, size: float, tip: str, *, hollow: bool = False
+) -> None:
+    """Draw a dot with a tooltip."""
+    fill, edge = ("none", 1) if hollow else (COLOURS[kind], 0)
+    axes.plot([x], [y], "o", ms=size, mfc=fill, mec=COLOURS[kind], mew=edge, gid=TIP + tip)
+
+
+def name_axes(axes: Axes, x: str, y: str) -> None:
+    """Name the axes at their ends, across at the right and up above the numbers, over a grid."""
+    axes.grid(axis="y")
+    axes.set_xlabel(f"{x} →" if x else "", loc="right")
+    if y:
+        write(axes, (0, 1), f"↑ {y}", (-40, 6), frame="axes fraction", ha="left")
+
+
 def to_svg(figure: Figure, title: str) -> Markup:
     """Write a figure as inline SVG; an artist whose gid begins with `TIP` gets a tooltip."""
     written = io.BytesIO()

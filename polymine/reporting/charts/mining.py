@@ -13,9 +13,12 @@ from polymine.reporting.charts.drawing import (
     COLOURS,
     TIP,
     add_panel,
+    dot,
+    name_axes,
     new_figure,
     styled,
     to_svg,
+    write,
 )
 from polymine.reporting.formatting import format_rate, format_score
 from polymine.reporting.mining.histograms import Histogram
@@ -44,7 +47,7 @@ def draw_histogram(
         marks: (value, label) of dashed lines across all groups.
         rates: the values are decimal logarithms of rates, and are written as rates.
     """
-    write = _rate_of_log if rates else "{:.4g}".format
+    name = _rate_of_log if rates else "{:.4g}".format
     edges = histogram.edges
     with styled():
         figure = new_figure(WIDTH, ROW * len(histogram.groups) + 22)
@@ -56,9 +59,9 @@ def draw_histogram(
             axes.set_title(group.label, color=colour, pad=5)
             axes.set_title(about, loc="right", color=COLOURS["soft"], weight="normal", pad=5)
             for low, high, count in zip(edges, edges[1:], group.counts, strict=False):
-                tip = f"{TIP}{write(low)} to {write(high)}: {count:,}"
-                width = (high - low) * 0.92
-                axes.bar(low, count, width, align="edge", color=colour, gid=tip) if count else None
+                tip = f"{TIP}{name(low)} to {name(high)}: {count:,}"
+                if count:
+                    axes.bar(low, count, (high - low) * 0.92, align="edge", color=colour, gid=tip)
             for value, label in marks:
                 if edges[0] <= value <= edges[-1]:
                     axes.axvline(value, color=COLOURS["soft"], ls="--", lw=0.9, gid=TIP + label)
@@ -76,8 +79,7 @@ def draw_columns(columns: Sequence[tuple[str, int]], title: str, kind: str) -> M
         for at, (label, count) in enumerate(columns):
             axes.bar(at, count, 0.86, color=COLOURS[kind], gid=f"{TIP}{label}: {count:,}")
             short = f"{count:,}" if count < 10_000 else f"{count / 1000:,.0f}k"
-            axes.annotate(short, (at, count), (0, 4), textcoords="offset points", ha="center",
-                          color=COLOURS["soft"])  # fmt: skip
+            write(axes, (at, count), short, (0, 4))
         axes.set(xticks=range(len(columns)), yticks=[], xlim=(-0.5, len(columns) - 0.5))
         axes.set_xticklabels([label for label, _ in columns])
         return to_svg(figure, title)
@@ -96,20 +98,20 @@ def draw_trade_off(curve: Sequence[Point], chosen: Point, budget: float) -> Mark
                   color=COLOURS["excluded"], lw=1)  # fmt: skip
         for point in shown:
             tip = f"{format_rate(point.expected)} expected, hardness {format_score(point.hardness)}"
-            _dot(axes, point.expected, point.hardness, "excluded", 4.8, TIP + tip)
+            dot(axes, point.expected, point.hardness, "excluded", 4.8, tip)
         label = f"taken: {format_rate(chosen.expected)}, {format_score(chosen.hardness)}"
-        _dot(axes, max(chosen.expected, low), chosen.hardness, "negative", 11, TIP + label)
+        taken = (max(chosen.expected, low), chosen.hardness)
+        dot(axes, *taken, "negative", 11, label)
         axes.axvline(budget, color=COLOURS["soft"], ls="--", lw=1)
-        _write(axes, (budget, 1), f"budget {format_rate(budget)}", (0, 6), "soft", "axis")
+        write(axes, (budget, 1), f"budget {format_rate(budget)}", frame=axes.get_xaxis_transform())
         axes.set_xscale("log")
         axes.set_xlim(low / 1.15, min(max(high, low * 2) * 1.15, 1.0))
         axes.margins(y=0.08)
         late = chosen.expected > (low * high) ** 0.5  # a rising curve leaves room to the left above
         offset = (-9, 9) if late else (9, -16)
-        _write(axes, (max(chosen.expected, low), chosen.hardness), label, offset, "negative",
-               ha="right" if late else "left", weight="bold")  # fmt: skip
+        write(axes, taken, label, offset, "negative", ha="right" if late else "left", weight="bold")
         _name_rates(axes.xaxis, (1, 2, 5))
-        _name_axes(axes, "expected false negatives", "hardness")
+        name_axes(axes, "expected false negatives", "hardness")
         return to_svg(figure, "Hardness against expected false negatives")
 
 
@@ -130,52 +132,26 @@ def draw_reliability(proofs: Sequence[Proof]) -> Markup:
                           **line)  # fmt: skip
             told = [(_edge(b.expected), _edge(b.true)) for b in proof.bins
                     if b.count >= FEWEST and b.true > 0]  # fmt: skip
-            axes.plot(*zip(*told, strict=True), color=COLOURS["negative"], lw=1) if told else None
+            axes.plot([x for x, _ in told], [y for _, y in told], color=COLOURS["negative"], lw=1)
             for found in proof.bins:
                 _reliable(axes, found)
             sums = f"{proof.expected:.1f} expected,\n{proof.true:.1f} true per query"
-            _write(axes, (1, 0), sums, (-4, 6), "ink", "axes", ha="right", linespacing=1.3)
+            write(axes, (1, 0), sums, (-4, 6), "ink", "axes fraction", "right", linespacing=1.3)
             _name_rates(axes.xaxis, (1,))
             _name_rates(axes.yaxis, (1,), shown=at % 2 == 0)
-            _name_axes(axes, "expected" if at + 2 >= len(proofs) else "", "" if at % 2 else "true")
+            name_axes(axes, "expected" if at + 2 >= len(proofs) else "", "" if at % 2 else "true")
         return to_svg(figure, "True share of relevant candidates over the expected one")
 
 
 def _reliable(axes: Axes, found: Bin) -> None:
     few = found.count < FEWEST
-    tip = f"expected {format_rate(found.expected)}, true {format_rate(found.true)}"
-    tip += f" of {found.count:,}"
-    kind = "excluded" if few else "negative"
-    _dot(axes, _edge(found.expected), _edge(found.true), kind, 6.4, TIP + tip, hollow=few)
+    shares = f"expected {format_rate(found.expected)}, true {format_rate(found.true)}"
+    dot(axes, _edge(found.expected), _edge(found.true), "excluded" if few else "negative", 6.4,
+        f"{shares} of {found.count:,}", hollow=few)  # fmt: skip
 
 
 def _edge(share: float) -> float:
     return min(max(share, LOWEST), 1.0)
-
-
-def _dot(
-    axes: Axes, x: float, y: float, kind: str, size: float, gid: str, *, hollow: bool = False
-) -> None:
-    fill = "none" if hollow else COLOURS[kind]
-    axes.plot([x], [y], "o", ms=size, mfc=fill, mec=COLOURS[kind], mew=1 if hollow else 0, gid=gid)
-
-
-def _write(
-    axes: Axes,
-    at: tuple[float, float],
-    text: str,
-    offset: tuple[float, float],
-    kind: str,
-    where: str = "data",
-    ha: str = "center",
-    **more: Any,
-) -> None:
-    """Write beside a place; `axis` counts its y, and `axes` both, in shares of the field."""
-    frame: Any = {"data": "data", "axes": "axes fraction", "axis": axes.get_xaxis_transform()}[
-        where
-    ]
-    axes.annotate(text, at, offset, xycoords=frame, textcoords="offset points", ha=ha,
-                  color=COLOURS[kind], **more)  # fmt: skip
 
 
 def _name_values(axes: Axes, *, rates: bool, shown: bool) -> None:
@@ -194,14 +170,6 @@ def _name_rates(axis: Any, factors: tuple[int, ...], *, shown: bool = True) -> N
     rates = FuncFormatter(lambda value, _: format_rate(value)) if shown else NullFormatter()
     axis.set_major_formatter(rates)
     axis.set_minor_formatter(NullFormatter())
-
-
-def _name_axes(axes: Axes, x: str, y: str) -> None:
-    """Name the axes at their ends: across at the right, up above the numbers."""
-    axes.grid(axis="y")
-    axes.set_xlabel(f"{x} →" if x else "", loc="right")
-    if y:
-        _write(axes, (0, 1), f"↑ {y}", (-40, 6), "soft", "axes", ha="left")
 
 
 def _rate_of_log(value: float) -> str:

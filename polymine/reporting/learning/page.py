@@ -7,7 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from polymine.reporting.charts.learning import draw_gains, draw_panels, draw_training, panel_width
+from polymine.reporting.charts.learning import draw_gains, draw_training
+from polymine.reporting.charts.matrix import draw_panels, panel_width
 from polymine.reporting.formatting import (
     format_count,
     format_gain,
