@@ -1,5 +1,6 @@
 """References and manifests: what tasks hand to each other instead of frames."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,17 +92,20 @@ class Manifest(BaseModel):
 
 
 def fingerprint(**parts: Any) -> str:
-    """Hash named parts (settings, versions, other fingerprints) into 32 hex digits.
+    """Hash named parts (settings, versions, references) into 32 hex digits.
 
-    Order of the names does not matter; order inside lists does.
+    A reference counts by its own fingerprint, wherever it lies. Order of the names does not matter;
+    order inside lists does.
     """
     return xxhash.xxh3_128_hexdigest(_canonical(parts))
 
 
 def _canonical(value: Any) -> bytes:
+    if isinstance(value, (DatasetRef, CollectionRef)):
+        value = value.fingerprint
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         pairs = (to_json(str(key)) + b":" + _canonical(value[key]) for key in sorted(value))
         return b"{" + b",".join(pairs) + b"}"
     if isinstance(value, (list, tuple)):

@@ -200,7 +200,7 @@ class Verdicts(dy.Schema):
     reason = dy.String(nullable=False, min_length=1)
 
 
-class SecondLooks(dy.Schema):
+class ValidatorEvidence(dy.Schema):
     """What the validator's logit makes of a candidate's risk (rule `risk`).
 
     `agrees` says that the logit reaches the known positives', and that such a validator is worth

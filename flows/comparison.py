@@ -19,7 +19,8 @@ from polymine.flows.mining import mine_collection
 from polymine.flows.pipeline import check_learning
 from polymine.flows.training import run_steps
 from polymine.tasks.engine.cluster import cluster
-from polymine.tasks.engine.stages import named_work
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.stage import named_work
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.evaluation.comparison import (
     arm_mining,
@@ -72,7 +73,7 @@ def compare(
     check_learning(mining, training, evaluation, engine)
     with limited_threads(engine), cluster(engine), noted_use(engine):
         root = str(Store(engine.store).root)
-        collection = ingest(dataset, root)
+        collection = ingest(Context.of(engine), dataset)
         if evaluation.held_out:
             held = hold_out_set(collection, dataset, evaluation, root)
             collection = training_side(collection, dataset, evaluation, root)
@@ -103,7 +104,7 @@ def mine_arm(
     if arm.miner == "polymine":
         own = arm_mining(arm, mining, seed)
         with named_work(f"{arm.name}-{seed}"):
-            return mine_collection(collection, output, own, engine).exported.path
+            return mine_collection(Context.of(engine), collection, output, own).exported.path
     return mine_otherwise(arm, collection, mining, seed, root).path
 
 

@@ -1,6 +1,7 @@
 """The mining flow: from a data set to triplets, one line per stage."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -13,7 +14,8 @@ from polymine.data_contracts.settings import (
     OutputSettings,
 )
 from polymine.tasks.engine.cluster import cluster
-from polymine.tasks.engine.stages import named_work
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.stage import named_work
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.mining.deepening import deepen
 from polymine.tasks.mining.embedding import embed
@@ -21,14 +23,13 @@ from polymine.tasks.mining.evidence import evidence, score_positives
 from polymine.tasks.mining.export import Sources, export
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.mining.ranking import rank
-from polymine.tasks.mining.risk import assess, fit_risk
+from polymine.tasks.mining.risk import fit_risk, predict_risk
 from polymine.tasks.mining.selection import select
 from polymine.tasks.mining.teachers import check_languages, check_models, index
-from polymine.tasks.mining.validation import look, validate
+from polymine.tasks.mining.validation import validate, validator_evidence
 from polymine.tasks.monitoring.failures import SHOWN, explained
 from polymine.tasks.reporting.mining import report
 from polymine.tasks.sources.allowed_roots import check_roots
-from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.output import check_place, settle
 from polymine.tasks.store.references import noted_use
 
@@ -51,7 +52,10 @@ def mine(
     check_place(output, settings={"dataset": dataset, "mining": mining})
     check_models(mining)
     with limited_threads(engine), cluster(engine), noted_use(engine):
-        return run_stages(dataset, output, mining, engine)
+        run = Context.of(engine)
+        collection = ingest(run, dataset)
+        mined = mine_collection(run, collection, output, mining)
+        return report(mined.sources, mined.exported, mined.stages, dataset, mining, output, engine)
 
 
 @dataclass(frozen=True)
@@ -63,61 +67,46 @@ class Mined:
     stages: dict[str, DatasetRef]
 
 
-def run_stages(
-    dataset: DatasetSettings, output: OutputSettings, mining: MiningSettings, engine: EngineSettings
-) -> dict[str, Any]:
-    """Read the data set, mine it and write what came out."""
-    root = str(Store(engine.store).root)
-    collection = ingest(dataset, root)
-    mined = mine_collection(collection, output, mining, engine)
-    return report(mined.sources, mined.exported, mined.stages, dataset, mining, output, engine)
-
-
 def mine_collection(
-    collection: CollectionRef,
-    output: OutputSettings,
-    mining: MiningSettings,
-    engine: EngineSettings,
+    run: Context, collection: CollectionRef, output: OutputSettings, mining: MiningSettings
 ) -> Mined:
-    """Run one stage after the other."""
-    root = str(Store(engine.store).root)
+    """Mine a collection: the order of all stages, for flows and notebooks alike."""
     check_languages(collection, mining)
-    inputs = prepare_teachers(collection, mining, engine, root)
-    rankings = [
-        rank(teacher, collection, mining, inputs, engine, root) for teacher in mining.teachers
-    ]
-    positives = score_positives(collection, mining, inputs, engine, root)
-    base = evidence(collection, rankings, mining, inputs, engine, root)
-    model = fit_risk(collection, base, positives, mining, engine, root)
-    deep = deepen(collection, base, positives, model, mining, inputs, engine, root)
-    risks = assess(collection, base, deep, model, mining, root)
+    inputs = prepare_teachers(run, collection, mining)
+    *rankings, positives = run.together(
+        [
+            *(partial(rank, run, each, collection, mining, inputs) for each in mining.teachers),
+            partial(score_positives, run, collection, mining, inputs),
+        ]
+    )
+    base = evidence(run, collection, rankings, mining, inputs)
+    model = fit_risk(run, collection, base, positives, mining)
+    deep = deepen(run, collection, base, positives, model, mining, inputs)
+    risks = predict_risk(run, collection, base, deep, model, mining)
     known = (collection, base, deep, positives, risks)
-    decisions = select(*known, mining, root)
-    verdicts = looks = None
+    decisions = before = select(run, *known, mining)
+    verdicts = validator = None
     if mining.validation is not None and mining.selection.rule == "risk":
-        looks = look(*known, decisions, mining, engine, root)
+        validator = validator_evidence(run, *known, before, mining)
         with named_work("again"):
-            decisions = select(*known, mining, root, looks)
+            decisions = select(run, *known, mining, validator)
     elif mining.validation is not None:
-        verdicts = validate(collection, decisions, positives, mining, engine, root)
-    sources = Sources(*known, model, decisions, verdicts, looks)
-    exported = export(sources, mining, output, root)
-    return Mined(sources, exported, {**inputs, **_named(rankings, mining)})
+        verdicts = validate(run, collection, decisions, positives, mining)
+    sources = Sources(*known, model, decisions, verdicts, validator, before)
+    exported = export(run, sources, mining, output)
+    names = [f"{teacher.name}/rank" for teacher in mining.teachers]
+    return Mined(sources, exported, {**inputs, **dict(zip(names, rankings, strict=True))})
 
 
 def prepare_teachers(
-    collection: CollectionRef, mining: MiningSettings, engine: EngineSettings, root: str
+    run: Context, collection: CollectionRef, mining: MiningSettings
 ) -> dict[str, DatasetRef]:
     """Embed queries and documents for dense teachers, index the corpus for lexical ones."""
-    inputs: dict[str, DatasetRef] = {}
+    calls = {}
     for teacher in mining.teachers:
         if teacher.kind == "lexical":
-            inputs[f"{teacher.name}/index"] = index(teacher, collection.documents, root)
+            calls[f"{teacher.name}/index"] = partial(index, run, teacher, collection.documents)
             continue
         for side, table in (("documents", collection.documents), ("queries", collection.queries)):
-            inputs[f"{teacher.name}/{side}"] = embed(teacher, side, table, engine, root)
-    return inputs
-
-
-def _named(rankings: list[DatasetRef], mining: MiningSettings) -> dict[str, DatasetRef]:
-    return {f"{t.name}/rank": ref for t, ref in zip(mining.teachers, rankings, strict=True)}
+            calls[f"{teacher.name}/{side}"] = partial(embed, run, teacher, side, table)
+    return dict(zip(calls, run.together(list(calls.values())), strict=True))

@@ -19,6 +19,7 @@ from polymine.flows.evaluation import evaluate
 from polymine.flows.mining import mine_collection
 from polymine.flows.training import train
 from polymine.tasks.engine.cluster import cluster
+from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.engine.work_pool import check_deployments, for_elsewhere
 from polymine.tasks.evaluation.sets import read_set
@@ -104,12 +105,13 @@ def mine_training_side(
 ) -> tuple[str, str | None]:
     """Hold documents out and mine the others; return the folders of triplets and held-out set."""
     root = str(Store(engine.store).root)
-    collection, held = ingest(dataset, root), None
+    run = Context.of(engine)
+    collection, held = ingest(run, dataset), None
     if evaluation.held_out:
         held = hold_out_set(collection, dataset, evaluation, root)
         collection = training_side(collection, dataset, evaluation, root)
     place = part_of(output, "mining")
-    mined = mine_collection(collection, place, mining, engine)
+    mined = mine_collection(run, collection, place, mining)
     report(mined.sources, mined.exported, mined.stages, dataset, mining, place, engine)
     # A worker elsewhere has another current folder.
     triplets = place.path if engine.gpu_pool is None else str(Path(place.path).absolute())

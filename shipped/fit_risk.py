@@ -21,7 +21,7 @@ from polymine.data_contracts.settings import TeacherSettings, ValidationSettings
 from polymine.mining.evidence import gather_evidence
 from polymine.mining.ingestion import Ingested, ingest
 from polymine.mining.known import Ids, Known
-from polymine.mining.pipeline import BATCH_TOKENS, open_teacher
+from polymine.mining.opening import BATCH_TOKENS, open_teacher
 from polymine.mining.ranking import rank
 from polymine.mining.risk import Array, Teachers
 from polymine.mining.risk_weights import FILE, Shipped

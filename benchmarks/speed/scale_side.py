@@ -29,7 +29,7 @@ from polymine.tasks.mining.evidence import evidence, score_positives
 from polymine.tasks.mining.export import Sources, export
 from polymine.tasks.mining.ingestion import SCHEMAS
 from polymine.tasks.mining.ranking import rank
-from polymine.tasks.mining.risk import assess, fit_risk
+from polymine.tasks.mining.risk import fit_risk, predict_risk
 from polymine.tasks.mining.selection import select
 from polymine.tasks.store.datasets import Store, shard_name
 
@@ -63,7 +63,7 @@ def run_stages(size: int, root: str) -> dict[str, Any]:
     base = timed("evidence", evidence, collection, [ranking], mining, inputs, engine, root)
     model = timed("fit risk", fit_risk, collection, base, positives, mining, engine, root)
     deep = timed("deepen", deepen, collection, base, positives, model, mining, inputs, engine, root)
-    risks = timed("assess", assess, collection, base, deep, model, mining, root)
+    risks = timed("predict risk", predict_risk, collection, base, deep, model, mining, root)
     known = (collection, base, deep, positives, risks)
     decisions = timed("select", select, *known, mining, root)
     sources = Sources(*known, model, decisions, None, None)

@@ -32,7 +32,7 @@ from polymine.tasks.mining.deepening import deepen
 from polymine.tasks.mining.evidence import evidence, score_positives
 from polymine.tasks.mining.export import Sources, export
 from polymine.tasks.mining.ranking import rank
-from polymine.tasks.mining.risk import assess, fit_risk
+from polymine.tasks.mining.risk import fit_risk, predict_risk
 from polymine.tasks.mining.selection import select
 from polymine.tasks.mining.teachers import Opened
 from polymine.tasks.store.datasets import Store
@@ -98,12 +98,21 @@ def stages(engine: EngineSettings) -> dict[str, float]:
             base = evidence(collection, [ranking], mining, inputs, engine, root)
             model = fit_risk(collection, base, positives, mining, engine, root)
             deep = deepen(collection, base, positives, model, mining, inputs, engine, root)
-            risks = assess(collection, base, deep, model, mining, root)
+            risks = predict_risk(collection, base, deep, model, mining, root)
             known = (collection, base, deep, positives, risks)
             decisions = select(*known, mining, root)
             sources = Sources(*known, model, decisions, None, None)
             exported = export(sources, mining, OutputSettings(path="unused"), root)
-    names = ("rank", "positives", "evidence", "fit risk", "deepen", "assess", "select", "export")
+    names = (
+        "rank",
+        "positives",
+        "evidence",
+        "fit risk",
+        "deepen",
+        "predict risk",
+        "select",
+        "export",
+    )
     made = (ranking, positives, base, model, deep, risks, decisions, exported)
     return seconds | {name: ref.seconds for name, ref in zip(names, made, strict=True)}
 

@@ -64,6 +64,9 @@ class EngineSettings(Settings):
     """GiB that a process may fill with what it works on, its models not counted. Work is cut by
     this number alone, whatever the machine has: less memory makes smaller shards, which also lose
     less when a run dies."""
+    stages_at_once: int = Field(1, ge=1)
+    """How many stages that do not depend on each other run side by side, as the rankings by
+    several teachers. More than 1 pays on a cluster and on many cores."""
     gpu_pool: str | None = None
     """Prefect work pool that trains and evaluates, by the deployments `train/POOL` and
     `evaluate/POOL`; this process if not set."""

@@ -11,30 +11,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from polymine.data_contracts.notes import Choice, Point
 from polymine.mining.risk import Array
 
 HIGHEST_PRICE = 1e4  # a ten-thousandth of risk outweighs any cosine
 STEPS = 20  # of the bisection: eight decades down to a price known by five digits
 CURVE = 40  # points of a trade-off curve
 BLOCK = 1 << 22  # places of a padded matrix, queries times candidates, at a time
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What decides: the price of risk, and the highest risk that is taken at all."""
-
-    price: float
-    ceiling: float
-
-
-@dataclass(frozen=True)
-class Point:
-    """One point of the trade-off: what a price buys. `found` is the share of wanted negatives."""
-
-    price: float
-    hardness: float
-    expected: float
-    found: float
 
 
 @dataclass(frozen=True)

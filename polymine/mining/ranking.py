@@ -50,7 +50,7 @@ def rank(teacher: Teacher, queries: Rows, depth: int) -> Ranked:
     return _join(parts)
 
 
-def rank_further(
+def merge_rankings(
     teacher: Teacher, further: Teacher, queries: Rows, depth: int, earlier: Ranked, cuts: Scores
 ) -> Ranked:
     """Find what `rank` does, from a ranking of an earlier corpus and the documents it lacks.

@@ -78,7 +78,7 @@ def sigmoid(values: Array) -> Array:
     return 1.0 / (1.0 + np.exp(-values))
 
 
-def assess(
+def predict_risk(
     model: RiskModel, evidence: pl.DataFrame, teachers: Teachers, languages: pl.Series
 ) -> Array:
     """Risk of every candidate, shape (n,), in (0, 1); 0 or 1 exactly where a label says so.

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
+from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.settings import MiningSettings, SelectionSettings
-from polymine.mining.budget import Choice, Pool, apply_choice, join, pool_of, search
+from polymine.mining.budget import Pool, apply_choice, join, pool_of, search
 from polymine.mining.hashing import hash_texts, uniform
 
 CLOSED = "known positive: "  # what the reason of a closed candidate starts with

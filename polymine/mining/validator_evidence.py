@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.risk import Linear
 from polymine.data_contracts.settings import MiningSettings, ValidationSettings
-from polymine.mining.budget import Choice
 from polymine.mining.hashing import hash_texts, uniform
 from polymine.mining.likelihoods import labelled_pairs, solve
 from polymine.mining.risk import Array, sigmoid
@@ -183,14 +183,14 @@ def label_sample(
     return labelled.drop_nulls("label")
 
 
-def look(
+def gather_validator_evidence(
     pairs: pl.DataFrame,
     decided: pl.DataFrame,
     positives: pl.DataFrame,
     settings: MiningSettings,
     score: PairScore,
 ) -> pl.DataFrame:
-    """Let the validator score pairs and their queries' known positives (contract SecondLooks).
+    """Let the validator score pairs and their queries' positives (contract ValidatorEvidence).
 
     Args:
         pairs: query_id, doc_id, as from `plan_pairs`.
@@ -204,7 +204,7 @@ def look(
     risks = decided.select("query_id", "doc_id", "risk")
     looked = pairs.join(risks, on=["query_id", "doc_id"], how="left", maintain_order="left")
     looked = looked.with_columns(validator_score=pl.Series(score(pairs, "candidates")))
-    return look_again(looked, known, trust_in(settings), settings.validation.margin)
+    return update_scored(looked, known, trust_in(settings), settings.validation.margin)
 
 
 def trust_in(settings: MiningSettings) -> float:
@@ -217,9 +217,11 @@ def trust_in(settings: MiningSettings) -> float:
     return UNTESTED_TRUST
 
 
-def with_looks(decided: pl.DataFrame, looks: pl.DataFrame) -> pl.DataFrame:
+def with_validator(decided: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:
     """Put the validator's logit, its agreement and the updated risk to the candidates."""
-    seen = looks.select("query_id", "doc_id", "agrees", risk_seen="risk", logit="validator_score")
+    seen = evidence.select(
+        "query_id", "doc_id", "agrees", risk_seen="risk", logit="validator_score"
+    )
     table = decided.join(seen, on=["query_id", "doc_id"], how="left", maintain_order="left")
     return table.with_columns(
         risk=pl.coalesce("risk_seen", "risk"),
@@ -227,13 +229,13 @@ def with_looks(decided: pl.DataFrame, looks: pl.DataFrame) -> pl.DataFrame:
     ).drop("risk_seen", "logit")
 
 
-def look_again(
+def update_scored(
     pairs: pl.DataFrame,
     known: pl.DataFrame,
     trust: float,
     margin: float,
 ) -> pl.DataFrame:
-    """Update the risk of scored candidates (contract SecondLooks).
+    """Update the risk of scored candidates (contract ValidatorEvidence).
 
     Args:
         pairs: query_id, doc_id, risk, validator_score of the candidates that were looked at.

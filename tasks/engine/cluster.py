@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 from polymine.data_contracts.errors import ClusterError, SettingsError, StoreError
 from polymine.data_contracts.settings import EngineSettings
-from polymine.tasks.engine.shards import device_kind
 from polymine.tasks.engine.source_version import source_version
+from polymine.tasks.engine.work import device_kind
 from polymine.tasks.store.backends import open_backend
 from polymine.tasks.store.datasets import MANIFEST, Store
 from polymine.tasks.store.errors import reached

@@ -16,8 +16,11 @@ from polymine.data_contracts.settings.locations import Named
 from polymine.data_contracts.trained import BASE, TrainedModel
 from polymine.mining.hashing import hash_texts
 from polymine.models.finding import adapter_base
-from polymine.tasks.mining.embedding import VERSION, store_vectors
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.execution import carry_out
+from polymine.tasks.mining.embedding import VERSION, plan_vectors
 from polymine.tasks.sources.allowed_roots import check_named
+from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.model_folder import adapter_folder, find_model
 from polymine.tasks.store.vectors import StoredVectors, family_of
 
@@ -173,12 +176,13 @@ def encode(
     table = pl.DataFrame({"text": list(texts), "language": list(languages)})
     paths = {each: measured.path_for(each) for each in table["language"].unique()}
     table = table.with_columns(model=pl.col("language").replace_strict(paths)).with_row_index("row")
+    run = Context(Store(root), engine)
     out: Matrix | None = None
     for (path,), part in table.group_by("model", maintain_order=True):
         model = call.model_copy(update={"model": str(path)})
         label = f"{measured.name} {side}"
-        place, _ = store_vectors(model, prompt, part["text"], engine, root, label, source)
-        stored = StoredVectors(family_of(place), hash_texts(part["text"]))
+        family = carry_out(run, plan_vectors(run, model, prompt, part["text"], label))
+        stored = StoredVectors(family_of(family.path), hash_texts(part["text"]))
         vectors = stored.take(np.arange(len(part)))
         if out is None:
             out = np.empty((len(table), vectors.shape[1]), dtype=np.float32)

@@ -1,13 +1,15 @@
 """Writes a run's output folder: beside its place, whole, and then moved there in one step."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from polymine.data_contracts.notes import ExportNote
+from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import MiningSettings, OutputSettings
 from polymine.data_contracts.tables import (
     DocumentHashes,
@@ -26,17 +28,17 @@ from polymine.mining.export import (
     find_shortfalls,
 )
 from polymine.mining.hashing import hash_texts
-from polymine.tasks.engine.progress import track
-from polymine.tasks.engine.stages import stage
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Plan, cut
+from polymine.tasks.engine.stage import stage
 from polymine.tasks.mining.trainer_formats import TrainerFiles
 from polymine.tasks.store.atomic import staged
 from polymine.tasks.store.datasets import (
     RUN,
     Dataset,
-    Store,
     check,
-    info_of,
     load,
+    note_of,
     open_folder,
     scan,
     shard_name,
@@ -46,13 +48,19 @@ from polymine.tasks.store.datasets import (
 from polymine.tasks.store.output import check_place, copy_file, write_folder_manifest
 from polymine.tasks.store.references import noted_output
 
-VERSION = 4
+VERSION = 5
 QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a run was cut into
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The datasets an output is made of."""
+    """The datasets an output is made of.
+
+    Args:
+        verdicts: the validator's, under the rules that ask it about survivors.
+        validator: its evidence, under the rule `risk`.
+        decisions_before: what the rule `risk` decided before it had that evidence.
+    """
 
     collection: CollectionRef
     evidence: DatasetRef
@@ -61,101 +69,98 @@ class Sources:
     risks: DatasetRef
     model: DatasetRef
     decisions: DatasetRef
-    verdicts: DatasetRef | None
-    looks: DatasetRef | None
+    verdicts: DatasetRef | None = None
+    validator: DatasetRef | None = None
+    decisions_before: DatasetRef | None = None
 
     @property
     def scored(self) -> DatasetRef | None:
         """What the validator said, under whichever rule."""
-        return self.verdicts or self.looks
+        return self.verdicts or self.validator
 
 
 @stage("export")
-def export(
-    sources: Sources, mining: MiningSettings, output: OutputSettings, root: str
-) -> DatasetRef:
+def export(run: Context, sources: Sources, mining: MiningSettings, output: OutputSettings) -> Plan:
     """Build triplets, the master of negatives, shortfalls, training views and trainers' files."""
-    version = fingerprint(
-        version=VERSION,
-        decisions=sources.decisions.fingerprint,
-        verdicts=sources.verdicts.fingerprint if sources.verdicts else None,
-        collection=sources.collection.fingerprint,
-        negatives=mining.negatives,
-        views=output.views,
-        formats=output.formats,
+    tables = ("negatives", "triplets", "shortfalls", "promoted")
+    return Plan(
+        contract="exports",
+        depends={
+            "version": VERSION,
+            "decisions": sources.decisions,
+            "verdicts": sources.verdicts,
+            "collection": sources.collection,
+            "negatives": mining.negatives,
+            "views": output.views,
+            "formats": output.formats,
+        },
+        # Fixed blocks: output files are the same whatever shards a run was cut into.
+        blocks=cut(sources.collection.queries.rows, QUERIES_PER_FILE),
+        unit="queries",
+        open=lambda _: Maker(_Writer(sources, mining, output).make),
+        files=lambda number: tuple(f"{table}/{shard_name(number)}" for table in tables),
+        note=partial(_count, sources.collection.queries.rows),
     )
-    dataset = Store(root).dataset("exports", version)
-    if found := dataset.find():
-        return found
-    writer = _Writer(dataset, sources, mining, output)
-    blocks = track(writer.blocks(), "export", sources.collection.queries.rows, "queries")
-    for number, block in enumerate(blocks):
-        writer.write_block(number, block)
-    return writer.commit()
 
 
 class _Writer:
-    """Writes the tables block by block of queries and counts the funnel on the way."""
+    """Writes the tables of a block of queries."""
 
-    def __init__(
-        self, dataset: Dataset, sources: Sources, mining: MiningSettings, output: OutputSettings
-    ) -> None:
-        self._dataset, self._sources, self._mining = dataset, sources, mining
+    def __init__(self, sources: Sources, mining: MiningSettings, output: OutputSettings) -> None:
+        self._sources, self._mining = sources, mining
         self._views = [view for view in output.views if view != "triplet"]
-        self._formats = [
-            TrainerFiles(dataset.folder / form, form, dataset.fingerprint)
-            for form in output.formats
-        ]
+        self._formats = output.formats
         self._queries = load(sources.collection.queries)
         self._documents = load(sources.collection.documents)
         self._positives = load(sources.positives).select(
             "query_id", "doc_id", score=f"score_{mining.primary_teacher}"
         )
-        self._reasons: list[pl.DataFrame] = []
-        self._counts = {"triplets": 0, "shortfalls": 0, "queries": len(self._queries)}
 
-    def blocks(self) -> Iterator[pl.DataFrame]:
-        """Cut the queries."""
-        return self._queries.iter_slices(QUERIES_PER_FILE)
+    def make(self, number: int, *_: object) -> Callable[[Dataset], None]:
+        """Give what writes all tables for some queries."""
+        return partial(self._write, number)
 
-    def write_block(self, number: int, block: pl.DataFrame) -> None:
-        """Write all tables for some queries."""
-        wanted = self._mining.negatives
-        ids = block.select("query_id")
-        decisions = _of(self._sources.decisions, block)
+    def _write(self, number: int, dataset: Dataset) -> None:
+        block = self._queries.slice(number * QUERIES_PER_FILE, QUERIES_PER_FILE)
+        wanted, sources = self._mining.negatives, self._sources
+        decisions = _of(sources.decisions, block)
         survivors = decisions.filter(pl.col("order").is_not_null()).drop("reason")
-        decided = decisions.drop("order")
-        verdicts = _of(self._sources.verdicts, block) if self._sources.verdicts else None
-        positives = self._positives.join(ids, on="query_id", how="semi")
-        negatives = build_negatives(decided, survivors, verdicts, wanted)
+        verdicts = _of(sources.verdicts, block) if sources.verdicts else None
+        positives = self._positives.join(block, on="query_id", how="semi")
+        negatives = build_negatives(decisions.drop("order"), survivors, verdicts, wanted)
         by_risk = self._mining.selection.rule == "risk"
         promoted = build_promoted(negatives)
         triplets = build_triplets(
             negatives, positives, block, self._documents, promoted, weighted=by_risk
         )
-        shortfalls = find_shortfalls(
-            block, positives, survivors, negatives, wanted, describe_searched(self._mining)
-        )
+        searched = describe_searched(self._mining)
+        shortfalls = find_shortfalls(block, positives, survivors, negatives, wanted, searched)
         name = shard_name(number)
-        self._dataset.write(f"negatives/{name}", negatives, Negatives)
-        self._dataset.write(f"triplets/{name}", triplets, Triplets)
-        self._dataset.write(f"shortfalls/{name}", shortfalls, Shortfalls)
-        self._dataset.write(f"promoted/{name}", promoted, Promoted)
         for view in self._views:
-            shaped = build_view(triplets, view, wanted)
-            write_frame(shaped, self._dataset.folder / view / name)
-        for files in self._formats:
+            write_frame(build_view(triplets, view, wanted), dataset.folder / view / name)
+        for form in self._formats:
+            files = TrainerFiles(dataset.folder / form, form, dataset.fingerprint)
             files.write_block(number, triplets)
-        self._reasons.append(negatives.group_by("verdict", "reason").len())
-        self._counts["triplets"] += len(triplets)
-        self._counts["shortfalls"] += len(shortfalls)
+        # The tables that say a block is there come last.
+        dataset.write(f"shortfalls/{name}", shortfalls, Shortfalls)
+        dataset.write(f"promoted/{name}", promoted, Promoted)
+        dataset.write(f"triplets/{name}", triplets, Triplets)
+        dataset.write(f"negatives/{name}", negatives, Negatives)
 
-    def commit(self) -> DatasetRef:
-        """Finish the dataset with the counts of every verdict and reason."""
-        reasons = pl.concat(self._reasons).group_by("verdict", "reason").agg(pl.sum("len"))
-        rows = reasons.sort("verdict", "len", "reason", descending=[False, True, False])
-        info: dict[str, Any] = {**self._counts, "reasons": rows.rows()}
-        return self._dataset.commit(info=info)
+
+def _count(queries: int, dataset: Dataset) -> ExportNote:
+    """Count every verdict and reason in what was written."""
+
+    def scan_table(name: str) -> pl.LazyFrame:
+        return pl.scan_parquet(sorted((dataset.folder / name).glob("*.parquet")), glob=False)
+
+    counted = scan_table("negatives").group_by("verdict", "reason").len().collect()
+    rows = counted.sort("verdict", "len", "reason", descending=[False, True, False])
+    triplets, shortfalls = (
+        scan_table(name).select(pl.len()).collect().item() for name in ("triplets", "shortfalls")
+    )
+    reasons = tuple(rows.iter_rows())
+    return ExportNote(queries=queries, triplets=triplets, shortfalls=shortfalls, reasons=reasons)
 
 
 def _of(reference: DatasetRef, block: pl.DataFrame) -> pl.DataFrame:
@@ -204,7 +209,7 @@ def publish(
             )
         for name, content in pages.items():
             (beside / name).write_text(content, encoding="utf-8")
-        rows = int(info_of(exported)["triplets"])
+        rows = note_of(exported, ExportNote).triplets
         write_folder_manifest(beside, RUN, exported.fingerprint, rows, manifest)
         check_place(output, exported.fingerprint)  # again: copying may have taken minutes
     return place

@@ -1,60 +1,60 @@
-"""The ranking of an earlier corpus, so that new documents and queries cost what they are.
+"""Incremental ranking: built on that of an earlier corpus, new documents cost what they are.
 
 A cosine depends on its query and document alone. So what an earlier run ranked still holds for the
 documents that are left, and only new ones are searched. BM25 weighs words by the whole corpus and
-has to rank anew. The result is the same to the last bit: see `rank_further`.
+has to rank anew. The result is the same to the last bit: see `merge_rankings`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from polymine.data_contracts.errors import StoreError
+from polymine.data_contracts.notes import RankingNote
 from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
 from polymine.data_contracts.settings import MiningSettings, TeacherSettings
 from polymine.mining.dense import DenseTeacher
-from polymine.mining.ranking import Ranked, rank, rank_further
+from polymine.mining.ranking import Ranked, merge_rankings, rank
 from polymine.mining.teachers import Rows, Scores, Teacher
 from polymine.tasks.mining.teachers import Inputs, Opened
 from polymine.tasks.store.datasets import Store, load, scan
 
-SKETCH = 64  # lowest hashes of texts that stand for a corpus when the likest one is looked for
+SKETCH = 64  # lowest hashes of texts that stand for a corpus when the closest one is looked for
 ALIKE = 0.5  # share of them that two corpora must have in common to gain anything
 _Pairs = tuple[Ranked, Scores]
 
 
-def describe_ranking(
+def note_ranking(
     version: int,
     teacher: TeacherSettings,
     collection: CollectionRef,
     mining: MiningSettings,
     inputs: Inputs,
-) -> dict[str, Any]:
+) -> RankingNote:
     """Note beside a ranking what a later one needs to build on it.
 
     Args:
         version: of how rankings are made: no ranking is built on one of another version.
     """
     if teacher.kind != "dense":
-        return {}
+        return RankingNote()
     families = [
         Path(inputs[f"{teacher.name}/{side}"].path).name for side in ("queries", "documents")
     ]
     hashes = load(collection.documents)["text"].hash()
-    return {
-        "series": fingerprint(
+    return RankingNote(
+        series=fingerprint(
             version=version, families=families, depth=mining.depth, languages=mining.languages
         ),
-        "sketch": hashes.unique().bottom_k(SKETCH).sort().to_list(),
-        "tables": [_name(collection.documents), _name(collection.queries)],
-    }
+        sketch=tuple(hashes.unique().bottom_k(SKETCH).sort()),
+        tables=(_name(collection.documents), _name(collection.queries)),
+    )
 
 
 @dataclass(frozen=True)
-class Earlier:
+class Previous:
     """An earlier ranking and what of it still holds.
 
     Args:
@@ -78,7 +78,7 @@ class Earlier:
         except (OSError, StoreError):  # removed a moment ago
             return rank(self.teacher, rows, depth)
         further = self.teacher.among(self.new)
-        return rank_further(self.teacher, further, rows, depth, listed, cuts)
+        return merge_rankings(self.teacher, further, rows, depth, listed, cuts)
 
     def _read(self, rows: Rows, depth: int) -> _Pairs:
         ids = self.opened.ids
@@ -102,35 +102,35 @@ class Earlier:
         return listed, cuts
 
 
-def find_earlier(
-    store: Store, described: dict[str, Any], opened: Opened, teacher: Teacher
-) -> Earlier | None:
-    """Find the ranking of the likest corpus, if there is one that leaves something to reuse."""
-    if not described or not isinstance(teacher, DenseTeacher):
+def find_previous(
+    store: Store, noted: RankingNote, opened: Opened, teacher: Teacher
+) -> Previous | None:
+    """Find the ranking of the closest corpus, if there is one that leaves something to reuse."""
+    if not noted.series or not isinstance(teacher, DenseTeacher):
         return None
     try:
-        best = _find_likest(store, described)
+        best = _find_closest(store, noted)
         return _open(store, best, opened, teacher) if best else None
     except (OSError, StoreError):
         return None  # it, or its collection, is gone
 
 
-def _find_likest(store: Store, described: dict[str, Any]) -> str | None:
+def _find_closest(store: Store, noted: RankingNote) -> str | None:
     """Name the ranking of the corpus that has most in common with this one."""
     alike = {
-        name: len(set(manifest.info["sketch"]) & set(described["sketch"]))
+        name: len(set(manifest.info["sketch"]) & set(noted.sketch))
         for name, manifest in store.manifests("rankings").items()
-        if manifest.info.get("series") == described["series"]
+        if manifest.info.get("series") == noted.series
     }
     best = max(alike, key=lambda name: (alike[name], name), default=None)
-    if best is None or alike[best] < ALIKE * len(described["sketch"]):
+    if best is None or alike[best] < ALIKE * len(noted.sketch):
         return None
     return best
 
 
-def _open(store: Store, name: str, opened: Opened, teacher: DenseTeacher) -> Earlier | None:
+def _open(store: Store, name: str, opened: Opened, teacher: DenseTeacher) -> Previous | None:
     dataset = store.dataset("rankings", name)
-    ranking, manifest = dataset.look(), dataset.manifest()
+    ranking, manifest = dataset.find(), dataset.manifest()
     if ranking is None or manifest is None:
         return None
     documents, queries = (_table(store, path) for path in manifest.info["tables"])
@@ -139,12 +139,12 @@ def _open(store: Store, name: str, opened: Opened, teacher: DenseTeacher) -> Ear
     same = opened.same_documents(documents)
     asked = opened.same_queries(queries)
     new = np.setdiff1d(opened.candidates(), opened.rows_of(same["doc_id"]))
-    return Earlier(ranking, same, asked, new, opened, teacher)
+    return Previous(ranking, same, asked, new, opened, teacher)
 
 
 def _table(store: Store, path: str) -> pl.DataFrame | None:
     contract, name = path.split("/")
-    reference = store.dataset(contract, name).look()
+    reference = store.dataset(contract, name).find()
     return load(reference) if reference else None
 
 

@@ -1,6 +1,7 @@
 """Reads the user's files, checks and closes them, and stores clean tables."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 
 import polars as pl
@@ -17,9 +18,10 @@ from polymine.data_contracts.tables import (
     Rejected,
 )
 from polymine.mining.ingestion import ingest as ingest_tables
-from polymine.tasks.engine.stages import stage
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.stage import step
 from polymine.tasks.sources.reading import fingerprint_sources, read_sources
-from polymine.tasks.store.datasets import Store, manifest_of
+from polymine.tasks.store.datasets import manifest_of
 
 VERSION = 4
 SCHEMAS = {
@@ -34,8 +36,8 @@ SCHEMAS = {
 logger = logging.getLogger("polymine.ingest")
 
 
-@stage("ingest")
-def ingest(settings: DatasetSettings, root: str) -> CollectionRef:
+@step("ingest")
+def ingest(run: Context, settings: DatasetSettings) -> CollectionRef:
     """Read, check, merge and close the data set."""
     version = fingerprint(
         version=VERSION,
@@ -43,11 +45,8 @@ def ingest(settings: DatasetSettings, root: str) -> CollectionRef:
         near_copy=settings.near_copy,
         on_invalid=settings.on_invalid,
     )
-    places = {name: Store(root).ingested(name, version) for name in SCHEMAS}
-    found = {name: place.find() for name, place in places.items()}
-    whole = {name: reference for name, reference in found.items() if reference}
-    if len(whole) == len(SCHEMAS):
-        return replace(collect_tables(whole, version), reused=True)
+    if found := find_tables(run, version):
+        return found
     raw = read_sources(settings)
     clean = ingest_tables(
         raw.documents,
@@ -60,18 +59,56 @@ def ingest(settings: DatasetSettings, root: str) -> CollectionRef:
     )
     tables: dict[str, pl.DataFrame] = {name: getattr(clean, name) for name in SCHEMAS}
     tables["rejected"] = pl.concat([raw.rows_rejected, clean.rejected])
-    made = {name: places[name].write_single(tables[name], SCHEMAS[name]) for name in SCHEMAS}
-    if raw.labels is not None and len(raw.labels) > made["labels"].rows:
+    made = store_tables(run, tables, version)
+    if raw.labels is not None and len(raw.labels) > made.labels.rows:
         logger.warning(
             "labels: %s rows, of which %s with judgments of 0 are used; the others were rejected, "
             "repeat each other, or name pairs that the judgments decide already",
-            f"{len(raw.labels):,}", f"{made['labels'].rows:,}",
+            f"{len(raw.labels):,}", f"{made.labels.rows:,}",
         )  # fmt: skip
     logger.info(
         "%s documents (%s copies merged), %s queries, %s closed pairs, %s rows rejected",
-        *(f"{made[name].rows:,}" for name in ("documents", "copies", "queries", "closure")),
-        f"{made['rejected'].rows:,}",
+        *(
+            f"{getattr(made, name).rows:,}"
+            for name in ("documents", "copies", "queries", "closure")
+        ),
+        f"{made.rejected.rows:,}",
     )
+    return made
+
+
+@step("ingest")
+def ingest_frames(
+    run: Context, documents: pl.DataFrame, queries: pl.DataFrame, judgments: pl.DataFrame
+) -> CollectionRef:
+    """Check, merge and close tables that are in memory; their rows name the data set."""
+    frames = (documents, queries, judgments)
+    version = fingerprint(version=VERSION, rows=[_hash_rows(frame) for frame in frames])
+    if found := find_tables(run, version):
+        return found
+    clean = ingest_tables(*frames)
+    return store_tables(run, {name: getattr(clean, name) for name in SCHEMAS}, version)
+
+
+def _hash_rows(frame: pl.DataFrame) -> list[object]:
+    return [frame.columns, int(frame.hash_rows().sum()), len(frame)]
+
+
+def find_tables(run: Context, version: str) -> CollectionRef | None:
+    """Find a collection that was ingested before, if all its tables are there."""
+    found = {name: run.store.ingested(name, version).find() for name in SCHEMAS}
+    whole = {name: reference for name, reference in found.items() if reference}
+    if len(whole) < len(SCHEMAS):
+        return None
+    return replace(collect_tables(whole, version), reused=True)
+
+
+def store_tables(run: Context, tables: Mapping[str, pl.DataFrame], version: str) -> CollectionRef:
+    """Store the clean tables of a collection under a fingerprint."""
+    made = {
+        name: run.store.ingested(name, version).write_single(tables[name], schema)
+        for name, schema in SCHEMAS.items()
+    }
     return collect_tables(made, version)
 
 

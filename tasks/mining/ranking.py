@@ -1,98 +1,80 @@
-"""Ranks the candidates of every query with one teacher, shard by shard."""
+"""Ranks the candidates of every query with one teacher, block by block of queries."""
 
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import polars as pl
 
-from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
-from polymine.data_contracts.settings import EngineSettings, MiningSettings, TeacherSettings
+from polymine.data_contracts.references import CollectionRef
+from polymine.data_contracts.settings import MiningSettings, TeacherSettings
 from polymine.data_contracts.tables import Rankings
 from polymine.mining.known import Ids
 from polymine.mining.ranking import Ranked
 from polymine.mining.ranking import rank as rank_queries
 from polymine.progress import Progress
-from polymine.tasks.engine.shards import Content, Make, Order, ShardWork, cut, run_shards
-from polymine.tasks.engine.stages import stage
-from polymine.tasks.mining.incremental_ranking import describe_ranking, find_earlier
-from polymine.tasks.mining.teachers import Inputs, Opened
-from polymine.tasks.store.datasets import Store
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Order, Plan
+from polymine.tasks.engine.stage import stage
+from polymine.tasks.mining.incremental_ranking import find_previous, note_ranking
+from polymine.tasks.mining.teachers import Inputs, Opened, blocks_of, inputs_of
 
-VERSION = 1
+VERSION = 2
 STEP = 4096  # queries between two signs of progress
 
 
 @stage("rank", "rank-{teacher.name}")
 def rank(
+    run: Context,
     teacher: TeacherSettings,
     collection: CollectionRef,
     mining: MiningSettings,
     inputs: Inputs,
-    engine: EngineSettings,
-    root: str,
-) -> DatasetRef:
+) -> Plan:
     """Find the exact best candidates of every query."""
-    version = fingerprint(
-        version=VERSION,
-        collection=[collection.documents.fingerprint, collection.queries.fingerprint],
-        inputs=[
-            ref.fingerprint for key, ref in inputs.items() if key.startswith(teacher.name + "/")
-        ],
-        depth=mining.depth,
-        languages=mining.languages,
-        shard=engine.shard_queries,
-    )
-    work = RankWork(
-        stage=f"rank {teacher.name}",
-        unit="queries",
-        root=root,
+    parts = (teacher, collection, mining, inputs)
+    return Plan(
         contract="rankings",
-        fingerprint=version,
-        engine=engine,
-        teacher=teacher,
-        collection=collection,
-        mining=mining,
-        inputs=inputs,
+        depends={
+            "version": VERSION,
+            "documents": collection.documents,
+            "queries": collection.queries,
+            "inputs": list(inputs_of(inputs, teacher).values()),
+            "depth": mining.depth,
+            "languages": mining.languages,
+            "shard": run.engine.shard_queries,
+        },
+        blocks=blocks_of(collection, run.engine),
+        unit="queries",
+        label=f"rank {teacher.name}",
+        open=partial(_open, *parts),
+        note=lambda _: note_ranking(VERSION, *parts),
+        spread=True,
     )
-    dataset = work.dataset()
-    if found := dataset.find():
-        return found
-    shards = run_shards(work, cut(collection.queries.rows, engine.shard_queries))
-    described = describe_ranking(VERSION, teacher, collection, mining, inputs)
-    source = {"documents": collection.documents.fingerprint}
-    return dataset.commit(source, described, expected=shards)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RankWork(ShardWork):
-    """What rankings are made from: a block of queries a shard."""
+def _open(
+    teacher: TeacherSettings,
+    collection: CollectionRef,
+    mining: MiningSettings,
+    inputs: Inputs,
+    run: Context,
+) -> Maker:
+    """Open the teacher over the whole corpus."""
+    opened = Opened(collection, mining, inputs, run.engine)
+    model, blocks = opened.teacher(teacher), opened.blocks()
+    noted = note_ranking(VERSION, teacher, collection, mining, inputs)
+    previous = find_previous(run.store, noted, opened, model)
+    rank_rows = previous.rank if previous else partial(rank_queries, model)
 
-    teacher: TeacherSettings
-    collection: CollectionRef
-    mining: MiningSettings
-    inputs: Inputs
+    def make(number: int, order: Order, progress: Progress) -> pl.DataFrame:
+        frames, rows = [], blocks[number]
+        for start in range(0, len(rows), STEP):
+            ranked = rank_rows(rows[start : start + STEP], mining.depth)
+            frames.append(to_frame(ranked, opened.ids, teacher.name))
+            progress.advance("rank", len(rows[start : start + STEP]))
+        return pl.concat(frames)
 
-    def open(self) -> Make:
-        """Open the teacher over the whole corpus."""
-        opened = Opened(self.collection, self.mining, self.inputs, self.engine)
-        model, shards = opened.teacher(self.teacher), opened.shards()
-        described = describe_ranking(
-            VERSION, self.teacher, self.collection, self.mining, self.inputs
-        )
-        earlier = find_earlier(Store(self.root), described, opened, model)
-        rank_rows = earlier.rank if earlier else partial(rank_queries, model)
-
-        def make(number: int, order: Order, progress: Progress) -> Content:
-            parts = []
-            for start in range(0, len(shards[number]), STEP):
-                rows = shards[number][start : start + STEP]
-                parts.append(rank_rows(rows, self.mining.depth))
-                progress.advance(self.stage, len(rows))
-            frames = [to_frame(part, opened.ids, self.teacher.name) for part in parts]
-            return pl.concat(frames), Rankings
-
-        return make
+    return Maker(make, Rankings)
 
 
 def to_frame(ranked: Ranked, ids: Ids, teacher: str) -> pl.DataFrame:

@@ -1,69 +1,78 @@
-"""Fits the risk to a data set and assesses every candidate: no model, no text, seconds."""
+"""Fits the risk to a data set and predicts it for every candidate: no model, no text, seconds."""
+
+from functools import partial
 
 import polars as pl
 
-from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.risk import RiskModel
-from polymine.data_contracts.settings import EngineSettings, MiningSettings
+from polymine.data_contracts.settings import MiningSettings
 from polymine.data_contracts.tables import Risks
-from polymine.mining.pipeline import add_risk
-from polymine.mining.pipeline import fit_risk as fit_to_evidence
+from polymine.mining.risk_estimate import add_risk
+from polymine.mining.risk_estimate import fit_risk as fit_to_evidence
 from polymine.mining.risk_fit import draw_queries
 from polymine.mining.risk_weights import shipped
 from polymine.mining.validation import PairScore
-from polymine.tasks.engine.progress import TaskProgress
-from polymine.tasks.engine.stages import stage
-from polymine.tasks.mining.pair_score_cache import ScoreBook, score_family
+from polymine.progress import Progress
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Order, Plan
+from polymine.tasks.engine.stage import stage
+from polymine.tasks.mining.pair_score_cache import PairScoreCache, name_scores
+from polymine.tasks.mining.teachers import blocks_of
 from polymine.tasks.store.datasets import (
-    Store,
+    Dataset,
     load,
     open_folder,
     scan,
-    shard_name,
     shard_paths,
     write_bytes,
 )
 
-VERSION = 2
+VERSION = 3
 FILE = "risk.json"
 
 
 @stage("fit-risk")
 def fit_risk(
+    run: Context,
     collection: CollectionRef,
     base: DatasetRef,
     positives: DatasetRef,
     mining: MiningSettings,
-    engine: EngineSettings,
-    root: str,
-) -> DatasetRef:
+) -> Plan:
     """Fit the risk to what the data offer, starting from the shipped weights."""
-    version = fingerprint(
-        version=VERSION,
-        evidence=base.fingerprint,
-        shipped=shipped(),
-        teachers=[(teacher.name, teacher.kind, teacher.model) for teacher in mining.teachers],
-        fit=mining.risk.fit,
-        queries=mining.risk.fit_queries,
-        validator=_labelling(mining),
-    )
-    dataset = Store(root).dataset("risk_models", version)
-    if found := dataset.find():
-        return found
-    queries = load(collection.queries).select("query_id", "language")
-    labels = load(collection.labels)
-    drawn = draw_queries(queries, labels["query_id"], mining.risk.fit_queries)
-    rows = scan(base).filter(pl.col("query_id").is_in(drawn.implode())).collect()
-    known = load(positives).select("query_id", "doc_id")
 
     def open_validator() -> PairScore:
         assert mining.validation is not None
-        family = score_family(mining.validation)
-        return ScoreBook(Store(root), family, collection, mining.validation, engine).score
+        return PairScoreCache(run, collection, mining.validation).score
 
-    model = fit_to_evidence(rows, queries, known, labels, mining, open_validator)
+    def make(number: int, order: Order, progress: Progress) -> partial[None]:
+        queries = load(collection.queries).select("query_id", "language")
+        labels = load(collection.labels)
+        drawn = draw_queries(queries, labels["query_id"], mining.risk.fit_queries)
+        rows = scan(base).filter(pl.col("query_id").is_in(drawn.implode())).collect()
+        known = load(positives).select("query_id", "doc_id")
+        model = fit_to_evidence(rows, queries, known, labels, mining, open_validator)
+        return partial(_write, model)
+
+    return Plan(
+        contract="risk_models",
+        depends={
+            "version": VERSION,
+            "evidence": base,
+            "shipped": shipped(),
+            "teachers": [(each.name, each.kind, each.model) for each in mining.teachers],
+            "fit": mining.risk.fit,
+            "queries": mining.risk.fit_queries,
+            "validator": _labelling(mining),
+        },
+        open=lambda _: Maker(make),
+        files=lambda _: (FILE,),
+    )
+
+
+def _write(model: RiskModel, dataset: Dataset) -> None:
     write_bytes(dataset.folder / FILE, model.model_dump_json(indent=1).encode())
-    return dataset.commit({"evidence": base.fingerprint})
 
 
 def _labelling(mining: MiningSettings) -> dict[str, object] | None:
@@ -73,50 +82,47 @@ def _labelling(mining: MiningSettings) -> dict[str, object] | None:
     if settings is None or not (by_risk and mining.risk.validator_labels):
         return None
     return {
-        "scores": score_family(settings),
+        "scores": name_scores(settings),
         "limits": [settings.margin, settings.grey_zone],
         "sample": mining.risk.validator_sample,
     }
 
 
-@stage("assess")
-def assess(
+@stage("assess", "predict-risk")
+def predict_risk(
+    run: Context,
     collection: CollectionRef,
     base: DatasetRef,
     deep: DatasetRef,
     model: DatasetRef,
     mining: MiningSettings,
-    root: str,
-) -> DatasetRef:
+) -> Plan:
     """Estimate how likely each candidate is to be relevant."""
-    version = fingerprint(
-        version=VERSION,
-        evidence=[base.fingerprint, deep.fingerprint],
-        model=model.fingerprint,
+
+    def open_model(run: Context) -> Maker:
+        queries = load(collection.queries).select("query_id", "language")
+        weights = load_model(model)
+        blocks = list(zip(shard_paths(base), shard_paths(deep), strict=True))
+
+        def make(number: int, order: Order, progress: Progress) -> pl.DataFrame:
+            parts = [pl.read_parquet(path, glob=False) for path in blocks[number]]
+            return pl.concat([risks_of(part, queries, weights, mining) for part in parts])
+
+        return Maker(make, Risks)
+
+    return Plan(
+        contract="risks",
+        depends={"version": VERSION, "evidence": [base, deep], "model": model},
+        blocks=blocks_of(collection, run.engine),
+        unit="queries",
+        open=open_model,
     )
-    dataset = Store(root).dataset("risks", version)
-    if found := dataset.find():
-        return found
-    queries = load(collection.queries).select("query_id", "language")
-    weights = load_model(model)
-    parts, progress = zip(shard_paths(base), shard_paths(deep), strict=True), TaskProgress()
-    progress.start("assess", base.rows + deep.rows, "candidates")
-    for number, paths in enumerate(parts):
-        if dataset.has(shard_name(number)):
-            continue
-        rows = [
-            risks_of(pl.read_parquet(path, glob=False), queries, weights, mining) for path in paths
-        ]
-        dataset.write(shard_name(number), pl.concat(rows), Risks)
-        progress.advance("assess", sum(map(len, rows)))
-    progress.finish("assess")
-    return dataset.commit()
 
 
 def risks_of(
     evidence: pl.DataFrame, queries: pl.DataFrame, model: RiskModel, mining: MiningSettings
 ) -> pl.DataFrame:
-    """Assess rows of evidence (contract Risks), in their order."""
+    """Predict the risk of rows of evidence (contract Risks), in their order."""
     return add_risk(evidence, queries, model, mining).select("query_id", "doc_id", "risk")
 
 

@@ -1,14 +1,15 @@
 """Applies the rule to stored evidence and risk: no model, seconds."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from functools import cache
 
 import polars as pl
 
-from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from polymine.data_contracts.notes import Choice, DecisionsNote
+from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import MiningSettings
 from polymine.data_contracts.tables import Decisions
-from polymine.mining.budget import Choice, Pool, describe, search, trade_off
+from polymine.mining.budget import describe, search, trade_off
 from polymine.mining.selection import (
     apply_rule,
     count_needed,
@@ -18,59 +19,69 @@ from polymine.mining.selection import (
     pool_decided,
     promote,
 )
-from polymine.mining.validator_evidence import with_looks
-from polymine.tasks.engine.progress import track
-from polymine.tasks.engine.stages import stage
+from polymine.mining.validator_evidence import with_validator
+from polymine.progress import Progress
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Order, Plan
+from polymine.tasks.engine.stage import stage
 from polymine.tasks.mining.evidence import load_ceilings, scan_evidence
-from polymine.tasks.store.datasets import Store, load, scan, shard_name, shard_paths
+from polymine.tasks.mining.teachers import blocks_of
+from polymine.tasks.store.datasets import load, scan, shard_paths
 
-VERSION = 2
+VERSION = 3
 
 
 @stage("select")
 def select(
+    run: Context,
     collection: CollectionRef,
     base: DatasetRef,
     deep: DatasetRef,
     positives: DatasetRef,
     risks: DatasetRef,
     mining: MiningSettings,
-    root: str,
-    looks: DatasetRef | None = None,
-) -> DatasetRef:
+    validator: DatasetRef | None = None,
+) -> Plan:
     """Decide of every candidate whether it may be a negative, and in which order.
 
-    `looks` is what the validator made of the risks, once it was asked (rule `risk`).
+    `validator` is what the cross-encoder made of the risks, once it was asked (rule `risk`).
     """
     reach = count_needed(mining)
-    version = fingerprint(
-        version=VERSION,
-        risks=risks.fingerprint,
-        labels=collection.labels.fingerprint,
-        looks=looks.fingerprint if looks else None,
-        rule=mining.selection,
-        promote=mining.risk.promote,
-        teacher=mining.primary_teacher,
-        seed=mining.seed,
-        reach=reach,
-    )
-    dataset = Store(root).dataset("decisions", version)
-    if found := dataset.find():
-        return found
-    parts = Decided(collection, base, deep, positives, risks, mining, looks)
-    info: dict[str, object] = {"reach": reach}
-    if mining.selection.rule == "risk":
-        info |= parts.search()
-    candidates = 0
-    for number, decided in enumerate(track(parts, "select", risks.rows, "candidates")):
-        candidates += len(decided)
-        ordered = parts.order(decided)
+
+    @cache
+    def decided() -> Decided:
+        return Decided(collection, base, deep, positives, risks, mining, validator)
+
+    @cache
+    def searched() -> DecisionsNote:
+        return decided().search(DecisionsNote(reach=reach, candidates=risks.rows))
+
+    def make(number: int, order: Order, progress: Progress) -> pl.DataFrame:
+        ordered = decided().order(decided().block(number), searched().choice)
         taken = pl.col("reason").is_null() & (pl.col("order") <= reach)
         frame = ordered.with_columns(order=pl.when(taken).then("order"))
         frame = frame.filter(taken | pl.col("reason").is_not_null())
         frame = frame.sort("query_id", "order", "doc_id", nulls_last=True)
-        dataset.write(shard_name(number), frame.select(Decisions.column_names()), Decisions)
-    return dataset.commit(info={**info, "candidates": candidates})
+        return frame.select(Decisions.column_names())
+
+    return Plan(
+        contract="decisions",
+        depends={
+            "version": VERSION,
+            "risks": risks,
+            "labels": collection.labels,
+            "validator": validator,
+            "rule": mining.selection,
+            "promote": mining.risk.promote,
+            "teacher": mining.primary_teacher,
+            "seed": mining.seed,
+            "reach": reach,
+        },
+        blocks=blocks_of(collection, run.engine),
+        unit="queries",
+        open=lambda _: Maker(make, Decisions),
+        note=lambda _: searched(),
+    )
 
 
 class Decided:
@@ -84,51 +95,49 @@ class Decided:
         positives: DatasetRef,
         risks: DatasetRef,
         mining: MiningSettings,
-        looks: DatasetRef | None = None,
+        validator: DatasetRef | None = None,
     ) -> None:
         self._evidence, self._risks = scan_evidence(base, deep), shard_paths(risks)
         self._ceilings, self._mining = load_ceilings(positives, mining), mining
-        self._looks = load(looks) if looks else None
+        self._validator = load(validator) if validator else None
         relevant = scan(collection.labels).filter(pl.col("relevance") > 0)
         self._relevant = relevant.select("query_id", "doc_id").collect()
-        self.choice = Choice(0.0, mining.selection.max_risk)
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
-        columns = ["query_id", "doc_id", "closed", f"score_{self._mining.primary_teacher}"]
-        for lazy, path in zip(self._evidence, self._risks, strict=True):
-            risk = pl.read_parquet(path, columns=["risk"], glob=False)
-            gathered = lazy.select(columns).collect().hstack(risk)  # in the same order
-            yield self._decide(gathered)
+        return map(self.block, range(len(self._risks)))
 
-    def _decide(self, gathered: pl.DataFrame) -> pl.DataFrame:
+    def block(self, number: int) -> pl.DataFrame:
+        """Decide on one block of queries."""
         mining = self._mining
+        columns = ["query_id", "doc_id", "closed", f"score_{mining.primary_teacher}"]
+        risk = pl.read_parquet(self._risks[number], columns=["risk"], glob=False)
+        gathered = self._evidence[number].select(columns).collect().hstack(risk)  # same order
         decided = apply_rule(gathered, self._ceilings, mining.primary_teacher, mining.selection)
-        if self._looks is not None:
-            decided = with_looks(decided, self._looks)
+        if self._validator is not None:
+            decided = with_validator(decided, self._validator)
         return promote(decided, self._relevant, mining.risk.promote)
 
-    def pool(self) -> Pool:
-        """The candidates of all queries that some price may choose."""
-        return pool_decided(self, count_priced(self._mining.selection, self._mining.negatives))
-
-    def search(self) -> dict[str, object]:
-        """Find the price that keeps within the budget, and describe what there was to choose."""
-        selection, pool = self._mining.selection, self.pool()
+    def search(self, note: DecisionsNote) -> DecisionsNote:
+        """Find the price that keeps within the budget, and note what there was to choose."""
+        selection = self._mining.selection
+        if selection.rule != "risk":
+            return note
         count = count_priced(selection, self._mining.negatives)
-        self.choice = search(pool, count, selection.max_false_negative_rate, selection.max_risk)
-        curve = trade_off(pool, count, selection.max_risk)
-        return {
-            "choice": asdict(self.choice),
-            "chosen": asdict(describe(pool, self.choice, count)),
-            "curve": [asdict(point) for point in curve],
+        pool = pool_decided(self, count)
+        choice = search(pool, count, selection.max_false_negative_rate, selection.max_risk)
+        found = {
+            "choice": choice,
+            "chosen": describe(pool, choice, count),
+            "curve": tuple(trade_off(pool, count, selection.max_risk)),
         }
+        return note.model_copy(update=found)
 
-    def order(self, decided: pl.DataFrame) -> pl.DataFrame:
+    def order(self, decided: pl.DataFrame, choice: Choice | None) -> pl.DataFrame:
         """Put the candidates that pass into the order in which they are taken."""
         mining = self._mining
-        if mining.selection.rule == "risk":
+        if choice is not None:
             return order_within_budget(
-                decided, self.choice, mining.selection, mining.negatives, mining.seed
+                decided, choice, mining.selection, mining.negatives, mining.seed
             )
         survivors = order_survivors(decided, mining.selection, mining.seed)
         refused = decided.filter(pl.col("reason").is_not_null())

@@ -1,10 +1,7 @@
 """Opens teachers over stored vectors and indexes; builds the lexical index once."""
 
-import os
-import shutil
-import uuid
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import polars as pl
 
 from polymine import models
 from polymine.data_contracts.errors import InputError
-from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import EngineSettings, MiningSettings, TeacherSettings
 from polymine.mining.bm25 import LexicalTeacher
 from polymine.mining.dense import DenseTeacher
@@ -21,36 +18,45 @@ from polymine.mining.hashing import hash_texts
 from polymine.mining.known import Ids, Known
 from polymine.mining.lexical import build_index
 from polymine.mining.teachers import Rows, Teacher
-from polymine.tasks.engine.stages import stage
-from polymine.tasks.store.datasets import Store, load, open_folder, scan
-from polymine.tasks.store.errors import explained
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Plan, cut
+from polymine.tasks.engine.stage import stage
+from polymine.tasks.store.datasets import Dataset, load, open_folder, scan
 from polymine.tasks.store.vectors import open_vectors
 
-VERSION = 2
+VERSION = 3
 Inputs = Mapping[str, DatasetRef]  # "<teacher>/queries", "<teacher>/documents", "<teacher>/index"
 
 
 @stage("index", "index-{teacher.name}")
-def index(teacher: TeacherSettings, documents: DatasetRef, root: str) -> DatasetRef:
+def index(run: Context, teacher: TeacherSettings, documents: DatasetRef) -> Plan:
     """Build the BM25 index of the corpus."""
-    version = fingerprint(
-        version=VERSION, documents=documents.fingerprint, k1=teacher.k1, b=teacher.b
+
+    def make(*_: object) -> Callable[[Dataset], None]:
+        built = build_index(load(documents)["text"].to_list(), teacher.k1, teacher.b)
+        return partial(_save, built)
+
+    return Plan(
+        contract="index",
+        depends={"version": VERSION, "documents": documents, "k1": teacher.k1, "b": teacher.b},
+        open=lambda _: Maker(make),
+        files=lambda _: (),
     )
-    dataset = Store(root).dataset("index", version)
-    if found := dataset.find():
-        return found
-    built = build_index(load(documents)["text"].to_list(), teacher.k1, teacher.b)
-    beside = dataset.folder.with_name(f".{version}.{uuid.uuid4().hex[:8]}")
-    with explained(dataset.folder):
-        try:
-            beside.mkdir(parents=True)
-            built.save(beside, show_progress=False)
-            for path in beside.iterdir():  # file by file: another run may be doing the same
-                dataset.folder.mkdir(exist_ok=True)
-                os.replace(path, dataset.folder / path.name)
-        finally:  # half an index is of no use and takes the room of something that is
-            shutil.rmtree(beside, ignore_errors=True)
-    return dataset.commit({"documents": documents.fingerprint})
+
+
+def _save(built: Any, dataset: Dataset) -> None:
+    with dataset.staging() as folder:
+        built.save(folder, show_progress=False)
+
+
+def inputs_of(inputs: Inputs, teacher: TeacherSettings) -> Inputs:
+    """Take what belongs to one teacher."""
+    return {key: ref for key, ref in inputs.items() if key.startswith(f"{teacher.name}/")}
+
+
+def blocks_of(collection: CollectionRef, engine: EngineSettings) -> dict[int, int]:
+    """Cut the queries into the blocks that stages work on."""
+    return cut(collection.queries.rows, engine.shard_queries)
 
 
 def check_models(mining: MiningSettings) -> None:
@@ -119,14 +125,13 @@ class Opened:
             self.ids.languages,
         )
 
-    def teachers(self, order: Sequence[TeacherSettings]) -> list[Teacher]:
-        """Open several teachers."""
-        return [self.teacher(settings) for settings in order]
+    def teachers(self) -> list[Teacher]:
+        """Open all teachers of the run."""
+        return [self.teacher(settings) for settings in self._mining.teachers]
 
-    def shards(self) -> list[Rows]:
-        """Cut the queries into the blocks that stages work on."""
-        size = self._engine.shard_queries
-        rows = np.arange(len(self._queries))
+    def blocks(self) -> list[Rows]:
+        """List the rows of each block of queries."""
+        size, rows = self._engine.shard_queries, np.arange(len(self._queries))
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def same_documents(self, others: pl.DataFrame) -> pl.DataFrame:

@@ -28,7 +28,6 @@ class TrainerFiles:
     def __init__(self, folder: Path, form: Format, run: str) -> None:
         self._folder, self._form = folder, form
         self._corpus_id = f"polymine-{run[:12]}"
-        self._in_corpus = pl.DataFrame(schema={"id": pl.String})  # ids alone, of all blocks so far
 
     def write_block(self, number: int, triplets: pl.DataFrame) -> int:
         """Write the triplets of some queries and return the number of records.
@@ -49,10 +48,11 @@ class TrainerFiles:
     def _write_corpus(self, number: int, triplets: pl.DataFrame) -> None:
         """Add the documents no earlier block named; `train` is the split its reader asks for."""
         folder = self._folder / CORPUS
-        new = build_corpus(triplets).join(self._in_corpus, on="id", how="anti")
-        self._in_corpus = pl.concat([self._in_corpus, new.select("id")])
+        new, file = build_corpus(triplets), folder / f"train-{number:05d}.parquet"
+        if before := [path for path in sorted(folder.glob("*.parquet")) if path < file]:
+            new = new.join(pl.read_parquet(before, columns=["id"], glob=False), on="id", how="anti")
         if len(new):
-            write_frame(new.sort("id"), folder / f"train-{number:05d}.parquet")
+            write_frame(new.sort("id"), file)
         about = f'{{"class": "TextQADataset", "corpus_id": "{self._corpus_id}"}}\n'
         write_bytes(folder / "merlin_metadata.json", about.encode())
 

@@ -1,63 +1,53 @@
-"""Lets the cross-encoder look at survivors; every pair score is stored and used again."""
+"""Asks the cross-encoder about candidates; every pair score is cached and used again."""
+
+from collections.abc import Mapping
 
 import polars as pl
 
-from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
-from polymine.data_contracts.settings import EngineSettings, MiningSettings
-from polymine.data_contracts.tables import SecondLooks, Verdicts
-from polymine.mining.budget import Choice
+from polymine.data_contracts.notes import DecisionsNote, ScoredNote
+from polymine.data_contracts.references import CollectionRef, DatasetRef
+from polymine.data_contracts.settings import MiningSettings, ValidationSettings
+from polymine.data_contracts.tables import ValidatorEvidence, Verdicts
 from polymine.mining.selection import count_priced
 from polymine.mining.validation import validate as validate_survivors
-from polymine.mining.validator_evidence import look as look_at
-from polymine.mining.validator_evidence import plan_pairs, trust_in
-from polymine.tasks.engine.stages import stage
-from polymine.tasks.mining.pair_score_cache import ScoreBook, score_family
+from polymine.mining.validator_evidence import gather_validator_evidence, plan_pairs, trust_in
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.engine.stage import stage
+from polymine.tasks.mining.pair_score_cache import PairScoreCache, name_scores
 from polymine.tasks.mining.selection import Decided
-from polymine.tasks.store.datasets import Store, info_of, load, scan
+from polymine.tasks.store.datasets import load, note_of, scan
 
-VERSION = 2
+VERSION = 3
 RISKED = ("query_id", "doc_id", "risk")
 
 
 @stage("validate")
 def validate(
+    run: Context,
     collection: CollectionRef,
     decisions: DatasetRef,
     positives: DatasetRef,
     mining: MiningSettings,
-    engine: EngineSettings,
-    root: str,
-) -> DatasetRef:
+) -> Plan:
     """Ask the cross-encoder, in waves, until each query has its negatives."""
-    settings = mining.validation
-    assert settings is not None
-    store, family = Store(root), score_family(settings)
-    version = fingerprint(
-        version=VERSION,
-        scores=family,
-        decisions=decisions.fingerprint,
-        margin=settings.margin,
-        grey_zone=settings.grey_zone,
-        negatives=mining.negatives,
-    )
-    dataset = store.dataset("verdicts", version)
-    if found := dataset.find():
-        return found
-    survivors = (
-        scan(decisions)
-        .filter(pl.col("order").is_not_null())
-        .select("query_id", "doc_id", "order")
-        .collect()
-    )
-    known = load(positives).join(survivors, on="query_id", how="semi")
-    book = ScoreBook(store, family, collection, settings, engine)
-    frame = validate_survivors(survivors, known, mining.negatives, settings, book.score)
-    info = {"pairs": book.asked, "pairs_scored_now": book.scored}
-    return dataset.write_single(frame.sort("query_id", "doc_id"), Verdicts, info=info)
+    settings = _settings(mining)
+    cache = PairScoreCache(run, collection, settings)
+
+    def make(*_: object) -> pl.DataFrame:
+        passed = scan(decisions).filter(pl.col("order").is_not_null())
+        survivors = passed.select("query_id", "doc_id", "order").collect()
+        known = load(positives).join(survivors, on="query_id", how="semi")
+        found = validate_survivors(survivors, known, mining.negatives, settings, cache.score)
+        return found.sort("query_id", "doc_id")
+
+    depends = {"grey_zone": settings.grey_zone, "negatives": mining.negatives}
+    return _plan("verdicts", Maker(make, Verdicts), cache, decisions, settings, depends)
 
 
-@stage("look", "validate")
-def look(
+@stage("validator-evidence", "validate")
+def validator_evidence(
+    run: Context,
     collection: CollectionRef,
     base: DatasetRef,
     deep: DatasetRef,
@@ -65,39 +55,53 @@ def look(
     risks: DatasetRef,
     decisions: DatasetRef,
     mining: MiningSettings,
-    engine: EngineSettings,
-    root: str,
-) -> DatasetRef:
+) -> Plan:
     """Ask the cross-encoder about the candidates nearest the decision (rule `risk`)."""
-    settings = mining.validation
-    assert settings is not None
-    store, family = Store(root), score_family(settings)
-    version = fingerprint(
-        version=VERSION,
-        scores=family,
-        decisions=decisions.fingerprint,
-        margin=settings.margin,
-        pairs=settings.pairs_per_query,
-        trust=trust_in(mining),
-    )
-    dataset = store.dataset("looks", version)
-    if found := dataset.find():
-        return found
-    planned, risked = [], []
-    choice = Choice(**info_of(decisions)["choice"])
-    for decided in Decided(collection, base, deep, positives, risks, mining):
-        pairs = plan_pairs(
-            decided,
-            choice,
-            count_priced(mining.selection, mining.negatives),
-            settings.pairs_per_query,
-            mining.selection.max_false_negative_rate,
-            mining.risk.promote,
+    settings, selection = _settings(mining), mining.selection
+    cache = PairScoreCache(run, collection, settings)
+
+    def make(*_: object) -> pl.DataFrame:
+        choice, planned, risked = note_of(decisions, DecisionsNote).choice, [], []
+        assert choice is not None, "the rule `risk` has chosen"
+        for decided in Decided(collection, base, deep, positives, risks, mining):
+            pairs = plan_pairs(
+                decided,
+                choice,
+                count_priced(selection, mining.negatives),
+                settings.pairs_per_query,
+                selection.max_false_negative_rate,
+                mining.risk.promote,
+            )
+            planned.append(pairs)
+            risks_of = decided.select(*RISKED)
+            risked.append(pairs.join(risks_of, on=["query_id", "doc_id"], how="left"))
+        known = load(positives).select("query_id", "doc_id")
+        return gather_validator_evidence(
+            pl.concat(planned), pl.concat(risked), known, mining, cache.score
         )
-        planned.append(pairs)
-        risked.append(pairs.join(decided.select(*RISKED), on=["query_id", "doc_id"], how="left"))
-    book = ScoreBook(store, family, collection, settings, engine)
-    known = load(positives).select("query_id", "doc_id")
-    frame = look_at(pl.concat(planned), pl.concat(risked), known, mining, book.score)
-    info = {"pairs": book.asked, "pairs_scored_now": book.scored}
-    return dataset.write_single(frame, SecondLooks, info=info)
+
+    maker = Maker(make, ValidatorEvidence)
+    depends = {"pairs": settings.pairs_per_query, "trust": trust_in(mining)}
+    return _plan("validator_evidence", maker, cache, decisions, settings, depends)
+
+
+def _plan(
+    contract: str,
+    maker: Maker,
+    cache: PairScoreCache,
+    decisions: DatasetRef,
+    settings: ValidationSettings,
+    depends: Mapping[str, object],
+) -> Plan:
+    common = {"version": VERSION, "scores": name_scores(settings), "margin": settings.margin}
+    return Plan(
+        contract=contract,
+        depends={**common, "decisions": decisions, **depends},
+        open=lambda _: maker,
+        note=lambda _: ScoredNote(pairs=cache.asked, pairs_scored_now=cache.scored),
+    )
+
+
+def _settings(mining: MiningSettings) -> ValidationSettings:
+    assert mining.validation is not None, "the order asks no validator that is not there"
+    return mining.validation

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import polars as pl
 
+from polymine.data_contracts.notes import DecisionsNote, ExportNote, ScoredNote
 from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import (
     DatasetSettings,
@@ -29,10 +30,10 @@ from polymine.reporting.report import Timing
 from polymine.reporting.templates import say
 from polymine.tasks.engine.stages import report_task
 from polymine.tasks.mining.export import Sources, publish
-from polymine.tasks.mining.pair_score_cache import load_scores, score_family
+from polymine.tasks.mining.pair_score_cache import load_scores, name_scores
 from polymine.tasks.monitoring.artifacts import publish_artifacts
 from polymine.tasks.reporting.risk import read_risk
-from polymine.tasks.store.datasets import Store, info_of, load, manifest_of, scan, shard_paths
+from polymine.tasks.store.datasets import Store, load, manifest_of, note_of, scan, shard_paths
 from polymine.tasks.store.output import without_passwords
 
 LIBRARIES = (
@@ -88,9 +89,7 @@ def compose(
     """Gather what the page, the card, the manifest and the artifacts show."""
     named = name_stages(sources, exported, stages)
     summary = summarise(open_tables(sources, exported, mining, settings["engine"]["store"]), mining)
-    risk = read_risk(
-        sources, scan_part(exported, "negatives"), summary.kept, mining, settings["engine"]["store"]
-    )
+    risk = read_risk(sources, scan_part(exported, "negatives"), summary.kept, mining)
     expected = say("mining", "expected_briefly", risk)
     funnel = count_funnel(sources, exported, summary, mining, expected)
     return MiningReport(
@@ -142,7 +141,7 @@ def load_positive_logits(
     """Look up the validator's lowest logit of each query's known positives."""
     if mining.validation is None:
         return None
-    scores = load_scores(Store(store), score_family(mining.validation))
+    scores = load_scores(Store(store), name_scores(mining.validation))
     pairs = load(sources.positives).select("query_id", "doc_id")
     wanted = pairs.select("doc_id").unique().lazy()
     documents = scan(sources.collection.documents).join(wanted, on="doc_id", how="semi")
@@ -166,7 +165,7 @@ def name_stages(
         suffix = f" {what}" if verb == "embed" else ""
         named[f"{verb} {teacher}{suffix}"] = reference
     named |= {"positives": sources.positives, "evidence": sources.evidence}
-    named |= {"fit risk": sources.model, "deepen": sources.deep, "assess": sources.risks}
+    named |= {"fit risk": sources.model, "deepen": sources.deep, "predict risk": sources.risks}
     named["select"] = sources.decisions
     if sources.scored:
         named["validate"] = sources.scored
@@ -181,23 +180,24 @@ def count_funnel(
     expected: str,
 ) -> tuple[Step, ...]:
     """Count what went in, what was refused for which reason, and what came out."""
-    info, tables = info_of(exported), sources.collection
-    pairs = info_of(sources.scored) if sources.scored else {}
-    reused = sources.scored is None or sources.scored.reused
-    scored_now = 0 if reused else int(pairs["pairs_scored_now"])
+    exports, tables = note_of(exported, ExportNote), sources.collection
+    pairs = note_of(sources.scored, ScoredNote) if sources.scored else None
+    scored_now = (
+        pairs.pairs_scored_now if pairs and sources.scored and not sources.scored.reused else 0
+    )
     totals = Totals(
         documents=tables.documents.rows,
         copies=tables.copies.rows,
         rejected=tables.rejected.rows,
         queries=tables.queries.rows,
-        candidates=int(info_of(sources.decisions)["candidates"]),
+        candidates=note_of(sources.decisions, DecisionsNote).candidates,
         deep=sources.deep.rows,
         unanswered_candidates=summary.unanswered_candidates,
-        reasons=[(str(verdict), str(why), int(n)) for verdict, why, n in info["reasons"]],
-        validated=int(pairs["pairs"]) if pairs else None,
+        reasons=[(verdict, str(why), n) for verdict, why, n in exports.reasons],
+        validated=pairs.pairs if pairs else None,
         validated_now=scored_now,
-        triplets=int(info["triplets"]),
-        shortfalls=int(info["shortfalls"]),
+        triplets=exports.triplets,
+        shortfalls=exports.shortfalls,
         expected=expected,
     )
     return build_funnel(totals, mining)

@@ -2,15 +2,13 @@
 
 import polars as pl
 
-from polymine.data_contracts.references import DatasetRef
+from polymine.data_contracts.notes import DecisionsNote
 from polymine.data_contracts.settings import MiningSettings
-from polymine.mining.budget import Choice, Point
 from polymine.mining.validator_evidence import EMBEDDED, trust_in
 from polymine.reporting.mining.risk import Kept, Looked, Origin, RiskData, compare_looks
 from polymine.tasks.mining.export import Sources
 from polymine.tasks.mining.risk import load_model
-from polymine.tasks.mining.selection import select
-from polymine.tasks.store.datasets import Store, info_of, scan
+from polymine.tasks.store.datasets import note_of, scan
 
 
 def read_risk(
@@ -18,40 +16,34 @@ def read_risk(
     negatives: pl.LazyFrame,
     kept: Kept,
     mining: MiningSettings,
-    store: str | None,
 ) -> RiskData:
     """Read the weights, what there was to choose and what the validator changed."""
     model, fitted = load_model(sources.model), mining.risk.fit
     asked = mining.validation is not None and mining.risk.validator_labels
     if mining.selection.rule != "risk":
         return RiskData(model, kept, fitted, asked)
-    info = info_of(sources.decisions)
+    note = note_of(sources.decisions, DecisionsNote)
     return RiskData(
         model=model,
         kept=kept,
         fitted=fitted,
         asked_validator=asked,
         budget=mining.selection.max_false_negative_rate,
-        choice=Choice(**info["choice"]),
-        chosen=Point(**info["chosen"]),
-        curve=tuple(Point(**point) for point in info["curve"]),
-        looked=read_looks(sources, negatives, mining, store),
+        choice=note.choice,
+        chosen=note.chosen,
+        curve=note.curve,
+        looked=read_looks(sources, negatives, mining),
     )
 
 
-def read_looks(
-    sources: Sources, negatives: pl.LazyFrame, mining: MiningSettings, store: str | None
-) -> Looked | None:
+def read_looks(sources: Sources, negatives: pl.LazyFrame, mining: MiningSettings) -> Looked | None:
     """Compare what the validator's look made of the set with what it was without it."""
-    if sources.looks is None:
+    if sources.validator is None or sources.decisions_before is None:
         return None
-    known = (sources.collection, sources.evidence, sources.deep, sources.positives, sources.risks)
-    # What the flow decided before it asked the validator: found in the store, not made again.
-    before: DatasetRef = select.fn(*known, mining, str(Store(store).root))  # type: ignore[attr-defined]
     return compare_looks(
-        scan(sources.looks),
+        scan(sources.validator),
         scan(sources.risks),
-        scan(before),
+        scan(sources.decisions_before),
         negatives,
         mining.negatives,
         trust_in(mining),

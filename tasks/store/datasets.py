@@ -23,6 +23,7 @@ import dataframely as dy
 import polars as pl
 
 from polymine.data_contracts.errors import InputError, StoreError
+from polymine.data_contracts.notes import Note
 from polymine.data_contracts.references import DatasetRef, Manifest, fingerprint
 from polymine.tasks.store.atomic import write_bytes as write_bytes
 from polymine.tasks.store.atomic import write_frame as write_frame
@@ -39,7 +40,7 @@ from polymine.tasks.store.usage import record_use
 
 logger = logging.getLogger("polymine.store")
 Format = Literal["parquet", "arrow"]
-_Read = TypeVar("_Read")
+Noted = TypeVar("Noted", bound=Note)
 _DATASET = re.compile(r"\w+://.+/[0-9a-f]{32}")
 
 
@@ -185,10 +186,6 @@ class Dataset:
         self.write(shard_name(0), frame, schema)
         return self.commit(inputs, info)
 
-    def look(self) -> DatasetRef | None:
-        """Do what `find` does."""
-        return self.find()
-
     def _note_checksum(self, shard: str, value: str) -> str:
         """Write a shard's checksum beside it, until the manifest holds it; name the file."""
         note = _note_name(shard)
@@ -249,10 +246,6 @@ class Store:
         return {name: manifest for name, manifest in found.items() if manifest}
 
 
-def tell_used(*paths: str) -> None:
-    """Do nothing: what is found is recorded."""
-
-
 def shard_name(number: int, form: Format = "parquet") -> str:
     """Name the shards so that their order is that of their numbers."""
     return f"part-{number:05d}.{form}"
@@ -277,11 +270,6 @@ def shard_paths(reference: DatasetRef) -> list[Path]:
     return [dataset.folder / shard.name for shard in manifest.shards]
 
 
-def read_each(family: Iterable[DatasetRef], read: Callable[[DatasetRef], _Read]) -> list[_Read]:
-    """Read the datasets of a family."""
-    return list(map(read, family))
-
-
 def open_folder(path: str) -> Path:
     """Return the folder of a dataset on this machine; what is not there yet is fetched."""
     dataset = Dataset(path, "", "")
@@ -303,6 +291,11 @@ def info_of(reference: DatasetRef) -> dict[str, Any]:
     """Return what the stage noted beside the rows."""
     manifest = manifest_of(reference)
     return manifest.info if manifest else {}
+
+
+def note_of(reference: DatasetRef, kind: type[Noted]) -> Noted:
+    """Return what the stage noted beside the rows, as the type that it noted."""
+    return kind.model_validate(info_of(reference))
 
 
 def _note_name(shard: str) -> str:

@@ -40,7 +40,7 @@ RANKED = {
     "ingest", "embed-minilm-documents", "embed-minilm-queries", "index-bm25", "rank-minilm",
     "rank-bm25", "score-positives", "evidence", "fit-risk",
 }  # fmt: skip
-DECIDED = {"deepen", "assess", "select", "validate", "export"}
+DECIDED = {"deepen", "predict risk", "select", "validate", "export"}
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def test_rule_risk_from_data_to_triplets(second, folder, animals, validated):
     run = start(folder / "store", animals, mining, output)
     # The validator's look lies between two selections.
     looked = {"validate", "select-again"} if validated else set()
-    assert run.states.keys() >= RANKED | {"deepen", "assess", "select", "export"} | looked
+    assert run.states.keys() >= RANKED | {"deepen", "predict risk", "select", "export"} | looked
     assert ("validate" in run.states) == validated
     assert {name for name, state in run.states.items() if state == "Reused"} >= RANKED
     master = pl.read_parquet(run.place / "negatives" / "*.parquet")

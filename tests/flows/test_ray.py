@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.settings import PREFECT_API_URL
 
 from polymine.data_contracts.errors import ClusterError, StoreError
+from polymine.data_contracts.references import fingerprint
 from polymine.data_contracts.settings import (
     DatasetSettings,
     EngineSettings,
@@ -29,8 +30,10 @@ from polymine.data_contracts.tables import Judgments
 from polymine.flows.mining import mine
 from polymine.progress import Progress
 from polymine.tasks.engine import cluster
-from polymine.tasks.engine.shards import Content, Make, Order, ShardWork, run_shards
-from polymine.tasks.store.datasets import Dataset, shard_name
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.execution import carry_out
+from polymine.tasks.engine.plan import Maker, Order, Plan
+from polymine.tasks.store.datasets import Dataset, Store, load, shard_name
 from tests.conftest import BM25, MINILM, VALIDATOR
 
 pytest.importorskip("ray", reason='needs Ray: pip install "polymine[ray]"')
@@ -173,53 +176,52 @@ def test_run_broken_here_is_finished_on_the_cluster(local, address, animals, tmp
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trouble(ShardWork):
-    """Shards of one row; one kills its process once, one cannot be made."""
+def open_trouble(root: str, killed: int | None, broken: int | None, run: Context) -> Maker:
+    """Blocks of one row; one kills its process once, one cannot be made."""
 
-    killed: int | None = None
-    broken: int | None = None
+    def make(number: int, order: Order, progress: Progress) -> pl.DataFrame:
+        marker = Path(root) / f"begun-{number}"
+        times = len(marker.read_text()) if marker.exists() else 0
+        marker.write_text("x" * (times + 1))
+        if number == killed and times == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == broken:
+            raise StoreError(f"shard {number} cannot be made")
+        return pl.DataFrame({"query_id": ["q"], "doc_id": [str(number)], "relevance": [1]})
 
-    def open(self) -> Make:
-        def make(number: int, order: Order, progress: Progress) -> Content:
-            marker = Path(self.root) / f"begun-{number}"
-            times = len(marker.read_text()) if marker.exists() else 0
-            marker.write_text("x" * (times + 1))
-            if number == self.killed and times == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            if number == self.broken:
-                raise StoreError(f"shard {number} cannot be made")
-            row = {"query_id": ["q"], "doc_id": [str(number)], "relevance": [1]}
-            return pl.DataFrame(row), Judgments
-
-        return make
+    return Maker(make, Judgments)
 
 
 @flow
-def trouble(work: ShardWork) -> None:
-    with cluster.joined(work.engine):
-        run_shards(work, dict.fromkeys(range(4), 1))
+def trouble(root: Path, address: str, killed: int | None = None, broken: int | None = None) -> None:
+    run = Context.of(engine_of(root, address))
+    plan = Plan(
+        contract="judgments",
+        depends={"name": "trouble"},
+        blocks=dict.fromkeys(range(4), 1),
+        unit="rows",
+        open=partial(open_trouble, str(root), killed, broken),
+        spread=True,
+    )
+    with cluster.joined(run.engine):
+        carry_out(run, plan, "trouble")
 
 
-def trouble_of(root: Path, address: str, **where) -> Trouble:
-    engine = engine_of(root, address)
-    names = {"stage": "trouble", "unit": "rows", "contract": "judgments", "fingerprint": "trouble"}
-    return Trouble(**names, root=str(root), engine=engine, **where)
+def made(root: Path) -> Dataset:
+    return Store(str(root)).dataset("judgments", fingerprint(name="trouble"))
 
 
 def test_shard_of_a_lost_process_is_made_by_another(prefect_server, address, tmp_path):
-    work = trouble_of(tmp_path, address, killed=1)
-    trouble(work)
-    assert [work.dataset().has(work.shard(number)) for number in range(4)] == [True] * 4
+    trouble(tmp_path, address, killed=1)
+    assert load(made(tmp_path).find())["doc_id"].to_list() == list("0123")
     assert (tmp_path / "begun-1").read_text() == "xx"
 
 
 def test_failed_shard_fails_the_run_with_its_own_error(prefect_server, address, tmp_path):
-    work = trouble_of(tmp_path, address, broken=0)
     with pytest.raises(StoreError, match="shard 0 cannot be made"):
-        trouble(work)
+        trouble(tmp_path, address, broken=0)
     assert (tmp_path / "begun-0").read_text() == "x"  # trying again would not help
-    assert work.dataset().has(work.shard(1))
+    assert made(tmp_path).has(shard_name(1))
 
 
 def test_node_that_differs_or_lacks_something_is_named(prefect_server, address, tmp_path):

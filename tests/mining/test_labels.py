@@ -5,8 +5,8 @@ import pytest
 
 from polymine.data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.mining.ingestion import ingest
-from polymine.mining.pipeline import mine
 from tests.conftest import MINILM, animal_tables
+from tests.mining.small_mining import mine
 
 RIGHT = ("camel-home?", "camel-risk")
 WRONG = ("camel-food?", "camel-care")

@@ -15,12 +15,15 @@ from datasets import Dataset
 from sentence_transformers.util import mine_hard_negatives
 
 from polymine.data_contracts.settings import MiningSettings, SelectionSettings
-from polymine.mining import pipeline
-from polymine.mining.dense import DenseTeacher
+from polymine.data_contracts.tables import embeddings_schema
 from polymine.mining.embedding import encode_all
+from polymine.mining.hashing import hash_texts
 from polymine.mining.ingestion import Ingested, ingest
-from polymine.mining.teachers import ArrayVectors
+from polymine.tasks.engine.context import Context, temporary
+from polymine.tasks.mining.embedding import name_family
+from polymine.tasks.store.datasets import shard_name
 from tests.conftest import MINILM
+from tests.mining.small_mining import mine
 from tests.public_data import public_tables
 
 WANTED, SHIFT, TIE = 5, 3, 1e-6
@@ -106,17 +109,25 @@ def case(request, encoder) -> Case:
     return Case(corpus, data, dict(zip(texts, encode_all(encoder, texts), strict=True)))
 
 
-def stacked(case: Case, texts: pl.Series) -> ArrayVectors:
-    return ArrayVectors(np.stack([case.vectors[text] for text in texts]))
+def store_vectors(case: Case, run: Context) -> None:
+    """Put the vectors where mining finds them and encodes nothing itself."""
+    frame = pl.DataFrame(
+        {
+            "text_hash": hash_texts(case.vectors),
+            "vector": np.stack(list(case.vectors.values())).astype(np.float32),
+        }
+    )
+    given = run.store.dataset("embeddings", "given", within=name_family(MINILM, ""))
+    given.write(shard_name(0, "arrow"), frame, embeddings_schema(frame.schema["vector"].size))
+    given.commit()
 
 
-def mine_with_polymine(case: Case, selection: SelectionSettings, monkeypatch) -> pl.DataFrame:
+def mine_with_polymine(case: Case, selection: SelectionSettings) -> pl.DataFrame:
     """Kept negatives: query_id, doc_id, score, in order."""
-    queries, documents = case.data.queries["text"], case.data.documents["text"]
-    teacher = DenseTeacher("minilm", stacked(case, queries), stacked(case, documents))
-    monkeypatch.setattr(pipeline, "open_teacher", lambda *_: teacher)
     settings = MiningSettings(teachers=(MINILM,), negatives=WANTED, depth=20, selection=selection)
-    mined = pipeline.mine(case.data, settings)
+    with temporary() as run:
+        store_vectors(case, run)
+        mined = mine(case.data, settings, run)
     return (
         mined.triplets.unique(["query_id", "negative_id"])
         .sort("query_id", "position")
@@ -202,19 +213,19 @@ def explain(case, query, ours, theirs, ceiling, passed_over) -> tuple[str, list[
     unexplained = []
     if len(ours) < len(left) or (not limits and len(ours) != len(left)):
         unexplained.append(f"{query}: {len(ours)} of ours, {len(left)} of theirs")
-    for (mine, my_score), (yours, your_score) in zip(ours, left, strict=False):
-        if abs(my_score - your_score) > TIE:
-            unexplained.append(f"{query}: {mine} {my_score:.7f} against {yours} {your_score:.7f}")
-        elif mine != yours:
+    for (own, own_score), (other, other_score) in zip(ours, left, strict=False):
+        if abs(own_score - other_score) > TIE:
+            unexplained.append(f"{query}: {own} {own_score:.7f} against {other} {other_score:.7f}")
+        elif own != other:
             limits.add("tie")
     return ", ".join(sorted(limits)) or "nothing", unexplained
 
 
-def compare(case: Case, rule: str, monkeypatch) -> tuple[dict[str, int], list[str]]:
+def compare(case: Case, rule: str) -> tuple[dict[str, int], list[str]]:
     """How many queries are the same or explained by what, and all that is unexplained."""
     selection, arguments = RULES[rule]
     ours = (
-        mine_with_polymine(case, selection, monkeypatch)
+        mine_with_polymine(case, selection)
         .group_by("query_id")
         .agg(pl.struct("negative_id", "negative_score").alias("rows"))
     )
@@ -235,23 +246,23 @@ def compare(case: Case, rule: str, monkeypatch) -> tuple[dict[str, int], list[st
             [(doc_of[negative], score) for negative, score in table.get(text, {}).items()]
             for table in (theirs, best)
         )
-        mine = ours.get(query, [])
-        why, unexplained = explain(case, query, mine, found, thresholds[query], passed_over)
+        own = ours.get(query, [])
+        why, unexplained = explain(case, query, own, found, thresholds[query], passed_over)
         counts[why] = counts.get(why, 0) + 1
         problems += unexplained
     return counts, problems
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_same_negatives_or_an_explained_difference(case, rule, monkeypatch):
-    counts, problems = compare(case, rule, monkeypatch)
+def test_same_negatives_or_an_explained_difference(case, rule):
+    counts, problems = compare(case, rule)
     assert not problems, problems[:10]
     assert counts.get("nothing", 0) == 0, counts
     assert counts["same"] >= 0.9 * sum(counts.values()), counts
 
 
-def test_scores_are_the_same(case, monkeypatch):
-    ours = mine_with_polymine(case, RULES["naive"][0], monkeypatch)
+def test_scores_are_the_same(case):
+    ours = mine_with_polymine(case, RULES["naive"][0])
     theirs = mine_with_sentence_transformers(case, {})
     text = dict(case.data.documents.select("doc_id", "text").iter_rows())
     asked = dict(case.data.queries.select("query_id", "text").iter_rows())
@@ -264,16 +275,16 @@ def test_scores_are_the_same(case, monkeypatch):
     assert max(differences) <= TIE
 
 
-def test_copies_that_only_polymine_knows_are_found_and_explained(case, monkeypatch):
+def test_copies_that_only_polymine_knows_are_found_and_explained(case):
     if "zz-copy" not in case.raw["doc_id"]:
         pytest.skip("this data set has no planted copies")
-    counts, problems = compare(case, "naive", monkeypatch)
+    counts, problems = compare(case, "naive")
     assert not problems
     assert counts["copy"] > 0  # so the explanation is not an empty word
 
 
 def test_ceiling_that_equals_a_score_is_kept_by_them_and_not_by_us(case, monkeypatch):
-    hardest = mine_with_polymine(case, RULES["naive"][0], monkeypatch).row(0, named=True)
+    hardest = mine_with_polymine(case, RULES["naive"][0]).row(0, named=True)
     ceiling = hardest["negative_score"]
     query = case.data.queries.filter(query_id=hardest["query_id"])["text"][0]
     document = case.data.documents.filter(doc_id=hardest["negative_id"])["text"][0]
@@ -282,10 +293,10 @@ def test_ceiling_that_equals_a_score_is_kept_by_them_and_not_by_us(case, monkeyp
         "absolute",
         (SelectionSettings(rule="absolute", absolute=ceiling), {"max_score": ceiling + TIE}),
     )
-    ours = mine_with_polymine(case, RULES["absolute"][0], monkeypatch)
+    ours = mine_with_polymine(case, RULES["absolute"][0])
     mine = ours.filter(query_id=hardest["query_id"])["negative_id"].to_list()
     assert hardest["negative_id"] not in mine
     assert document in mine_with_sentence_transformers(case, RULES["absolute"][1])[query]
-    counts, problems = compare(case, "absolute", monkeypatch)
+    counts, problems = compare(case, "absolute")
     assert not problems
     assert sum(n for why, n in counts.items() if "equal" in why) == 1

@@ -1,16 +1,16 @@
-"""The whole of mining in memory, with real models on 72 documents, against NumPy."""
+"""The whole of mining without Prefect, with real models on 72 documents, against NumPy."""
 
 import numpy as np
 import polars as pl
 import pytest
 
-import polymine.mining
+from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.data_contracts.tables import Negatives, Shortfalls, Triplets, evidence_schema
 from polymine.mining.embedding import encode_all
 from polymine.mining.ingestion import ingest
-from polymine.mining.pipeline import mine
 from tests.conftest import BM25, MINILM, VALIDATOR, animal_tables
+from tests.mining.small_mining import mine
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ SCORE, POSITIVE = pl.col("score"), pl.col("positive")
 def test_negatives_are_the_hardest_that_pass_however_deep_they_lie(
     monkeypatch, encoder, data, scores, rule, passes, shift, depth
 ):
-    monkeypatch.setattr("polymine.mining.pipeline.TextEncoder.load", lambda *_: encoder)
+    monkeypatch.setattr("polymine.mining.embedding.TextEncoder.load", lambda *_: encoder)
     mined = mine(data, settings(depth=depth, selection=SelectionSettings(**rule)))
     assert kept(mined) == expected(data, scores, passes, shift)
     assert len(mined.shortfalls) == 0
@@ -145,9 +145,8 @@ def test_candidates_come_from_the_languages_asked_for(data):
     assert set(found.triplets["negative_language"]) == {"fr"}
     assert set(found.triplets["positive_language"]) == {"en"}
     assert set(found.evidence["doc_id"].str.slice(-4)) == {"myth", "care"}
-    none = mine(data, settings(MINILM, BM25, languages=("xx",)))
-    assert len(none.triplets) == 0
-    assert len(none.shortfalls) == len(data.queries)
+    with pytest.raises(InputError, match="no document is in xx"):
+        mine(data, settings(MINILM, BM25, languages=("xx",)))
 
 
 def test_bm25_alone_takes_only_documents_that_share_a_word():
@@ -191,11 +190,11 @@ def test_labels_are_obeyed_and_never_asked_about(monkeypatch):
     labels = pl.DataFrame(rows, ["query_id", "doc_id", "relevance"], orient="row")
     asked = []
 
-    def score(pairs, purpose):
+    def score(cache, pairs, purpose):
         asked.extend(pairs.select("query_id", "doc_id").rows())
         return np.zeros(len(pairs), dtype=np.float32)
 
-    monkeypatch.setattr("polymine.mining.pipeline.open_validator", lambda *_: score)
+    monkeypatch.setattr("polymine.tasks.mining.pair_score_cache.PairScoreCache.score", score)
     said = ingest(*animal_tables(), labels=labels)
     found = mine(said, settings(MINILM, BM25, selection=BY_RISK, validation=VALIDATOR))
     for query, doc, relevance in rows:
@@ -208,10 +207,3 @@ def test_labels_are_obeyed_and_never_asked_about(monkeypatch):
             assert doc in set(found.triplets.filter(query_id=query)["positive_id"])
     assert asked
     assert not {(query, doc) for query, doc, _ in rows} & set(asked)
-
-
-def test_package_offers_both_steps_by_name():
-    assert polymine.mining.mine is mine
-    assert polymine.mining.ingest is ingest
-    with pytest.raises(AttributeError, match="no attribute 'mines'"):
-        polymine.mining.mines  # noqa: B018

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from polymine.data_contracts.risk import Linear, RiskModel
 from polymine.mining.likelihoods import labelled_pairs, positive_unlabelled, solve
-from polymine.mining.risk import assess, sigmoid
+from polymine.mining.risk import predict_risk, sigmoid
 from polymine.mining.risk_fit import (
     FEWEST_KNOWN,
     draw_queries,
@@ -151,7 +151,7 @@ def simulate(intercept, queries=300, candidates=60, seed=0, language="en", spoke
 def judge(model, rows):
     """Expected and true number of relevant open candidates per query."""
     open_ = rows.filter(pl.col("closed").is_null())
-    risk = assess(model, open_, TEACHERS, open_["language"])
+    risk = predict_risk(model, open_, TEACHERS, open_["language"])
     queries = open_["query_id"].n_unique()
     return risk.sum() / queries, open_["truth"].sum() / queries
 
@@ -239,7 +239,7 @@ def test_labels_of_one_kind_are_obeyed_and_not_fitted_on():
     assert any("not fitted on" in note for note in told.notes)
     expected, true = judge(told, zeros.filter(pl.col("label").is_null()))
     assert expected > 0.4 * true  # zeros among the nearest do not make the rest look safe
-    risk = assess(told, zeros.filter(refused), TEACHERS, zeros.filter(refused)["language"])
+    risk = predict_risk(told, zeros.filter(refused), TEACHERS, zeros.filter(refused)["language"])
     assert not risk.any()
 
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from polymine.data_contracts.risk import Linear, RiskModel
 from polymine.mining.risk import (
     CLIP,
-    assess,
     columns_of,
     design,
     features_of,
     kinds_of,
     log_odds,
+    predict_risk,
     sigmoid,
 )
 
@@ -80,26 +80,28 @@ def test_log_odds_by_hand():
 
 def test_risk_by_hand():
     frame = evidence(1, z_one=[3.0], z_two=[3.0])
-    risk = assess(model(linear(-1, query=1)), frame, TEACHERS, ENGLISH)
+    risk = predict_risk(model(linear(-1, query=1)), frame, TEACHERS, ENGLISH)
     assert risk.tolist() == pytest.approx([1 / (1 + math.exp(-1))])
 
 
 @pytest.mark.parametrize(("label", "risk"), [(0, 0.0), (1, 1.0)])
 def test_a_label_overrides_everything(label, risk):
     frame = evidence(1, z_one=[9.0], label=[label])
-    assert assess(model(linear(query=5)), frame, TEACHERS, ENGLISH).tolist() == [risk]
+    assert predict_risk(model(linear(query=5)), frame, TEACHERS, ENGLISH).tolist() == [risk]
 
 
 def test_weights_are_those_of_the_pair_of_languages():
     frame = evidence(2, z_one=[2, 2], same_language=[True, False])
-    both = assess(model(linear(query=1), linear(query=-3)), frame, TEACHERS, pl.Series(["en"] * 2))
+    both = predict_risk(
+        model(linear(query=1), linear(query=-3)), frame, TEACHERS, pl.Series(["en"] * 2)
+    )
     assert both.tolist() == pytest.approx(sigmoid(np.array([1.0, -3.0])).tolist())
 
 
 def test_offsets_shift_candidates_in_the_query_s_language_only():
     frame = evidence(3, same_language=[True, False, True])
     languages = pl.Series(["de", "de", "fr"])
-    risk = assess(model(linear(-1), de=2.0), frame, TEACHERS, languages)
+    risk = predict_risk(model(linear(-1), de=2.0), frame, TEACHERS, languages)
     assert risk.tolist() == pytest.approx(sigmoid(np.array([1.0, -1.0, -1.0])).tolist())
 
 
@@ -123,10 +125,10 @@ def test_bits_do_not_depend_on_the_company(seed, cuts):
         label=pl.Series(numbers.integers(-1, 2, 40), dtype=pl.Int8).replace(-1, None),
     )
     languages = pl.Series(numbers.choice(["de", "en"], 40).tolist())
-    whole = assess(WEIGHTS, frame, TEACHERS, languages)
+    whole = predict_risk(WEIGHTS, frame, TEACHERS, languages)
     edges = [0, *sorted(cuts), 40]
     parts = [
-        assess(WEIGHTS, frame[start:stop], TEACHERS, languages[start:stop])
+        predict_risk(WEIGHTS, frame[start:stop], TEACHERS, languages[start:stop])
         for start, stop in itertools.pairwise(edges)
     ]
     assert np.concatenate(parts).tobytes() == whole.tobytes()

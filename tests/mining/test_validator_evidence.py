@@ -5,20 +5,20 @@ import polars as pl
 import pytest
 
 from polymine.data_contracts.settings import MiningSettings, RiskSettings, ValidationSettings
-from polymine.data_contracts.tables import SecondLooks
+from polymine.data_contracts.tables import ValidatorEvidence
 from polymine.mining.budget import Choice
 from polymine.mining.validator_evidence import (
     STRATA,
     Worth,
     draw_sample,
+    gather_validator_evidence,
     label_sample,
     learn_worth,
-    look,
-    look_again,
     plan_pairs,
     trust_in,
     update_risks,
-    with_looks,
+    update_scored,
+    with_validator,
 )
 from tests.conftest import MINILM
 
@@ -139,22 +139,22 @@ class TestLook:
                   names=LOOKED)  # fmt: skip
 
     def test_logits_move_risks_and_agreement_is_with_the_highest_positive(self):
-        found = look_again(self.PAIRS, KNOWN, 1.0, 0.5)
-        SecondLooks.validate(found)
+        found = update_scored(self.PAIRS, KNOWN, 1.0, 0.5)
+        ValidatorEvidence.validate(found)
         assert found.select("query_id", "doc_id", "agrees").rows() == [
             ("none", "c", False), ("q", "a", True), ("q", "b", False),
         ]  # fmt: skip
         risk = dict(found.select("doc_id", "risk").rows())
         assert risk["b"] < risk["a"] < risk["c"]  # -2, 1.5 and 1.75
-        strict = look_again(self.PAIRS, KNOWN, 1.0, 0.25)
+        strict = update_scored(self.PAIRS, KNOWN, 1.0, 0.25)
         assert not strict["agrees"].any()
 
     def test_a_weak_validator_is_no_second_opinion(self):
-        assert look_again(self.PAIRS, KNOWN, 0.5, 0.5)["agrees"].any()
-        assert not look_again(self.PAIRS, KNOWN, 0.49, 0.5)["agrees"].any()
+        assert update_scored(self.PAIRS, KNOWN, 0.5, 0.5)["agrees"].any()
+        assert not update_scored(self.PAIRS, KNOWN, 0.49, 0.5)["agrees"].any()
 
     def test_no_trust_no_change(self):
-        assert look_again(self.PAIRS, KNOWN, 0.0, 0.0)["risk"].to_list() == [0.5] * 3
+        assert update_scored(self.PAIRS, KNOWN, 0.0, 0.0)["risk"].to_list() == [0.5] * 3
 
     def test_looking_asks_for_pairs_and_their_queries_positives(self):
         asked = []
@@ -170,14 +170,14 @@ class TestLook:
         pairs = CANDIDATES.head(2).select("query_id", "doc_id")
         positives = table(("q", "p", 1.0), ("r", "p", 1.0),
                           names=("query_id", "doc_id", "score"))  # fmt: skip
-        found = look(pairs, CANDIDATES, positives, settings, score)
+        found = gather_validator_evidence(pairs, CANDIDATES, positives, settings, score)
         assert asked == [
             ("known positives", [("q", "p")]),
             ("candidates", [("q", "a"), ("q", "b")]),
         ]
         assert found["risk"].to_list() == pytest.approx([0.05, 0.1])
         decided = CANDIDATES.with_columns(validator_score=pl.lit(None, pl.Float32))
-        seen = with_looks(decided, found)
+        seen = with_validator(decided, found)
         assert seen["doc_id"].to_list() == decided["doc_id"].to_list()
         assert seen["validator_score"].to_list() == [0.0, 1.0, *[None] * 6]
         assert seen["risk"].to_list() == decided["risk"].to_list()

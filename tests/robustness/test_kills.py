@@ -1,7 +1,7 @@
 """Kill -9 in the middle of a stage, run again: finished work is kept, the result is the same.
 
-The flow's own body runs, its stages without Prefect, in processes forked from one that has the
-libraries loaded. A process kills itself just before the n-th file of a stage gets its name, so
+The flow's own body runs, without Prefect, in processes forked from one that has the libraries
+loaded. A process kills itself just before the n-th file of a stage gets its name, so
 that the half-written file is left behind as well.
 """
 
@@ -22,11 +22,11 @@ from polymine.data_contracts.settings import (
     SelectionSettings,
 )
 from polymine.mining.ingestion import ingest
-from polymine.mining.pipeline import Mined, mine
 from polymine.tasks.store.manifests import MANIFEST
 from robustness.faults.kills import make_reference, run_kills
 from robustness.faults.work import Forks, Job, make_world
 from tests.conftest import BM25, MINILM, VALIDATOR
+from tests.mining.small_mining import Tables, mine
 
 PERCENT = MiningSettings(
     teachers=(MINILM, BM25), negatives=3, depth=6, selection=SelectionSettings(rule="percent"),
@@ -47,7 +47,7 @@ KILLS = {
     "evidence": ("/evidence/", 4),
     "fit-risk": ("/risk_models/", 1),
     "deepen": ("/evidence/", 8),
-    "assess": ("/risks/", 3),
+    "predict risk": ("/risks/", 3),
     "validate": ("/pair_scores/", 6),
     "export": ("/exports/", 2),
     "publish": ("/out", 1),
@@ -65,9 +65,6 @@ def run_stages(
     """Run the mining flow's body into `root` (in a process of its own)."""
     from polymine.flows import mining as flow
 
-    for name, stage in list(vars(flow).items()):
-        if name != "mine" and callable(stage) and hasattr(stage, "fn"):
-            setattr(flow, name, stage.fn)
     if kill:
         die_at(*kill)
     settings = EngineSettings(store=store or f"{root}/store", **engine)
@@ -145,12 +142,12 @@ def by_risk(run, tmp_path_factory) -> Path:
     return root
 
 
-def mine_in_memory(animals: dict[str, str], mining: MiningSettings) -> Mined:
+def mine_in_memory(animals: dict[str, str], mining: MiningSettings) -> Tables:
     corpus, queries, judgments = (pl.read_parquet(path) for path in animals.values())
     return mine(ingest(corpus, queries, judgments), mining)
 
 
-def assert_same(root: Path, mined: Mined) -> None:
+def assert_same(root: Path, mined: Tables) -> None:
     for name in TABLES:
         table = pl.read_parquet(root / "out" / name / "*.parquet")
         expected = getattr(mined, name)
@@ -160,14 +157,14 @@ def assert_same(root: Path, mined: Mined) -> None:
     assert evidence.sort("query_id", "doc_id").equals(expected.cast(dict(evidence.schema)))
 
 
-def test_flow_gives_what_mining_in_memory_gives(undisturbed, animals):
+def test_a_flow_gives_what_a_notebook_gives(undisturbed, animals):
     mined = mine_in_memory(animals, PERCENT)
     assert_same(undisturbed, mined)
     assert len(mined.shortfalls) < 36
     assert "promoted" in set(mined.negatives["verdict"])
 
 
-def test_flow_gives_what_mining_in_memory_gives_by_risk(by_risk, animals):
+def test_a_flow_gives_what_a_notebook_gives_by_risk(by_risk, animals):
     mined = mine_in_memory(animals, RISK)
     assert_same(by_risk, mined)
     assert len(mined.triplets) > 50
@@ -212,8 +209,8 @@ def test_killed_run_goes_on_where_it_was(stage, run, undisturbed, tmp_path):
     reused = json.loads((tmp_path / "reused.json").read_text())
     order = [
         "ingest", "embed minilm documents", "embed minilm queries", "index bm25", "rank minilm",
-        "rank bm25", "positives", "evidence", "fit risk", "deepen", "assess", "select", "validate",
-        "export",
+        "rank bm25", "positives", "evidence", "fit risk", "deepen", "predict risk", "select",
+        "validate", "export",
     ]  # fmt: skip
     done = order.index(INTERRUPTED[stage]) if stage in INTERRUPTED else len(order)
     assert reused == order[:done]
@@ -226,7 +223,7 @@ INTERRUPTED = {
     "evidence": "evidence",
     "fit-risk": "fit risk",
     "deepen": "deepen",
-    "assess": "assess",
+    "predict risk": "predict risk",
     "validate": "validate",
     "export": "export",
 }
@@ -264,7 +261,9 @@ def test_same_bytes_by_risk_however_the_work_is_cut(engine, run, by_risk, tmp_pa
     assert tables(tmp_path) == tables(by_risk)
 
 
-@pytest.mark.parametrize(("part", "number"), [("/decisions/", 7), ("/looks/", 1), ("/risks/", 2)])
+@pytest.mark.parametrize(
+    ("part", "number"), [("/decisions/", 7), ("/validator_evidence/", 1), ("/risks/", 2)]
+)
 def test_killed_run_by_risk_goes_on_where_it_was(part, number, run, by_risk, tmp_path):
     assert run(tmp_path, kill=(part, number), mining=RISK) == -signal.SIGKILL
     before = shards(tmp_path)

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import polars as pl
 
+from polymine.data_contracts.notes import Choice, Point
 from polymine.data_contracts.risk import RiskModel
-from polymine.mining.budget import Choice, Point
 from polymine.mining.risk import FEATURES, sigmoid
 from polymine.mining.validator_evidence import PROMOTING_TRUST
 
@@ -202,7 +202,7 @@ def compare_looks(
     """Count what the validator changed.
 
     Args:
-        looks: contract SecondLooks.
+        looks: contract ValidatorEvidence.
         risks: contract Risks, before the validator was asked.
         before: contract Decisions, without the validator's looks.
         negatives: contract Negatives, the run's result.

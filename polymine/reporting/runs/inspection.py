@@ -12,9 +12,9 @@ from typing import Any, Literal
 import polars as pl
 from rich.console import RenderableType
 
+from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.risk import PAIRS, Pair, RiskModel, Source
 from polymine.data_contracts.settings import MiningSettings
-from polymine.mining.budget import Choice
 from polymine.mining.risk import FEATURES, Teachers, design, features_of, sigmoid
 from polymine.reporting.shown import Shown
 

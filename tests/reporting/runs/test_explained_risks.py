@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from polymine.data_contracts.risk import Linear, RiskModel
-from polymine.mining.risk import assess, columns_of
+from polymine.mining.risk import columns_of, predict_risk
 from polymine.reporting.runs.inspection import Contribution, explain_risks
 
 TEACHERS = (("left", "dense"), ("right", "dense"), ("words", "lexical"))
@@ -55,7 +55,7 @@ def test_each_feature_adds_its_weight_times_its_distance_from_the_centre():
 
 @pytest.mark.parametrize("language", ["de", "fr"])
 def test_contributions_add_up_to_what_is_assessed(language):
-    risks = assess(MODEL, EVIDENCE, TEACHERS, pl.Series([language] * 3))
+    risks = predict_risk(MODEL, EVIDENCE, TEACHERS, pl.Series([language] * 3))
     logits = np.log(risks / (1 - risks))
     explained = explain_risks(MODEL, EVIDENCE, TEACHERS, language)
     assert [sum(part.log_odds for part in parts) for parts in explained] == pytest.approx(

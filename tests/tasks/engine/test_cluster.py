@@ -1,14 +1,15 @@
 """What a node of a cluster sees of the store, and when; without a cluster."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from polymine.data_contracts.errors import ClusterError, StoreError
 from polymine.data_contracts.settings import EngineSettings
-from polymine.tasks.engine import cluster, cluster_shards
-from polymine.tasks.engine.shards import Make, ShardWork
+from polymine.tasks.engine import cluster, cluster_blocks
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker
+from polymine.tasks.engine.work import Work
 from polymine.tasks.store.datasets import Store
 
 NOBODY = "http://127.0.0.1:9/api"
@@ -33,33 +34,30 @@ def test_a_node_sees_what_was_written_wherever_the_store_lies(tmp_path, monkeypa
         cluster._compare("node 1", gone, cluster.Sight(gone.versions), "/s", NOBODY)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Late(ShardWork):
+def late(root: Path, name: str, looks: list[str]) -> Work:
     """Work on something that is seen only at the third look."""
 
-    looks: list[str]
-
-    def open(self) -> Make:
-        self.looks.append("again")
-        if len(self.looks) < 3:
+    def open_it(run: Context) -> Maker:
+        looks.append("again")
+        if len(looks) < 3:
             raise StoreError("the dataset is gone")
-        return lambda *_: pytest.fail("nothing is to be made")
+        return Maker(lambda *_: pytest.fail("nothing is to be made"))
+
+    return Work(
+        label="late", root=str(root), contract="judgments", fingerprint=name, within="",
+        form="parquet", engine=EngineSettings(threads=1), open=open_it, opened_as=name,
+        uses_model=False,
+    )  # fmt: skip
 
 
 def test_a_node_waits_for_what_it_does_not_see_yet(tmp_path, monkeypatch):
-    def late(name: str) -> Late:
-        return Late(
-            stage="late", unit="rows", root=str(tmp_path), contract="judgments", fingerprint=name,
-            engine=EngineSettings(threads=1), looks=[],
-        )  # fmt: skip
-
-    monkeypatch.setattr(cluster_shards, "LOOK_AGAIN", 0.01)
-    work = late("seen")
-    cluster_shards._open_here(work)
-    assert len(work.looks) == 3
-    monkeypatch.setattr(cluster_shards, "VISIBLE_TIMEOUT", -1.0)
+    monkeypatch.setattr(cluster_blocks, "LOOK_AGAIN", 0.01)
+    looks = []
+    cluster_blocks._open_here(late(tmp_path, "seen", looks))
+    assert len(looks) == 3
+    monkeypatch.setattr(cluster_blocks, "VISIBLE_TIMEOUT", -1.0)
     with pytest.raises(StoreError, match="is gone"):
-        cluster_shards._open_here(late("lost"))
+        cluster_blocks._open_here(late(tmp_path, "lost", []))
 
 
 WANTS = {"CPU": 2, "GPU": 1}
@@ -80,7 +78,7 @@ def hours(monkeypatch):
 
     monkeypatch.setattr(ray, "wait", wait)
     monkeypatch.setattr(ray, "nodes", lambda: looks.pop(0))
-    monkeypatch.setattr(cluster_shards.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(cluster_blocks.time, "monotonic", lambda: now[0])
     return looks
 
 
@@ -88,13 +86,13 @@ def test_a_run_ends_when_the_nodes_that_could_do_its_work_stay_away(hours):
     hours += [[HEAD, LARGE], *[[HEAD, SMALL, LOST]] * 11]
     said = r"for 600 s no node of the cluster has had the 2 CPU and 1 GPU that a task takes"
     with pytest.raises(ClusterError, match=said):
-        cluster_shards._wait({"reference": "task"}, WANTS)
+        cluster_blocks._wait({"reference": "task"}, WANTS)
     assert hours == []
     hours += [[HEAD]] * 11
     with pytest.raises(StoreError, match="came first"):
-        cluster_shards._wait({"reference": "task"}, WANTS, StoreError("came first"))
+        cluster_blocks._wait({"reference": "task"}, WANTS, StoreError("came first"))
 
 
 def test_a_run_waits_for_a_new_node_and_for_a_long_task(hours):
     hours += [*[[HEAD, LOST]] * 9, *[[HEAD, LARGE]] * 30, *[[HEAD, LOST]] * 9, "ended"]
-    assert cluster_shards._wait({"reference": "task"}, WANTS) == ["task"]
+    assert cluster_blocks._wait({"reference": "task"}, WANTS) == ["task"]

@@ -13,6 +13,7 @@ from polymine.data_contracts.settings import (
     MiningSettings,
 )
 from polymine.data_contracts.tables import Triplets
+from polymine.tasks.engine.context import Context
 from polymine.tasks.evaluation import comparison
 from polymine.tasks.evaluation.comparison import compare_arms, mine_otherwise
 from polymine.tasks.evaluation.sets import read_set
@@ -26,7 +27,7 @@ LIBRARY = ArmSettings(name="library", miner="sentence-transformers", set=("relat
 @pytest.fixture
 def mined(animals, tmp_path, monkeypatch):
     """Mine with a teacher, the library being played; returns the folder of its negatives."""
-    collection = ingest.fn(DatasetSettings(**animals), str(tmp_path))
+    collection = ingest(Context(Store(str(tmp_path)), EngineSettings()), DatasetSettings(**animals))
     triplets = Triplets.create_empty()
     monkeypatch.setattr(comparison, "library_triplets", lambda *_, **__: triplets)
 

@@ -3,13 +3,16 @@
 import polars as pl
 
 from polymine.data_contracts.references import CollectionRef
-from polymine.data_contracts.settings import DatasetSettings
+from polymine.data_contracts.settings import DatasetSettings, EngineSettings
+from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.ingestion import ingest
+from polymine.tasks.store.datasets import Store
 
 
 def test_other_judgments_leave_documents_and_queries_as_they_are(animals, tmp_path):
     def collect(**values: object) -> CollectionRef:
-        return ingest.fn(DatasetSettings(**{**animals, **values}), str(tmp_path / "store"))
+        run = Context(Store(str(tmp_path / "store")), EngineSettings())
+        return ingest(run, DatasetSettings(**{**animals, **values}))
 
     judged = pl.read_parquet(animals["judgments"])
     judged.head(20).write_parquet(tmp_path / "fewer.parquet")

@@ -13,13 +13,14 @@ from polymine.data_contracts.settings import (
     MiningSettings,
     SelectionSettings,
 )
+from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.deepening import deepen
 from polymine.tasks.mining.evidence import evidence, score_positives
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.mining.ranking import rank
 from polymine.tasks.mining.risk import fit_risk
 from polymine.tasks.mining.teachers import index
-from polymine.tasks.store.datasets import load
+from polymine.tasks.store.datasets import Store, load
 from tests.conftest import BM25
 
 SHALLOW = MiningSettings(
@@ -36,28 +37,26 @@ class Searched:
     positives: DatasetRef
     model: DatasetRef
     inputs: dict[str, DatasetRef]
-    engine: EngineSettings
-    root: str
+    run: Context
 
     def deepen(self, **selection: object) -> DatasetRef:
         rule = SHALLOW.selection.model_copy(update=selection)
         mining = SHALLOW.model_copy(update={"selection": rule})
-        return deepen.fn(
-            self.collection, self.base, self.positives, self.model, mining, self.inputs,
-            self.engine, self.root,
-        )  # fmt: skip
+        return deepen(
+            self.run, self.collection, self.base, self.positives, self.model, mining, self.inputs
+        )
 
 
 def search(animals: dict[str, str], root: Path, shard_queries: int) -> Searched:
-    engine = EngineSettings(memory=shard_queries / 1024)
-    collection = ingest.fn(DatasetSettings(**animals), str(root))
-    inputs = {"bm25/index": index.fn(BM25, collection.documents, str(root))}
-    common = (SHALLOW, inputs, engine, str(root))
-    ranking = rank.fn(BM25, collection, *common)
-    positives = score_positives.fn(collection, *common)
-    base = evidence.fn(collection, [ranking], *common)
-    model = fit_risk.fn(collection, base, positives, SHALLOW, engine, str(root))
-    return Searched(collection, base, positives, model, inputs, engine, str(root))
+    run = Context(Store(str(root)), EngineSettings(memory=shard_queries / 1024))
+    collection = ingest(run, DatasetSettings(**animals))
+    inputs = {"bm25/index": index(run, BM25, collection.documents)}
+    common = (SHALLOW, inputs)
+    ranking = rank(run, BM25, collection, *common)
+    positives = score_positives(run, collection, *common)
+    base = evidence(run, collection, [ranking], *common)
+    model = fit_risk(run, collection, base, positives, SHALLOW)
+    return Searched(collection, base, positives, model, inputs, run)
 
 
 @pytest.fixture(scope="module")

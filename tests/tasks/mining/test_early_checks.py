@@ -3,9 +3,16 @@
 import pytest
 
 from polymine.data_contracts.errors import InputError, ModelError
-from polymine.data_contracts.settings import DatasetSettings, MiningSettings, ValidationSettings
+from polymine.data_contracts.settings import (
+    DatasetSettings,
+    EngineSettings,
+    MiningSettings,
+    ValidationSettings,
+)
+from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.mining.teachers import check_languages, check_models
+from polymine.tasks.store.datasets import Store
 from tests.conftest import BM25, MINILM
 
 
@@ -26,7 +33,7 @@ def test_a_model_that_is_not_there_is_named_before_any_work(model: str) -> None:
 
 
 def test_a_language_that_no_document_is_in_is_named(animals, tmp_path) -> None:
-    collection = ingest.fn(DatasetSettings(**animals), str(tmp_path))
+    collection = ingest(Context(Store(str(tmp_path)), EngineSettings()), DatasetSettings(**animals))
     for languages in (None, ("en",), ("EN",)):
         check_languages(collection, MiningSettings(languages=languages))
     with pytest.raises(InputError, match=r"no document is in xx; the corpus holds en \(72\)"):

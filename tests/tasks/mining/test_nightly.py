@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from polymine.commands.main import app
 from polymine.data_contracts.errors import InputError, StoreError
+from polymine.data_contracts.notes import RankingNote
 from polymine.data_contracts.references import CollectionRef
 from polymine.data_contracts.settings import (
     DatasetSettings,
@@ -21,7 +22,7 @@ from polymine.data_contracts.settings import (
 )
 from polymine.data_contracts.tables import Changes
 from polymine.flows import mining as flow
-from polymine.tasks.mining import incremental_ranking as earlier
+from polymine.tasks.mining import incremental_ranking
 from polymine.tasks.reporting import mining as reporting
 from polymine.tasks.runs.diff import diff_runs
 from polymine.tasks.runs.run import Run
@@ -48,9 +49,6 @@ def write_night(folder: Path, corpus: pl.DataFrame, queries: pl.DataFrame, judge
 def plain():
     """The flow with its stages as plain functions: what they do counts, not who runs them."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, stage in list(vars(flow).items()):
-            if name != "mine" and hasattr(stage, "fn"):
-                patch.setattr(flow, name, stage.fn)
         patch.setattr(reporting, "publish_artifacts", lambda *_: None)
         yield
 
@@ -102,13 +100,13 @@ def test_a_night_that_builds_on_another_gives_the_same_bytes(nights):
 def test_only_what_is_new_was_searched(nights, monkeypatch):
     """The second night is ranked once more: its ranking is gone, the first one's is not."""
     searched = []
-    whole = earlier.rank_further
+    whole = incremental_ranking.merge_rankings
 
     def watched(teacher, further, *rest):
         searched.append(len(further._candidates))
         return whole(teacher, further, *rest)
 
-    monkeypatch.setattr(earlier, "rank_further", watched)
+    monkeypatch.setattr(incremental_ranking, "merge_rankings", watched)
     store = nights / "copy"
     shutil.copytree(nights / "store", store)
     used = {
@@ -132,10 +130,11 @@ def test_a_ranking_of_another_version_is_not_built_on(nights):
     collection = CollectionRef(documents, queries, *[documents] * 5, fingerprint="")
     inputs = {f"{MINILM.name}/{side}": documents for side in ("queries", "documents")}
     held, other = (
-        earlier.describe_ranking(version, MINILM, collection, MINING, inputs) for version in (1, 2)
+        incremental_ranking.note_ranking(version, MINILM, collection, MINING, inputs)
+        for version in (1, 2)
     )
-    assert held["series"] != other["series"]
-    assert {**held, "series": ""} == {**other, "series": ""}
+    assert held.series != other.series
+    assert held == other.model_copy(update={"series": held.series})
 
 
 def test_an_earlier_ranking_that_is_removed_meanwhile_is_done_without(nights, tmp_path):
@@ -143,11 +142,12 @@ def test_an_earlier_ranking_that_is_removed_meanwhile_is_done_without(nights, tm
     place = tmp_path / "store"
     shutil.copytree(nights / "store" / "rankings", place / "rankings")
     store = Store(str(place))
-    described = next(m.info for m in store.manifests("rankings").values() if "series" in m.info)
-    name = earlier._find_likest(store, described)
+    infos = [manifest.info for manifest in store.manifests("rankings").values()]
+    noted = RankingNote.model_validate(next(info for info in infos if info["series"]))
+    name = incremental_ranking._find_closest(store, noted)
     assert name is not None
     shutil.rmtree(place / "rankings" / name)
-    assert earlier._open(store, name, None, None) is None
+    assert incremental_ranking._open(store, name, None, None) is None
 
 
 def test_changes_lead_from_one_run_to_the_other(nights):

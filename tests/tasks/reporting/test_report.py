@@ -16,14 +16,9 @@ from polymine.data_contracts.settings import (
     SelectionSettings,
     TeacherSettings,
 )
-from polymine.tasks.mining.deepening import deepen
-from polymine.tasks.mining.evidence import evidence, score_positives
-from polymine.tasks.mining.export import Sources, export
+from polymine.flows.mining import mine_collection
+from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.ingestion import ingest
-from polymine.tasks.mining.ranking import rank
-from polymine.tasks.mining.risk import assess, fit_risk
-from polymine.tasks.mining.selection import select
-from polymine.tasks.mining.teachers import index
 from polymine.tasks.monitoring.artifacts import LARGEST, make_artifacts
 from polymine.tasks.reporting.mining import compose, report, versions
 from polymine.tasks.runs.exporting import FORMATS
@@ -69,26 +64,13 @@ def mine(folder: Path, selection: SelectionSettings) -> dict[str, Any]:
         negatives=3,
         selection=selection,
     )
-    root, engine = str(folder / "store"), EngineSettings(store=str(folder / "store"))
+    engine = EngineSettings(store=str(folder / "store"))
     output = OutputSettings(
         path=str(folder / "out"), views=("triplet", "n-tuple"), formats=("tevatron", "nemo")
     )
-    collection = ingest.fn(dataset, root)
-    inputs = {
-        f"{teacher.name}/index": index.fn(teacher, collection.documents, root)
-        for teacher in mining.teachers
-    }
-    ranked = [rank.fn(t, collection, mining, inputs, engine, root) for t in mining.teachers]
-    positives = score_positives.fn(collection, mining, inputs, engine, root)
-    base = evidence.fn(collection, ranked, mining, inputs, engine, root)
-    model = fit_risk.fn(collection, base, positives, mining, engine, root)
-    deep = deepen.fn(collection, base, positives, model, mining, inputs, engine, root)
-    risks = assess.fn(collection, base, deep, model, mining, root)
-    known = (collection, base, deep, positives, risks)
-    decisions = select.fn(*known, mining, root)
-    sources = Sources(*known, model, decisions, None, None)
-    exported = export.fn(sources, mining, output, root)
-    stages = {**inputs, "bm25/rank": ranked[0], "flat/rank": ranked[1]}
+    run = Context.of(engine)
+    mined = mine_collection(run, ingest(run, dataset), output, mining)
+    sources, exported, stages = mined.sources, mined.exported, mined.stages
     shown = report.fn(sources, exported, stages, dataset, mining, output, engine)
     settings = {"engine": engine.model_dump(), "mining": mining.model_dump(mode="json")}
     made = compose(sources, exported, stages, mining, settings, "out")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polymine.mining.dense import DenseTeacher
-from polymine.mining.ranking import NOTHING, Ranked, rank, rank_further
+from polymine.mining.ranking import NOTHING, Ranked, merge_rankings, rank
 from polymine.mining.teachers import ArrayVectors
 
 WIDTH = 3  # components from -2 to 2: many documents share a score
@@ -53,7 +53,7 @@ def test_new_and_gone_documents_and_queries(data, seed, depth):
     cuts = np.concatenate([cuts, np.full(asked - known, np.inf, dtype=np.float32)])
     teacher = open_teacher(questions, texts[today])
     new = np.searchsorted(today, np.setdiff1d(today, held))
-    found = rank_further(teacher, teacher.among(new), rows, depth, listed, cuts)
+    found = merge_rankings(teacher, teacher.among(new), rows, depth, listed, cuts)
     assert same(found, rank(teacher, rows, depth))
 
 
@@ -73,7 +73,7 @@ def test_only_queries_that_lost_too_much_are_ranked_anew():
     teacher = Watched("t", ArrayVectors(questions), ArrayVectors(texts))
     further = open_teacher(questions, texts).among(np.empty(0, dtype=np.int64))
     cuts = np.full(2, 7, dtype=np.float32)
-    found = rank_further(teacher, further, np.arange(2), 3, listed, cuts)
+    found = merge_rankings(teacher, further, np.arange(2), 3, listed, cuts)
     assert asked == [1]
     assert same(found, before)
 
@@ -89,5 +89,5 @@ def test_a_new_document_that_ties_with_the_last_one_is_decided_anew(tie):
     teacher = open_teacher(question, today)
     new = np.array([0 if tie == "a" else 3])
     cuts = np.array([1], dtype=np.float32)
-    found = rank_further(teacher, teacher.among(new), np.arange(1), 2, listed, cuts)
+    found = merge_rankings(teacher, teacher.among(new), np.arange(1), 2, listed, cuts)
     assert same(found, rank(teacher, np.arange(1), 2))

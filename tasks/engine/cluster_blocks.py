@@ -21,12 +21,12 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from polymine.data_contracts.errors import ClusterError, PolymineError, StoreError
-from polymine.progress import Silent
+from polymine.progress import Progress, Silent
 from polymine.reporting.formatting import count_of
 from polymine.tasks.engine.cluster import compare_versions, joined, task_runner, threads_per_task
 from polymine.tasks.engine.cluster import versions as installed
-from polymine.tasks.engine.progress import TaskProgress, format_seconds
-from polymine.tasks.engine.shards import ShardWork, device_kind, kept_open, make_shard
+from polymine.tasks.engine.progress import format_seconds
+from polymine.tasks.engine.work import Work, device_kind, kept_open, make_block
 
 logger = logging.getLogger("polymine.cluster")
 RETRIES = 3  # of a task whose node was lost (on another one), or that failed for no known reason
@@ -50,10 +50,10 @@ class Made:
 
 
 def make_on_cluster(
-    work: ShardWork,
+    work: Work,
     sizes: Mapping[int, int],
     order: Callable[[int], pl.DataFrame] | None,
-    progress: TaskProgress,
+    progress: Progress,
 ) -> None:
     """Make shards on the cluster, side by side.
 
@@ -77,7 +77,7 @@ def make_on_cluster(
                 failure = _settle(done, failure)
                 if failure is None:
                     amount = sum(sizes[number] for number in done.numbers)
-                    progress.advance(work.stage, amount, f"{len(waiting)} tasks under way")
+                    progress.advance(work.label, amount, f"{len(waiting)} tasks under way")
     if failure is not None:
         raise failure
     _await_files(work, sizes)
@@ -113,14 +113,14 @@ def may_pass(task: Any, task_run: Any, state: State[Any]) -> bool:
     retry_condition_fn=may_pass,
 )
 def make_shards(
-    work: ShardWork, numbers: tuple[int, ...], orders: list[Any], versions: dict[str, str]
+    work: Work, numbers: tuple[int, ...], orders: list[Any], versions: dict[str, str]
 ) -> State[Made]:
     """Make some shards of a stage on this node, those that are not there yet."""
     return make_here(work, numbers, orders, versions)
 
 
 def make_here(
-    work: ShardWork, numbers: tuple[int, ...], orders: list[Any], versions: dict[str, str]
+    work: Work, numbers: tuple[int, ...], orders: list[Any], versions: dict[str, str]
 ) -> State[Made]:
     """Make shards in this process, a worker of the cluster.
 
@@ -130,16 +130,16 @@ def make_here(
     began, rows, dataset, node = time.monotonic(), 0, work.dataset(), _where()
     compare_versions(node, installed(), versions)  # a node may have come since the run began
     _open_here(work)
-    with kept_open(work) as make:
+    with kept_open(work) as maker:
         for number, order in zip(numbers, orders or [None] * len(numbers), strict=True):
-            if not dataset.has(work.shard(number)):
-                rows += make_shard(work, make, number, order, Silent())
+            if not dataset.has(work.block(number)):
+                rows += make_block(dataset, work.block(number), maker, number, order, Silent())
     made = Made(numbers, rows, time.monotonic() - began, node)
     message = f"{rows:,} rows in {format_seconds(made.seconds)} on {node}"
     return Completed(message=message, data=made)
 
 
-def _open_here(work: ShardWork) -> None:
+def _open_here(work: Work) -> None:
     """Open what the shards share; wait for what this machine does not see yet.
 
     All of it was finished before the task began, but an NFS client may believe otherwise.
@@ -152,11 +152,11 @@ def _open_here(work: ShardWork) -> None:
         except (FileNotFoundError, StoreError) as error:
             if time.monotonic() > deadline:
                 raise
-            logger.info("%s: not seen here yet, looked for again: %s", work.stage, error)
+            logger.info("%s: not seen here yet, looked for again: %s", work.label, error)
             time.sleep(LOOK_AGAIN)
 
 
-def _for_nodes(work: ShardWork) -> ShardWork:
+def _for_nodes(work: Work) -> Work:
     """Say what a node needs to know: its threads, and that it is to do the work itself."""
     here = {"kind": "local", "address": None, "threads": threads_per_task(work.engine)}
     return replace(work, engine=work.engine.model_copy(update=here))
@@ -164,8 +164,8 @@ def _for_nodes(work: ShardWork) -> ShardWork:
 
 @contextmanager
 def _submitting(
-    work: ShardWork,
-) -> Iterator[Callable[[ShardWork, tuple[int, ...], Callable[[int], pl.DataFrame] | None], _Task]]:
+    work: Work,
+) -> Iterator[Callable[[Work, tuple[int, ...], Callable[[int], pl.DataFrame] | None], _Task]]:
     """Give what hands a task to the cluster."""
     with joined(work.engine):
         import ray
@@ -181,11 +181,11 @@ def _submitting(
         versions = installed()
 
         def submit(
-            work: ShardWork,
+            work: Work,
             numbers: tuple[int, ...],
             order: Callable[[int], pl.DataFrame] | None,
         ) -> _Task:
-            name = _task_name(work.stage, numbers)
+            name = _task_name(work.label, numbers)
             orders = [ray.put(order(number)) for number in numbers] if order else []
             parameters = {
                 "work": work, "numbers": numbers, "orders": orders, "versions": versions,
@@ -197,7 +197,7 @@ def _submitting(
             yield submit
 
 
-def _wants(work: ShardWork) -> dict[str, int]:
+def _wants(work: Work) -> dict[str, int]:
     """What a task takes of its node, in Ray's names."""
     wants = {"CPU": threads_per_task(work.engine)}
     return wants | {"GPU": 1} if work.uses_model and device_kind() == "cuda" else wants
@@ -259,7 +259,7 @@ def _settle(done: _Task, failure: Exception | None) -> Exception | None:
     return failure
 
 
-def _room(work: ShardWork) -> int:
+def _room(work: Work) -> int:
     """Count how many tasks to have under way."""
     import ray
 
@@ -289,14 +289,14 @@ def _where() -> str:
     return f"node {node} ({socket.gethostname()}, process {os.getpid()})"
 
 
-def _await_files(work: ShardWork, numbers: Mapping[int, int]) -> None:
+def _await_files(work: Work, numbers: Mapping[int, int]) -> None:
     """Wait until this machine sees what the nodes wrote."""
     dataset, deadline = work.dataset(), time.monotonic() + VISIBLE_TIMEOUT
     for number in numbers:
-        while not dataset.has(work.shard(number)):
+        while not dataset.has(work.block(number)):
             if time.monotonic() > deadline:
                 raise StoreError(
-                    f"{dataset.folder / work.shard(number)}: a node wrote it and this machine does "
+                    f"{dataset.folder / work.block(number)}: a node wrote it and this machine does "
                     f"not see it after {VISIBLE_TIMEOUT:.0f} s; all of them must share the store"
                 )
             time.sleep(0.5)

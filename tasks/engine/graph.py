@@ -1,0 +1,59 @@
+"""Which stage needed what: the edges of a run's graph, for the Prefect UI and `polymine plan`."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from polymine.data_contracts.references import DatasetRef
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage of a run.
+
+    Args:
+        name: as the task run is called.
+        needs: names of the stages whose results it takes.
+        reused: whether its result was there already.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    reused: bool
+
+
+class Graph:
+    """The stages of a run and what each of them was made from."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self._makers: dict[str, tuple[str, Any]] = {}  # path of a dataset: name and Prefect state
+        self._lock = threading.Lock()
+
+    def add(self, node: Node, made: Any, state: Any = None) -> None:
+        """Note a stage that has ended and what came out of it."""
+        with self._lock:
+            self.nodes.append(node)
+            for path in paths_in(made):
+                self._makers[path] = (node.name, state)
+
+    def needs(self, arguments: Any) -> dict[str, Any]:
+        """Name the stages that made what is in the arguments, with their Prefect states."""
+        with self._lock:
+            found = [self._makers[path] for path in paths_in(arguments) if path in self._makers]
+        return dict(found)
+
+
+def paths_in(value: Any) -> Iterator[str]:
+    """Walk the references within a value: in lists, mappings and dataclasses."""
+    if isinstance(value, DatasetRef):
+        yield value.path
+    elif isinstance(value, Mapping):
+        yield from paths_in(list(value.values()))
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from paths_in(getattr(value, field.name))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from paths_in(item)
