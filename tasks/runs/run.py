@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from rich.console import RenderableType
 
 from polymine.data_contracts.errors import InputError, PolymineError, StoreError
+from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.references import Manifest
 from polymine.data_contracts.risk import RiskModel
 from polymine.data_contracts.settings import MiningSettings
-from polymine.mining.budget import Choice
 from polymine.mining.risk import columns_of
 from polymine.reporting.shown import Shown
 from polymine.tasks.store.datasets import RUN, Store, read_manifest

@@ -8,6 +8,7 @@ from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import (
     ArmSettings,
     DatasetSettings,
+    EngineSettings,
     EvaluationSet,
     EvaluationSettings,
     MiningSettings,
