@@ -18,7 +18,7 @@ from polymine.tasks.engine.plan import Maker, Order, Plan
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.engine.threads import count_threads
 from polymine.tasks.engine.work import check_model, device_kind
-from polymine.tasks.store.datasets import load, tell_used
+from polymine.tasks.store.datasets import load
 from polymine.tasks.store.vectors import CONTRACT, stored_hashes
 
 VERSION = 3
@@ -52,9 +52,7 @@ def plan_vectors(
     name = name_family(teacher, prompt)
     family = DatasetRef(run.store.family(CONTRACT, name), CONTRACT, len(texts), name)
     hashes, first = np.unique(hash_texts(texts), return_index=True)
-    held = {ref.path: stored_hashes([ref]) for ref in run.store.finished(CONTRACT, name)}
-    tell_used(*(path for path, known in held.items() if np.isin(hashes, known).any()))
-    missing = ~np.isin(hashes, np.concatenate([np.empty(0, np.uint64), *held.values()]))
+    missing = ~np.isin(hashes, stored_hashes(run.store.finished(CONTRACT, name)))
     if not missing.any():
         return replace(family, reused=True)
     todo, device = texts.gather(first[missing]).to_list(), device_kind()

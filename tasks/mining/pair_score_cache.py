@@ -18,7 +18,7 @@ from polymine.tasks.engine.execution import carry_out
 from polymine.tasks.engine.plan import Maker, Order, Plan, cut
 from polymine.tasks.engine.threads import count_threads
 from polymine.tasks.engine.work import check_model, device_kind
-from polymine.tasks.store.datasets import Store, load, tell_used
+from polymine.tasks.store.datasets import Store, load
 
 VERSION = 3
 PAIR = ("query_hash", "text_hash", "query", "document")
@@ -141,9 +141,8 @@ def name_scores(settings: ValidationSettings) -> str:
 
 def load_scores(store: Store, family: str) -> pl.DataFrame:
     """Read every stored logit of one validator (contract PairScores)."""
-    held = store.finished("pair_scores", family)
-    tell_used(*(reference.path for reference in held))
-    known = pl.concat([PairScores.create_empty(), *map(load, held)])
+    held = [load(reference) for reference in store.finished("pair_scores", family)]
+    known = pl.concat([PairScores.create_empty(), *held])
     return known.unique(["query_hash", "text_hash"], keep="first", maintain_order=True)
 
 

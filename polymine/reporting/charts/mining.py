@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from polymine.data_contracts.risk import Bin, Proof
 from polymine.data_contracts.notes import Point
+from polymine.data_contracts.risk import Bin, Proof
 from polymine.reporting.charts.drawing import (
     COLOURS,
     TIP,
