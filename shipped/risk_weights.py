@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.risk import Bin, Linear, Pair, Proof, RiskModel, Source
-from polymine.mining.budget import CURVE, Choice, Pool, choose, expected_rate, pool_of
+from polymine.mining.budget import CURVE, Pool, choose, expected_rate, pool_of
 from polymine.mining.budget import search as find_price
 from polymine.mining.likelihoods import labelled_pairs, solve
 from polymine.mining.risk import (

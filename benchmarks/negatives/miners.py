@@ -21,6 +21,7 @@ from benchmarks.negatives.sweeps import (
     Method,
     Value,
 )
+from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.settings import (
     EngineSettings,
     MiningSettings,
@@ -28,7 +29,7 @@ from polymine.data_contracts.settings import (
     SelectionSettings,
     ValidationSettings,
 )
-from polymine.mining.budget import Choice, apply_choice
+from polymine.mining.budget import apply_choice
 from polymine.mining.ranking import rank_below
 from polymine.mining.risk import predict_risk
 from polymine.mining.risk_estimate import languages_of

@@ -25,7 +25,7 @@ from polymine.data_contracts.tables import embeddings_schema
 from polymine.flows.mining import Mined, mine_prepared
 from polymine.mining.hashing import hash_texts
 from polymine.tasks.engine.context import Context
-from polymine.tasks.mining.ingestion import SCHEMAS
+from polymine.tasks.mining.ingestion import SCHEMAS, store_tables
 from polymine.tasks.store.datasets import Store, shard_name
 
 DIMENSION = 128
@@ -87,11 +87,8 @@ def write_tables(size: int, store: Store, asked: int | None = None) -> Collectio
         "copies": SCHEMAS["copies"].create_empty(),
         "rejected": SCHEMAS["rejected"].create_empty(),
     }
-    made = {
-        name: store.dataset(name, "synthetic").write_single(table, SCHEMAS[name])
-        for name, table in tables.items()
-    }
-    return CollectionRef(**made, fingerprint="synthetic")
+    run = Context(store, EngineSettings())
+    return store_tables(run, tables, "synthetic")
 
 
 def write_vectors(
