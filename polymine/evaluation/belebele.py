@@ -16,8 +16,9 @@ import polars as pl
 
 from polymine.data_contracts.errors import InputError
 from polymine.evaluation.collection import EvaluationCollection
-from polymine.evaluation.hub import hub_rows, need_columns
+from polymine.evaluation.hub import hub_rows
 from polymine.evaluation.languages import flores_code
+from polymine.evaluation.tables import need_columns
 
 # The copy and revision that MTEB 2.26 measures on.
 BELEBELE = "mteb/belebele@979a211276faa22f671e69d096634193567cfd05"

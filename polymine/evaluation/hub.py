@@ -39,14 +39,5 @@ def hub_rows(dataset: str, config: str, split: str) -> pl.DataFrame:
     return frame
 
 
-def need_columns(rows: pl.DataFrame, columns: tuple[str, ...], place: str) -> None:
-    """Refuse rows that lack a column, naming it and those there are."""
-    missing = [column for column in columns if column not in rows.columns]
-    if missing:
-        raise InputError(
-            f"{place}: has no column {', '.join(missing)}; it has {', '.join(rows.columns)}"
-        )
-
-
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

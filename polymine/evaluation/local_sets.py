@@ -17,6 +17,7 @@ import polars as pl
 
 from polymine.data_contracts.errors import InputError
 from polymine.evaluation.collection import EvaluationCollection
+from polymine.evaluation.tables import check_unique, need_columns
 
 Tables = Mapping[str, pl.DataFrame]
 Kind = Literal["similarity", "parallel", "clustering"]
@@ -29,7 +30,7 @@ def set_kind(tables: Tables) -> Kind:
     """What the tables are; `InputError` names what would be needed where they are nothing known."""
     if "pairs" in tables:
         pairs = tables["pairs"]
-        _need("pairs", pairs, _PAIRS)
+        need_columns(pairs, _PAIRS, "pairs")
         unscored = pairs["score"].null_count() if "score" in pairs.columns else pairs.height
         if 0 < unscored < pairs.height:
             raise InputError(
@@ -78,8 +79,8 @@ def sentence_set(
 ) -> pl.DataFrame:
     """Labelled sentences: `id, text, language, label, group_id`; `InputError` as for other sets."""
     sentences = tables["sentences"]
-    _need("sentences", sentences, _SENTENCES)
-    _check_unique("sentences", sentences, "id")
+    need_columns(sentences, _SENTENCES, "sentences")
+    check_unique(sentences, "sentences", ["id"])
     wanted = _wanted(languages, {"sentences": sentences["language"]})
     kept = _of_split(sentences, tables, split).filter(pl.col("language").is_in(wanted))
     if "group_id" not in kept.columns:
@@ -100,7 +101,7 @@ def only_split(
             f"split {split!r} was asked for, but there is no table `splits` ({key}, split); put "
             "one beside the others, or leave `split` out"
         )
-    _need("splits", splits, (key, "split"))
+    need_columns(splits, (key, "split"), "splits")
     splits = splits.select(pl.col(key, "split").cast(pl.String)).drop_nulls()
     members = splits.filter(pl.col("split") == split)[key]
     if members.is_empty():
@@ -133,7 +134,7 @@ def _wanted(languages: Iterable[str] | None, where: Mapping[str, pl.Series]) -> 
 def _pairs(tables: Tables, languages: Iterable[str] | None, split: str | None) -> pl.DataFrame:
     set_kind(tables)
     pairs = tables["pairs"]
-    _check_unique("pairs", pairs, "id")
+    check_unique(pairs, "pairs", ["id"])
     wanted = _wanted(languages, {"first texts": pairs["lang_a"], "second texts": pairs["lang_b"]})
     kept = _of_split(pairs, tables, split).filter(
         pl.col("lang_a").is_in(wanted) & pl.col("lang_b").is_in(wanted)
@@ -163,17 +164,3 @@ def _pairs_with_groups(pairs: pl.DataFrame, splits: pl.DataFrame | None) -> pl.D
         .join(splits.select("id", "group_id"), on="id", how="left", maintain_order="left")
         .with_columns(pl.coalesce("group_id", "id").alias("group_id"))
     )
-
-
-def _check_unique(name: str, frame: pl.DataFrame, *key: str) -> None:
-    twice = frame.filter(pl.struct(key).is_duplicated())
-    if not twice.is_empty():
-        raise InputError(f"{name}: {', '.join(map(repr, twice.row(0)[: len(key)]))} stands twice")
-
-
-def _need(name: str, frame: pl.DataFrame, columns: tuple[str, ...]) -> None:
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise InputError(
-            f"{name}: has no column {', '.join(missing)}; it has {', '.join(frame.columns)}"
-        )

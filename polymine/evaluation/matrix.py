@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -30,7 +29,6 @@ _DIRECTION = ["document_language", "query_language"]
 _KEY = ["set", *_DIRECTION, "query_id"]
 # Means that sum a set up, the widest first; a lone direction is its own mean.
 _WIDEST = ("all", "same", "pool", "document", "direction")
-Value = Literal["base", "value", "gain", "low", "high"]
 
 
 @dataclass(frozen=True)
@@ -85,27 +83,6 @@ def compare(
     found = pl.concat(parts) if parts else Comparisons.create_empty()
     named = found.with_columns(model=pl.lit(name)).select(Comparisons.column_names())
     return Comparisons.validate(named, cast=True)
-
-
-def matrix(
-    comparisons: pl.DataFrame, *, model: str, set: str, metric: str = "ndcg", value: Value = "gain"
-) -> pl.DataFrame:
-    """Spread directions out: a row per document language, a column per query language.
-
-    Returns:
-        document_language, then one Float64 column per query language, both in order; null where a
-        direction has no queries. Pools and means are not in it.
-    """
-    chosen = comparisons.filter(
-        pl.col("group") == "direction",
-        pl.col("model") == model,
-        pl.col("set") == set,
-        pl.col("metric") == metric,
-    )
-    wide = chosen.sort(_DIRECTION).pivot(
-        "query_language", index="document_language", values=value, aggregate_function="first"
-    )
-    return wide.select("document_language", *sorted(wide.columns[1:]))
 
 
 def overall(comparisons: pl.DataFrame) -> pl.DataFrame:

@@ -21,7 +21,7 @@ from polymine.data_contracts.learning import QueryScores
 from polymine.evaluation.collection import POOL, EvaluationCollection
 from polymine.evaluation.metrics import add_metrics
 from polymine.mining.dense import DenseTeacher
-from polymine.mining.ranking import ROUNDING, rank
+from polymine.mining.ranking import ROUNDING
 from polymine.mining.teachers import ArrayVectors, Rows, Scores
 
 TILE = 256  # queries whose cosines with all documents are in memory at once,
@@ -74,38 +74,6 @@ def measure(
     return QueryScores.validate(named, cast=True)
 
 
-def nearest(
-    collection: EvaluationCollection,
-    queries: Scores,
-    documents: Scores,
-    *,
-    document_language: str,
-    depth: int = 10,
-) -> pl.DataFrame:
-    """List each query's exact `depth` best documents of one language, or of all with `*`.
-
-    Args: as `measure`. Hidden pairs are listed too: they are what a reader would look for.
-
-    Returns:
-        query_id, doc_id, rank (from 1) and score (cosine, float32), by query row and rank; equal
-        cosines by descending doc_id. Fewer than `depth` where there are fewer documents.
-    """
-    search = _Search.of(collection, queries, documents)
-    start, stop = search.slices[document_language]
-    teacher = DenseTeacher(
-        "model", ArrayVectors(queries), ArrayVectors(search.vectors), np.arange(start, stop)
-    )
-    best = rank(teacher, np.arange(len(queries)), depth)
-    return pl.DataFrame(
-        {
-            "query_id": collection.queries["query_id"].gather(best.queries),
-            "doc_id": search.doc_ids.gather(best.documents),
-            "rank": best.ranks,
-            "score": best.scores,
-        }
-    )
-
-
 @dataclass(frozen=True)
 class _Search:
     """Queries and documents, the latter by language and then descending id.
@@ -119,7 +87,6 @@ class _Search:
     """
 
     queries: pl.DataFrame
-    doc_ids: pl.Series
     asked: Scores
     vectors: Scores
     slices: dict[str, tuple[int, int]]
@@ -149,7 +116,6 @@ class _Search:
         hidden = collection.hidden.join(queries, on="query_id").join(rows, on="doc_id")
         return cls(
             queries,
-            rows["doc_id"],
             np.ascontiguousarray(asked, dtype=np.float32),
             np.ascontiguousarray(documents[rows["given"].to_numpy()], dtype=np.float32),
             {**slices, POOL: (0, rows.height)},

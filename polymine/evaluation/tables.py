@@ -1,6 +1,6 @@
 """Checks of the tables that evaluation reads and writes, each with an error for people."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
@@ -19,12 +19,7 @@ def texts(table: pl.DataFrame, what: str, identity: str) -> pl.DataFrame:
 
 def typed(table: pl.DataFrame, what: str, columns: Mapping[str, object]) -> pl.DataFrame:
     """Select columns, strings where no other type is named; nulls only in `group_id`."""
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise InputError(
-            f"{what} need the columns {', '.join(columns)}: {', '.join(missing)} is missing, "
-            f"got {', '.join(table.columns)}"
-        )
+    need_columns(table, columns, what)
     chosen = table.select(
         pl.col(name).cast(pl.Int8 if kind == pl.Int8 else pl.String, strict=False)
         for name, kind in columns.items()
@@ -42,7 +37,15 @@ def typed(table: pl.DataFrame, what: str, columns: Mapping[str, object]) -> pl.D
     return chosen
 
 
-def check_unique(table: pl.DataFrame, what: str, columns: list[str]) -> None:
+def need_columns(table: pl.DataFrame, columns: Iterable[str], what: str) -> None:
+    """Refuse a table that lacks a column, naming it and those there are."""
+    if missing := [column for column in columns if column not in table.columns]:
+        raise InputError(
+            f"{what}: has no column {', '.join(missing)}; it has {', '.join(table.columns)}"
+        )
+
+
+def check_unique(table: pl.DataFrame, what: str, columns: Sequence[str]) -> None:
     """Check that no key is there twice."""
     twice = table.filter(pl.struct(columns).is_duplicated())
     if twice.height:

@@ -11,7 +11,8 @@ import polars as pl
 
 from polymine.data_contracts.errors import InputError
 from polymine.evaluation.collection import EvaluationCollection
-from polymine.evaluation.hub import hub_rows, need_columns
+from polymine.evaluation.hub import hub_rows
+from polymine.evaluation.tables import check_unique, need_columns
 
 XQUAD = "google/xquad@51adfef1c1287aab1d2d91b5bead9bcfb9c68583"
 LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
@@ -71,8 +72,7 @@ def xquad_collection(rows: Mapping[str, pl.DataFrame]) -> EvaluationCollection:
 def _asked(rows: pl.DataFrame, language: str) -> pl.DataFrame:
     """Questions with their paragraph and its place among the language's paragraphs."""
     need_columns(rows, ("id", "context", "question"), f"xquad, {language}")
-    if rows["id"].is_duplicated().any():
-        raise InputError(f"xquad, {language}: a question's id stands twice")
+    check_unique(rows, f"xquad, {language}", ["id"])
     places = (
         rows.select("context")
         .unique(maintain_order=True)

@@ -6,7 +6,7 @@ import pytest
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.learning import QueryScores
-from polymine.evaluation.matrix import compare, matrix, overall
+from polymine.evaluation.matrix import compare, overall
 from polymine.evaluation.significance import Resampling
 
 QUICK = Resampling(resamples=200)
@@ -127,17 +127,6 @@ def test_two_sets_are_compared_apart_and_the_order_of_rows_plays_no_part():
     turned = compare(base.reverse(), model, name="m", resampling=QUICK)
     assert found.equals(turned)
     assert ndcg(found.filter(pl.col("set") == "other"))["all", "*", "*"] == 0.125
-
-
-def test_matrix_has_documents_in_rows_and_gaps_where_nothing_was_measured():
-    found = compare(scores(GAINS, 0), scores(GAINS, 1), name="m", resampling=QUICK)
-    wide = matrix(found, model="m", set="set")
-    assert wide.columns == ["document_language", "ar", "en", "ru"]
-    assert [row[0] for row in wide.rows()] == ["ar", "en", "ru"]
-    assert wide.row(2)[1] is None
-    assert wide.row(2)[2:] == pytest.approx((0.3, 0.4))
-    assert wide.row(1)[1:] == pytest.approx((0.2, 0.0, 0.1))
-    assert matrix(found, model="m", set="set", value="base").row(1)[1:] == pytest.approx([0.1] * 3)
 
 
 def test_other_queries_are_an_error_that_names_one():

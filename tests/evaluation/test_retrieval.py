@@ -134,9 +134,6 @@ class TestTies:
         found = retrieval.measure(collection, same, documents, name="set")
         assert found["mrr"].to_list() == [0.5, 0.5]
         assert found.equals(retrieval.measure(collection, same, documents, name="set"))
-        best = retrieval.nearest(collection, same, documents, document_language="en")
-        assert best["doc_id"].to_list() == ["c", "b", "a", "d"]
-        assert best["rank"].to_list() == [1, 2, 3, 4]
 
     @settings(max_examples=20)
     @given(st.integers(0, 10_000))
@@ -148,20 +145,6 @@ class TestTies:
         found = retrieval.measure(collection, queries, documents, name="set")
         expected = trec_eval(collection, queries, documents)
         np.testing.assert_allclose(found.select(METRICS), expected.select(METRICS), atol=1e-12)
-
-    def test_nearest_and_measured_rank_agree(self):
-        rng = np.random.default_rng(8)
-        collection = made_up(rng)
-        queries, documents = unit(rng, 24), unit(rng, 120)
-        best = retrieval.nearest(collection, queries, documents, document_language="ru", depth=40)
-        first = (
-            best.join(collection.relevant, on=["query_id", "doc_id"])
-            .group_by("query_id").agg(mrr=1 / pl.col("rank").min())
-        )  # fmt: skip
-        found = retrieval.measure(collection, queries, documents, name="set", k=1000)
-        both = found.filter(pl.col("document_language") == "ru").join(first, on="query_id")
-        assert both.height == first.height > 0
-        assert both["mrr"].to_list() == pytest.approx(both["mrr_right"].to_list())
 
 
 class TestInvariants:
