@@ -1,5 +1,6 @@
 """Rows of data sets from the Hugging Face hub, or from a copy of one in a folder."""
 
+import tempfile
 from pathlib import Path
 
 import polars as pl
@@ -23,7 +24,13 @@ def hub_rows(dataset: str, config: str, split: str) -> pl.DataFrame:
     name, _, revision = (dataset, "", "") if folder else dataset.partition("@")
     place = f"{dataset} (configuration {config}, split {split})"
     try:
-        loaded = datasets.load_dataset(name, config, split=split, revision=revision or None)
+        with tempfile.TemporaryDirectory() as scratch:
+            # `datasets` knows a folder by its name alone: its cache would give what an earlier
+            # copy held.
+            fresh = {"cache_dir": scratch, "keep_in_memory": True} if folder else {}
+            loaded = datasets.load_dataset(
+                name, config, split=split, revision=revision or None, **fresh
+            )
     except OSError as error:
         raise InputError(
             f"{place}: cannot be read ({_first_line(error)}). Connect to the hub, or name a "

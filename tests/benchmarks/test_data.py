@@ -42,13 +42,6 @@ heat
 def site(tmp_path_factory):
     """A folder, and a server of it that stands for GitHub's two."""
     folder = tmp_path_factory.mktemp("site")
-    with pytest.MonkeyPatch.context() as patch:
-        # `datasets` takes folders of one name for the same data and would answer from its cache.
-        patch.setattr("datasets.config.HF_DATASETS_CACHE", str(folder / "cache"))
-        yield from serve(folder)
-
-
-def serve(folder):
     handler = partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -170,6 +170,15 @@ class TestHub:
         with pytest.raises(InputError, match="split train"):
             hub.hub_rows(str(tmp_path), "a", "train")
 
+    def test_another_folder_of_the_same_name_and_an_edited_one_are_read_as_they_are(
+        self, tmp_path: Path
+    ):
+        for rows, parent in ((1, "one"), (2, "two"), (3, "two")):
+            folder = tmp_path / parent / "copy"
+            folder.mkdir(parents=True, exist_ok=True)
+            write_hub_folder(folder, {"a": pl.DataFrame({"x": [*range(rows)]})}, "test")
+            assert hub.hub_rows(str(folder), "a", "test").height == rows
+
 
 class TestLanguages:
     @pytest.mark.parametrize(
