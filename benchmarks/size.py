@@ -5,6 +5,7 @@ docstring. Rooms are the packages of `tasks`; a floor is a step of the longest c
 """
 
 import ast
+import inspect
 import os
 import subprocess
 import sys
@@ -122,6 +123,24 @@ def measure_docstrings() -> Iterator[list[str]]:
     described = sum("Returns:" in doc for doc in makers)
     yield ["that return something, with Returns", share(described, len(makers))]
     yield ["with an example", share(sum(">>>" in doc for _, doc in public), len(public))]
+    door = front_door()
+    yield ["front door, with an example", share(sum(">>>" in doc for doc in door), len(door))]
+
+
+def front_door() -> list[str]:
+    """Docstrings of what `polymine` itself offers, and of the methods of its classes."""
+    import polymine
+
+    offered = [getattr(polymine, name) for name in getattr(polymine, "__all__", ())]
+    methods = [
+        member
+        for each in offered
+        if inspect.isclass(each)
+        for name, member in vars(each).items()
+        if not name.startswith("_") and (callable(member) or isinstance(member, property))
+    ]
+    named = [each for each in [*offered, *methods] if callable(each) or isinstance(each, property)]
+    return [inspect.getdoc(each) or "" for each in named]
 
 
 def import_floors(package: str = "polymine.tasks") -> tuple[dict[str, int], list[str]]:
