@@ -34,7 +34,7 @@ from polymine.tasks.evaluation.encoding import Measured, as_measured, open_measu
 from polymine.tasks.evaluation.measuring import measure
 from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.mining.ingestion import ingest
-from polymine.tasks.monitoring.failures import SHOWN, explained
+from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.comparison import report_comparison
 from polymine.tasks.reporting.parts import with_held_out
 from polymine.tasks.sources.allowed_roots import check_roots
@@ -46,7 +46,7 @@ from polymine.tasks.training.split import hold_out_set, training_side
 
 
 @flow(name="compare", persist_result=False, validate_parameters=True, **SHOWN)
-@explained
+@explains_failures
 def compare(
     dataset: DatasetSettings,
     output: OutputSettings,

@@ -11,7 +11,7 @@ from polymine.tasks.evaluation.encoding import open_candidates
 from polymine.tasks.evaluation.gains import compare_models
 from polymine.tasks.evaluation.measuring import measure
 from polymine.tasks.evaluation.sets import read_set
-from polymine.tasks.monitoring.failures import SHOWN, explained
+from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.learning import Evaluated, report_evaluation
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import Store
@@ -21,7 +21,7 @@ from polymine.tasks.training.contamination import look_for_seen
 
 
 @flow(name="evaluate", persist_result=False, validate_parameters=True, **SHOWN)
-@explained
+@explains_failures
 def evaluate(
     evaluation: EvaluationSettings,
     output: OutputSettings,

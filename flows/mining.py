@@ -27,7 +27,7 @@ from polymine.tasks.mining.risk import fit_risk, predict_risk
 from polymine.tasks.mining.selection import select
 from polymine.tasks.mining.teachers import check_languages, check_models, index
 from polymine.tasks.mining.validation import validate, validator_evidence
-from polymine.tasks.monitoring.failures import SHOWN, explained
+from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.mining import report
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.output import check_place, settle
@@ -35,7 +35,7 @@ from polymine.tasks.store.references import noted_use
 
 
 @flow(name="mine", persist_result=False, validate_parameters=True, **SHOWN)
-@explained
+@explains_failures
 def mine(
     dataset: DatasetSettings,
     output: OutputSettings,

@@ -25,7 +25,7 @@ from polymine.tasks.engine.work_pool import check_deployments, for_elsewhere
 from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.mining.teachers import check_models
-from polymine.tasks.monitoring.failures import SHOWN, explained, part_failed
+from polymine.tasks.monitoring.failures import SHOWN, explains_failures, part_failed
 from polymine.tasks.reporting.mining import report
 from polymine.tasks.reporting.parts import (
     check_evaluation,
@@ -45,7 +45,7 @@ from polymine.tasks.training.split import hold_out_set, training_side
 
 
 @flow(name="pipeline", persist_result=False, validate_parameters=True, **SHOWN)
-@explained
+@explains_failures
 def pipeline(
     dataset: DatasetSettings,
     output: OutputSettings,

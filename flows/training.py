@@ -13,7 +13,7 @@ from polymine.data_contracts.settings import (
 )
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.evaluation.sets import read_set
-from polymine.tasks.monitoring.failures import SHOWN, explained
+from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.learning import Trained, report_training
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import Store
@@ -27,7 +27,7 @@ from polymine.tasks.training.steps import train as train_adapter
 
 
 @flow(name="train", persist_result=False, validate_parameters=True, **SHOWN)
-@explained
+@explains_failures
 def train(
     training: TrainingSettings,
     output: OutputSettings,

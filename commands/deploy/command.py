@@ -3,10 +3,7 @@
 import asyncio
 import os
 import shutil
-import time
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +14,10 @@ from polymine.commands.server.client import ServerError
 from polymine.data_contracts.errors import SettingsError
 
 if TYPE_CHECKING:
-    import httpx
-
-    from polymine.commands.deploy.plan import Wanted
     from polymine.commands.deploy.server import Outcome
-    from polymine.data_contracts.settings.deploying import DeploymentPlan
+    from polymine.data_contracts.settings.deploying import DeploymentPlan, DeploymentSettings
 
-OWN_PLAN = Path(__file__).resolve().parent.parent / "prefect.yaml"
-PATIENCE = 60.0  # seconds; a set-up service may start together with the server
+OWN_PLAN = Path(__file__).resolve().parents[2] / "prefect.yaml"
 STYLES = {"created": "green", "changed": "yellow", "unchanged": "dim"}
 
 
@@ -40,6 +33,8 @@ def deploy(
     Goes to `PREFECT_API_URL` if that is set, else to the server of Polymine's home. Raises
     SettingsError for a wrong plan or settings file, ServerError if the server refuses or is away.
     """
+    from polymine.commands.server.shared import find_server, status
+
     plan_file = plan_file or (found if (found := Path("prefect.yaml")).exists() else OWN_PLAN)
     plan = read_plan(plan_file)
     base, folder = plan_file.absolute().parent, Path.cwd()
@@ -47,16 +42,6 @@ def deploy(
     # First, since it needs no server and may fail.
     needed = () if files else plan.polymine.files
     copied = [copy_folder(each, base, folder, dry_run) for each in needed]
-    with _server() as url:
-        outcomes, idle = asyncio.run(_set_up(plan, wanted, folder, dry_run))
-    _show([*outcomes, *copied], idle, url, dry_run)
-
-
-@contextmanager
-def _server() -> Iterator[str]:
-    """Yield the address of the API that the environment names, or that of the home's server."""
-    from polymine.commands.server.shared import find_server, status
-
     if status() is None and not os.environ.get("PREFECT_API_URL"):
         raise ServerError(
             "there is no Prefect server to deploy to: `polymine server start` runs one on this "
@@ -66,9 +51,10 @@ def _server() -> Iterator[str]:
     try:
         server.enter()
         server.wait()
-        yield server.url
+        outcomes, idle = asyncio.run(_set_up(plan, wanted, folder, dry_run))
     finally:
         server.release()
+    _show([*outcomes, *copied], idle, server.url, dry_run)
 
 
 def copy_folder(name: str, base: Path, folder: Path, dry: bool = False) -> "Outcome":
@@ -77,6 +63,7 @@ def copy_folder(name: str, base: Path, folder: Path, dry: bool = False) -> "Outc
     Workers may see no more than the folder where runs start, as those in containers.
     """
     from polymine.commands.deploy.server import Outcome
+    from polymine.tasks.store.atomic import staged
 
     source, target = base / name, folder / name
     if target.exists():
@@ -86,68 +73,41 @@ def copy_folder(name: str, base: Path, folder: Path, dry: bool = False) -> "Outc
             f"{source}: there is no such folder, and the plan's `polymine.files` name it; put it "
             "there, or take it out of the plan"
         )
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        if not dry:
-            shutil.copytree(source, partial)
-            partial.rename(target)
-    except OSError as error:
-        raise SettingsError(
-            f"{source}: cannot be copied to {target} ({error.strerror}); call `polymine deploy` in "
-            "the folder where runs shall start"
-        ) from error
+    if not dry:
+        with staged(target) as beside:
+            shutil.copytree(source, beside, dirs_exist_ok=True)
     return Outcome("created", f"folder {name}", "data of the demo")
 
 
 async def _set_up(
-    plan: "DeploymentPlan", wanted: "Sequence[Wanted]", folder: Path, dry_run: bool
+    plan: "DeploymentPlan", wanted: "Sequence[DeploymentSettings]", folder: Path, dry_run: bool
 ) -> "tuple[list[Outcome], list[str]]":
     """Set everything up; return what was done and the pools that no worker looks after."""
-    import httpx
     from prefect.client.orchestration import get_client
+    from prefect.deployments.runner import DeploymentApplyError
+    from prefect.exceptions import PrefectHTTPStatusError
 
-    from polymine.commands.deploy.server import idle_pools, set_up
+    from polymine.commands.deploy.server import SetUp, idle_pools
 
-    async with get_client() as client:
-        deadline, said = time.monotonic() + PATIENCE, ""
-        while error := await client.api_healthcheck():
-            if isinstance(error, httpx.HTTPStatusError):
-                raise ServerError(_explain(error))
-            if time.monotonic() > deadline:
-                raise ServerError(f"{client.api_url}: the Prefect server does not answer: {error}")
-            if not said:
-                said = f"{client.api_url} does not answer; asking again for {PATIENCE:.0f} s"
-                Console(stderr=True).print(said, style="dim", soft_wrap=True, markup=False)
-            await asyncio.sleep(1)
-        try:
-            outcomes = await set_up(client, plan, wanted, folder, dry_run)
-            return outcomes, [] if dry_run else await idle_pools(client, plan)
-        except httpx.HTTPStatusError as refused:
-            raise ServerError(_explain(refused)) from refused
-
-
-def _explain(refused: "httpx.HTTPStatusError") -> str:
-    if refused.response.status_code in (401, 403):
-        return (
-            f"{refused.request.url}: the Prefect server refuses access; set "
-            "PREFECT_API_AUTH_STRING to the server's"
-        )
-    return f"{refused.request.url}: the Prefect server refuses: {refused.response.text:.500}"
+    try:
+        async with get_client() as client:
+            work = SetUp(client, dry_run)
+            await work.run(plan, wanted, folder)
+            return work.done, [] if dry_run else await idle_pools(client, plan.polymine.pools)
+    except (PrefectHTTPStatusError, DeploymentApplyError) as refused:
+        raise ServerError(f"the Prefect server refuses: {refused}") from refused
 
 
 def _show(outcomes: "Sequence[Outcome]", idle: Sequence[str], url: str, dry_run: bool) -> None:
-    console = Console(highlight=False)
-    console.print(f"Runs start in {Path.cwd()}", style="dim", markup=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"Runs start in {Path.cwd()}", style="dim", markup=False)
     for outcome in outcomes:
         line = f"{outcome.verb:9}  {outcome.what}" + (f": {outcome.detail}" * bool(outcome.detail))
-        console.print(line, style=STYLES[outcome.verb], markup=False, soft_wrap=True)
+        console.print(line, style=STYLES[outcome.verb], markup=False)
     if dry_run:
         console.print("Nothing was changed (--dry-run).")
         return
     for pool in idle:
-        console.print(
-            f"No worker looks after pool {pool}: PREFECT_API_URL={url} prefect worker start "
-            f"--pool {pool}",
-            markup=False, soft_wrap=True,
-        )  # fmt: skip
+        start = f"PREFECT_API_URL={url} prefect worker start --pool {pool}"
+        console.print(f"No worker looks after pool {pool}: {start}", markup=False)
     console.print(f"Start a run by its form: {url.removesuffix('/api')}/v2/deployments")

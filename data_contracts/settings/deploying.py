@@ -1,7 +1,7 @@
 """What `prefect.yaml` may say: pools, limits, alarms, and deployments with their schedules.
 
-The file is Prefect's own and is read by Prefect's models, too. Two keys are added, which Prefect
-passes over: `polymine` at the top, and `settings` in a deployment.
+The file is Prefect's own, and Prefect's models read it, too. Three keys are added, which Prefect
+passes over: `polymine` at the top, and `settings` and `folder_per_run` in a deployment.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from polymine.data_contracts.settings.base import Settings
 
-Name = str
+Sections = dict[str, dict[str, Any]]
 
 
 class PoolSettings(Settings):
@@ -25,36 +25,28 @@ class PoolSettings(Settings):
 class OperationSettings(Settings):
     """What deployments share: pools, how many runs a data set takes, when a run counts as dead."""
 
-    pools: dict[Name, PoolSettings] = Field(min_length=1, description="Work pools by name.")
+    pools: dict[str, PoolSettings] = Field(min_length=1)
     runs_per_data_set: int = Field(
-        1, ge=1, description="Runs at once in a work queue of a data set; others wait in line."
+        1, ge=1, description="Runs at once in a data set's work queue; others wait in line."
     )
     silence: float = Field(
-        90.0,
-        gt=0,
-        description="Seconds without a heartbeat after which a run counts as crashed; runs send "
-        "one every 30.",
+        90.0, gt=0, description="Seconds without a heartbeat after which a run counts as crashed."
     )
     start: float = Field(
-        600.0,
-        ge=10,
-        description="Seconds after a worker has taken a run, within which it has to begin, or else "
-        "counts as crashed.",
+        600.0, ge=10, description="Seconds within which a run has to begin that a worker has taken."
     )
     files: tuple[str, ...] = Field(
         (),
-        description="Folders beside this file that its own settings files name; copied to where "
-        "runs start, if they are not there.",
+        description="Folders beside this file that its settings files name; copied to where runs "
+        "start, if they are not there.",
     )
 
 
 class WorkPoolReference(Settings):
     """Where a deployment's runs go."""
 
-    name: Name = Field(description="A work pool of `polymine.pools`.")
-    work_queue_name: str | None = Field(
-        None, description="The data set's queue; runs of one queue never overlap."
-    )
+    name: str
+    work_queue_name: str | None = Field(None, description="Runs of one queue never overlap.")
     job_variables: dict[str, Any] = Field({}, description="For the worker, as `env`.")
 
 
@@ -66,9 +58,7 @@ class TimetableSettings(Settings):
     rrule: str | None = None
     timezone: str = "UTC"
     active: bool = Field(True, description="Counts when it is made; later it is the operators'.")
-    parameters: dict[str, dict[str, Any]] = Field(
-        {}, description="Settings that differ, by section; merged key by key."
-    )
+    parameters: Sections = Field({}, description="Settings that differ, merged key by key.")
 
     @model_validator(mode="after")
     def _says_when(self) -> "TimetableSettings":
@@ -80,15 +70,13 @@ class TimetableSettings(Settings):
 class DeploymentSettings(Settings):
     """One deployment."""
 
-    name: Name = Field(min_length=1, description="Its name behind the flow's, as `mine/demo`.")
+    name: str = Field(min_length=1, description="Its name behind the flow's, as `mine/demo`.")
     entrypoint: str = Field(description="Module and flow, as `polymine.flows.mining.mine`.")
     description: str | None = None
     settings: str | None = Field(
-        None, description="TOML file its parameters start out with; relative to this file."
+        None, description="TOML file its parameters start out with, beside this file."
     )
-    parameters: dict[str, dict[str, Any]] = Field(
-        {}, description="What is other than in `settings`, by section; merged key by key."
-    )
+    parameters: Sections = Field({}, description="What differs from it, merged key by key.")
     folder_per_run: bool = Field(
         True, description="Whether each run writes to a folder of its own; else to `output.path`."
     )
@@ -96,10 +84,19 @@ class DeploymentSettings(Settings):
     tags: tuple[str, ...] = ()
     schedules: tuple[TimetableSettings, ...] = ()
 
+    @property
+    def flow(self) -> str:
+        """The flow's name."""
+        return self.entrypoint.rpartition(".")[2]
+
+    @property
+    def full_name(self) -> str:
+        """Flow and name, as Prefect writes them."""
+        return f"{self.flow}/{self.name}"
+
     @model_validator(mode="after")
     def _tells_schedules_apart(self) -> "DeploymentSettings":
-        slugs = [schedule.slug for schedule in self.schedules]
-        if len(set(slugs)) < len(slugs):
+        if len({schedule.slug for schedule in self.schedules}) < len(self.schedules):
             raise ValueError(f"deployment `{self.name}`: two schedules have the same `slug`")
         return self
 
@@ -115,10 +112,10 @@ class DeploymentPlan(Settings):
 
     @model_validator(mode="after")
     def _knows_its_pools(self) -> "DeploymentPlan":
-        for deployment in self.deployments:
-            if (pool := deployment.work_pool.name) not in self.polymine.pools:
+        for pool in (deployment.work_pool.name for deployment in self.deployments):
+            if pool not in self.polymine.pools:
                 raise ValueError(
-                    f"deployment `{deployment.name}`: there is no work pool `{pool}` in "
-                    f"`polymine.pools`; there are {', '.join(self.polymine.pools)}"
+                    f"there is no work pool `{pool}` in `polymine.pools`; there are "
+                    f"{', '.join(self.polymine.pools)}"
                 )
         return self

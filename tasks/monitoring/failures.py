@@ -3,7 +3,7 @@
 Left alone, Prefect puts an exception's class before its message, logs it with its traceback where
 it was raised and again in every flow around it, and says nothing of how to go on. Here
 
-- `explained` ends a flow in the state `Failed` with the plain message;
+- `explains_failures` ends a flow in the state `Failed` with the plain message;
 - a filter writes each error into the log once, a user's error without its traceback;
 - `tell`, a hook, puts the artifact `what-to-do` on the page of a run that failed, crashed or was
   cancelled. After kill -9 no hook runs: whoever finds such a run has to say it (see
@@ -36,7 +36,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def explained(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+def explains_failures(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Let a flow's function end a failed run with a message made for people.
 
     The caller of the flow gets the exception as ever.
@@ -44,15 +44,18 @@ def explained(function: Callable[Parameters, Result]) -> Callable[Parameters, Re
 
     @functools.wraps(function)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        if FlowRunContext.get() is None:  # the plain function, without Prefect
+        context = FlowRunContext.get()
+        if context is None or context.flow_run is None:  # the plain function, without Prefect
             return function(*args, **kwargs)
-        _log_each_error_once()
-        tag_run(_parameters())
+        for name in ("prefect.flow_runs", "prefect.task_runs"):
+            logging.getLogger(name).addFilter(_once)  # adding it again changes nothing
+        tag_run(context.flow_run, context.parameters or {})
         try:
             return function(*args, **kwargs)
         except Exception as error:
             get_run_logger().error("%s", error, exc_info=error)
-            _mark(error)
+            if not hasattr(error, _RUN):  # for the runs around the one in which it arose
+                _note(error, _RUN, context.flow_run)
             # Prefect takes a returned state as it is, and raises what it holds.
             return cast(Result, Failed(message=advise(error).line, data=error))
 
@@ -100,35 +103,19 @@ def part_failed(name: str, pool: str, run: FlowRun) -> PolymineError:
 
 
 def describe_going_on(run: FlowRun) -> str:
-    """Say how this very run is continued, by how it was started."""
+    """Say how this very run is continued, by how it was started; a command without its secrets."""
     if run.parent_task_run_id is not None:
         return "Then go on from the run that this one is part of (*Parent Flow Run* above)."
     if COMMAND_LINE in run.tags:
-        return f"Then run the same command again: `{_command()}`."
+        shown = ("***" if credential_in(argument) else argument for argument in sys.argv[1:])
+        command = shlex.join(["polymine", *shown]).replace("`", "'")
+        return f"Then run the same command again: `{command}`."
     if run.deployment_id is not None:
         return (
             f"Then press *Retry* on this page, or type `prefect flow-run retry {run.id}`. To "
             "change a setting, take *Copy to new run* from the menu there."
         )
     return "Then call the flow again with the same parameters."
-
-
-def _command() -> str:
-    """The command of this process, as it would be typed, without arguments that hold a secret."""
-    shown = ("***" if credential_in(argument) else argument for argument in sys.argv[1:])
-    return shlex.join(["polymine", *shown]).replace("`", "'")
-
-
-def _parameters() -> dict[str, Any]:
-    context = FlowRunContext.get()
-    return dict(context.parameters or {}) if context is not None else {}
-
-
-def _mark(error: BaseException) -> None:
-    """Note on an error in which run it arose first, for the runs around that."""
-    context = FlowRunContext.get()
-    if context is not None and context.flow_run is not None and not hasattr(error, _RUN):
-        _note(error, _RUN, context.flow_run)
 
 
 def _where(error: object, run: FlowRun) -> str:
@@ -167,12 +154,6 @@ class _Once(logging.Filter):
 
 
 _once = _Once()
-
-
-def _log_each_error_once() -> None:
-    """Put the filter before the logs of flow and task runs; adding it again changes nothing."""
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_once)
 
 
 def _note(error: BaseException, name: str, value: object) -> None:

@@ -21,8 +21,9 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Pending
 
+from polymine.commands.deploy.alarms import SILENT, UNBEGUN
 from polymine.commands.deploy.plan import read_plan, want
-from polymine.commands.deploy.server import SILENT, UNBEGUN, Outcome, set_up
+from polymine.commands.deploy.server import Outcome, SetUp
 from polymine.commands.server import shared as server
 from polymine.commands.server.client import ask
 
@@ -55,7 +56,9 @@ def deploy(folder: Path, plan: dict[str, Any] | None = None, dry: bool = False) 
     async def run() -> list[Outcome]:
         asked = read_plan(file)
         async with get_client() as client:
-            return await set_up(client, asked, want(asked, file.parent), folder, dry)
+            work = SetUp(client, dry)
+            await work.run(asked, want(asked, file.parent), folder)
+            return work.done
 
     return asyncio.run(run())
 
@@ -173,7 +176,10 @@ def start_run(**mining: Any) -> str:
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name("mine/animals")
         changed = {"mining": {**deployment.parameters["mining"], **mining}}
-        return str(client.create_flow_run_from_deployment(deployment.id, parameters=changed).id)
+        run = client.create_flow_run_from_deployment(
+            deployment.id, parameters=changed, name="by-hand"
+        )
+        return str(run.id)
 
 
 def wait_for(run: str, state: str, seconds: float = 240) -> Any:
@@ -224,7 +230,7 @@ def test_runs_of_a_data_set_wait_for_each_other_and_reuse(
     done = wait_for(first, "Completed")
     day = done.expected_start_time.strftime("%Y-%m-%d")
     assert folders == sorted([f"{day}-{first[:8]}", f"{day}-{second[:8]}"])
-    assert done.name.startswith(f"{day}-{first[:8]}: ")  # the name tells the folder
+    assert done.name == "by-hand"
 
 
 def test_a_run_that_lost_its_machine_is_found_and_goes_on(

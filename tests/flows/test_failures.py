@@ -28,7 +28,7 @@ from polymine.data_contracts.settings import (
 )
 from polymine.flows.mining import mine
 from polymine.tasks.engine.stages import stage
-from polymine.tasks.monitoring.failures import SHOWN, explained
+from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 
 pytestmark = pytest.mark.flow
 MESSAGE = "corpus.parquet: 2 rows share doc_id 'd1'; give each its own"
@@ -44,13 +44,13 @@ def work(kind: str) -> DatasetRef:
 
 
 @flow(name="inner", persist_result=False, **SHOWN)
-@explained
+@explains_failures
 def inner(output: OutputSettings, kind: str) -> None:
     work(kind)
 
 
 @flow(name="outer", persist_result=False, **SHOWN)
-@explained
+@explains_failures
 def outer(output: OutputSettings, kind: str) -> None:
     inner(OutputSettings(path=f"{output.path}/training"), kind)
 
@@ -132,9 +132,9 @@ def test_bad_input_fails_a_run_that_keeps_the_name_it_was_given(prefect_server, 
         "engine": EngineSettings(store=str(tmp_path / "store")),
     }
     with get_client(sync_client=True) as client:
-        given = client.create_flow_run(
-            mine, name="second-try", parameters=mine.serialize_parameters(parameters)
-        )
+        by_hand = client.create_deployment(client.create_flow(mine), "by-hand")
+        typed = mine.serialize_parameters(parameters)
+        given = client.create_flow_run_from_deployment(by_hand, name="second-try", parameters=typed)
         state = run_flow(mine, flow_run=given, parameters=parameters, return_type="state")
         run = client.read_flow_run(given.id)
     assert run.name == "second-try"

@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from polymine.commands.deploy.command import copy_folder
-from polymine.commands.deploy.plan import Wanted, read_plan, want
+from polymine.commands.deploy.plan import read_plan, want
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings import OutputSettings, check_as
+from polymine.data_contracts.settings.deploying import DeploymentSettings
 from polymine.data_contracts.settings.locations import places_in
 from polymine.data_contracts.settings.run import SETTINGS
 from polymine.tasks.sources.allowed_roots import check_roots
@@ -17,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 PLAN = ROOT / "prefect.yaml"
 
 
-def wanted(*files: Path, name: str | None = None) -> dict[str, Wanted]:
+def wanted(*files: Path, name: str | None = None) -> dict[str, DeploymentSettings]:
     return {each.full_name: each for each in want(read_plan(PLAN), ROOT, files, name)}
 
 
@@ -48,7 +49,7 @@ def test_the_plan_is_prefects_own_file_and_says_every_deployment() -> None:
         "train/gpu", "evaluate/gpu",
     ]  # fmt: skip
     assert made["train/gpu"].parameters == {}
-    assert {name for name, each in made.items() if each.queue == "demo"} == {
+    assert {name for name, each in made.items() if each.work_pool.work_queue_name == "demo"} == {
         "mine/demo", "pipeline/demo", "compare/demo",
     }  # fmt: skip
 
@@ -99,7 +100,7 @@ def test_an_own_file_is_deployed_where_its_sections_fit(tmp_path: Path) -> None:
     made = wanted(file)
     assert list(made) == ["mine/products", "train/gpu", "evaluate/gpu"]
     mine = made["mine/products"]
-    assert mine.queue == "products"
+    assert mine.work_pool.work_queue_name == "products"
     assert mine.parameters["dataset"] == {"pairs": "pairs.csv"}
     assert mine.parameters["output"]["path"] == "runs/deployed/products/mine/{date}-{run}"
     made = wanted(own_file(tmp_path, "[training.base]\nmax_length = 64"), name="shop")

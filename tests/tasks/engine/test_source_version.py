@@ -34,7 +34,7 @@ def _version(root: Path) -> str:
 
 
 def test_every_flow_is_of_the_version_that_its_stages_are_of() -> None:
-    """Left to itself Prefect takes the file with `explained` for the flow's."""
+    """Left to itself Prefect takes the file with `explains_failures` for the flow's."""
     versions = {getattr(importlib.import_module(MODULES[name]), name).version for name in MODULES}
     assert versions == {source_version()}
     assert file_hash(str(failures.__file__)) not in versions

@@ -1,29 +1,26 @@
-"""Names of runs: what a person gave stays, what Prefect made up says what the run works on."""
+"""Names of runs: what a person may have given stays, others say what the run works on."""
+
+from typing import Any
+from uuid import uuid4
 
 import pytest
-from prefect.utilities.names import generate_slug
+from prefect.client.schemas.objects import FlowRun
 
-from polymine.data_contracts.settings import (
-    DatasetSettings,
-    EvaluatedModel,
-    EvaluationSet,
-    EvaluationSettings,
-    OutputSettings,
-    RecipeSettings,
-    TrainingData,
-    TrainingSettings,
+from polymine.data_contracts.settings import DatasetSettings, OutputSettings
+from polymine.tasks.monitoring.run_names import LONGEST, describe_run, may_be_typed, name_data
+
+
+@pytest.mark.parametrize(
+    ("begun", "kept"),
+    [
+        ({"deployment_id": uuid4()}, True),  # in the form, by `prefect deployment run`
+        ({"deployment_id": uuid4(), "auto_scheduled": True}, False),
+        ({"deployment_id": uuid4(), "parent_task_run_id": uuid4()}, False),  # by a pipeline
+        ({}, False),  # by a command
+    ],
 )
-from polymine.tasks.monitoring.run_names import LONGEST, describe_run, is_made_up, name_data
-
-
-def test_names_that_prefect_makes_up_are_known() -> None:
-    assert all(is_made_up(generate_slug(2)) for _ in range(500))
-    assert is_made_up("Rustic-Widget")  # the form in the UI
-
-
-@pytest.mark.parametrize("name", ["nightly", "second-try", "before-new-rule", "demo: docstrings"])
-def test_names_that_people_give_are_kept(name: str) -> None:
-    assert not is_made_up(name)
+def test_a_name_that_a_person_may_have_given_is_kept(begun: dict[str, Any], kept: bool) -> None:
+    assert may_be_typed(FlowRun(flow_id=uuid4(), name="second-try", **begun)) == kept
 
 
 @pytest.mark.parametrize(
@@ -55,16 +52,9 @@ def test_a_run_says_where_it_writes_and_what_it_works_on() -> None:
     output = OutputSettings(path="runs/tuesday")
     dataset = DatasetSettings(corpus="demo:docstrings")
     assert describe_run({"dataset": dataset, "output": output}) == "tuesday: docstrings"
-    part = OutputSettings(path="runs/tuesday/training")
-    data = TrainingData(triplets="mined")
-    recipe = RecipeSettings(name="mono", mono=data, languages=("en",))
-    training = TrainingSettings(base="package:x", recipe=recipe)
-    assert describe_run({"training": training, "output": part}) == "tuesday/training: mono"
-    evaluation = EvaluationSettings(
-        sets=tuple(EvaluationSet(name=f"set-{n}", path="x") for n in range(5)),
-        models=(EvaluatedModel(name="trained", model="m"),),
+    assert describe_run({"output": OutputSettings(path="runs/tuesday/training")}) == (
+        "tuesday/training"
     )
-    named = describe_run({"evaluation": evaluation, "output": output})
-    assert named == "tuesday: trained on set-0, set-1, set-2 +2"
+    assert describe_run({}) == "run"
     long = OutputSettings(path="runs/" + "x" * 200)
     assert len(describe_run({"dataset": dataset, "output": long})) == LONGEST
