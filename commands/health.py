@@ -9,37 +9,27 @@ notes one every other second. Exit status 1 with a line that says why if not.
 import os
 import sys
 import time
-import urllib.request
 
 DOCKET = "prefect:workers"  # `prefect server services start` calls its docket so, the API does not
 SILENCE = 30.0  # seconds; docket itself gives a worker up after 10
 
 
-def main() -> None:
-    """Check what the command line names."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m polymine.commands.health URL|services")
-    problem = check_services() if sys.argv[1] == "services" else check_address(sys.argv[1])
-    if problem:
-        sys.exit(problem)
-
-
 def check_address(url: str) -> str | None:
     """Return what is wrong with an address, None if it answers with 200."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    import httpx
+
     try:
-        with opener.open(url, timeout=10) as response:
-            return None if response.status == 200 else f"{url}: status {response.status}"
-    except OSError as error:
+        response = httpx.get(url, timeout=10, trust_env=False)
+    except httpx.HTTPError as error:
         return f"{url}: {error}"
+    return None if response.status_code == 200 else f"{url}: status {response.status_code}"
 
 
 def check_services() -> str | None:
     """Return what is wrong with the background services, None if they were alive just now."""
     import redis
 
-    url = os.environ.get("PREFECT_SERVER_DOCKET_URL")
-    if not url:
+    if not (url := os.environ.get("PREFECT_SERVER_DOCKET_URL")):
         return "PREFECT_SERVER_DOCKET_URL is not set"
     try:
         with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
@@ -54,4 +44,6 @@ def check_services() -> str | None:
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m polymine.commands.health URL|services")
+    sys.exit(check_services() if sys.argv[1] == "services" else check_address(sys.argv[1]))

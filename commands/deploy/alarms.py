@@ -35,7 +35,7 @@ def alarms(asked: OperationSettings) -> tuple[AutomationCore, AutomationCore]:
         _crash(
             UNBEGUN,
             after="Pending",
-            expect=["Pending", *BEGINNINGS, *WAITS, *ENDS],  # a second Pending begins it anew
+            expect=["Pending", *BEGINNINGS, *WAITS, *ENDS],  # a second Pending begins it again
             within=asked.start,
             message=f"A worker took this run and it has not begun for {asked.start:.0f} s: worker "
             "and run were killed before its first sign of life, or its start takes longer than "

@@ -5,27 +5,19 @@ operator switched off, throws the runs away that wait, and cannot say beforehand
 So each thing is compared first, and only what differs is written.
 """
 
-import importlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import (
-    DeploymentScheduleCreate,
-    WorkPoolCreate,
-    WorkPoolUpdate,
-)
-from prefect.client.schemas.schedules import CronSchedule, RRuleSchedule
-from prefect.deployments.runner import RunnerDeployment
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
-from prefect.runner.storage import LocalStorage
-from prefect.types.entrypoint import EntrypointType
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
 from polymine.commands.deploy.alarms import PREFIX, alarms
+from polymine.commands.deploy.deployments import build, describe_held, describe_made
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings.deploying import (
     DeploymentPlan,
@@ -33,10 +25,6 @@ from polymine.data_contracts.settings.deploying import (
     PoolSettings,
 )
 
-COMPARED = (
-    "description", "entrypoint", "parameters", "tags", "enforce_parameter_schema",
-    "work_pool_name", "work_queue_name", "job_variables",
-)  # fmt: skip
 Verb = Literal["created", "changed", "unchanged"]
 Values = dict[str, Any]
 Write = Callable[[], Awaitable[Any]]
@@ -140,36 +128,23 @@ class SetUp:
 
     async def _deployment(self, wanted: DeploymentSettings, folder: Path) -> None:
         there: Any = await _found(self.client.read_deployment_by_name(wanted.full_name))
-        old = {str(schedule.slug): schedule for schedule in there.schedules} if there else {}
-        made = await _build(wanted, folder, known=set(old))
-        new = {str(schedule.slug): schedule for schedule in made.schedules or []}
-        form = made._parameter_openapi_schema.model_dump(exclude_unset=True)
+        old = {schedule.slug: schedule for schedule in there.schedules} if there else {}
+        made = await build(wanted, folder, {slug: each.active for slug, each in old.items()})
 
         async def update() -> None:
             await made.aapply()
-            for slug in old.keys() - new.keys():
+            for slug in old.keys() - {schedule.slug for schedule in wanted.schedules}:
                 await self.client.delete_deployment_schedule(there.id, old[slug].id)
 
         times = "; ".join(f"{each.slug}: {each.cron or each.rrule}" for each in wanted.schedules)
         await self._bring(
             f"deployment {wanted.full_name}",
-            _values(there, old, there.parameter_openapi_schema, there.pull_steps)
-            if there
-            else None,
-            _values(made, new, form, [LocalStorage(str(folder)).to_pull_step()]),
+            describe_held(there) if there else None,
+            describe_made(made),
             made.aapply,
             update,
             "" if there else times or "on demand",
         )
-
-
-def _values(deployment: Any, schedules: Values, form: Any, steps: Any) -> Values:
-    """Return all that is compared of a deployment, by the names that are shown."""
-    plain: Values = deployment.model_dump(mode="json", include={*COMPARED})
-    times = {
-        f"schedule {slug}": (each.schedule, each.parameters) for slug, each in schedules.items()
-    }
-    return plain | times | {"form": form, "folder": steps}
 
 
 async def _found(question: Awaitable[Found]) -> Found | None:
@@ -177,36 +152,6 @@ async def _found(question: Awaitable[Found]) -> Found | None:
         return await question
     except ObjectNotFound:
         return None
-
-
-async def _build(wanted: DeploymentSettings, folder: Path, known: set[str]) -> RunnerDeployment:
-    """Make Prefect's deployment; whether a schedule that is known is active stays as it is."""
-    flow = getattr(importlib.import_module(wanted.entrypoint.rpartition(".")[0]), wanted.flow)
-    schedules = []
-    for asked in wanted.schedules:
-        when: dict[str, Any] = {"timezone": asked.timezone}
-        schedule = (
-            CronSchedule(cron=asked.cron, **when)
-            if asked.cron
-            else RRuleSchedule(rrule=str(asked.rrule), **when)
-        )
-        active = {} if asked.slug in known else {"active": asked.active}
-        schedules.append(DeploymentScheduleCreate(
-            schedule=schedule, parameters=asked.parameters, slug=asked.slug, **active
-        ))  # fmt: skip
-    made: RunnerDeployment = await flow.ato_deployment(
-        wanted.name,
-        description=wanted.description,
-        parameters=wanted.parameters,
-        schedules=schedules,
-        tags=list(wanted.tags),
-        work_pool_name=wanted.work_pool.name,
-        work_queue_name=wanted.work_pool.work_queue_name or "default",
-        job_variables=wanted.work_pool.job_variables,
-        entrypoint_type=EntrypointType.MODULE_PATH,
-    )
-    made.storage = LocalStorage(str(folder))
-    return made
 
 
 async def idle_pools(client: PrefectClient, pools: Iterable[str]) -> list[str]:

@@ -34,7 +34,6 @@ def client_environment(url: str, folder: Path | None = None) -> dict[str, str]:
     local = ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST, "localhost", "::1"]))
     environment = {
         "PREFECT_API_URL": url,
-        "PREFECT_UI_URL": url.removesuffix("/api"),  # in the log's links to a run
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # a lost URL fails instead of losing runs
         "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",  # stages are reused by content, see the store
         "PREFECT_CLIENT_MAX_RETRIES": "7",  # four minutes, for a server that is started again
@@ -76,7 +75,7 @@ def turn_to(url: str, folder: Path | None = None) -> list[str]:
 
 def auth_string() -> str | None:
     """`user:password` for the server, from the environment and nowhere else."""
-    return next((text for name in AUTH if (text := os.environ.get(name))), None)
+    return next((text for name in reversed(AUTH) if (text := os.environ.get(name))), None)
 
 
 def is_loopback(host: str | None) -> bool:

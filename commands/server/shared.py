@@ -118,7 +118,7 @@ class HomeServer(Server):
                 with _locked(self._folder):
                     if not self.is_alive():  # another command may have been faster
                         process.spawn(self._folder, self._record)
-                _say("The Prefect server ended and was started again; the run goes on.")
+                _say("The Prefect server ended and was started again; the run continues.")
 
         watcher = threading.Thread(target=watch, name="server-watch", daemon=True)
         watcher.start()

@@ -39,7 +39,7 @@ class Advice:
     Args:
         kind: what kind of failure it is, as a heading.
         message: what happened; of a user's error, word for word what the error says.
-        remedy: what to mend; empty where the message says it already.
+        remedy: what to fix; empty where the message says it already.
     """
 
     kind: str
@@ -80,7 +80,7 @@ def advise(error: BaseException) -> Advice:
 
 def advise_stop(message: str) -> Advice:
     """Say what a run means that was stopped, by the message of its state."""
-    told = message or "The process ended without a word, as after kill -9."
+    told = message or "The process ended silently, as after kill -9."
     return Advice(
         "The run was stopped",
         told,
@@ -88,17 +88,17 @@ def advise_stop(message: str) -> Advice:
     )
 
 
-def write_advice(advice: Advice, where: str, going_on: str) -> str:
-    """Write the page's text: what happened, where, what to mend, and how to go on.
+def write_advice(advice: Advice, where: str, continuing: str) -> str:
+    """Write the page's text: what happened, where, what to fix, and how to continue.
 
     Args:
         advice: the failure.
         where: Markdown on the stage and the log; empty if nobody knows.
-        going_on: Markdown on how this run is continued.
+        continuing: Markdown on how this run is continued.
     """
     parts = [f"# {advice.kind}", _quoted(advice.message)]
-    mend = advice.remedy or "Mend what the message names."
-    steps = [mend, going_on + " Finished stages and shards are found in the store and reused."]
+    fix = advice.remedy or "Correct what the message names."
+    steps = [fix, continuing + " Finished stages and shards are found in the store and reused."]
     parts += ["## What to do", "\n".join(f"{n}. {step}" for n, step in enumerate(steps, 1))]
     if where:
         parts += ["## Where it happened", where]

@@ -1,7 +1,7 @@
 """What a run that does not finish shows: its state, its log and a page of what to do.
 
 Left alone, Prefect puts an exception's class before its message, logs it with its traceback where
-it was raised and again in every flow around it, and says nothing of how to go on. Here
+it was raised and again in every flow around it, and says nothing of how to continue. Here
 
 - `explains_failures` ends a flow in the state `Failed` with the plain message;
 - a filter writes each error into the log once, a user's error without its traceback;
@@ -70,8 +70,8 @@ def tell(flow: Any, run: FlowRun, state: State[Any]) -> None:
         advice = advise(error)
     else:
         advice = advise_stop(state.message or "")
-    text = write_advice(advice, _where(error, run), describe_going_on(run))
-    create_for_run(run.id, [markdown(KEY, text, f"{advice.kind}, and how to go on")])
+    text = write_advice(advice, _where(error, run), describe_continuing(run))
+    create_for_run(run.id, [markdown(KEY, text, f"{advice.kind}, and how to continue")])
 
 
 # How every flow of Polymine is shown; given to `@flow`.
@@ -96,16 +96,16 @@ def part_failed(name: str, pool: str, run: FlowRun) -> PolymineError:
     said = f":\n{run.state.message}\n" if run.state is not None and run.state.message else "; "
     error = PolymineError(
         f"{name} on work pool {pool} ended as {state}{said}see flow run {run.name} in the Prefect "
-        "UI, mend what it says, and run this again: what is finished is reused"
+        "UI, fix what it says, and run this again: what is finished is reused"
     )
     _note(error, _RUN, run)
     return error
 
 
-def describe_going_on(run: FlowRun) -> str:
+def describe_continuing(run: FlowRun) -> str:
     """Say how this very run is continued, by how it was started; a command without its secrets."""
     if run.parent_task_run_id is not None:
-        return "Then go on from the run that this one is part of (*Parent Flow Run* above)."
+        return "Then continue from the run that this one is part of (*Parent Flow Run* above)."
     if COMMAND_LINE in run.tags:
         shown = ("***" if credential_in(argument) else argument for argument in sys.argv[1:])
         command = shlex.join(["polymine", *shown]).replace("`", "'")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from polymine.commands.deploy.command import copy_folder
+from polymine.commands.deploy.command import OWN_PLAN, copy_folder
 from polymine.commands.deploy.plan import read_plan, want
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings import OutputSettings, check_as
@@ -42,6 +42,7 @@ def changed_plan(folder: Path, **schedule: object) -> Path:
 def test_the_plan_is_prefects_own_file_and_says_every_deployment() -> None:
     from prefect.cli.deploy._models import PrefectYamlModel
 
+    assert OWN_PLAN.samefile(PLAN)
     assert len(PrefectYamlModel.model_validate(yaml.safe_load(PLAN.read_text())).deployments) == 7
     made = wanted()
     assert list(made) == [

@@ -24,8 +24,9 @@ SOCKS = {"ALL_PROXY": "socks5://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"
 
 RUN = """
 import os, sys
-from polymine.commands.server.shared import find_server
+from polymine.commands.server.shared import find_server, status
 
+lost, killed = map(int, sys.argv[2:])
 server = find_server()
 server.enter()
 try:
@@ -35,7 +36,9 @@ try:
     @task
     def work(number):
         get_run_logger().info("work %d", number)
-        if number == int(sys.argv[2]):
+        if number == lost:
+            os.kill(status().pid, 9)
+        if number == killed:
             os.kill(os.getpid(), 9)
 
     @flow(name="trial")
@@ -46,7 +49,7 @@ try:
             create_markdown_artifact("text", key=f"page-{number}")
 
     server.wait()
-    with tags(*server.tags):
+    with tags(*server.tags), server.watched():
         trial(int(sys.argv[1]))
 finally:
     server.release()
@@ -56,7 +59,7 @@ HOLD = """
 import sys
 from polymine.commands.server import shared as server
 
-with server.standing_server() as held, held.watched():
+with server.standing_server():
     print(server.status().pid, flush=True)
     sys.stdin.readline()
 """
@@ -90,7 +93,7 @@ def count(home: Path, query: str) -> int:
 @pytest.mark.flow
 def test_a_server_is_shared_and_keeps_every_run_whole(home: Path) -> None:
     """One story, because each start of a server takes seconds."""
-    finished = command(RUN, TASKS, -1, **SOCKS)
+    finished = command(RUN, TASKS, -1, -1, **SOCKS)
     _, errors = finished.communicate(timeout=120)
     assert finished.returncode == 0, errors
     assert server.status() is None
@@ -101,7 +104,7 @@ def test_a_server_is_shared_and_keeps_every_run_whole(home: Path) -> None:
     assert count(home, "log where message like 'work %'") == TASKS
     assert count(home, "artifact") == 3
 
-    killed = command(RUN, TASKS, 2)
+    killed = command(RUN, TASKS, -1, 2)
     killed.communicate(timeout=120)
     assert killed.returncode == -9
     left_behind = server.status()
@@ -112,16 +115,21 @@ def test_a_server_is_shared_and_keeps_every_run_whole(home: Path) -> None:
     assert pids == [left_behind.pid, left_behind.pid]
     with pytest.raises(ServerError, match="in use"):
         server.stop()
-    os.kill(left_behind.pid, signal.SIGKILL)  # as when memory ran out
-    while (back := server.status()) is None or back.pid == left_behind.pid:
-        time.sleep(0.05)
-    assert back.url == left_behind.url
+    without_server = command(RUN, TASKS, 5, -1)  # as when memory ran out
+    _, errors = without_server.communicate(timeout=120)
+    assert "was started again; the run continues" in errors
+    assert without_server.returncode == 0, errors
+    back = server.status()
+    assert back is not None
+    assert (back.url, back.pid == left_behind.pid) == (left_behind.url, False)
     holders[0].communicate("\n", timeout=60)
     assert server.status() == back
     holders[1].communicate("\n", timeout=60)
     assert server.status() is None
+    assert count(home, "flow_run where state_type = 'COMPLETED'") == 2
     assert count(home, "flow_run where state_type = 'CRASHED'") == 1
-    assert count(home, "task_run where state_type in ('RUNNING', 'PENDING')") == 0
+    unfinished = "join flow_run f on f.id = t.flow_run_id where f.state_type = 'CRASHED'"
+    assert count(home, f"task_run t {unfinished} and t.state_type in ('RUNNING', 'PENDING')") == 0
     assert count(home, "artifact where key = 'what-to-do'") == 1
 
 

@@ -63,7 +63,7 @@ def test_a_stopped_run_says_that_nothing_finished_is_lost() -> None:
     advice = advise_stop("Execution was aborted by a termination signal.")
     assert advice.line.startswith("The run was stopped: Execution was aborted by a termination")
     assert "is kept" in advice.remedy
-    assert "without a word" in advise_stop("").message
+    assert "ended silently" in advise_stop("").message
 
 
 @pytest.mark.parametrize("address", [
