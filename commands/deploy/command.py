@@ -51,10 +51,14 @@ def deploy(
     try:
         server.enter()
         server.wait()
-        outcomes, idle = asyncio.run(_set_up(plan, wanted, folder, dry_run))
+        outcomes = asyncio.run(_set_up(plan, wanted, folder, dry_run))
     finally:
         server.release()
-    _show([*outcomes, *copied], idle, server.url, dry_run)
+    _show([*outcomes, *copied], dry_run)
+    if not dry_run:
+        for pool in plan.polymine.pools:
+            print(f"A worker: PREFECT_API_URL={server.url} prefect worker start --pool {pool}")
+        print(f"A run by its form: {server.ui_url}/v2/deployments")
 
 
 def copy_folder(name: str, base: Path, folder: Path, dry: bool = False) -> "Outcome":
@@ -81,24 +85,23 @@ def copy_folder(name: str, base: Path, folder: Path, dry: bool = False) -> "Outc
 
 async def _set_up(
     plan: "DeploymentPlan", wanted: "Sequence[DeploymentSettings]", folder: Path, dry_run: bool
-) -> "tuple[list[Outcome], list[str]]":
-    """Set everything up; return what was done and the pools that no worker looks after."""
+) -> "list[Outcome]":
     from prefect.client.orchestration import get_client
     from prefect.deployments.runner import DeploymentApplyError
     from prefect.exceptions import PrefectHTTPStatusError
 
-    from polymine.commands.deploy.server import SetUp, idle_pools
+    from polymine.commands.deploy.server import SetUp
 
     try:
         async with get_client() as client:
             work = SetUp(client, dry_run)
             await work.run(plan, wanted, folder)
-            return work.done, [] if dry_run else await idle_pools(client, plan.polymine.pools)
+            return work.done
     except (PrefectHTTPStatusError, DeploymentApplyError) as refused:
         raise ServerError(f"the Prefect server refuses: {refused}") from refused
 
 
-def _show(outcomes: "Sequence[Outcome]", idle: Sequence[str], url: str, dry_run: bool) -> None:
+def _show(outcomes: "Sequence[Outcome]", dry_run: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"Runs start in {Path.cwd()}", style="dim", markup=False)
     for outcome in outcomes:
@@ -106,8 +109,3 @@ def _show(outcomes: "Sequence[Outcome]", idle: Sequence[str], url: str, dry_run:
         console.print(line, style=STYLES[outcome.verb], markup=False)
     if dry_run:
         console.print("Nothing was changed (--dry-run).")
-        return
-    for pool in idle:
-        start = f"PREFECT_API_URL={url} prefect worker start --pool {pool}"
-        console.print(f"No worker looks after pool {pool}: {start}", markup=False)
-    console.print(f"Start a run by its form: {url.removesuffix('/api')}/v2/deployments")

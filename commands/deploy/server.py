@@ -5,7 +5,7 @@ operator switched off, throws the runs away that wait, and cannot say beforehand
 So each thing is compared first, and only what differs is written.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -152,9 +152,3 @@ async def _found(question: Awaitable[Found]) -> Found | None:
         return await question
     except ObjectNotFound:
         return None
-
-
-async def idle_pools(client: PrefectClient, pools: Iterable[str]) -> list[str]:
-    """Return the pools without a worker that is online: their runs would wait."""
-    workers = {pool: await client.read_workers_for_work_pool(pool) for pool in pools}
-    return [pool for pool, all_ in workers.items() if not any(w.status == "ONLINE" for w in all_)]
