@@ -1,5 +1,7 @@
 """Runs of commands that were killed: no hook of theirs ran, so whoever comes next ends them."""
 
+from datetime import datetime
+
 from polymine.commands.server.client import ask
 from polymine.tasks.monitoring.advice import COMMAND_LINE, KEY, advise_stop, write_advice
 
@@ -7,13 +9,18 @@ HERE = "this-home"  # tag of runs whose process holds the lock of the home's ser
 RUN_TAGS = (COMMAND_LINE, HERE)
 
 
-def mark_crashed(url: str) -> None:
+def mark_crashed(url: str, before: datetime) -> None:
     """Mark runs of commands that were killed as crashed; they would be Running for ever.
 
-    Called when this command is the only user: no other command's run can be alive.
+    Args:
+        url: of the home's server.
+        before: when no command used it, so that no run begun before is alive.
     """
     unfinished = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
-    tagged = unfinished | {"tags": {"all_": list(RUN_TAGS)}}
+    tagged = unfinished | {
+        "tags": {"all_": list(RUN_TAGS)},
+        "expected_start_time": {"before_": before.isoformat()},
+    }
     advice = advise_stop("")
     for run in ask(url, "flow_runs/filter", {"flow_runs": tagged}):
         found = {"flow_runs": {"id": {"any_": [run["id"]]}}, "task_runs": unfinished}

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -77,7 +78,9 @@ class HomeServer(Server):
     tags = RUN_TAGS
     _folder: Path
 
-    def __init__(self, folder: Path, record: Record, users: IO[str], alone: bool) -> None:
+    def __init__(
+        self, folder: Path, record: Record, users: IO[str], alone: datetime | None
+    ) -> None:
         super().__init__(record.url, record.standing, folder)
         self._record, self._users, self._alone = record, users, alone
 
@@ -90,8 +93,8 @@ class HomeServer(Server):
             if time.monotonic() > deadline:
                 raise process.failure(self._folder, f"is silent for {START_TIMEOUT:.0f} s")
             time.sleep(0.05)
-        if self._alone:  # no other command's run can be alive
-            mark_crashed(self.url)
+        if self._alone:
+            mark_crashed(self.url, self._alone)
 
     def _answers(self) -> bool:
         try:  # the home's own, and not another one that took the port
@@ -162,7 +165,9 @@ def start(standing: bool = False, host: str = HOST) -> HomeServer:
     folder = home() / "server"
     with _locked(folder):
         users = (folder / "users.lock").open("a")
-        alone, record = try_lock(users, fcntl.LOCK_EX), status(folder)
+        # When no other command uses the server, all runs of before are dead.
+        alone = datetime.now(UTC) if try_lock(users, fcntl.LOCK_EX) else None
+        record = status(folder)
         if record and (record.version != process.VERSION or host not in (HOST, record.host)):
             raise ServerError(
                 f"a server of Prefect {record.version} runs at {record.url} already (process "
