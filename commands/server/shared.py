@@ -147,7 +147,9 @@ def find_server() -> Server:
     if url := os.environ.get("PREFECT_API_URL", "").rstrip("/"):
         address, own = urlsplit(url), status()
         if own is None or own.port != address.port or not client.is_loopback(address.hostname):
-            return Server(url)
+            chosen = Server(url)
+            chosen.wait()  # before anything heavy is imported
+            return chosen
     return start()
 
 

@@ -225,10 +225,8 @@ def test_a_server_that_the_environment_names_is_used_or_its_failure_said(monkeyp
         unheard.bind((client.HOST, 0))  # taken, and nobody listens
         url = f"http://127.0.0.1:{unheard.getsockname()[1]}/api"
         monkeypatch.setenv("PREFECT_API_URL", url)
-        chosen = server.find_server()
-        assert chosen.url == url
         with pytest.raises(ServerError, match=rf"does not answer(?s:.*)PREFECT_API_URL={url} is"):
-            chosen.wait()
+            server.find_server()
     assert not list((Path(os.environ["POLYMINE_HOME"]) / "server").glob("server.*on"))
 
 
