@@ -206,7 +206,7 @@ def server_stop() -> None:
 @server_app.command("status")
 def server_status() -> None:
     """Say whether the server runs, and where."""
-    from polymine.commands.server.shared import status
+    from polymine.commands.server.record import status
 
     record = status()
     if record is None:

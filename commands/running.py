@@ -13,7 +13,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from polymine.commands.server.shared import Server
+    from polymine.commands.server.uses import Server
 
 Name = Literal["mine", "train", "evaluate", "pipeline", "compare"]
 MODULES: dict[Name, str] = {

@@ -33,7 +33,8 @@ def deploy(
     Goes to `PREFECT_API_URL` if that is set, else to the server of Polymine's home. Raises
     SettingsError for a wrong plan or settings file, ServerError if the server refuses or is away.
     """
-    from polymine.commands.server.shared import find_server, status
+    from polymine.commands.server.record import status
+    from polymine.commands.server.shared import find_server
 
     plan_file = plan_file or (found if (found := Path("prefect.yaml")).exists() else OWN_PLAN)
     plan = read_plan(plan_file)

@@ -8,8 +8,6 @@ returns while it still writes.
 """
 
 import fcntl
-import importlib.metadata
-import json
 import os
 import signal
 import socket
@@ -17,48 +15,14 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 from polymine.commands.server.client import AUTH, FOREIGN, HOST, ServerError, is_loopback
-from polymine.tasks.store.atomic import write_whole
+from polymine.commands.server.record import Record, is_running, write_record
 
-VERSION = importlib.metadata.version("prefect")
 STOP_TIMEOUT = 90.0  # seconds for writing events down before it is killed
 BATCH = "500"  # events that the server writes at once
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is written down about the running server of a home."""
-
-    host: str
-    port: int  # 0 for any; no bookmark of it is kept, and two homes never meet there
-    standing: bool
-    pid: int = 0
-    version: str = VERSION
-
-    @property
-    def url(self) -> str:
-        """Address of the API for this machine."""
-        here = {"0.0.0.0": HOST, "::": "::1"}.get(self.host, self.host)  # "any" is no address
-        return f"http://{f'[{here}]' if ':' in here else here}:{self.port}/api"
-
-
-def read_record(folder: Path) -> Record | None:
-    """Return what is written down about the last server, running or not."""
-    try:
-        return Record(**json.loads((folder / "server.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def write_record(folder: Path, record: Record) -> Record:
-    """Write the record whole or not at all: others read it without a lock."""
-    text = json.dumps(asdict(record))
-    write_whole(folder / "server.json", lambda file: file.write_text(text))
-    return record
 
 
 def spawn(folder: Path, wanted: Record) -> Record:
@@ -117,21 +81,6 @@ def stop(folder: Path, record: Record) -> None:
         time.sleep(0.02)
     for name in ("server.json", "server.log"):
         (folder / name).unlink(missing_ok=True)
-
-
-def is_running(folder: Path) -> bool:
-    """Whether a server holds its lock, which the kernel takes from it however it ends."""
-    with (folder / "server.lock").open("a") as lock:
-        return not try_lock(lock, fcntl.LOCK_SH)
-
-
-def try_lock(file: IO[str], kind: int) -> bool:
-    """Take a lock of `fcntl.flock` if nobody is in the way; say whether it was taken."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def failure(folder: Path, what: str) -> ServerError:

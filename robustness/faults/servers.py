@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from polymine.commands.server.client import ask, client_environment
-from polymine.commands.server.shared import status
+from polymine.commands.server.record import status
 from robustness.faults.kills import Reference
 from robustness.faults.storage import Outcome, compare
 from robustness.faults.work import Job, settings

@@ -17,7 +17,7 @@ import pytest
 from polymine.commands.server import client, process
 from polymine.commands.server import shared as server
 from polymine.commands.server.client import ServerError
-from polymine.commands.server.process import Record
+from polymine.commands.server.record import Record
 
 TASKS = 60
 SOCKS = {"ALL_PROXY": "socks5://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
