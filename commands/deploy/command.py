@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from polymine.commands.deploy.plan import read_plan, want
+from polymine.commands.deploy.plan import Outcome, read_plan, want
 from polymine.commands.server.client import ServerError
 from polymine.data_contracts.errors import SettingsError
 
 if TYPE_CHECKING:
-    from polymine.commands.deploy.server import Outcome
     from polymine.data_contracts.settings.deploying import DeploymentPlan, DeploymentSettings
 
 OWN_PLAN = Path(__file__).resolve().parents[2] / "prefect.yaml"
@@ -62,12 +61,11 @@ def deploy(
         print(f"A run by its form: {server.ui_url}/v2/deployments")
 
 
-def copy_folder(name: str, base: Path, folder: Path, dry: bool = False) -> "Outcome":
+def copy_folder(name: str, base: Path, folder: Path, dry: bool = False) -> Outcome:
     """Copy what the plan's own settings files name to where runs start; what is there stays.
 
     Workers may see no more than the folder where runs start, as those in containers.
     """
-    from polymine.commands.deploy.server import Outcome
     from polymine.tasks.store.atomic import staged
 
     source, target = base / name, folder / name
@@ -86,7 +84,7 @@ def copy_folder(name: str, base: Path, folder: Path, dry: bool = False) -> "Outc
 
 async def _set_up(
     plan: "DeploymentPlan", wanted: "Sequence[DeploymentSettings]", folder: Path, dry_run: bool
-) -> "list[Outcome]":
+) -> list[Outcome]:
     from prefect.client.orchestration import get_client
     from prefect.deployments.runner import DeploymentApplyError
     from prefect.exceptions import PrefectHTTPStatusError
@@ -102,7 +100,7 @@ async def _set_up(
         raise ServerError(f"the Prefect server refuses: {refused}") from refused
 
 
-def _show(outcomes: "Sequence[Outcome]", dry_run: bool) -> None:
+def _show(outcomes: Sequence[Outcome], dry_run: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"Runs start in {Path.cwd()}", style="dim", markup=False)
     for outcome in outcomes:

@@ -8,8 +8,9 @@ import copy
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from polymine.commands.running import MODULES
 from polymine.data_contracts.errors import SettingsError
@@ -26,6 +27,18 @@ NEEDED: dict[str, tuple[set[str], set[str]]] = {
     "train": ({"training"}, {"dataset"}),
     "evaluate": ({"evaluation"}, {"dataset", "training"}),
 }
+
+
+Verb = Literal["created", "changed", "unchanged"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one thing."""
+
+    verb: Verb
+    what: str
+    detail: str = ""
 
 
 def read_plan(file: Path) -> DeploymentPlan:

@@ -6,9 +6,8 @@ So each thing is compared first, and only what differs is written.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
@@ -18,6 +17,7 @@ from prefect.workers.utilities import get_default_base_job_template_for_infrastr
 
 from polymine.commands.deploy.alarms import PREFIX, alarms
 from polymine.commands.deploy.deployments import build, describe_held, describe_made
+from polymine.commands.deploy.plan import Outcome, Verb
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings.deploying import (
     DeploymentPlan,
@@ -25,19 +25,9 @@ from polymine.data_contracts.settings.deploying import (
     PoolSettings,
 )
 
-Verb = Literal["created", "changed", "unchanged"]
 Values = dict[str, Any]
 Write = Callable[[], Awaitable[Any]]
 Found = TypeVar("Found")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one thing."""
-
-    verb: Verb
-    what: str
-    detail: str = ""
 
 
 class SetUp:

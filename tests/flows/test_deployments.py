@@ -22,8 +22,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Pending
 
 from polymine.commands.deploy.alarms import SILENT, UNBEGUN
-from polymine.commands.deploy.plan import read_plan, want
-from polymine.commands.deploy.server import Outcome, SetUp
+from polymine.commands.deploy.plan import Outcome, read_plan, want
+from polymine.commands.deploy.server import SetUp
 from polymine.commands.server import shared as server
 from polymine.commands.server.client import ask
 
