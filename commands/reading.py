@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+import polymine
+
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, texts in full.")]
 
@@ -20,10 +22,9 @@ def export(
 ) -> None:
     """Write a finished run's triplets for another trainer, without mining again."""
     from polymine.tasks.runs.exporting import check_shape
-    from polymine.tasks.runs.run import Run
 
     check_shape(form)
-    typer.echo(Run(run).export(form, to))
+    typer.echo(polymine.open(run).export(form, to))
 
 
 def diff(
@@ -42,10 +43,9 @@ def diff(
     """Say which negatives came, went and moved between two runs, and why."""
     from polymine.reporting.runs.diff import SHOWN
     from polymine.reporting.runs.diff_view import draw
-    from polymine.tasks.runs.diff import diff_runs, write_diff
-    from polymine.tasks.runs.run import Run
+    from polymine.tasks.runs.diff import write_diff
 
-    found = diff_runs(Run(before), Run(after), query_id)
+    found = polymine.diff(before, after, query_id)
     if to is not None:
         write_diff(found, to.expanduser().absolute())
     if as_json:
@@ -65,9 +65,8 @@ def inspect(
 ) -> None:
     """Show a query's positives, negatives, promoted and excluded candidates, and why."""
     from polymine.reporting.runs.inspection_view import draw
-    from polymine.tasks.runs.run import Run
 
-    found = Run(run).why(query_id, limit or None)
+    found = polymine.open(run).why(query_id, limit or None)
     if as_json:
         _print_json(found.to_dict())
     else:

@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import flow
 
+from polymine.data_contracts.errors import StoreError
 from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import (
     DatasetSettings,
@@ -21,7 +22,7 @@ from polymine.tasks.mining.deepening import deepen
 from polymine.tasks.mining.embedding import embed
 from polymine.tasks.mining.evidence import evidence, score_positives
 from polymine.tasks.mining.export import Sources, export
-from polymine.tasks.mining.ingestion import ingest
+from polymine.tasks.mining.ingestion import find_tables, ingest
 from polymine.tasks.mining.ranking import rank
 from polymine.tasks.mining.risk import fit_risk, predict_risk
 from polymine.tasks.mining.selection import select
@@ -49,11 +50,30 @@ def mine(
     """
     output = settle(output)
     check_roots(dataset=dataset, output=output, mining=mining, engine=engine)
+    return mine_into(dataset, output, mining, engine)
+
+
+def mine_into(
+    dataset: DatasetSettings,
+    output: OutputSettings,
+    mining: MiningSettings,
+    engine: EngineSettings,
+    ingested: str | None = None,
+) -> dict[str, Any]:
+    """Mine a data set into a folder; `ingested` names tables that the store has of it already.
+
+    Raises StoreError where it has them no longer.
+    """
     check_place(output, settings={"dataset": dataset, "mining": mining})
     check_models(mining)
     with limited_threads(engine), cluster(engine), noted_use(engine):
         run = Context.of(engine)
-        collection = ingest(run, dataset)
+        collection = find_tables(run, ingested) if ingested else ingest(run, dataset)
+        if collection is None:
+            raise StoreError(
+                f"{run.store.root}: the store no longer has the tables that were mined; mine them "
+                "again"
+            )
         mined = mine_collection(run, collection, output, mining)
         return report(mined.sources, mined.exported, mined.stages, dataset, mining, output, engine)
 

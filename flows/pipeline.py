@@ -20,6 +20,7 @@ from polymine.flows.mining import mine_collection
 from polymine.flows.training import train
 from polymine.tasks.engine.cluster import cluster
 from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.stage import in_flow
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.engine.work_pool import check_deployments, for_elsewhere
 from polymine.tasks.evaluation.sets import read_set
@@ -126,7 +127,7 @@ def start(name: str, engine: EngineSettings, **settings: Any) -> None:
     if engine.gpu_pool is None:
         parameters = {**settings, "engine": engine}
         flows: dict[str, Any] = {"train": train, "evaluate": evaluate}
-        flows[name](**parameters)
+        (flows[name] if in_flow() else flows[name].fn)(**parameters)
         return
     run: Any = run_deployment(
         name=f"{name}/{engine.gpu_pool}", parameters=for_elsewhere(engine, settings)

@@ -1,7 +1,9 @@
 """What a person looks at: rich on a terminal and in a notebook, plain words where it is printed."""
 
+import html
 import io
 import re
+from pathlib import Path
 
 from rich.console import Console, RenderableType
 
@@ -40,3 +42,20 @@ def shorten(text: str, longest: int) -> str:
     """Write a text in one line, cut at a word."""
     flat = " ".join(text.split())
     return visible(flat if len(flat) <= longest else f"{flat[:longest].rsplit(' ', 1)[0]} …")
+
+
+class Page:
+    """A report that is written: a notebook shows it, `folder` is what it reports on."""
+
+    def __init__(self, path: Path, headline: str = "") -> None:
+        self.path, self.folder, self.headline = path, path.parent, headline
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"{self.headline}\n{self.path}".lstrip()
+
+    def _repr_html_(self) -> str:
+        page = html.escape(self.path.read_text(encoding="utf-8"))
+        return f'<iframe srcdoc="{page}" width="100%" height="800" style="border:0"></iframe>'

@@ -12,12 +12,12 @@ from polymine.data_contracts.tables import DocumentHashes, QueryHashes
 from polymine.mining.diff import KEYS, RunTables, compare
 from polymine.mining.selection import compute_ceilings
 from polymine.reporting.runs.diff import RunDiff, compare_stages, differences
-from polymine.tasks.runs.run import Run, hint_nearest
+from polymine.tasks.runs.run import FinishedRun, hint_nearest
 from polymine.tasks.store.atomic import staged
 from polymine.tasks.store.datasets import write_bytes, write_frame
 
 
-def diff_runs(before: Run, after: Run, query_id: str | None = None) -> RunDiff:
+def diff_runs(before: FinishedRun, after: FinishedRun, query_id: str | None = None) -> RunDiff:
     """Compare two runs, or what they did for one query.
 
     Raises StoreError when one is damaged or was written by an earlier version, InputError for a
@@ -53,7 +53,7 @@ def write_diff(diff: RunDiff, target: Path) -> None:
         write_bytes(beside / "summary.json", summary.encode())
 
 
-def _read(run: Run, query_id: str | None) -> RunTables:
+def _read(run: FinishedRun, query_id: str | None) -> RunTables:
     score = f"score_{run.mining.primary_teacher}"
     positives = run.read("positives", query_id).select(*KEYS, score=score)
     ceilings = compute_ceilings(positives.drop("doc_id"), run.mining.selection)

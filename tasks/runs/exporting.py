@@ -11,7 +11,7 @@ from polymine.data_contracts.errors import SettingsError, StoreError
 from polymine.data_contracts.settings import Format, View
 from polymine.mining.export import build_view
 from polymine.tasks.mining.trainer_formats import TrainerFiles
-from polymine.tasks.runs.run import Run
+from polymine.tasks.runs.run import FinishedRun
 from polymine.tasks.store.atomic import staged
 from polymine.tasks.store.datasets import damaged_shards, shard_name, write_frame
 
@@ -33,7 +33,7 @@ class Exported(NamedTuple):
         return f"{self.records:,} records of {self.shape} in {self.folder}"
 
 
-def export(run: Run, name: str, target: Path | None = None) -> Exported:
+def export(run: FinishedRun, name: str, target: Path | None = None) -> Exported:
     """Write a run's triplets in one more shape into a new folder.
 
     One file of triplets is in memory at a time; each holds whole queries. A training view takes
@@ -54,7 +54,7 @@ def export(run: Run, name: str, target: Path | None = None) -> Exported:
     return Exported(records, shape, target)
 
 
-def to_dataset(run: Run, name: str) -> "Dataset":
+def to_dataset(run: FinishedRun, name: str) -> "Dataset":
     """Shape a run's triplets as a view, in memory."""
     from datasets import Dataset
 
@@ -83,7 +83,7 @@ def _known() -> str:
     )
 
 
-def _triplets(run: Run) -> list[Path]:
+def _triplets(run: FinishedRun) -> list[Path]:
     """List the files of triplets, whole and in order."""
     shards = [shard for shard in run.manifest.shards if shard.name.startswith("triplets/")]
     if damaged := damaged_shards(run.folder, shards):
@@ -106,7 +106,9 @@ def _check_target(folder: Path, target: Path) -> None:
         )
 
 
-def _writer(run: Run, shape: View | Format, folder: Path) -> Callable[[int, pl.DataFrame], int]:
+def _writer(
+    run: FinishedRun, shape: View | Format, folder: Path
+) -> Callable[[int, pl.DataFrame], int]:
     if shape in FORMATS:
         return TrainerFiles(folder, shape, run.manifest.fingerprint).write_block
 

@@ -1,6 +1,6 @@
 """A mining run that is done: its tables, read when asked for, and why they are as they are.
 
-Everybody who reads a run reads it through `Run`: notebooks, the command line, training. Its tables
+Everybody who reads a run reads it through this: notebooks, the command line, training. Its tables
 lie in its output folder; texts of documents that no triplet holds are read from the store, where it
 still has them. Nothing is written, mended or hashed: a look must not change what it looks at.
 """
@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import RenderableType
 
 from polymine.data_contracts.errors import InputError, PolymineError, StoreError
@@ -21,7 +21,7 @@ from polymine.data_contracts.references import Manifest
 from polymine.data_contracts.risk import RiskModel
 from polymine.data_contracts.settings import MiningSettings
 from polymine.mining.risk import columns_of
-from polymine.reporting.shown import Shown
+from polymine.reporting.shown import Page, Shown
 from polymine.tasks.store.datasets import RUN, Store, read_manifest
 from polymine.tasks.store.output import PIPELINE
 
@@ -31,59 +31,77 @@ if TYPE_CHECKING:
     from polymine.reporting.runs.inspection import Inspection
     from polymine.tasks.runs.exporting import Exported
 
+Kind = TypeVar("Kind", bound=BaseModel)
 NEAREST = 3  # ids named where the one asked for is not there
 WINDOW = 10_000  # ids before and after it in the alphabet that are compared letter by letter
 _TEXTS = ["doc_id", "text", "language"]
 _AGAIN = "run again with the same settings into another folder"
 
 
-class Run(Shown):
-    """A finished mining run.
+class FinishedRun(Shown):
+    """A finished mining run; `polymine.Run` adds how it would be under other settings.
 
     Args:
         folder: where it lies. Of a pipeline's folder the part that mining wrote is taken.
+        keep: what has to live as long as the run, as a temporary folder.
 
     Raises StoreError when `folder` holds no run. A damaged table is named when it is read.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder, manifest = _find(Path(folder).expanduser().resolve())
-        self.manifest: Manifest = manifest
-        self.info: Mapping[str, Any] = manifest.info
-        self.name = str(self.folder)
+    def __init__(self, folder: str | Path, keep: object = None) -> None:
+        self.folder, self.manifest = _find(Path(folder).expanduser().resolve())
+        self.info: Mapping[str, Any] = self.manifest.info
+        self.name, self._keep = str(self.folder), keep
 
     @property
     def triplets(self) -> pl.DataFrame:
-        """The training set: anchor, positive, negative, with ids, scores and weights."""
+        """The training set: anchor, positive, negative, with ids, scores and weights.
+
+        >>> polymine.open("runs/mine-01").triplets.columns[4:7]
+        ['anchor', 'positive', 'negative']
+        """
         return self.read("triplets")
 
     @property
     def negatives(self) -> pl.DataFrame:
-        """Every candidate that was decided on, by ids: verdict and reason."""
+        """Every candidate that was decided on, by ids: verdict and reason.
+
+        >>> polymine.open("runs/mine-01").negatives.filter(verdict="negative").height
+        8
+        """
         return self.read("negatives")
 
     @property
     def evidence(self) -> pl.DataFrame:
-        """Every candidate with all teachers' evidence and the estimated `risk`."""
+        """Every candidate with all teachers' evidence and the estimated `risk`.
+
+        >>> polymine.open("runs/mine-01").evidence.select("doc_id", "score_bm25", "risk").width
+        3
+        """
         return self._collect(self._assessed(None), "evidence")
 
     @property
     def shortfalls(self) -> pl.DataFrame:
-        """Queries with fewer negatives than wanted, and why."""
+        """Queries with fewer negatives than wanted, and why.
+
+        >>> polymine.open("runs/mine-01").shortfalls.height
+        0
+        """
         return self.read("shortfalls")
 
     @property
     def promoted(self) -> pl.DataFrame:
-        """Candidates that turned out to be positives."""
+        """Candidates that turned out to be positives.
+
+        >>> polymine.open("runs/mine-01").promoted.height
+        0
+        """
         return self.read("promoted")
 
     @cached_property
     def mining(self) -> MiningSettings:
         """The settings it was mined with."""
-        try:
-            return MiningSettings.model_validate(self.info["settings"]["mining"])
-        except (KeyError, ValidationError) as error:
-            raise self._foreign("manifest.json") from error
+        return self.settings_of("mining", MiningSettings)
 
     @cached_property
     def risk(self) -> RiskModel:
@@ -106,6 +124,12 @@ class Run(Shown):
             limit: candidates of each kind; all if None.
 
         Raises InputError for a query that the run does not have, naming those like it.
+
+        >>> why = polymine.open("runs/mine-01").why("q17")
+        >>> [(candidate.role, candidate.doc_id) for candidate in why.candidates]
+        [('positive', 'owls-eat'), ('negative', 'owls-live')]
+        >>> print(why)  # doctest: +ELLIPSIS
+        query  q17  ...
         """
         from polymine.reporting.runs.inspection import QueryTables, inspect
 
@@ -134,7 +158,11 @@ class Run(Shown):
 
     def to_dataset(self, shape: str = "triplet") -> "Dataset":
         """Shape the triplets for sentence-transformers: `triplet`, `n-tuple`, `labeled-pair` or
-        `labeled-list`, as a `datasets.Dataset`."""
+        `labeled-list`, as a `datasets.Dataset`.
+
+        >>> polymine.open("runs/mine-01").to_dataset("triplet").column_names
+        ['anchor', 'positive', 'negative']
+        """
         from polymine.tasks.runs.exporting import to_dataset
 
         return to_dataset(self, shape)
@@ -145,10 +173,21 @@ class Run(Shown):
         Args:
             shape: flagembedding, tevatron, nemo, ms-swift or a view, as of `to_dataset`.
             to: a new folder; the run's with `-SHAPE` added if None.
+
+        >>> polymine.open("runs/mine-01").export("flagembedding", "out/").records
+        8
         """
         from polymine.tasks.runs.exporting import export
 
         return export(self, shape, Path(to) if to else None)
+
+    def report(self) -> Page:
+        """The report of the run, which a notebook shows.
+
+        >>> polymine.open("runs/mine-01").report().path.name
+        'report.html'
+        """
+        return Page(self.folder / "report.html", str(self.info.get("headline", "")))
 
     def scan(self, table: str, query_id: str | None = None) -> pl.LazyFrame:
         """Point at a table, or at a query's rows of it, without reading."""
@@ -175,6 +214,13 @@ class Run(Shown):
         from polymine.reporting.runs.funnel_view import draw
 
         return draw(self.name, self.info)
+
+    def settings_of(self, part: str, kind: type[Kind]) -> Kind:
+        """Read a section of the settings that it was mined with, as the manifest notes them."""
+        try:
+            return kind.model_validate(self.info["settings"][part])
+        except (KeyError, ValidationError) as error:
+            raise self._foreign("manifest.json") from error
 
     def _assessed(self, query_id: str | None) -> pl.LazyFrame:
         evidence = self.scan("evidence", query_id)

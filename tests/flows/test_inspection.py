@@ -13,6 +13,7 @@ from prefect.testing.utilities import prefect_test_harness
 from rich.console import Console
 from typer.testing import CliRunner
 
+import polymine
 from polymine.commands.main import app
 from polymine.data_contracts.errors import InputError, StoreError
 from polymine.data_contracts.settings import (
@@ -26,7 +27,6 @@ from polymine.data_contracts.settings import (
 from polymine.flows.mining import mine
 from polymine.reporting.runs.inspection import Candidate, Inspection
 from polymine.reporting.runs.inspection_view import draw
-from polymine.tasks.runs.run import Run
 from tests.conftest import BM25, MINILM, VALIDATOR, animal_tables
 
 pytestmark = pytest.mark.flow
@@ -73,7 +73,7 @@ def run(tmp_path_factory) -> Finished:
 
 
 def look(run: Finished, query_id: str = QUERY, limit: int | None = None) -> Inspection:
-    return Run(run.folder).why(query_id, limit)
+    return polymine.open(run.folder).why(query_id, limit)
 
 
 def shown(found: Inspection, width: int = 100, **how: bool) -> str:
@@ -267,20 +267,20 @@ def test_a_run_without_some_kind_of_evidence_is_shown_without_it(run, tmp_path):
     shutil.copytree(run.folder, copy)
     for path in (copy / "evidence").iterdir():
         pl.read_parquet(path).drop("feedback_z_minilm").write_parquet(path)
-    found = Run(copy).why(QUERY)
+    found = polymine.open(copy).why(QUERY)
     [part] = [p for p in found.candidates[0].risk.contributions if p.feature == "feedback"]
     assert (part.value, part.log_odds) == (None, 0)
 
 
 def test_what_is_no_run_or_a_damaged_one_is_refused(run, tmp_path):
     with pytest.raises(StoreError, match="not the folder of a finished run"):
-        Run(tmp_path)
+        polymine.open(tmp_path)
     copy = tmp_path / "copy"
     shutil.copytree(run.folder, copy)
     next((copy / "evidence").iterdir()).unlink()
     with pytest.raises(StoreError, match="evidence: missing or not as the run wrote it"):
-        Run(copy).why(QUERY)
+        polymine.open(copy).why(QUERY)
     (copy / "risk.json").write_text("{}")
     shutil.copytree(run.folder / "evidence", copy / "evidence", dirs_exist_ok=True)
     with pytest.raises(StoreError, match=r"risk\.json is missing or was written by another"):
-        Run(copy).why(QUERY)
+        polymine.open(copy).why(QUERY)

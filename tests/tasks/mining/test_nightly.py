@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+import polymine
 from polymine.commands.main import app
 from polymine.data_contracts.errors import InputError, StoreError
 from polymine.data_contracts.notes import RankingNote
@@ -25,7 +26,6 @@ from polymine.flows import mining as flow
 from polymine.tasks.mining import incremental_ranking
 from polymine.tasks.reporting import mining as reporting
 from polymine.tasks.runs.diff import diff_runs
-from polymine.tasks.runs.run import Run
 from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.retention import make_plan, remove
 from tests.conftest import BM25, MINILM, animal_tables
@@ -151,7 +151,7 @@ def test_an_earlier_ranking_that_is_removed_meanwhile_is_done_without(nights, tm
 
 
 def test_changes_lead_from_one_run_to_the_other(nights):
-    found = diff_runs(Run(nights / "one"), Run(nights / "two"))
+    found = diff_runs(polymine.open(nights / "one"), polymine.open(nights / "two"))
     changes = Changes.validate(found.changes)
     assert kept(nights / "two") == apply(kept(nights / "one"), changes)
     reasons = set(changes.select("change", "reason", "doc_id").rows())
@@ -163,7 +163,9 @@ def test_changes_lead_from_one_run_to_the_other(nights):
         "dataset.corpus", "dataset.queries", "dataset.judgments"
     }  # fmt: skip
     assert "ingest" in found.stages["other"]
-    assert len(diff_runs(Run(nights / "two"), Run(nights / "alone")).changes) == 0
+    assert (
+        len(diff_runs(polymine.open(nights / "two"), polymine.open(nights / "alone")).changes) == 0
+    )
 
 
 def kept(folder: Path) -> dict[tuple[str, str], int]:
@@ -181,7 +183,7 @@ def apply(negatives: dict[tuple[str, str], int], changes: pl.DataFrame):
 
 
 def test_it_is_shown_with_texts(nights):
-    found = diff_runs(Run(nights / "one"), Run(nights / "two"))
+    found = diff_runs(polymine.open(nights / "one"), polymine.open(nights / "two"))
     said = str(found)
     assert "dataset.corpus" in said
     assert "the document is new" in said
@@ -207,16 +209,16 @@ def test_the_command_needs_no_store_and_writes_json_and_a_table(nights, tmp_path
 
 def test_what_is_no_run_is_refused(nights, tmp_path):
     with pytest.raises(StoreError, match="not the folder of a finished run"):
-        Run(tmp_path)
+        polymine.open(tmp_path)
     with pytest.raises(InputError, match=r"neither run; did you mean `owl-food\?`"):
-        diff_runs(Run(nights / "one"), Run(nights / "two"), "owl-foot?")
+        diff_runs(polymine.open(nights / "one"), polymine.open(nights / "two"), "owl-foot?")
     shutil.copytree(nights / "one", tmp_path / "old")
     manifest = json.loads((tmp_path / "old" / "manifest.json").read_text())
     del manifest["seal"]
     manifest["shards"] = [s for s in manifest["shards"] if "hashes" not in s["name"]]
     (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(StoreError, match=r"_hashes/ is missing or was written by another"):
-        diff_runs(Run(tmp_path / "old"), Run(nights / "two"))
+        diff_runs(polymine.open(tmp_path / "old"), polymine.open(nights / "two"))
 
 
 def test_a_kept_run_keeps_exactly_what_it_needs(nights, tmp_path):

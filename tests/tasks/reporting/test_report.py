@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+import polymine
 from polymine.data_contracts.settings import (
     DatasetSettings,
     EngineSettings,
@@ -22,7 +23,6 @@ from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.monitoring.artifacts import LARGEST, make_artifacts
 from polymine.tasks.reporting.mining import compose, report, versions
 from polymine.tasks.runs.exporting import FORMATS
-from polymine.tasks.runs.run import Run
 from polymine.tasks.store.datasets import checksum
 
 THINGS = ["river", "bridge", "castle", "forest", "market", "harbour", "tower", "garden"]
@@ -168,7 +168,7 @@ def test_files_for_other_trainers_are_part_of_the_run(
     shards = json.loads((folder / "manifest.json").read_text())["shards"]
     held = {shard["name"]: shard["checksum"] for shard in shards}
     for form in FORMATS:
-        Run(folder).export(form, tmp_path / form)
+        polymine.open(folder).export(form, tmp_path / form)
         for path in (path for path in (tmp_path / form).rglob("*") if path.is_file()):
             name = path.relative_to(tmp_path).as_posix()
             assert held.get(name) == (checksum(path) if form in ("tevatron", "nemo") else None)

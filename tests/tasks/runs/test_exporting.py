@@ -5,12 +5,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+import polymine
 from polymine.data_contracts.errors import SettingsError, StoreError
 from polymine.data_contracts.references import Manifest
 from polymine.mining.export import build_view
 from polymine.tasks.mining.trainer_formats import TrainerFiles
 from polymine.tasks.runs.exporting import FORMATS, VIEWS, check_shape
-from polymine.tasks.runs.run import Run
 from polymine.tasks.store.datasets import MANIFEST, RUN, describe_shard, write_frame
 from tests.mining.small_triplets import TWO
 
@@ -50,7 +50,7 @@ def test_format_has_the_bytes_the_run_would_have_written(run, tmp_path, form):
     files = TrainerFiles(tmp_path / "direct", form, FINGERPRINT)
     written = sum(files.write_block(number, block) for number, block in enumerate(BLOCKS))
     before = contents(run)
-    assert Run(run).export(form, tmp_path / "out").records == written
+    assert polymine.open(run).export(form, tmp_path / "out").records == written
     assert contents(tmp_path / "out") == contents(tmp_path / "direct")
     assert contents(run) == before
 
@@ -58,9 +58,9 @@ def test_format_has_the_bytes_the_run_would_have_written(run, tmp_path, form):
 @pytest.mark.parametrize("view", VIEWS)
 def test_view_takes_its_number_of_negatives_from_the_run(run, tmp_path, view):
     expected = pl.concat([build_view(block, view, 2) for block in BLOCKS])
-    assert Run(run).export(view, tmp_path / "out").records == len(expected)
+    assert polymine.open(run).export(view, tmp_path / "out").records == len(expected)
     assert pl.read_parquet(tmp_path / "out" / "*.parquet").equals(expected)
-    assert Run(run).to_dataset(view).to_polars().equals(expected)
+    assert polymine.open(run).to_dataset(view).to_polars().equals(expected)
 
 
 @pytest.mark.parametrize(
@@ -81,41 +81,41 @@ def test_unknown_format_is_answered_with_the_nearest(name, said):
 
 def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(StoreError, match="there is no such folder"):
-        Run(tmp_path / "none").export("nemo", tmp_path / "out")
+        polymine.open(tmp_path / "none").export("nemo", tmp_path / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(StoreError, match="not the folder of a finished run"):
-        Run(tmp_path / "empty").export("nemo", tmp_path / "out")
+        polymine.open(tmp_path / "empty").export("nemo", tmp_path / "out")
     dataset = write_run(tmp_path / "dataset", BLOCKS, contract="exports")
     with pytest.raises(StoreError, match="not the folder of a finished run"):
-        Run(dataset).export("nemo", tmp_path / "out")
+        polymine.open(dataset).export("nemo", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_run_without_triplets_is_refused(tmp_path):
     run = write_run(tmp_path / "run", [TWO.clear()])
     with pytest.raises(StoreError, match=r"no triplets; its shortfalls/ say why"):
-        Run(run).export("tevatron", tmp_path / "out")
+        polymine.open(run).export("tevatron", tmp_path / "out")
 
 
 def test_shape_that_comes_out_empty_leaves_nothing(tmp_path):
     run = write_run(tmp_path / "run", [TWO.filter(query_id="r")])  # one negative, two are wanted
     with pytest.raises(StoreError, match="make no record of n-tuple"):
-        Run(run).export("n-tuple", tmp_path / "out")
+        polymine.open(run).export("n-tuple", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_damaged_triplets_are_named(run, tmp_path):
     (run / "shortfalls" / "part-00000.parquet").unlink()  # of no interest here
-    assert Run(run).export("tevatron", tmp_path / "out").records
+    assert polymine.open(run).export("tevatron", tmp_path / "out").records
     (run / "triplets" / "part-00001.parquet").write_bytes(b"PAR1")
     with pytest.raises(StoreError, match=r"part-00001.parquet: missing or not as the run wrote it"):
-        Run(run).export("tevatron", tmp_path / "again")
+        polymine.open(run).export("tevatron", tmp_path / "again")
 
 
 def test_target_that_exists_or_lies_in_the_run_is_refused(run, tmp_path):
     (tmp_path / "there").mkdir()
     with pytest.raises(StoreError, match="already there"):
-        Run(run).export("nemo", tmp_path / "there")
+        polymine.open(run).export("nemo", tmp_path / "there")
     with pytest.raises(StoreError, match="lies in the run's own folder"):
-        Run(run).export("nemo", run / "nemo")
-    assert Run(run).export("nemo").folder == tmp_path / "run-nemo"
+        polymine.open(run).export("nemo", run / "nemo")
+    assert polymine.open(run).export("nemo").folder == tmp_path / "run-nemo"

@@ -1,0 +1,229 @@
+"""What `import polymine` offers: to mine, to open what was mined, to train, measure and compare.
+
+Stages run as plain calls, in this process and without a server. `polymine run` and its kin do the
+same as Prefect flows; what either has made, the other reuses.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.settings import (
+    DatasetSettings,
+    EngineSettings,
+    MiningSettings,
+    OutputSettings,
+    RunSettings,
+    SelectionSettings,
+    check_as,
+    load_as,
+)
+from polymine.data_contracts.settings.run import SETTINGS
+from polymine.reporting.runs.diff import RunDiff
+from polymine.reporting.shown import Page
+from polymine.tasks.runs.diff import diff_runs
+from polymine.tasks.runs.run import FinishedRun
+from polymine.tasks.sources.given import Given, as_sources
+
+__all__ = ["Run", "compare", "diff", "evaluate", "mine", "open", "pipeline", "train"]
+_TABLES = ("corpus", "queries", "judgments", "labels", "pairs")
+
+
+class Run(FinishedRun):
+    """A finished mining run: its tables, why they are so, and how they would be otherwise."""
+
+    def select(self, output: str | Path | None = None, **changes: Any) -> "Run":
+        """Decide anew by another budget, rule or number: no model is asked, no text embedded.
+
+        Args:
+            output: a new folder; if None, one that is gone with the result.
+            changes: keys of `[mining]` or `[mining.selection]`, with their values.
+
+        Whatever the changes leave as it was is taken from the store. Raises StoreError where that
+        no longer has the tables that were mined.
+
+        >>> run = polymine.open("runs/mine-01")
+        >>> len(run.triplets), len(run.select(negatives=2).triplets)
+        (8, 16)
+        """
+        from polymine.flows.mining import mine_into
+
+        keep = None if output else TemporaryDirectory(prefix="polymine-")
+        made = mine_into(
+            self.settings_of("dataset", DatasetSettings),
+            OutputSettings(path=str(output or f"{keep.name}/run")),  # type: ignore[union-attr]
+            with_changes(self.mining, changes),
+            self.settings_of("engine", EngineSettings),
+            self.info["fingerprints"]["ingest"],
+        )
+        return Run(made["output"], keep=(self._keep, keep))
+
+
+def mine(
+    settings: str | Path | None = None,
+    /,
+    *,
+    corpus: Given = None,
+    queries: Given = None,
+    judgments: Given = None,
+    labels: Given = None,
+    pairs: Given = None,
+    output: str | Path | None = None,
+    engine: EngineSettings | None = None,
+    **changes: Any,
+) -> Run:
+    """Mine hard negatives, for what a settings file says or for tables that are given.
+
+    Args:
+        settings: a TOML file, as `polymine run` takes it.
+        corpus, queries, judgments, labels, pairs: tables as of `[dataset]`: frames of polars or
+            pandas, Arrow, a datasets.Dataset, a list of dicts, or files. `pairs` stands for queries
+            and judgments.
+        output: the run's folder. If None, that of the file; of tables, one that is gone with the
+            result, and nothing is kept for later runs.
+        engine: how the work is done and where stages are kept, instead of the file's.
+        changes: keys of `[mining]` or `[mining.selection]`, as `negatives=7` or
+            `max_false_negative_rate=0.05`, or `teachers=["intfloat/e5-small", "bm25"]`.
+
+    Raises SettingsError, InputError or ModelError, which say what to do.
+
+    >>> pairs = [{"query": "What do owls eat?", "positive": "Owls eat mice."},
+    ...          {"query": "What do otters eat?", "positive": "Otters eat crayfish."},
+    ...          {"query": "Where do owls live?", "positive": "Owls live in barns."}]
+    >>> run = polymine.mine(pairs=pairs, teachers=["bm25"], negatives=1, rule="naive")
+    >>> run.triplets.select("anchor", "negative").row(0)
+    ('What do otters eat?', 'Owls eat mice.')
+    """
+    from polymine.flows.mining import mine as flow
+
+    given = dict(zip(_TABLES, (corpus, queries, judgments, labels, pairs), strict=True))
+    keep = None
+    if settings is not None:
+        if named := [name for name, table in given.items() if table is not None]:
+            raise SettingsError(f"{named[0]}: {settings} says what is mined; leave out one of both")
+        asked = load_as(RunSettings, Path(settings))
+    else:
+        keep = TemporaryDirectory(prefix="polymine-")
+        folder = Path(keep.name)
+        sources = as_sources(given, folder / "input")
+        store = None if output else str(folder / "store")
+        asked = RunSettings(
+            dataset=check_as(DatasetSettings, dict(sources), "polymine.mine"),
+            output=OutputSettings(path=str(folder / "run")),
+            engine=EngineSettings(store=store),
+        )
+    placed = asked.output.model_copy(update={"path": str(output)}) if output else asked.output
+    mining = with_changes(asked.mining, changes)
+    made = flow.fn(asked.dataset, placed, mining, engine or asked.engine)
+    return Run(made["output"], keep=keep)
+
+
+def open(folder: str | Path) -> Run:
+    """Open a finished run, whoever has mined it.
+
+    Args:
+        folder: its `output.path`, or that of a pipeline.
+
+    >>> run = polymine.open("runs/mine-01")
+    >>> run.shortfalls.columns
+    ['query_id', 'wanted', 'found', 'reason']
+    """
+    return Run(folder)
+
+
+def diff(before: str | Path | Run, after: str | Path | Run, query_id: str | None = None) -> RunDiff:
+    """Say which negatives came, went and moved between two runs, and why.
+
+    >>> polymine.diff("runs/mine-01", "runs/mine-02").changes.columns[:4]
+    ['query_id', 'doc_id', 'change', 'reason']
+    """
+    old, new = (run if isinstance(run, Run) else Run(run) for run in (before, after))
+    return diff_runs(old, new, query_id)
+
+
+def train(settings: str | Path | Mapping[str, Any]) -> Page:
+    """Train adapters, as `polymine train` does.
+
+    Args:
+        settings: a TOML file, or its sections as nested values.
+
+    Returns:
+        The report, which a notebook shows; its `folder` holds `model/`.
+
+    >>> trained = polymine.train("train.toml")
+    >>> (trained.folder / "model").is_dir()
+    True
+    """
+    return _run("train", settings)
+
+
+def evaluate(settings: str | Path | Mapping[str, Any]) -> Page:
+    """Measure models against their untouched base, as `polymine evaluate` does; see `train`.
+
+    >>> polymine.evaluate("evaluate.toml").path.name
+    'report.html'
+    """
+    return _run("evaluate", settings)
+
+
+def compare(settings: str | Path | Mapping[str, Any]) -> Page:
+    """Say which negatives train best, as `polymine compare` does; see `train`.
+
+    >>> polymine.compare("compare.toml").path.name
+    'report.html'
+    """
+    return _run("compare", settings)
+
+
+def pipeline(settings: str | Path | Mapping[str, Any]) -> Page:
+    """Mine, train, evaluate and report, as `polymine pipeline` does; see `train`.
+
+    >>> made = polymine.pipeline("pipeline.toml")
+    >>> polymine.open(made.folder).triplets["position"].max()
+    1
+    """
+    return _run("pipeline", settings)
+
+
+def _run(name: str, settings: str | Path | Mapping[str, Any]) -> Page:
+    from importlib import import_module
+
+    kind = SETTINGS[name]
+    asked = (
+        check_as(kind, dict(settings), f"polymine.{name}")
+        if isinstance(settings, Mapping)
+        else load_as(kind, Path(settings))
+    )
+    module = {"train": "training", "evaluate": "evaluation", "compare": "comparison"}
+    flow = getattr(import_module(f"polymine.flows.{module.get(name, name)}"), name)
+    made = flow.fn(**{section: getattr(asked, section) for section in kind.model_fields})
+    return Page(Path(made["report"]), str(made["headline"]))
+
+
+def with_changes(mining: MiningSettings, changes: Mapping[str, Any]) -> MiningSettings:
+    """Change settings by their keys in `[mining]` or `[mining.selection]`.
+
+    Teachers may be named alone: a model, or `bm25`.
+    """
+    values = mining.model_dump(exclude_unset=True)
+    known = {**SelectionSettings.model_fields, **MiningSettings.model_fields}
+    for key, value in changes.items():
+        if key not in known:
+            close = get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"; did you mean `{close[0]}`?" if close else ""
+            raise SettingsError(f"{key}: no setting of mining{hint}")
+        home = values if key in MiningSettings.model_fields else values.setdefault("selection", {})
+        home[key] = [_teacher(each) for each in value] if key == "teachers" else value
+    return check_as(MiningSettings, values, "polymine.mine")
+
+
+def _teacher(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    if given == "bm25":
+        return {"name": "bm25", "kind": "lexical"}
+    name = "".join(c if c.isalnum() else "_" for c in given.rpartition("/")[2].lower())
+    return {"name": f"m_{name}"[:32] if not name[0].isalpha() else name[:32], "model": given}

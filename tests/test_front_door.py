@@ -1,0 +1,188 @@
+"""What a notebook meets: every example of the front door, tables of any kind, and plain errors."""
+
+import doctest
+import gc
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from datasets import Dataset
+
+import polymine
+from benchmarks.small import save_small_encoder
+from polymine import front_door
+from polymine.data_contracts.errors import InputError, SettingsError
+from polymine.tasks.runs import run as runs
+
+HEAVY = ("prefect", "torch", "polars", "numpy", "pydantic", "datasets")
+FACTS = {
+    "Owls": ("mice and voles", "old barns"),
+    "Otters": ("crayfish and trout", "cold rivers"),
+    "Camels": ("thorny shrubs", "dry deserts"),
+    "Storks": ("frogs and locusts", "wet meadows"),
+}
+UNSEEN = {"Geckos": ("moths", "humid forests"), "Yaks": ("short grass", "high plateaus")}
+
+
+def make_rows(facts: dict[str, tuple[str, str]]) -> dict[str, list[dict[str, str | int]]]:
+    """Two documents on each animal, and a question that each answers: q17 asks what owls eat."""
+    rows: dict[str, list[dict[str, str | int]]] = {"corpus": [], "queries": [], "judgments": []}
+    for name, (food, home) in facts.items():
+        for verb, asked, said in (("eat", "What", food), ("live", "Where", f"in {home}")):
+            doc_id, query_id = f"{name.lower()}-{verb}", f"q{17 + len(rows['queries'])}"
+            question = f"{asked} do {name.lower()} {verb}?"
+            rows["corpus"].append({"doc_id": doc_id, "text": f"{name} {verb} {said}."})
+            rows["queries"].append({"query_id": query_id, "text": question})
+            rows["judgments"].append({"query_id": query_id, "doc_id": doc_id, "relevance": 1})
+    return rows
+
+
+ROWS = make_rows(FACTS)
+RULE = {"teachers": ["bm25"], "negatives": 1, "rule": "naive"}
+MINE = """
+[dataset]
+corpus = "corpus.parquet"
+queries = "queries.parquet"
+judgments = "judgments.parquet"
+[mining]
+negatives = 1
+teachers = [{ name = "bm25", kind = "lexical" }]
+[mining.selection]
+rule = "naive"
+[output]
+path = "runs/mine-01"
+"""
+LEARN = """
+[training]
+base = { model = "base", dtype = "float32" }
+schedule = { steps = 2, batch = 2, mini_batch = 2 }
+[evaluation]
+base = { model = "base", dtype = "float32" }
+sets = [{ name = "own", path = "set" }]
+contaminated = "report"
+"""
+TRAIN = """
+[training]
+base = { model = "base", dtype = "float32" }
+recipe = { name = "mono", mono = { triplets = "runs/mine-01" } }
+schedule = { steps = 2, batch = 2, mini_batch = 2 }
+[output]
+path = "runs/train-01"
+"""
+EVALUATE = """
+[evaluation]
+base = { model = "base", dtype = "float32" }
+sets = [{ name = "own", path = "set" }]
+models = [{ name = "itself", model = "base" }]
+contaminated = "report"
+[output]
+path = "runs/evaluate-01"
+"""
+COMPARE = """
+[comparison]
+seeds = [0]
+arms = [{ name = "mined" }, { name = "random", miner = "random" }]
+"""
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder to work in: tables, settings, two runs and a small model."""
+    place = tmp_path_factory.mktemp("desk")
+    for name, rows in ROWS.items():
+        pl.DataFrame(rows).write_parquet(place / f"{name}.parquet")
+    (place / "set").mkdir()
+    for name, rows in make_rows(UNSEEN).items():
+        pl.DataFrame(rows).write_parquet(place / "set" / f"{name}.parquet")
+    shutil.copytree(save_small_encoder(place / "encoder"), place / "base")
+    learn = MINE.replace("mine-01", "pipeline-01") + LEARN
+    texts = {
+        "mine": MINE, "train": TRAIN, "evaluate": EVALUATE, "pipeline": learn,
+        "compare": learn.replace("pipeline-01", "compare-01") + COMPARE,
+    }  # fmt: skip
+    for name, text in texts.items():
+        (place / f"{name}.toml").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("POLYMINE_HOME", str(place / "home"))
+        polymine.mine("mine.toml")
+        polymine.mine("mine.toml", output="runs/mine-02", negatives=2)
+        yield place
+
+
+EXAMPLES = [
+    example
+    for module in (front_door, runs)
+    for example in doctest.DocTestFinder().find(module, globs={"polymine": polymine})
+    if example.examples
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_the_examples_of_the_front_door(desk, example):
+    said: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    assert runner.run(example, out=said.append).failed == 0, "".join(said)
+
+
+def test_everything_offered_has_an_example():
+    shown = {example.name.rpartition(".")[2] for example in EXAMPLES}
+    offered = {*front_door.__all__, *vars(runs.FinishedRun)} - {"Run"}
+    inner = {"scan", "read", "paths", "ids", "settings_of", "choice", "mining", "risk"}
+    assert {name for name in offered if not name.startswith("_")} - inner <= shown
+
+
+@pytest.mark.parametrize(
+    "kind", [pl.DataFrame, pd.DataFrame, pa.Table.from_pylist, Dataset.from_list, list]
+)
+def test_tables_of_any_kind_give_the_same(desk, kind):
+    run = polymine.mine(**{name: kind(rows) for name, rows in ROWS.items()}, **RULE)
+    assert run.triplets.equals(polymine.open("runs/mine-01").triplets)
+
+
+def test_a_run_of_tables_is_gone_with_its_result(desk):
+    run = polymine.mine(**ROWS, **RULE)
+    folder = run.folder
+    assert run.why("q17").text == "What do owls eat?"
+    del run
+    gc.collect()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "said"),
+    [
+        ({"corpus": 3}, InputError, "corpus: expected a table"),
+        ({}, SettingsError, "name `corpus`, `queries` and `judgments`"),
+        (ROWS | {"negativs": 3}, SettingsError, "negativs: .* did you mean `negatives`"),
+        (ROWS | {"max_risk": 3}, SettingsError, "selection.max_risk"),
+        (ROWS | {"corpus": []}, InputError, "corpus.parquet: column `doc_id` is missing"),
+    ],
+)
+def test_what_cannot_be_mined_is_named(desk, asked, error, said):
+    with pytest.raises(error, match=said):
+        polymine.mine(**asked)
+    with pytest.raises(SettingsError, match=r"mine\.toml says what is mined"):
+        polymine.mine("mine.toml", corpus=ROWS["corpus"])
+
+
+def test_a_notebook_shows_the_funnel_a_query_and_what_changed(desk):
+    run, other = polymine.open("runs/mine-01"), polymine.open("runs/mine-02")
+    for shown, words in (
+        (run, ("Funnel", "candidates", "triplets")),
+        (run.why("q17"), ("What do owls eat?", "negative 1")),
+        (polymine.diff(run, other), ("mining.negatives", "more negatives are wanted")),
+    ):
+        assert all(word in str(shown) for word in words)
+        assert all(word in shown._repr_html_().replace("&#x27;", "'") for word in words)
+    assert "<iframe" in run.report()._repr_html_()
+
+
+def test_import_costs_nothing():
+    script = f"import sys, polymine\nprint(sorted(set({HEAVY!r}) & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert said.stdout.strip() == "[]"
