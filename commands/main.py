@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from polymine.commands import reading
-from polymine.commands.running import complain, ready_flow, run_file
+from polymine.commands.running import Name, complain, ready_flow, run_file
 from polymine.data_contracts.errors import PolymineError, SettingsError
 
 DEMO = Path(__file__).resolve().parent.parent / "configs" / "demo.toml"
@@ -33,8 +33,6 @@ server_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(server_app, name="server")
-for command in (reading.inspect, reading.diff, reading.export):
-    app.command()(command)
 
 Overrides = Annotated[
     list[str] | None,
@@ -47,40 +45,31 @@ SettingsFile = Annotated[
 ]
 
 
-@app.command()
-def run(file: SettingsFile, overrides: Overrides = None) -> None:
-    """Mine what a settings file says."""
-    run_file("mine", file, overrides)
+FLOWS: dict[str, tuple[Name, str]] = {
+    "run": ("mine", "Mine what a settings file says."),
+    "pipeline": ("pipeline", "Mine, train, evaluate and report."),
+    "train": ("train", "Train adapters on triplets and pairs that are there."),
+    "evaluate": ("evaluate", "Measure trained models against their untouched base."),
+    "compare": ("compare", "Train on negatives found in several ways and say which help most."),
+}
+
+
+def _add_flow(command: str, flow: Name, said: str) -> None:
+    @app.command(command, help=said)
+    def run(file: SettingsFile, overrides: Overrides = None) -> None:
+        run_file(flow, file, overrides)
+
+
+for command, (flow, said) in FLOWS.items():
+    _add_flow(command, flow, said)
+for reads in (reading.inspect, reading.diff, reading.export):
+    app.command()(reads)
 
 
 @app.command()
 def demo(overrides: Overrides = None) -> None:
     """Mine the docstrings of the installed libraries: offline, a few minutes on two cores."""
     run_file("mine", _demo_file(), overrides)
-
-
-@app.command()
-def pipeline(file: SettingsFile, overrides: Overrides = None) -> None:
-    """Mine, train, evaluate and report."""
-    run_file("pipeline", file, overrides)
-
-
-@app.command()
-def train(file: SettingsFile, overrides: Overrides = None) -> None:
-    """Train adapters on triplets and pairs that are there."""
-    run_file("train", file, overrides)
-
-
-@app.command()
-def evaluate(file: SettingsFile, overrides: Overrides = None) -> None:
-    """Measure trained models against their untouched base."""
-    run_file("evaluate", file, overrides)
-
-
-@app.command()
-def compare(file: SettingsFile, overrides: Overrides = None) -> None:
-    """Train on negatives found in several ways and say which help most."""
-    run_file("compare", file, overrides)
 
 
 @app.command()

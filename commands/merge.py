@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from polymine.data_contracts.errors import ModelError, StoreError
+from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.trained import TrainedModel
 
 
 def merge(run: Path, adapter: str | None, to: Path | None) -> str:
     """Write the merged model and say where; refuses a place that is taken."""
     from polymine.models import load_encoder
-    from polymine.tasks.store.atomic import staged
+    from polymine.tasks.store.atomic import staged_anew
     from polymine.tasks.store.model_folder import adapter_folder, find_model
 
     found = find_model(str(run))
@@ -22,11 +22,9 @@ def merge(run: Path, adapter: str | None, to: Path | None) -> str:
     name = _choose(trained, adapter)
     ending = "-merged" if len(trained.adapters) == 1 else f"-{name}-merged"
     target = to or run.with_name(run.name + ending)
-    if target.exists():
-        raise StoreError(f"{target}: already there; remove it, or name another place with --to")
-    encoder = load_encoder(str(adapter_folder(folder, name)), device="cpu", dtype="float32")
-    encoder.prompts = {"query": trained.query_prompt, "document": trained.document_prompt}
-    with staged(target) as beside:
+    with staged_anew(target) as beside:
+        encoder = load_encoder(str(adapter_folder(folder, name)), device="cpu", dtype="float32")
+        encoder.prompts = {"query": trained.query_prompt, "document": trained.document_prompt}
         encoder.save_pretrained(str(beside), create_model_card=False)
     return f"{target}: {name} merged into {trained.base}"
 

@@ -2,11 +2,14 @@
 
 import html
 import io
+import math
 import re
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, RenderableType
 
+DIGITS = 7  # of numbers in JSON: what float32 holds
 WIDTH = 110  # characters of a line in a notebook
 _HTML = '<pre style="font-family:monospace;line-height:1.35;overflow-x:auto">{code}</pre>'
 # Line breaks and tabs apart, what moves a cursor, colours, or turns the direction of writing.
@@ -42,6 +45,15 @@ def shorten(text: str, longest: int) -> str:
     """Write a text in one line, cut at a word."""
     flat = " ".join(text.split())
     return visible(flat if len(flat) <= longest else f"{flat[:longest].rsplit(' ', 1)[0]} …")
+
+
+def plain(value: Any) -> Any:
+    """Bring a value into what JSON has: lists, rounded numbers, null for what is not finite."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: plain(of) for key, of in value.items()}
+    return [plain(of) for of in value] if isinstance(value, (list, tuple)) else value
 
 
 class Page:

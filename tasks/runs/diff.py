@@ -7,13 +7,13 @@ from typing import Any
 
 import polars as pl
 
-from polymine.data_contracts.errors import InputError, StoreError
+from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.tables import DocumentHashes, QueryHashes
 from polymine.mining.diff import KEYS, RunTables, compare
 from polymine.mining.selection import compute_ceilings
 from polymine.reporting.runs.diff import RunDiff, compare_stages, differences
 from polymine.tasks.runs.run import FinishedRun, hint_nearest
-from polymine.tasks.store.atomic import staged
+from polymine.tasks.store.atomic import staged_anew
 from polymine.tasks.store.datasets import write_bytes, write_frame
 
 
@@ -45,9 +45,7 @@ def diff_runs(before: FinishedRun, after: FinishedRun, query_id: str | None = No
 
 def write_diff(diff: RunDiff, target: Path) -> None:
     """Write the changes as a table and the summary as JSON into a new folder."""
-    if target.exists() or target.is_symlink():
-        raise StoreError(f"{target}: already there; remove it, or name another place with --to")
-    with staged(target) as beside:
+    with staged_anew(target) as beside:
         write_frame(diff.changes, beside / "changes.parquet")
         summary = json.dumps(diff.to_dict(limit=0), ensure_ascii=False, indent=1)
         write_bytes(beside / "summary.json", summary.encode())

@@ -12,7 +12,7 @@ from polymine.data_contracts.settings import Format, View
 from polymine.mining.export import build_view
 from polymine.tasks.mining.trainer_formats import TrainerFiles
 from polymine.tasks.runs.run import FinishedRun
-from polymine.tasks.store.atomic import staged
+from polymine.tasks.store.atomic import staged_anew
 from polymine.tasks.store.datasets import damaged_shards, shard_name, write_frame
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def export(run: FinishedRun, name: str, target: Path | None = None) -> Exported:
     target = (target or run.folder.with_name(f"{run.folder.name}-{shape}")).expanduser().absolute()
     triplets = _triplets(run)
     _check_target(run.folder, target)
-    with staged(target) as beside:
+    with staged_anew(target) as beside:
         write = _writer(run, shape, beside)
         records = sum(
             write(number, pl.read_parquet(path, glob=False)) for number, path in enumerate(triplets)
@@ -97,8 +97,6 @@ def _triplets(run: FinishedRun) -> list[Path]:
 
 
 def _check_target(folder: Path, target: Path) -> None:
-    if target.exists() or target.is_symlink():
-        raise StoreError(f"{target}: already there; remove it, or name another place with --to")
     if target.is_relative_to(folder):
         raise StoreError(
             f"{target}: lies in the run's own folder, which holds what the run wrote and is "

@@ -59,6 +59,15 @@ def staged(target: Path) -> Iterator[Path]:
             shutil.rmtree(beside, ignore_errors=True)
 
 
+@contextmanager
+def staged_anew(target: Path) -> Iterator[Path]:
+    """As `staged`, for a folder that must not be there yet."""
+    if target.exists() or target.is_symlink():
+        raise StoreError(f"{target}: already there; remove it, or name another place with --to")
+    with staged(target) as beside:
+        yield beside
+
+
 def _move(beside: Path, target: Path, old: Path) -> None:
     """Put a folder where it belongs, though another run may do the same at this very moment."""
     for _ in range(10):

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 
 from polymine.mining.diff import KEYS, count_reasons
 from polymine.reporting.runs.changes import explain_change
-from polymine.reporting.shown import Shown
+from polymine.reporting.shown import Shown, plain
 
 SHOWN = 2  # changes shown of each reason
 Differences = list[tuple[str, Any, Any]]
@@ -72,7 +72,7 @@ class RunDiff(Shown):
             query, negative = texts.get((row["query_id"], row["doc_id"]), (None, None))
             said = {"explanation": explain_change(row), "query": query, "text": negative}
             rows.append({**row, **said})
-        content: dict[str, Any] = _finite(
+        content: dict[str, Any] = plain(
             {
                 "before": self.before,
                 "after": self.after,
@@ -128,14 +128,3 @@ def compare_stages(before: Mapping[str, str], after: Mapping[str, str]) -> dict[
 
 def _listed(differing: Differences) -> list[dict[str, Any]]:
     return [{"name": name, "before": old, "after": new} for name, old, new in differing]
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity: a rule without a ceiling has none."""
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(of) for key, of in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(of) for of in value]
-    return value

@@ -16,13 +16,12 @@ from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.risk import PAIRS, Pair, RiskModel, Source
 from polymine.data_contracts.settings import MiningSettings
 from polymine.mining.risk import FEATURES, Teachers, design, features_of, sigmoid
-from polymine.reporting.shown import Shown
+from polymine.reporting.shown import Shown, plain
 
 Role = Literal["positive", "negative", "promoted", "excluded"]
 ROLES: tuple[Role, ...] = ("positive", "negative", "promoted", "excluded")
 # What the evidence has per teacher: besides score and rank all that the risk is made of.
 OPINIONS = tuple(dict.fromkeys(["score", "rank", *(p.rstrip("_") for p, _ in FEATURES.values())]))
-_DIGITS = 7  # of numbers in JSON: what float32 holds
 
 
 @dataclass(frozen=True)
@@ -161,8 +160,8 @@ class Inspection(Shown):
             key = f"{role}s" if role in ("positive", "negative") else role
             content[key] = [candidate for candidate in shown if candidate["role"] == role]
         content["sources"] = [source.model_dump() for source in self.sources]
-        rounded: dict[str, Any] = _rounded(content)
-        return rounded
+        plainly: dict[str, Any] = plain(content)
+        return plainly
 
     def __rich__(self) -> RenderableType:
         from polymine.reporting.runs.inspection_view import draw
@@ -318,13 +317,3 @@ def _number(value: Any) -> Any:
     if value is None or isinstance(value, (int, str)):
         return value
     return None if math.isnan(value) else float(value)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.{_DIGITS}g}")
-    if isinstance(value, dict):
-        return {key: _rounded(of) for key, of in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_rounded(of) for of in value]
-    return value
