@@ -73,6 +73,14 @@ def demo(overrides: Overrides = None) -> None:
 
 
 @app.command()
+def plan(file: SettingsFile, overrides: Overrides = None) -> None:
+    """Say which stages mining would carry out, what each needs and what the store has already."""
+    import polymine
+
+    Console(highlight=False).print(polymine.plan(file, overrides))
+
+
+@app.command()
 def merge(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A training run, or its model.")],
     adapter: Annotated[

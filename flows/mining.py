@@ -16,6 +16,7 @@ from polymine.data_contracts.settings import (
 )
 from polymine.tasks.engine.cluster import cluster
 from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.graph import Graph
 from polymine.tasks.engine.stage import named_work
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.mining.deepening import deepen
@@ -76,6 +77,18 @@ def mine_into(
             )
         mined = mine_collection(run, collection, output, mining)
         return report(mined.sources, mined.exported, mined.stages, dataset, mining, output, engine)
+
+
+def plan_stages(
+    dataset: DatasetSettings, output: OutputSettings, mining: MiningSettings, engine: EngineSettings
+) -> Graph:
+    """Read the data set, and plan the stages that a run would carry out on it."""
+    check_models(mining)
+    run = Context.of(engine)
+    collection = ingest(run, dataset)
+    run.dry = True
+    mine_collection(run, collection, output, mining)
+    return run.graph
 
 
 @dataclass(frozen=True)

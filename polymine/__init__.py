@@ -16,10 +16,11 @@ if TYPE_CHECKING:
         mine,
         open,
         pipeline,
+        plan,
         train,
     )
 
-__all__ = ["Run", "compare", "diff", "evaluate", "mine", "open", "pipeline", "train"]
+__all__ = ["Run", "compare", "diff", "evaluate", "mine", "open", "pipeline", "plan", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -29,3 +30,8 @@ def __getattr__(name: str) -> Any:
     from polymine import front_door
 
     return getattr(front_door, name)
+
+
+def __dir__() -> list[str]:
+    """Offer the names that come on first use, too, as a notebook completes them."""
+    return sorted({*globals(), *__all__})

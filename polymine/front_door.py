@@ -24,11 +24,12 @@ from polymine.data_contracts.settings import (
 from polymine.data_contracts.settings.run import SETTINGS
 from polymine.reporting.runs.diff import RunDiff
 from polymine.reporting.shown import Page
+from polymine.tasks.engine.graph import Graph
 from polymine.tasks.runs.diff import diff_runs
 from polymine.tasks.runs.run import FinishedRun
 from polymine.tasks.sources.given import Given, as_sources
 
-__all__ = ["Run", "compare", "diff", "evaluate", "mine", "open", "pipeline", "train"]
+__all__ = ["Run", "compare", "diff", "evaluate", "mine", "open", "pipeline", "plan", "train"]
 _TABLES = ("corpus", "queries", "judgments", "labels", "pairs")
 
 
@@ -142,6 +143,23 @@ def diff(before: str | Path | Run, after: str | Path | Run, query_id: str | None
     """
     old, new = (run if isinstance(run, Run) else Run(run) for run in (before, after))
     return diff_runs(old, new, query_id)
+
+
+def plan(settings: str | Path, overrides: list[str] | None = None) -> Graph:
+    """Say which stages mining would carry out, what each needs and what the store has already.
+
+    Args:
+        settings: a TOML file; its data set is read and checked, and nothing else is done.
+        overrides: as of `--set`: "mining.negatives=5".
+
+    >>> plan = polymine.plan("mine.toml", ["mining.negatives=3"])
+    >>> [stage.name for stage in plan.nodes if not stage.reused]
+    ['deepen', 'predict-risk', 'select', 'export']
+    """
+    from polymine.flows.mining import plan_stages
+
+    asked = load_as(RunSettings, Path(settings), overrides)
+    return plan_stages(asked.dataset, asked.output, asked.mining, asked.engine)
 
 
 def train(settings: str | Path | Mapping[str, Any]) -> Page:

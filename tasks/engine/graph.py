@@ -1,11 +1,16 @@
 """Which stage needed what: the edges of a run's graph, for the Prefect UI and `polymine plan`."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
 from polymine.data_contracts.references import DatasetRef
+from polymine.reporting.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Node:
     reused: bool
 
 
-class Graph:
+class Graph(Shown):
     """The stages of a run and what each of them was made from."""
 
     def __init__(self) -> None:
@@ -43,6 +48,20 @@ class Graph:
         with self._lock:
             found = [self._makers[path] for path in paths_in(arguments) if path in self._makers]
         return dict(found)
+
+    def __rich__(self) -> RenderableType:
+        return draw(self.nodes)
+
+
+def draw(nodes: Sequence[Node]) -> Table:
+    """Draw a line for each stage: what it needs, and what is there already."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for column in ("stage", "", "after"):
+        table.add_column(column, overflow="fold")
+    for node in nodes:
+        state = Text("in the store", "green") if node.reused else Text("to be made", "yellow")
+        table.add_row(node.name, state, ", ".join(node.needs))
+    return table
 
 
 def paths_in(value: Any) -> Iterator[str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -28,8 +27,6 @@ from polymine.flows.mining import mine
 from polymine.reporting.runs.inspection import Candidate, Inspection
 from polymine.reporting.runs.inspection_view import draw
 from tests.conftest import BM25, MINILM, VALIDATOR, animal_tables
-
-pytestmark = pytest.mark.flow
 
 MINING = MiningSettings(
     teachers=(MINILM, BM25), negatives=3, depth=10, validation=VALIDATOR,
@@ -67,8 +64,7 @@ def run(tmp_path_factory) -> Finished:
     dataset = DatasetSettings(**{name: str(place / f"{name}.parquet") for name in tables})
     output = OutputSettings(path=str(place / "run"))
     engine = EngineSettings(store=str(place / "store"), threads=2)
-    with prefect_test_harness(server_startup_timeout=120):
-        mine(dataset, output, MINING, engine)
+    mine.fn(dataset, output, MINING, engine)
     return Finished(place / "run", place / "store")
 
 
