@@ -15,10 +15,9 @@ import typer
 from rich.console import Console
 
 from polymine.commands import reading
-from polymine.commands.running import Name, complain, ready_flow, run_file
-from polymine.data_contracts.errors import PolymineError, SettingsError
-
-DEMO = Path(__file__).resolve().parent.parent / "configs" / "demo.toml"
+from polymine.commands.running import Name, complain, run_file
+from polymine.commands.server.commands import Overrides, demo_file, serve, server_app, ui
+from polymine.data_contracts.errors import PolymineError
 
 app = typer.Typer(
     name="polymine",
@@ -28,18 +27,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-server_app = typer.Typer(
-    help="A Prefect server that stays, so that later commands need not start one.",
-    no_args_is_help=True,
-)
-app.add_typer(server_app, name="server")
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as `mining.depth=50`."),
-]
-
-
 SettingsFile = Annotated[
     Path, typer.Argument(metavar="FILE.toml", help="Settings of the run.", show_default=False)
 ]
@@ -62,14 +49,15 @@ def _add_flow(command: str, flow: Name, said: str) -> None:
 
 for command, (flow, said) in FLOWS.items():
     _add_flow(command, flow, said)
-for reads in (reading.inspect, reading.diff, reading.export):
-    app.command()(reads)
+for other in (reading.inspect, reading.diff, reading.export, serve, ui):
+    app.command()(other)
+app.add_typer(server_app, name="server")
 
 
 @app.command()
 def demo(overrides: Overrides = None) -> None:
     """Mine the docstrings of the installed libraries: offline, a few minutes on two cores."""
-    run_file("mine", _demo_file(), overrides)
+    run_file("mine", demo_file(), overrides)
 
 
 @app.command()
@@ -116,24 +104,6 @@ def gc(
 
 
 @app.command()
-def serve(overrides: Overrides = None) -> None:
-    """Offer the flow in the Prefect UI, with a form for its settings, until Ctrl-C."""
-    from polymine.data_contracts.settings import RunSettings, load_as
-
-    settings = load_as(RunSettings, _demo_file(), overrides)
-    with ready_flow("mine") as (server, flow):
-        _say(f"Start runs at [link]{server.ui_url}/v2/deployments[/link]. Ctrl-C ends.")
-        flow.serve(
-            name="mine",
-            parameters=settings.model_dump(mode="json", exclude_unset=True),
-            description="Mines hard negatives; the form starts out with the demo's settings.",
-            tags=["polymine"],
-            pause_on_shutdown=False,  # schedules go on when it is served again
-            print_starting_message=False,
-        )
-
-
-@app.command()
 def deploy(
     files: Annotated[
         list[Path] | None,
@@ -153,67 +123,6 @@ def deploy(
     set_up(files or [], name=name, plan_file=plan, dry_run=dry_run)
 
 
-@app.command()
-def ui(
-    open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
-) -> None:
-    """Show past and present runs in the Prefect UI, until Ctrl-C."""
-    from polymine.commands.server.client import newest_flow_run
-    from polymine.commands.server.shared import standing_server
-
-    with standing_server() as server:
-        newest = newest_flow_run(server.url)
-        page = f"{server.ui_url}/v2/runs/flow-run/{newest['id']}" if newest else server.ui_url
-        _say(f"{'Newest run' if newest else 'No runs yet'}: [link]{page}[/link]")
-        _say(f"All runs:   [link]{server.ui_url}/v2/runs[/link]  (Ctrl-C ends)")
-        if open_browser:
-            import webbrowser
-
-            webbrowser.open(page)
-        try:
-            while server.is_alive():
-                time.sleep(0.5)
-        except KeyboardInterrupt:
-            return  # how this command is meant to end
-    raise PolymineError("the Prefect server ended; see server/server.log in Polymine's home")
-
-
-@server_app.command("start")
-def server_start(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; another than loopback needs a password.")
-    ] = "127.0.0.1",
-) -> None:
-    """Start the server and leave it running."""
-    from polymine.commands.server.shared import standing_server
-
-    with standing_server(standing=True, host=host) as server:
-        _say(f"The Prefect server runs at [link]{server.ui_url}[/link]")
-
-
-@server_app.command("stop")
-def server_stop() -> None:
-    """Stop the server, unless another command is using it."""
-    from polymine.commands.server.shared import stop
-
-    record = stop()
-    _say(f"Stopped process {record.pid}" if record else "There is no server running")
-
-
-@server_app.command("status")
-def server_status() -> None:
-    """Say whether the server runs, and where."""
-    from polymine.commands.server.record import status
-
-    record = status()
-    if record is None:
-        _say("There is no server running")
-        raise typer.Exit(1)
-    stays = "stays until `polymine server stop`" if record.standing else "ends with its commands"
-    url = record.url.removesuffix("/api")
-    _say(f"Prefect {record.version} at [link]{url}[/link], process {record.pid}; {stays}")
-
-
 def main() -> None:
     """Run the command line; turn errors into one message and an exit code.
 
@@ -230,16 +139,6 @@ def main() -> None:
         where = _write_traceback(error)
         complain(f"{type(error).__name__}: {error}\nThe full traceback is in {where}")
         sys.exit(1)
-
-
-def _demo_file() -> Path:
-    if not DEMO.exists():
-        raise SettingsError(f"{DEMO}: not found; run this in a checkout of the repository")
-    return DEMO
-
-
-def _say(text: str) -> None:
-    Console(highlight=False).print(text, soft_wrap=True)
 
 
 def _write_traceback(error: Exception) -> Path:
