@@ -14,6 +14,7 @@ from polymine.commands.summary import show
 from polymine.data_contracts.errors import InputError
 
 HEAVY = ("prefect", "torch", "polars", "numpy", "pydantic", "transformers", "sentence_transformers")
+MODELS = ("prefect", "torch", "faiss", "scipy", "matplotlib", "transformers", "datasets")
 SUMMARY = {
     "output": "runs/demo",
     "report": "runs/demo/report.html",
@@ -57,6 +58,19 @@ def test_help_imports_nothing_heavy() -> None:
     assert "heavy: []" in shown
 
 
+def test_reading_a_run_imports_no_models() -> None:
+    script = (
+        "import sys, polymine\n"
+        "from polymine.commands import reading\n"
+        "polymine.open, polymine.diff\n"
+        f"print('heavy:', sorted(set({MODELS!r}) & set(sys.modules)))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+    assert "heavy: []" in shown
+
+
 @pytest.mark.parametrize(
     ("text", "overrides", "expected"),
     [
@@ -84,14 +98,16 @@ def test_wrong_settings_are_refused_before_a_server_starts(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["nowhere", "nemo"], "nowhere: there is no such folder"),
-        ([".", "tevatorn"], "did you mean `tevatron`?"),
+        (["export", "nowhere", "nemo"], "nowhere: there is no such folder"),
+        (["export", ".", "tevatorn"], "did you mean `tevatron`?"),
+        (["inspect", "nowhere", "q"], "nowhere: there is no such folder"),
+        (["inspect", ".", "q"], "not the folder of a finished run"),
     ],
 )
-def test_export_without_a_run_or_a_format_is_refused(
+def test_what_is_no_run_or_no_format_is_refused(
     tmp_path: Path, arguments: list[str], expected: str
 ) -> None:
-    finished = polymine(tmp_path, "export", *arguments)
+    finished = polymine(tmp_path, *arguments)
     assert finished.returncode == 2
     assert expected in finished.stderr
     assert "Traceback" not in finished.stderr
