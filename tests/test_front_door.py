@@ -13,10 +13,10 @@ import pytest
 from datasets import Dataset
 
 import polymine
-from benchmarks.small import save_small_encoder
 from polymine import front_door
 from polymine.data_contracts.errors import InputError, SettingsError
 from polymine.tasks.runs import run as runs
+from tests.small import save_small_encoder
 
 HEAVY = ("prefect", "torch", "polars", "numpy", "pydantic", "datasets")
 FACTS = {
