@@ -1,30 +1,26 @@
-"""Reads CSV, TSV and other delimited text, whose dialect is found by what it yields.
+"""Reads CSV, TSV and other delimited text as strings, one record after the other."""
 
-A separator is chosen for the columns it makes. Quotation marks quote in CSV, and in TSV only where
-the file shows that they do; the records that come out are held against the lines that went in.
-"""
-
-import csv
-import io
 import re
-import sys
 from collections.abc import Iterator
 
 import polars as pl
 
-from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.settings import Reading
 from polymine.mining.input_checks import as_json
+from polymine.reading.dialect import (
+    find_header,
+    find_separator,
+    is_quoted,
+    quoted_reader,
+    strict_records,
+)
 from polymine.reading.roles import Role
 from polymine.reading.text import is_whole, shown
 from polymine.reading.trec import read_trec
 from polymine.reading.understood import Broken, Table, Understood, broken_frame
 
-SEPARATORS = (",", "\t", ";", "|")
 _SAMPLE = 200  # lines that the separator is chosen by
 _EXCEL = re.compile(r"sep=(.)\r?\n")  # what Excel writes before the header
-_NAME = re.compile(r"[\w.:/#()\[\]-]*( [\w.:/#()\[\]-]+){0,2}")  # of a column: three words at most
-_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 
 Record = tuple[int, str, list[str]]  # number of the last line, raw text, fields
 
@@ -44,14 +40,14 @@ def read_delimited(
     trec = role.is_judgments and separator in (None, " ", "\t") and hints.header is not True
     if trec and (found := read_trec(lines, name, role)):
         return found
-    separator = separator or _separator(lines[:_SAMPLE], suffix, role.known, name)
-    strict = _strict(text, separator) if '"' in text and hints.quoting is not False else None
+    separator = separator or find_separator(lines[:_SAMPLE], suffix, role.known, name)
+    strict = strict_records(text, separator) if '"' in text and hints.quoting is not False else None
     quoting = hints.quoting
     if quoting is None:
-        quoting = '"' in text and _is_quoted(text, strict, lines, separator, name)
+        quoting = '"' in text and is_quoted(text, strict, lines, separator, name)
     records = _quoted(text, separator) if quoting else _plain(text, separator)
     first = next(records, (0, "", []))
-    names, header = _header(first[2], name, separator, role, hints)
+    names, header = find_header(first[2], name, separator, role, hints)
     if not header:
         records = _quoted(text, separator) if quoting else _plain(text, separator)
     frame, broken, height = _gathered(
@@ -65,76 +61,6 @@ def read_delimited(
     return Table(frame, broken_frame(broken), about)
 
 
-def _separator(lines: list[str], suffix: str, known: frozenset[str], name: str) -> str:
-    """The separator that gives most known columns, then the most even records.
-
-    Where several do, and no name of a column tells, TSV means tabs and anything else is asked.
-    """
-    usual = "\t" if suffix == ".tsv" else ","
-
-    def yields(separator: str) -> tuple[int, float]:
-        rows = [next(csv.reader([line], delimiter=separator), []) for line in lines]
-        width = len(rows[0]) if rows else 0
-        even = sum(len(row) == width for row in rows) / len(rows) if width > 1 else 0
-        named = sum(cell.strip().lower() in known for cell in rows[0]) if rows else 0
-        return named, round(even, 1)
-
-    found = {separator: yields(separator) for separator in SEPARATORS}
-    best = [separator for separator in SEPARATORS if found[separator] == max(found.values())]
-    if len(best) > 1 and suffix != ".tsv" and found[best[0]][0] == 0 and found[best[0]][1] > 0:
-        raise InputError(
-            f"{name}: {' and '.join(map(repr, best))} yield even columns alike; say which it is, "
-            'as `separator = ","`'
-        )
-    return usual if usual in best else best[0]
-
-
-def _is_quoted(
-    text: str, strict: list[list[str]] | None, lines: list[str], separator: str, name: str
-) -> bool:
-    """Whether quotation marks enclose fields; `strict` are the records if they do so soundly.
-
-    Without quoting every line is a record; where that gives the same number of fields throughout
-    and quoting would merge lines, nothing says that it is meant.
-    """
-    width = lines[0].count(separator)
-    even = all(line.count(separator) == width for line in lines)
-    shown = strict is not None and (separator != "\t" or _shows_quoting(text, separator, strict))
-    if strict is None or not shown:
-        return separator != "\t" and not even
-    if even and len(strict) < len(lines):
-        merged = next(row for row in strict if any("\n" in field for field in row))
-        raise InputError(
-            f"{name}: quotation marks merge lines, {len(strict):,} records in {len(lines):,} "
-            f"lines, and every line is a record without them; the first merged one is "
-            f"{separator.join(merged)!r:.160}. Say which it is: `quoting = true` or `false`"
-        )
-    return True
-
-
-def _shows_quoting(text: str, separator: str, rows: list[list[str]]) -> bool:
-    """Whether fields are quoted because they have to be, or whole columns are."""
-    field = re.compile(rf'(?:\A|(?<=[{separator}\n]))"((?:[^"]|"")*)"(?=[{separator}\r\n]|\Z)')
-    quoted = [match[1] for match in field.finditer(text)]
-    needed = sum(
-        not inner or '"' in inner or separator in inner or "\n" in inner for inner in quoted
-    )
-    return bool(quoted) and (needed == len(quoted) or len(quoted) % len(rows) == 0)
-
-
-def _strict(text: str, separator: str) -> list[list[str]] | None:
-    """The records of text that is quoted without a fault; None if it is not."""
-    try:
-        return [row for row in _reader(text, separator, strict=True) if row]
-    except csv.Error:
-        return None
-
-
-def _reader(text: str, separator: str, strict: bool = False):  # type: ignore[no-untyped-def]
-    csv.field_size_limit(sys.maxsize)  # a long text is no fault; 128 KiB is the library's limit
-    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
-
-
 def _plain(text: str, separator: str) -> Iterator[Record]:
     """A record a line; quotation marks are letters."""
     for number, line in enumerate(text.split("\n"), start=1):
@@ -145,46 +71,11 @@ def _plain(text: str, separator: str) -> Iterator[Record]:
 
 def _quoted(text: str, separator: str) -> Iterator[Record]:
     lines = text.splitlines(keepends=True) if "\n" in text else [text]
-    begin, reader = 0, _reader(text, separator)
+    begin, reader = 0, quoted_reader(text, separator)
     for fields in reader:
         if any(field.strip() for field in fields):
             yield reader.line_num, "".join(lines[begin : reader.line_num]), fields
         begin = reader.line_num
-
-
-def _header(
-    first: list[str], name: str, separator: str, role: Role, hints: Reading
-) -> tuple[list[str], bool]:
-    """Names of the columns, and whether the first record holds them."""
-    cells = [cell.strip() for cell in first]
-    if not is_whole(separator.join(cells)):
-        raise InputError(f"{name}: the first line is not UTF-8; name the `encoding` it is in")
-    wanted = role.known | {column.lower() for column in hints.columns.values()}
-    has = hints.header
-    if has is None:
-        has = any(cell.lower() in wanted for cell in cells) or not _is_data(cells)
-        if not has and separator != "\t":
-            raise InputError(
-                f"{name}: the first line is no header (found: {', '.join(cells)!r:.200}); add one, "
-                "or say `header = false`"
-            )
-    if has:
-        twice = sorted({cell for cell in cells if cell and cells.count(cell) > 1})
-        if twice:
-            raise InputError(f"{name}: column `{twice[0]}` stands twice in the header")
-        return cells, True
-    if names := role.without_header.get(len(cells)):
-        return list(names), False
-    known = " or ".join(", ".join(names) for names in role.without_header.values())
-    raise InputError(
-        f"{name}: {len(cells)} columns without a header; without one expected is {known}. "
-        "Add a header that names the columns"
-    )
-
-
-def _is_data(cells: list[str]) -> bool:
-    """Whether a first record looks like data: a number, or what is no name of a column."""
-    return any(_NUMBER.fullmatch(cell) or not _NAME.fullmatch(cell) for cell in cells)
 
 
 def _gathered(
@@ -203,7 +94,7 @@ def _gathered(
             rule = "more fields than the header"
         elif not is_whole(raw):
             rule = "not UTF-8"
-        elif doubted and '"' in raw and _strict(raw, doubted) is None:
+        elif doubted and '"' in raw and strict_records(raw, doubted) is None:
             rule = "ends within quotes" if raw.count('"') % 2 else "quotation marks do not match"
         if rule:
             row = as_json({"line": number, "text": shown(raw).rstrip("\r\n")})

@@ -23,6 +23,7 @@ from polymine.reading.roles import CORPUS, JUDGMENTS, PAIRS, Role
 from polymine.reading.understood import Understood
 from polymine.tasks.sources.files import SourceFile, side_table
 
+_SAID = 20  # files that the log describes; a manifest lists all
 logger = logging.getLogger("polymine.sources")
 
 
@@ -39,8 +40,10 @@ class Findings:
 
         Broken rows are wrong with `on_invalid = "fail"`; so is a column that no file has, always.
         """
-        for each in self.understood:
+        for each in self.understood[:_SAID]:
             logger.log(logging.WARNING if each.by_position else logging.INFO, "%s", each)
+        if len(self.understood) > _SAID:
+            logger.info("and %s more files", f"{len(self.understood) - _SAID:,}")
         used = {column for each in self.understood for _, column in each.columns}
         problems = self.problems + [
             f"columns.{key}: no file has a column `{column}`"

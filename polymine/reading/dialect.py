@@ -1,0 +1,123 @@
+"""The dialect of delimited text: separator, quoting and header, each found by what it yields.
+
+What can be read in two ways that give different rows is asked about: the error names the setting.
+"""
+
+import csv
+import io
+import re
+import sys
+
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.settings import Reading
+from polymine.reading.roles import Role
+from polymine.reading.text import is_whole
+
+SEPARATORS = (",", "\t", ";", "|")
+_NAME = re.compile(r"[\w.:/#()\[\]-]*( [\w.:/#()\[\]-]+){0,2}")  # of a column: three words at most
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
+
+
+def find_separator(lines: list[str], suffix: str, known: frozenset[str], name: str) -> str:
+    """The separator that gives most known columns, then the most even records.
+
+    Where several do, and no name of a column tells, TSV means tabs and anything else is asked.
+    """
+    usual = "\t" if suffix == ".tsv" else ","
+
+    def yields(separator: str) -> tuple[int, float]:
+        rows = [next(csv.reader([line], delimiter=separator), []) for line in lines]
+        width = len(rows[0]) if rows else 0
+        even = sum(len(row) == width for row in rows) / len(rows) if width > 1 else 0
+        named = sum(cell.strip().lower() in known for cell in rows[0]) if rows else 0
+        return named, round(even, 1)
+
+    found = {separator: yields(separator) for separator in SEPARATORS}
+    best = [separator for separator in SEPARATORS if found[separator] == max(found.values())]
+    if len(best) > 1 and suffix != ".tsv" and found[best[0]][0] == 0 and found[best[0]][1] > 0:
+        raise InputError(
+            f"{name}: {' and '.join(map(repr, best))} yield even columns alike; say which it is, "
+            'as `separator = ","`'
+        )
+    return usual if usual in best else best[0]
+
+
+def is_quoted(
+    text: str, strict: list[list[str]] | None, lines: list[str], separator: str, name: str
+) -> bool:
+    """Whether quotation marks enclose fields; `strict` are the records if they do so soundly.
+
+    Without quoting every line is a record; where that gives the same number of fields throughout
+    and quoting would merge lines, nothing says that it is meant.
+    """
+    width = lines[0].count(separator)
+    even = all(line.count(separator) == width for line in lines)
+    shown = strict is not None and (separator != "\t" or _shows_quoting(text, separator, strict))
+    if strict is None or not shown:
+        return separator != "\t" and not even
+    if even and len(strict) < len(lines):
+        merged = next(row for row in strict if any("\n" in field for field in row))
+        raise InputError(
+            f"{name}: quotation marks merge lines, {len(strict):,} records in {len(lines):,} "
+            f"lines, and every line is a record without them; the first merged one is "
+            f"{separator.join(merged)!r:.160}. Say which it is: `quoting = true` or `false`"
+        )
+    return True
+
+
+def _shows_quoting(text: str, separator: str, rows: list[list[str]]) -> bool:
+    """Whether fields are quoted because they have to be, or whole columns are."""
+    field = re.compile(rf'(?:\A|(?<=[{separator}\n]))"((?:[^"]|"")*)"(?=[{separator}\r\n]|\Z)')
+    quoted = [match[1] for match in field.finditer(text)]
+    needed = sum(
+        not inner or '"' in inner or separator in inner or "\n" in inner for inner in quoted
+    )
+    return bool(quoted) and (needed == len(quoted) or len(quoted) % len(rows) == 0)
+
+
+def strict_records(text: str, separator: str) -> list[list[str]] | None:
+    """The records of text that is quoted without a fault; None if it is not."""
+    try:
+        return [row for row in quoted_reader(text, separator, strict=True) if row]
+    except csv.Error:
+        return None
+
+
+def quoted_reader(text: str, separator: str, strict: bool = False):  # type: ignore[no-untyped-def]
+    csv.field_size_limit(sys.maxsize)  # a long text is no fault; 128 KiB is the library's limit
+    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
+
+
+def find_header(
+    first: list[str], name: str, separator: str, role: Role, hints: Reading
+) -> tuple[list[str], bool]:
+    """Names of the columns, and whether the first record holds them."""
+    cells = [cell.strip() for cell in first]
+    if not is_whole(separator.join(cells)):
+        raise InputError(f"{name}: the first line is not UTF-8; name the `encoding` it is in")
+    wanted = role.known | {column.lower() for column in hints.columns.values()}
+    has = hints.header
+    if has is None:
+        has = any(cell.lower() in wanted for cell in cells) or not _is_data(cells)
+        if not has and separator != "\t":
+            raise InputError(
+                f"{name}: the first line is no header (found: {', '.join(cells)!r:.200}); add one, "
+                "or say `header = false`"
+            )
+    if has:
+        twice = sorted({cell for cell in cells if cell and cells.count(cell) > 1})
+        if twice:
+            raise InputError(f"{name}: column `{twice[0]}` stands twice in the header")
+        return cells, True
+    if names := role.without_header.get(len(cells)):
+        return list(names), False
+    known = " or ".join(", ".join(names) for names in role.without_header.values())
+    raise InputError(
+        f"{name}: {len(cells)} columns without a header; without one expected is {known}. "
+        "Add a header that names the columns"
+    )
+
+
+def _is_data(cells: list[str]) -> bool:
+    """Whether a first record looks like data: a number, or what is no name of a column."""
+    return any(_NUMBER.fullmatch(cell) or not _NAME.fullmatch(cell) for cell in cells)
