@@ -69,6 +69,11 @@ _PHRASES = {
     "relevance|min": "`relevance` is below 0",
     "language|min_length": "`language` is shorter than 2 characters",
 }
+_ADVICE = {  # beside correcting a row that breaks such a rule
+    "not a whole number": "Grades that are no whole numbers need a threshold, as `grades = 0.5`.",
+    "not UTF-8": 'A file in another encoding needs its name, as `encoding = "cp1252"`.',
+    "quotation marks": "Where quotation marks are letters, say so: `quoting = false`.",
+}
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,8 @@ def input_error(problems: Sequence[str], broken: pl.DataFrame) -> InputError:
         lines += [f"    {_shortened(row)}" for row in rows["row"].head(EXAMPLES)]
         if rows.height > EXAMPLES:
             lines.append("    ...")
+    named = " ".join(broken["rules"].explode().unique().drop_nulls())
+    lines += [advice for part, advice in _ADVICE.items() if part in named]
     if broken.height and not problems:
         lines.append('Correct these rows, or set them aside with `on_invalid = "quarantine"`.')
     return InputError("\n".join(["The input cannot be used as it is:", *lines]))
