@@ -28,6 +28,51 @@ class Point:
     found: float
 
 
+@dataclass(frozen=True)
+class Understood:
+    """What one file was understood to be.
+
+    Args:
+        file: what errors call it.
+        format: `CSV`, `TSV`, `JSON lines`, `Parquet`, `TREC qrels` ...
+        rows: records read, broken ones included.
+        lines: lines counted, header and blank ones aside; None where a format has none.
+        encoding, separator, quoting, header: of delimited text only.
+        columns: (meaning, column) of what is used.
+        by_position: meanings for which only the position of a column spoke.
+        ignored: columns that are not used.
+        missing: cells that hold a mark such as `NaN` and are read as missing.
+        languages, grades: values seen, with their number of rows.
+    """
+
+    file: str
+    format: str
+    rows: int = 0
+    lines: int | None = None
+    encoding: str | None = None
+    separator: str | None = None
+    quoting: bool | None = None
+    header: bool | None = None
+    columns: tuple[tuple[str, str], ...] = ()
+    by_position: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    missing: int = 0
+    languages: tuple[tuple[str, int], ...] = ()
+    grades: tuple[tuple[str, int], ...] = ()
+
+
+class CollectionNote(Note):
+    """Where a collection came from.
+
+    Args:
+        sources: what each of its files was taken for.
+        given: pairs of queries and negatives that its files give.
+    """
+
+    sources: tuple[Understood, ...] = ()
+    given: int = 0
+
+
 class RankingNote(Note):
     """What a later ranking needs to build on this one; empty for teachers that rank anew.
 

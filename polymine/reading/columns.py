@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import Reading
 from polymine.data_contracts.tables import INVISIBLE
 from polymine.reading.roles import PAIRS, Role
-from polymine.reading.understood import Table, Understood
+from polymine.reading.understood import Table
 
 # Marks of other libraries and spreadsheets for a value that is not there, as a whole cell.
 MARKS = ("NaN", "nan", "NAN", "null", "NULL", "None", "NA", "N/A", "<NA>", "#N/A")

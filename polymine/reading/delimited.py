@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import Reading
 from polymine.mining.input_checks import as_json
 from polymine.reading.dialect import (
@@ -17,7 +18,7 @@ from polymine.reading.dialect import (
 from polymine.reading.roles import Role
 from polymine.reading.text import is_whole, shown
 from polymine.reading.trec import read_trec
-from polymine.reading.understood import Broken, Table, Understood, broken_frame
+from polymine.reading.understood import Broken, Table, broken_frame
 
 _SAMPLE = 200  # lines that the separator is chosen by
 _EXCEL = re.compile(r"sep=(.)\r?\n")  # what Excel writes before the header

@@ -8,10 +8,11 @@ from typing import Any
 import polars as pl
 
 from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.notes import Understood
 from polymine.mining.input_checks import as_json
 from polymine.reading.text import is_whole, shown
 from polymine.reading.trainer_records import flattened
-from polymine.reading.understood import Broken, Table, Understood, broken_frame
+from polymine.reading.understood import Broken, Table, broken_frame
 
 Row = dict[str, Any]
 

@@ -5,9 +5,10 @@ import re
 import polars as pl
 
 from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.notes import Understood
 from polymine.reading.roles import Role
 from polymine.reading.text import is_whole
-from polymine.reading.understood import Table, Understood, broken_frame
+from polymine.reading.understood import Table, broken_frame
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _SAMPLE = 200

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from polymine.data_contracts.notes import CollectionNote
 from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
 from polymine.data_contracts.settings import DatasetSettings
 from polymine.data_contracts.tables import (
@@ -59,7 +60,8 @@ def ingest(run: Context, settings: DatasetSettings) -> CollectionRef:
     )
     tables: dict[str, pl.DataFrame] = {name: getattr(clean, name) for name in SCHEMAS}
     tables["rejected"] = pl.concat([raw.rows_rejected, clean.rejected])
-    made = store_tables(run, tables, version)
+    given = 0 if raw.given is None else raw.given.height
+    made = store_tables(run, tables, version, CollectionNote(sources=raw.understood, given=given))
     if raw.labels is not None and len(raw.labels) > made.labels.rows:
         logger.warning(
             "labels: %s rows, of which %s with judgments of 0 are used; the others were rejected, "
@@ -103,10 +105,18 @@ def find_tables(run: Context, version: str) -> CollectionRef | None:
     return replace(collect_tables(whole, version), reused=True)
 
 
-def store_tables(run: Context, tables: Mapping[str, pl.DataFrame], version: str) -> CollectionRef:
-    """Store the clean tables of a collection under a fingerprint."""
+def store_tables(
+    run: Context,
+    tables: Mapping[str, pl.DataFrame],
+    version: str,
+    note: CollectionNote | None = None,
+) -> CollectionRef:
+    """Store the clean tables of a collection under a fingerprint; the documents hold the note."""
+    info = (note or CollectionNote()).model_dump(mode="json")
     made = {
-        name: run.store.ingested(name, version).write_single(tables[name], schema)
+        name: run.store.ingested(name, version).write_single(
+            tables[name], schema, info=info if name == "documents" else None
+        )
         for name, schema in SCHEMAS.items()
     }
     return collect_tables(made, version)

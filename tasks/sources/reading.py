@@ -27,13 +27,13 @@ import dataframely as dy
 import polars as pl
 
 from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.references import fingerprint
 from polymine.data_contracts.settings import DatasetSettings, Reading, Source
 from polymine.data_contracts.tables import Rejected
 from polymine.mining.input_checks import Checked, OnInvalid, check_tables, rejected_rows
 from polymine.reading.files import suffix_of
 from polymine.reading.roles import CORPUS, LABELS, QUERIES, TABLES, Role
-from polymine.reading.understood import Understood
 from polymine.tasks.sources.demo_data import demo_versions, docstring_tables
 from polymine.tasks.sources.files import SourceFile, digest, fetch, side_table
 from polymine.tasks.sources.tables import Findings, read_pairs, read_role

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import DatasetSettings, Reading
 from polymine.mining.input_checks import BROKEN, SOURCE_COLUMN, input_error, shape_problems
 from polymine.reading.columns import Taken, take_columns
@@ -20,7 +21,7 @@ from polymine.reading.pairs import (
     with_texts,
 )
 from polymine.reading.roles import CORPUS, JUDGMENTS, PAIRS, Role
-from polymine.reading.understood import Understood
+from polymine.reading.understood import describe, with_values
 from polymine.tasks.sources.files import SourceFile, side_table
 
 _SAID = 20  # files that the log describes; a manifest lists all
@@ -41,7 +42,7 @@ class Findings:
         Broken rows are wrong with `on_invalid = "fail"`; so is a column that no file has, always.
         """
         for each in self.understood[:_SAID]:
-            logger.log(logging.WARNING if each.by_position else logging.INFO, "%s", each)
+            logger.log(logging.WARNING if each.by_position else logging.INFO, "%s", describe(each))
         if len(self.understood) > _SAID:
             logger.info("and %s more files", f"{len(self.understood) - _SAID:,}")
         used = {column for each in self.understood for _, column in each.columns}
@@ -88,7 +89,7 @@ def read_role(
         found.problems += problems
         if not problems:
             frame = _with_groups(_as_strings(frame, role), file, role)
-            found.understood.append(taken.understood.with_values(frame))
+            found.understood.append(with_values(taken.understood, frame))
             frames.append(_within(frame, file).with_columns(pl.lit(file.name).alias(SOURCE_COLUMN)))
     if not frames:
         names = [*role.contract.column_names(), SOURCE_COLUMN]
@@ -120,7 +121,7 @@ def read_texts(
         if not problems:
             whole, broken = split_broken(taken.rows, role, file.name, numbers)
             found.broken.append(broken)
-            found.understood.append(taken.understood.with_values(whole))
+            found.understood.append(with_values(taken.understood, whole))
             tables.append((file.name, whole))
     return tables
 

@@ -3,11 +3,12 @@
 import polars as pl
 import pytest
 
+from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import Reading
 from polymine.mining.input_checks import BROKEN
 from polymine.reading.columns import Taken, take_columns
 from polymine.reading.roles import CORPUS, JUDGMENTS, PAIRS, Role
-from polymine.reading.understood import Table, Understood
+from polymine.reading.understood import Table
 
 
 def take(role: Role = PAIRS, said: dict[str, object] | None = None, **columns: list) -> Taken:

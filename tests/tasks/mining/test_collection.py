@@ -2,11 +2,13 @@
 
 import polars as pl
 
+from polymine.data_contracts.notes import CollectionNote
 from polymine.data_contracts.references import CollectionRef
 from polymine.data_contracts.settings import DatasetSettings, EngineSettings
 from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.ingestion import ingest
-from polymine.tasks.store.datasets import Store
+from polymine.tasks.store.datasets import Store, note_of
+from tests.tasks.sources.test_cases import CASES
 
 
 def test_other_judgments_leave_documents_and_queries_as_they_are(animals, tmp_path):
@@ -31,3 +33,14 @@ def test_other_judgments_leave_documents_and_queries_as_they_are(animals, tmp_pa
     smaller = collect(corpus=str(tmp_path / "smaller.parquet"))
     assert smaller.documents.fingerprint != first.documents.fingerprint
     assert smaller.queries.fingerprint == first.queries.fingerprint
+
+
+def test_a_collection_says_what_its_files_were_taken_for(tmp_path):
+    run = Context(Store(str(tmp_path / "store")), EngineSettings())
+    path = CASES / "trainers" / "flagembedding.jsonl"
+    note = note_of(ingest(run, DatasetSettings(pairs=str(path))).documents, CollectionNote)
+    assert note.given == 4
+    (source,) = note.sources
+    assert (source.format, source.rows, source.lines) == ("FlagEmbedding", 4, 4)
+    assert source.columns == (("anchor", "query"), ("positive", "pos"), ("negative", "neg"))
+    assert source.ignored == ("prompt",)

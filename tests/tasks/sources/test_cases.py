@@ -11,6 +11,7 @@ import pytest
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.settings import DatasetSettings
 from polymine.mining.ingestion import ingest
+from polymine.reading.understood import describe
 from polymine.tasks.mining.trainer_formats import TrainerFiles
 from polymine.tasks.sources.reading import RawTables, read_sources
 from tests.mining.small_triplets import TWO
@@ -39,7 +40,7 @@ def test_an_index_without_a_name_is_no_query():
     assert pairs_of(raw)["Where is Kiel?"] == "Kiel lies on the Baltic Sea."
     about = raw.understood[0]
     assert dict(about.columns) == {"anchor": "prompt", "positive": "response"}
-    assert "5 rows; comma, no quotes, a header; anchor = `prompt`" in str(about)
+    assert "5 rows; comma, no quotes, a header; anchor = `prompt`" in describe(about)
 
 
 def test_nan_in_json_is_missing():
