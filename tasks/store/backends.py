@@ -157,18 +157,18 @@ class CachedRemote(Folder):
         return self.listing() if self._listed is None else self._listed
 
     def _get(self, names: Sequence[str]) -> None:
-        """Fetch objects beside their places and move them there."""
+        """Fetch objects beside where they belong and move them there."""
         if not names:
             return
         token = uuid.uuid4().hex[:8]
-        places = [self.folder / name for name in names]
-        beside = [place.with_name(f".{place.name}.{token}") for place in places]
+        targets = [self.folder / name for name in names]
+        beside = [target.with_name(f".{target.name}.{token}") for target in targets]
         try:
-            for place in places:
-                place.parent.mkdir(parents=True, exist_ok=True)
+            for target in targets:
+                target.parent.mkdir(parents=True, exist_ok=True)
             with remote_errors_explained(self.name), suppress(FileNotFoundError):
                 self._objects().get(names, list(map(str, beside)), batch_size=AT_ONCE)
-            for source, target in zip(beside, places, strict=True):
+            for source, target in zip(beside, targets, strict=True):
                 with suppress(FileNotFoundError):  # removed since it was listed
                     os.replace(source, target)
         finally:

@@ -1,9 +1,9 @@
 """Where datasets lie: one folder each, named by fingerprint, with a manifest written last.
 
-`ROOT/<contract>/<fingerprint>/part-00000.parquet ... manifest.json`. A file is written beside its
-place and moved there in one step, so a file that is there is whole, and a folder without a manifest
-is work in progress that the next run resumes. Two runs may write the same dataset at once: they
-write the same bytes. ROOT is a folder of this machine, a shared one, or a URI: see `backends`.
+`ROOT/<contract>/<fingerprint>/part-00000.parquet ... manifest.json`. A file is written under
+another name and renamed in one step, so a file that is there is whole, and a folder without a
+manifest is work in progress that the next run resumes. Two runs may write the same dataset at once:
+they write the same bytes. ROOT is a folder of this machine, a shared one, or a URI: see `backends`.
 
 Disks err, too. A manifest holds a checksum of every file and one of itself; until it is there, each
 shard has its own in a note beside it. What differs is named in the log and rebuilt.
@@ -15,7 +15,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -105,7 +105,7 @@ class Dataset:
             # Without the note it was not written, or its run was killed between the two.
             if not (self._files.holds(note) and self._files.holds(shard)):
                 return False
-            if (self.folder / note).read_text(errors="replace") == checksum(self.folder / shard):
+            if self._noted(shard) == checksum(self.folder / shard):
                 self._files.touch(note)
                 return True
         logger.warning("%s/%s differs from its checksum; it is rebuilt", self.path, shard)
@@ -193,8 +193,10 @@ class Dataset:
         return note
 
     def _noted(self, shard: str) -> str | None:
-        note = self.folder / _note_name(shard)
-        return note.read_text(errors="replace") if note.exists() else None
+        """Return a shard's checksum as noted, or None once another run has finished the dataset."""
+        with suppress(FileNotFoundError):
+            return (self.folder / _note_name(shard)).read_text(errors="replace")
+        return None
 
     def _fetch(self, names: list[str], manifest: Manifest) -> list[str]:
         """Fetch shards; name those that are not as the manifest says even then."""

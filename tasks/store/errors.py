@@ -63,7 +63,7 @@ def _advise(error: Exception) -> str:
         return (
             f"access denied ({said}). Credentials come from the environment, as AWS_ACCESS_KEY_ID "
             "and AWS_SECRET_ACCESS_KEY, or from the library's own files and roles; they have to "
-            "allow listing, reading, writing and deleting below this place"
+            "allow listing, reading, writing and deleting below this prefix"
         )
     if isinstance(error, FileNotFoundError):
         return f"not there ({said}); create the bucket, or correct `engine.store`"

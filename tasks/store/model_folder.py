@@ -18,8 +18,8 @@ def find_model(name: str) -> tuple[Path, TrainedModel] | None:
     Returns None for any other model: a hub id, a plain folder, a package. Raises ModelError for a
     folder that says what it is in a way that cannot be read.
     """
-    place = Path(name).expanduser()
-    for folder in (place, place / MODEL, place / TRAINING / MODEL):
+    given = Path(name).expanduser()
+    for folder in (given, given / MODEL, given / TRAINING / MODEL):
         about = folder / ABOUT
         if not about.is_file():
             continue
