@@ -39,8 +39,8 @@ from polymine.tasks.reporting.comparison import report_comparison
 from polymine.tasks.reporting.parts import with_held_out
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import Store, open_folder
-from polymine.tasks.store.output import COMPARISON, check_place, settle
-from polymine.tasks.store.references import noted_use
+from polymine.tasks.store.output import COMPARISON, check_output, resolve_path
+from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.rows import resolve_mined
 from polymine.tasks.training.split import hold_out_set, training_side
 
@@ -65,13 +65,13 @@ def compare(
         "dataset": dataset, "mining": mining, "training": training, "evaluation": evaluation,
         "comparison": comparison,
     }  # fmt: skip
-    output = settle(output)
+    output = resolve_path(output)
     arms_mining = minings_of(comparison.arms, mining)
     check_roots(**parts, **arms_mining, output=output, engine=engine)
-    check_place(output, settings=parts, kind=COMPARISON)
+    check_output(output, settings=parts, kind=COMPARISON)
     check_arms(comparison.arms, mining, training)
     check_learning(mining, training, evaluation, engine)
-    with limited_threads(engine), cluster(engine), noted_use(engine):
+    with limited_threads(engine), cluster(engine), recorded_use():
         root = str(Store(engine.store).root)
         collection = ingest(Context.of(engine), dataset)
         if evaluation.held_out:

@@ -15,8 +15,8 @@ from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.learning import Evaluated, report_evaluation
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import Store
-from polymine.tasks.store.output import EVALUATION, check_place, settle
-from polymine.tasks.store.references import noted_use
+from polymine.tasks.store.output import EVALUATION, check_output, resolve_path
+from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.contamination import look_for_seen
 
 
@@ -32,10 +32,10 @@ def evaluate(
     Compares them with the untouched base: retrieval in every direction of documents' and queries'
     languages, pooled, and whatever else the sets measure, with intervals.
     """
-    output = settle(output)
+    output = resolve_path(output)
     check_roots(evaluation=evaluation, output=output, engine=engine)
-    check_place(output, settings={"evaluation": evaluation}, kind=EVALUATION)
-    with limited_threads(engine), cluster(engine), noted_use(engine):
+    check_output(output, settings={"evaluation": evaluation}, kind=EVALUATION)
+    with limited_threads(engine), cluster(engine), recorded_use():
         evaluated = run_measures(evaluation, engine)
         return dict(report_evaluation(evaluated, evaluation, output, engine))
 

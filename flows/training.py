@@ -17,8 +17,8 @@ from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.learning import Trained, report_training
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import Store
-from polymine.tasks.store.output import TRAINING, check_place, settle
-from polymine.tasks.store.references import noted_use
+from polymine.tasks.store.output import TRAINING, check_output, resolve_path
+from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.model import assemble, describe_model
 from polymine.tasks.training.rows import gather_rows, guard_rows, resolve_mined
@@ -39,11 +39,11 @@ def train(
     Follows the recipe step by step and writes the adapters with a model card. Texts of
     `evaluation.sets` are kept out of training. A killed run goes on from its last checkpoint.
     """
-    output = settle(output)
+    output = resolve_path(output)
     check_roots(training=training, output=output, evaluation=evaluation, engine=engine)
-    check_place(output, settings={"training": training}, kind=TRAINING)
+    check_output(output, settings={"training": training}, kind=TRAINING)
     training = resolve_mined(training, None)
-    with limited_threads(engine), noted_use(engine):
+    with limited_threads(engine), recorded_use():
         trained = run_steps(training, evaluation, engine)
         return dict(report_training(trained, training, evaluation, output, engine))
 

@@ -7,7 +7,6 @@ machine without the store or give vectors of another version.
 import importlib.metadata
 import os
 import platform
-import shutil
 import socket
 import uuid
 from collections.abc import Iterator
@@ -22,8 +21,8 @@ from polymine.data_contracts.settings import EngineSettings
 from polymine.tasks.engine.source_version import source_version
 from polymine.tasks.engine.work import device_kind
 from polymine.tasks.store.backends import open_backend
-from polymine.tasks.store.datasets import MANIFEST, Store
-from polymine.tasks.store.errors import reached
+from polymine.tasks.store.datasets import Store
+from polymine.tasks.store.manifests import MANIFEST
 
 if TYPE_CHECKING:
     from prefect_ray import RayTaskRunner
@@ -136,8 +135,7 @@ def written_probe(store: Store) -> Iterator[str]:
     try:
         yield probe.path
     finally:
-        open_backend(probe.path).remove([MANIFEST])
-        shutil.rmtree(probe.folder, ignore_errors=True)
+        open_backend(probe.path).clear(MANIFEST)
 
 
 def look_around(probe: str, url: str) -> Sight:
@@ -248,11 +246,9 @@ def _name(node: dict[str, Any]) -> str:
 def _see(probe: str) -> str:
     """Say why a dataset cannot be seen from here; where it is remote, no copy is kept."""
     try:
-        with reached(probe):
-            open_backend(probe).read(MANIFEST)
-    except (OSError, StoreError) as error:
+        return "" if MANIFEST in open_backend(probe).listing() else f"{probe}: not there"
+    except StoreError as error:
         return str(error)
-    return ""
 
 
 def _reach(url: str) -> str:

@@ -28,7 +28,8 @@ from polymine.mining.library_miner import check_options
 from polymine.tasks.engine.stages import stage
 from polymine.tasks.evaluation.gains import fewest_of
 from polymine.tasks.evaluation.sets import kind_of, open_collection
-from polymine.tasks.store.datasets import Store, load, shard_name, write_frame
+from polymine.tasks.store.atomic import write_frame
+from polymine.tasks.store.datasets import Store, load, shard_name
 from polymine.training import recipes
 
 VERSION = 2

@@ -13,7 +13,8 @@ from polymine.evaluation.retrieval import measure as measure_retrieval
 from polymine.tasks.engine.stages import stage
 from polymine.tasks.evaluation.encoding import Matrix, Measured, encode
 from polymine.tasks.evaluation.sets import kind_of, languages_of_set, open_collection, read_table
-from polymine.tasks.store.datasets import Store, info_of, shard_name, write_frame
+from polymine.tasks.store.atomic import write_frame
+from polymine.tasks.store.datasets import Store, info_of, shard_name
 
 VERSION = 3
 CONTRACT = "measures"

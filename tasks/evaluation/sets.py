@@ -32,7 +32,8 @@ from polymine.tasks.evaluation.files import names_retrieval, tables_of
 from polymine.tasks.sources.files import digest, fetch, side_table
 from polymine.tasks.sources.reading import check_raw, fingerprint_sources, read_sources
 from polymine.tasks.sources.tables import prepend_titles, read_side
-from polymine.tasks.store.datasets import Store, info_of, open_folder, write_frame
+from polymine.tasks.store.atomic import write_frame
+from polymine.tasks.store.datasets import Store, info_of, open_folder
 
 VERSION = 3
 CONTRACT = "evaluation-sets"

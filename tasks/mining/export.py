@@ -32,9 +32,8 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan, cut
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.mining.trainer_formats import TrainerFiles
-from polymine.tasks.store.atomic import staged
+from polymine.tasks.store.atomic import staged, write_frame
 from polymine.tasks.store.datasets import (
-    RUN,
     Dataset,
     check,
     load,
@@ -43,10 +42,9 @@ from polymine.tasks.store.datasets import (
     scan,
     shard_name,
     shard_paths,
-    write_frame,
 )
-from polymine.tasks.store.output import check_place, copy_file, write_folder_manifest
-from polymine.tasks.store.references import noted_output
+from polymine.tasks.store.manifests import RUN
+from polymine.tasks.store.output import check_output, copy_file, write_folder_manifest
 
 VERSION = 5
 QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a run was cut into
@@ -188,8 +186,8 @@ def publish(
     Raises StoreError when the place holds another run and `output.overwrite` is off.
     """
     place = Path(output.path).expanduser().absolute()
-    check_place(output, exported.fingerprint)
-    with noted_output(place, exported.fingerprint), staged(place) as beside:
+    check_output(output, exported.fingerprint)
+    with staged(place) as beside:
         made = open_folder(exported.path)
         for path in shard_paths(exported):
             copy_file(path, beside / path.relative_to(made))
@@ -211,7 +209,7 @@ def publish(
             (beside / name).write_text(content, encoding="utf-8")
         rows = note_of(exported, ExportNote).triplets
         write_folder_manifest(beside, RUN, exported.fingerprint, rows, manifest)
-        check_place(output, exported.fingerprint)  # again: copying may have taken minutes
+        check_output(output, exported.fingerprint)  # again: copying may have taken minutes
     return place
 
 

@@ -19,14 +19,7 @@ from polymine.tasks.engine.plan import Maker, Order, Plan
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.mining.pair_score_cache import PairScoreCache, name_scores
 from polymine.tasks.mining.teachers import blocks_of
-from polymine.tasks.store.datasets import (
-    Dataset,
-    load,
-    open_folder,
-    scan,
-    shard_paths,
-    write_bytes,
-)
+from polymine.tasks.store.datasets import Dataset, load, open_folder, scan, shard_paths
 
 VERSION = 3
 FILE = "risk.json"
@@ -72,7 +65,8 @@ def fit_risk(
 
 
 def _write(model: RiskModel, dataset: Dataset) -> None:
-    write_bytes(dataset.folder / FILE, model.model_dump_json(indent=1).encode())
+    with dataset.staging() as folder:
+        (folder / FILE).write_text(model.model_dump_json(indent=1), encoding="utf-8")
 
 
 def _labelling(mining: MiningSettings) -> dict[str, object] | None:

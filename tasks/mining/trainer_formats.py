@@ -9,8 +9,8 @@ import polars as pl
 
 from polymine.data_contracts.settings import Format
 from polymine.mining.trainer_formats import build_corpus, build_records
-from polymine.tasks.store.atomic import write_whole
-from polymine.tasks.store.datasets import shard_name, write_bytes, write_frame
+from polymine.tasks.store.atomic import write_bytes, write_frame, write_whole
+from polymine.tasks.store.datasets import shard_name
 
 CORPUS = "corpus"  # beside the files that name it, which therefore may be moved along with it
 

@@ -17,7 +17,7 @@ from prefect.context import FlowRunContext
 
 from polymine.data_contracts.credentials import credential_in
 from polymine.data_contracts.settings import DatasetSettings, OutputSettings
-from polymine.tasks.store.output import settle
+from polymine.tasks.store.output import resolve_path
 
 LONGEST = 80  # characters of a name: what a list of runs shows on one line
 PARTS = ("mining", "training", "evaluation")  # folders that say little without the one above
@@ -35,7 +35,7 @@ def name_run() -> str:
         return context.flow_run.name
     parameters = dict(context.parameters or {})
     if isinstance(output := parameters.get("output"), OutputSettings):
-        parameters["output"] = settle(output)  # the name tells which folder this run writes
+        parameters["output"] = resolve_path(output)  # the name tells which folder this run writes
     return describe_run(parameters)
 
 

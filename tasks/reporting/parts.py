@@ -19,7 +19,8 @@ from polymine.data_contracts.settings import (
     OutputSettings,
 )
 from polymine.tasks.evaluation.encoding import as_measured, check_candidates
-from polymine.tasks.store.datasets import MANIFEST, describe_shard, read_manifest, write_bytes
+from polymine.tasks.store.atomic import write_bytes
+from polymine.tasks.store.manifests import MANIFEST, describe_shard, read_manifest
 from polymine.tasks.store.output import describe_difference
 from polymine.tasks.store.usage import used_datasets
 

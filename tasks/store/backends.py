@@ -41,10 +41,6 @@ class Folder:
     def pull(self, files: Collection[str]) -> None:
         """Take over files as they are now, each whole, or that they are gone."""
 
-    def read(self, file: str) -> bytes:
-        """Return what a file holds now. Raises FileNotFoundError."""
-        return (self.folder / file).read_bytes()
-
     def push(self, files: Iterable[str]) -> None:
         """Upload files, each whole or not at all, over what is there."""
 
@@ -102,10 +98,6 @@ class CachedRemote(Folder):
             there = self.listing()
             super().remove(file for file in files if file not in there)
             self._get([file for file in files if file in there])
-
-    def read(self, file: str) -> bytes:
-        content: bytes = self._objects().cat_file(file)
-        return content
 
     def push(self, files: Iterable[str]) -> None:
         if not (names := list(files)):

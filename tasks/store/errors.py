@@ -52,7 +52,7 @@ def remote_errors_explained(uri: str) -> Iterator[None]:
         raise StoreError(f"{uri}: {_advise(error)}") from error
 
 
-explained, reached = disk_errors_explained, remote_errors_explained  # until all have moved
+explained = disk_errors_explained  # until all have moved
 
 
 def _advise(error: Exception) -> str:

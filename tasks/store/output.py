@@ -13,7 +13,7 @@ from polymine.data_contracts.errors import StoreError
 from polymine.data_contracts.references import Manifest
 from polymine.data_contracts.settings import OutputSettings
 from polymine.tasks.store.atomic import staged
-from polymine.tasks.store.datasets import MANIFEST, RUN, describe_shard, read_manifest
+from polymine.tasks.store.manifests import MANIFEST, RUN, describe_shard, read_manifest
 from polymine.tasks.store.usage import used_datasets
 
 TRAINING, EVALUATION, PIPELINE, COMPARISON = "training", "evaluation", "pipeline", "comparison"
@@ -37,7 +37,7 @@ def publish_folder(
         kind, run: what this is, and its fingerprint.
     """
     folder = Path(output.path).expanduser().absolute()
-    check_place(output, run, kind=kind)
+    check_output(output, run, kind=kind)
     with staged(folder) as beside:
         for name, source in files.items():
             if isinstance(source, Path):
@@ -47,7 +47,7 @@ def publish_folder(
                 (beside / name).parent.mkdir(parents=True, exist_ok=True)
                 (beside / name).write_bytes(content)
         write_folder_manifest(beside, kind, run, rows, manifest)
-        check_place(output, run, kind=kind)  # again: copying may have taken minutes
+        check_output(output, run, kind=kind)  # again: copying may have taken minutes
     return folder
 
 
@@ -72,7 +72,7 @@ def write_folder_manifest(
     (folder / MANIFEST).write_bytes(content.sealed())
 
 
-def check_place(
+def check_output(
     output: OutputSettings,
     run: str | None = None,
     settings: Mapping[str, BaseModel] | None = None,
@@ -171,4 +171,4 @@ def resolve_path(output: OutputSettings) -> OutputSettings:
     return output.model_copy(update={"path": path})
 
 
-settle = resolve_path  # until all have moved
+check_place, settle = check_output, resolve_path  # until all have moved

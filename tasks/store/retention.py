@@ -17,7 +17,8 @@ from pydantic_core import from_json
 from polymine.data_contracts.errors import StoreError
 from polymine.data_contracts.references import Manifest
 from polymine.tasks.store.backends import DAY, Listing, open_backend
-from polymine.tasks.store.datasets import MANIFEST, RUN, Store
+from polymine.tasks.store.datasets import Store
+from polymine.tasks.store.manifests import MANIFEST, RUN
 from polymine.tasks.store.output import COMPARISON, EVALUATION, PIPELINE, TRAINING
 
 CHECKPOINTS = "checkpoints"

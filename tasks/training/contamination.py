@@ -18,7 +18,8 @@ from polymine.reporting.report import Note
 from polymine.tasks.engine.stages import stage
 from polymine.tasks.evaluation.encoding import Measured
 from polymine.tasks.evaluation.sets import texts_of_set
-from polymine.tasks.store.datasets import Dataset, Store, info_of, load, shard_name, write_frame
+from polymine.tasks.store.atomic import write_frame
+from polymine.tasks.store.datasets import Dataset, Store, info_of, load, shard_name
 
 VERSION = 1
 CONTRACT = "overlaps"

@@ -12,8 +12,9 @@ from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import StepSettings, TrainingSettings
 from polymine.data_contracts.trained import TrainedModel
 from polymine.tasks.engine.stages import stage
-from polymine.tasks.store.datasets import Store, info_of, open_folder, write_bytes
-from polymine.tasks.store.errors import explained
+from polymine.tasks.store.atomic import write_bytes
+from polymine.tasks.store.datasets import Store, info_of, open_folder
+from polymine.tasks.store.errors import disk_errors_explained
 from polymine.tasks.store.model_folder import ABOUT, ADAPTERS, MODEL
 from polymine.tasks.training.steps import CURVE, LOGS, adapters_of
 from polymine.training import recipes
@@ -59,7 +60,7 @@ def assemble(model: TrainedModel, made: Mapping[str, DatasetRef], root: str) -> 
     place = Store(root).dataset("models", fingerprint(version=VERSION, model=model))
     if found := place.find():
         return found
-    with explained(place.folder):
+    with disk_errors_explained(place.folder):
         for name in model.adapters:
             concatenate(adapters_of(made[name]), place.folder / ADAPTERS / name, model.base)
     write_bytes(place.folder / ABOUT, model.model_dump_json(indent=1).encode())

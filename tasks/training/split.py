@@ -11,7 +11,8 @@ from polymine.evaluation.contamination import NEAR
 from polymine.mining.split import TEST, TRAINING, Split, hold_out, near_texts, take
 from polymine.tasks.engine.stages import stage
 from polymine.tasks.mining.ingestion import SCHEMAS, collect_tables
-from polymine.tasks.store.datasets import Store, load, write_frame
+from polymine.tasks.store.atomic import write_frame
+from polymine.tasks.store.datasets import Store, load
 
 VERSION = 2
 _TABLES = ("documents", "queries", "judgments")

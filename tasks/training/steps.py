@@ -12,7 +12,7 @@ from polymine.tasks.engine.progress import TaskProgress
 from polymine.tasks.engine.stages import stage
 from polymine.tasks.engine.threads import count_threads
 from polymine.tasks.store.datasets import Dataset, Store, info_of, load, open_folder
-from polymine.tasks.store.errors import explained
+from polymine.tasks.store.errors import disk_errors_explained
 from polymine.tasks.store.output import copy_file
 from polymine.tasks.training.locks import alone
 from polymine.training import recipes
@@ -53,7 +53,7 @@ def train(
     if found := place.find():
         return found
     checkpoints = store.folder / "checkpoints" / version  # not uploaded: scratch, gone at the end
-    with explained(checkpoints), alone(checkpoints):
+    with disk_errors_explained(checkpoints), alone(checkpoints):
         return place.find() or _train(step, rows, stack, training, engine, place, checkpoints)
 
 

@@ -18,7 +18,7 @@ from polymine.mining.export import (
 )
 from polymine.mining.selection import apply_rule, compute_ceilings, order_survivors
 from polymine.mining.validation import validate
-from polymine.tasks.store.datasets import write_frame
+from polymine.tasks.store.atomic import write_frame
 
 WANTED = 2
 QUERIES = pl.DataFrame(

@@ -19,7 +19,8 @@ from polymine.tasks.evaluation import comparison
 from polymine.tasks.evaluation.comparison import compare_arms, mine_otherwise
 from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.mining.ingestion import ingest
-from polymine.tasks.store.datasets import Store, write_frame
+from polymine.tasks.store.atomic import write_frame
+from polymine.tasks.store.datasets import Store
 from tests.conftest import MINILM
 
 LIBRARY = ArmSettings(name="library", miner="sentence-transformers", set=("relative_margin=0.05",))

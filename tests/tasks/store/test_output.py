@@ -11,7 +11,7 @@ from polymine.data_contracts.settings import DatasetSettings, OutputSettings
 from polymine.tasks.store import output
 from polymine.tasks.store.atomic import staged, write_bytes
 from polymine.tasks.store.manifests import MANIFEST
-from polymine.tasks.store.output import check_place, without_passwords
+from polymine.tasks.store.output import check_output, without_passwords
 
 
 def output_at(path: Path, **values) -> OutputSettings:
@@ -38,14 +38,14 @@ class TestWhatMayBeReplaced:
         (tmp_path / "empty").mkdir()
         own = run_at(tmp_path / "own")
         for place in (tmp_path / "new" / "deep", tmp_path / "empty", own):
-            check_place(output_at(place), "aaaa")
-        check_place(output_at(own))  # before it is known which run this will be
+            check_output(output_at(place), "aaaa")
+        check_output(output_at(own))  # before it is known which run this will be
 
     def test_another_run_only_if_it_may_be_overwritten(self, tmp_path):
         place = run_at(tmp_path / "other", run="bbbb")
         with pytest.raises(StoreError, match=r"holds another run .bbbb.*output.overwrite = true"):
-            check_place(output_at(place), "aaaa")
-        check_place(output_at(place, overwrite=True), "aaaa")
+            check_output(output_at(place), "aaaa")
+        check_output(output_at(place, overwrite=True), "aaaa")
 
     @pytest.mark.parametrize("overwrite", [False, True])
     def test_no_files_that_no_run_has_written(self, tmp_path, overwrite):
@@ -64,7 +64,7 @@ class TestWhatMayBeReplaced:
         ):
             for run in (None, "aaaa", "bbbb"):
                 with pytest.raises(StoreError, match=said):
-                    check_place(output_at(place, overwrite=overwrite), run)
+                    check_output(output_at(place, overwrite=overwrite), run)
 
     def test_no_run_that_came_while_this_one_was_copied(self, tmp_path, monkeypatch):
         place, source = tmp_path / "out", tmp_path / "source"
@@ -84,16 +84,16 @@ class TestWhatMayBeReplaced:
     def test_no_file(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(StoreError, match="a file is in the way"):
-            check_place(output_at(tmp_path / "file", overwrite=True))
+            check_output(output_at(tmp_path / "file", overwrite=True))
         with pytest.raises(StoreError, match="a file is in the way of a folder"):
             write_bytes(tmp_path / "file" / "below", b"")
 
     def test_a_run_of_other_settings_is_known_before_any_work(self, tmp_path):
         mined = DatasetSettings(corpus="a.parquet")
         held = output_at(run_at(tmp_path / "run", dataset=mined))
-        check_place(held, settings={"dataset": mined})
+        check_output(held, settings={"dataset": mined})
         with pytest.raises(StoreError, match=r"dataset.corpus is 'a.parquet', this one's is 'b"):
-            check_place(held, settings={"dataset": DatasetSettings(corpus="b.parquet")})
+            check_output(held, settings={"dataset": DatasetSettings(corpus="b.parquet")})
 
     def test_a_password_is_neither_shown_nor_a_difference(self, tmp_path):
         secret = DatasetSettings(corpus="ftp://ann:secret@host/corpus.parquet")
@@ -102,7 +102,7 @@ class TestWhatMayBeReplaced:
         assert quoted["corpus"].startswith("https://host/x?***")
         assert quoted["language"] == "de"
         held = output_at(run_at(tmp_path / "run", dataset=secret))
-        check_place(held, settings={"dataset": secret})
+        check_output(held, settings={"dataset": secret})
 
 
 class TestStaged:

@@ -28,7 +28,6 @@ from polymine.tasks.engine.work_pool import for_elsewhere
 from polymine.tasks.sources.files import fetch
 from polymine.tasks.store.backends import CachedRemote
 from polymine.tasks.store.datasets import (
-    MANIFEST,
     Store,
     info_of,
     load,
@@ -37,6 +36,7 @@ from polymine.tasks.store.datasets import (
     shard_name,
     shard_paths,
 )
+from polymine.tasks.store.manifests import MANIFEST
 from polymine.tasks.store.vectors import open_vectors
 from robustness.faults.work import Forks, Job, Kill, make_world, results
 from tests.robustness.test_kills import PERCENT, SMALL, run_stages, tables

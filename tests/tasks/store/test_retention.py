@@ -15,7 +15,8 @@ from polymine.data_contracts.references import fingerprint
 from polymine.data_contracts.settings import OutputSettings
 from polymine.data_contracts.tables import QueryHashes
 from polymine.tasks.store.backends import open_backend
-from polymine.tasks.store.datasets import RUN, Dataset, Store, shard_name
+from polymine.tasks.store.datasets import Dataset, Store, shard_name
+from polymine.tasks.store.manifests import RUN
 from polymine.tasks.store.output import publish_folder
 from polymine.tasks.store.retention import Item, make_plan, remove
 from polymine.tasks.store.usage import recorded_use
