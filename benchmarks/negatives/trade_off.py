@@ -96,7 +96,7 @@ class Referee:
             "loss": self.loss(*rows),
             "instructive_kept": float(instructive.sum() / room) if room else None,
             "instructive_share": float(instructive.mean()) if room else None,
-            "expected": float(np.mean(chosen["risk"])) if "risk" in chosen.columns else None,
+            "expected": chosen.select(pl.mean("risk")).item() if "risk" in chosen.columns else None,
         }
 
     def loss(self, queries: NDArray[np.int64], documents: NDArray[np.int64]) -> float:

@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from benchmarks.data import collection
@@ -105,11 +104,11 @@ def tabulate(rows: pl.DataFrame) -> pl.DataFrame:
 def find_ratio(table: pl.DataFrame) -> dict[str, Any]:
     """The goal: gain of the default over that of the percent rule, and no set below the base."""
     gains = table.pivot("arm", index="data", values="gain")
-    default, percent = (float(np.mean(gains[arm])) for arm in ("default", "st-percent"))
+    default, percent = (gains.select(pl.mean(arm)).item() for arm in ("default", "st-percent"))
     return {
         "mean gain, default": default,
         "mean gain, st-percent": percent,
-        "ratio (goal 1.5)": default / percent if percent > 0 else None,
+        "ratio (goal 1.5)": default / percent if percent and percent > 0 else None,
         "lowest gain of the default (goal: not below 0)": gains["default"].min(),
     }
 
