@@ -74,6 +74,12 @@ TEXTS: list[bytes] = [
 ]  # fmt: skip
 
 
+BEYOND = (
+    ("ge", -1), ("ge", -(10**9)), ("gt", 0), ("gt", -1), ("le", 1), ("le", 10**15), ("lt", 0),
+    ("lt", 1),
+)  # fmt: skip
+
+
 @dataclass
 class Wrong:
     """Settings that must be refused, and a word that the error has to say."""
@@ -140,7 +146,7 @@ def _bad_values(annotation: Any, metadata: Any) -> list[Any]:
     if any(typing.get_origin(kind) is Literal for kind in plain):
         bad += [5, "", "None"]
     for bound in metadata:
-        for name, step in (("ge", -1), ("gt", 0), ("gt", -1), ("le", 1), ("lt", 0), ("lt", 1)):
+        for name, step in BEYOND:
             if (limit := getattr(bound, name, None)) is not None:
                 bad.append(limit + step)
     return bad
