@@ -113,13 +113,17 @@ def to_svg(figure: Figure, title: str) -> Markup:
 
 def _tidy(element: ElementTree.Element) -> None:
     """Leave out what a page does not need: most of matplotlib's bytes, and all its addresses."""
-    for child in list(element):
+    children = []
+    for child in element:
         _tidy(child)
+        child.tail = None
         kind, style = child.tag.rpartition("}")[2], child.attrib.get("style", "")
         empty = kind in ("g", "defs") and not len(child)
-        if empty or kind in ("style", "clipPath") or (kind == "path" and style == "fill: none"):
-            element.remove(child)
-        child.tail = None
+        if empty or kind in ("style", "clipPath") or (kind == "path" and style == "fill:none"):
+            continue
+        bare = kind == "g" and not child.attrib and not child[0].tag.endswith("title")
+        children += list(child) if bare else [child]
+    element[:] = children
     attributes, element.text = element.attrib, _stripped(element)
     tip = attributes.get("id", "")
     if tip.startswith(TIP):
