@@ -5,7 +5,6 @@ in every run of a flow, so that the UI shows its history.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -48,17 +47,8 @@ def make_learning_artifacts(report: LearningReport, flow: str, folder: str) -> l
             made.append(markdown(f"{flow}-{key}", write_charts(figures), about))
     for result in parts["results"]:
         made += _matrix(result, parts["pivot"], flow)
-    tables = {
-        "rows": (_list_rows(report), "What each step of the recipe learned from"),
-        "speeds": (_list_speeds(parts), "How fast each step of the recipe went"),
-        "gains": (list(_list_gains(parts, report.k)), "Before and after, direction by direction"),
-        "scores": (_list_scores(parts, report.k), "Before and after on sets without queries"),
-        "arms": (list(_list_arms(parts, report.k)), "Each way to mine against the untouched base"),
-        "differences": (
-            _list_differences(parts, report.k), "Each way to mine against the last one"
-        ),
-    }  # fmt: skip
-    made += [table(f"{flow}-{name}", rows, about) for name, (rows, about) in tables.items() if rows]
+    for name, (about, rows) in _list_tables(report, parts).items():
+        made += [table(f"{flow}-{name}", rows, about)] if rows else []
     return made
 
 
@@ -75,58 +65,55 @@ def _matrix(result: SetResult, pivot: str | None, flow: str) -> list[dict[str, A
     return [markdown(key, "\n".join(images), about)]
 
 
-def _list_rows(report: LearningReport) -> list[dict[str, Any]]:
-    return [
+def _list_tables(
+    report: LearningReport, parts: dict[str, Any]
+) -> dict[str, tuple[str, list[dict[str, Any]]]]:
+    """List every number, as (what a table shows, its rows) by the end of its key."""
+    k = report.k
+    rows = [
         {"step": step.settings.name, "source": count.source, "documents": count.document_language,
          "queries": count.query_language, "rows": count.rows}
         for step in report.steps for count in step.counts
     ]  # fmt: skip
-
-
-def _list_speeds(parts: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
+    speeds = [
         {"step": speed.step_name, "optimizer steps": speed.steps,
          "seconds": round(speed.seconds, 1), "tokens/s": round(speed.tokens_per_second),
          "rows/s": round(speed.rows_per_second, 1)}
         for speed in parts["speeds"]
     ]  # fmt: skip
-
-
-def _list_gains(parts: dict[str, Any], k: int) -> Iterator[dict[str, Any]]:
-    """List what every model gains: over all directions first, then in each."""
-    for result in parts["results"]:
-        of = {"set": result.set, "model": result.model}
-        overall = replace(result.headline, document=EVERY, query=EVERY)
-        for gain in (overall, *(result.directions if len(result.directions) > 1 else ())):
-            yield {**of, "documents": gain.document, "queries": gain.query, **_numbers(gain, k),
-                   "count": gain.queries}  # fmt: skip
-
-
-def _list_scores(parts: dict[str, Any], k: int) -> list[dict[str, Any]]:
-    return [
+    gains = [
+        {"set": result.set, "model": result.model, "documents": gain.document,
+         "queries": gain.query, **_numbers(gain, k), "count": gain.queries}
+        for result in parts["results"]
+        for gain in (replace(result.headline, document=EVERY, query=EVERY),
+                     *(result.directions if len(result.directions) > 1 else ()))
+    ]  # fmt: skip
+    scores = [
         {"set": score["set"], "model": score["model"], "documents": score["document_language"],
          "queries": score["query_language"], **_numbers(score["row"], k),
          "count": score["row"].queries}
         for score in parts["scores"]
     ]  # fmt: skip
-
-
-def _list_arms(parts: dict[str, Any], k: int) -> Iterator[dict[str, Any]]:
-    """List what each arm gains over the base, best first: all seeds together, then each."""
-    for part in parts["arms"]:
-        for arm in part.rows:
-            seeds = [(gain.name.removeprefix("seed "), gain) for gain in arm.seeds]
-            for seed, gain in ((EVERY, arm.together), *seeds):
-                yield {"set": part.set, "arm": arm.arm, "seeds": seed, **_numbers(gain, k)}
-
-
-def _list_differences(parts: dict[str, Any], k: int) -> list[dict[str, Any]]:
-    return [
+    arms = [
+        {"set": part.set, "arm": arm.arm, "seeds": seed, **_numbers(gain, k)}
+        for part in parts["arms"] for arm in part.rows
+        for seed, gain in ((EVERY, arm.together),
+                           *((gain.name.removeprefix("seed "), gain) for gain in arm.seeds))
+    ]  # fmt: skip
+    differences = [
         {"set": part.set, "arm": gain.name, "against": part.reference,
          "measure": name_metric(part.metric, k), "difference": _rounded(gain.gain),
          "low": _rounded(gain.low), "high": _rounded(gain.high), "verdict": VERDICTS[gain.verdict]}
         for part in parts["arms"] for gain in part.differences
     ]  # fmt: skip
+    return {
+        "rows": ("What each step of the recipe learned from", rows),
+        "speeds": ("How fast each step of the recipe went", speeds),
+        "gains": ("Before and after, direction by direction", gains),
+        "scores": ("Before and after on sets without queries", scores),
+        "arms": ("Each way to mine against the untouched base", arms),
+        "differences": ("Each way to mine against the last one", differences),
+    }
 
 
 def _numbers(gain: Gain, k: int) -> dict[str, Any]:
