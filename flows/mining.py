@@ -124,7 +124,7 @@ def mine_prepared(
         ]
     )
     base = evidence(run, collection, rankings, mining, inputs)
-    model = fit_risk(run, collection, base, positives, mining)
+    model = fit_risk(run, collection, base, mining)
     deep = deepen(run, collection, base, positives, model, mining, inputs)
     risks = predict_risk(run, collection, base, deep, model, mining)
     known = (collection, base, deep, positives, risks)

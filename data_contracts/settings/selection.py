@@ -69,16 +69,16 @@ class RiskSettings(Settings):
 
     replaced = {
         "fit_queries": "the fit always draws 1,000 queries; more hardly change it",
-        "validator_sample": "the validator always labels 600 candidates",
+        **dict.fromkeys(
+            ("validator_labels", "validator_sample"),
+            "the validator is evidence by itself; labels by a judge go into `dataset.labels`",
+        ),
     }
     fit_queries: ClassVar[int] = 1000  # drawn to fit on
-    validator_sample: ClassVar[int] = 600  # candidates, as many from every stratum of risk
 
     fit: bool = True
     """Fit the weights to the known positives, judgments and labels, starting from the shipped ones;
     or use the shipped ones as they are."""
-    validator_labels: bool = False
-    """Let the cross-encoder label a sample of candidates to fit on."""
     validator_trust: float | None = Field(None, ge=0, le=2)
     """How much the cross-encoder's evidence counts beside the rest: 0 not at all, 1 as much. If not
     set, what was measured for the embedded one, and half for any other."""

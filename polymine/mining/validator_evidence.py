@@ -12,15 +12,13 @@ import polars as pl
 
 from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.risk import Linear
-from polymine.data_contracts.settings import MiningSettings, ValidationSettings
-from polymine.mining.hashing import hash_texts, uniform
+from polymine.data_contracts.settings import MiningSettings
 from polymine.mining.likelihoods import labelled_pairs, solve
 from polymine.mining.risk import Array, sigmoid
 from polymine.mining.risk_weights import load_prior
 from polymine.mining.validation import PairScore
 
 CLEAR = 0.2  # of the budget: a candidate with less risk is clear without being asked about
-STRATA = (0.005, 0.02, 0.1, 0.3, 0.7)  # of risk, for a sample to be labelled
 PROMOTABLE = 4  # one in so many of a query's pairs is for what may be promoted
 FEWEST_POSITIVES = 10  # from which a logit's worth can be learned
 LOWEST, HIGHEST = 1e-6, 1 - 1e-6
@@ -134,53 +132,6 @@ def update_risks(risks: Array, logits: Array, worth: Worth, trust: float) -> Arr
     moved = sigmoid(odds + trust * (worth.intercept + worth.slope * logits))
     settled = (risks <= 0) | (risks >= 1)  # a label said so
     return np.where(settled, risks, moved)
-
-
-def draw_sample(candidates: pl.DataFrame, count: int) -> pl.DataFrame:
-    """Draw candidates for labelling, as many from every stratum of risk.
-
-    Args:
-        candidates: query_id, doc_id, risk of open candidates.
-        count: how many altogether; a stratum with too few gives all it has.
-
-    Returns:
-        query_id, doc_id, ordered; the draw depends on the ids alone.
-    """
-    lots = uniform(0, hash_texts(candidates["query_id"]), hash_texts(candidates["doc_id"]))
-    stratum = pl.sum_horizontal([pl.col("risk") >= edge for edge in STRATA])
-    drawn = candidates.with_columns(stratum=stratum, lot=pl.Series(lots)).sort("stratum", "lot")
-    nth = pl.int_range(pl.len()).over("stratum")
-    drawn = drawn.filter(nth < -(-count // (len(STRATA) + 1)))
-    return drawn.select("query_id", "doc_id").sort("query_id", "doc_id")
-
-
-def label_sample(
-    sample: pl.DataFrame,
-    positives: pl.DataFrame,
-    settings: ValidationSettings,
-    score: PairScore,
-) -> pl.DataFrame:
-    """Let the validator label a sample where it is sure.
-
-    1 from the highest logit of the query's known positives on (less the margin), 0 below the
-    lowest, less margin and grey zone; what lies between is left out.
-
-    Returns:
-        query_id, doc_id, label.
-    """
-    known = positives.select("query_id", "doc_id").join(sample, on="query_id", how="semi")
-    known = known.with_columns(logit=pl.Series(score(known, "known positives")))
-    limits = known.group_by("query_id").agg(lowest=pl.min("logit"), highest=pl.max("logit"))
-    scored = sample.with_columns(logit=pl.Series(score(sample, "a sample to fit on")))
-    scored = scored.join(limits, on="query_id", maintain_order="left")
-    label = (
-        pl.when(pl.col("logit") >= pl.col("highest") - settings.margin)
-        .then(1)
-        .when(pl.col("logit") < pl.col("lowest") - settings.margin - settings.grey_zone)
-        .then(0)
-    )
-    labelled = scored.select("query_id", "doc_id", label=label.cast(pl.Int8))
-    return labelled.drop_nulls("label")
 
 
 def gather_validator_evidence(

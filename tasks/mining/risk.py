@@ -12,12 +12,10 @@ from polymine.mining.risk_estimate import add_risk
 from polymine.mining.risk_estimate import fit_risk as fit_to_evidence
 from polymine.mining.risk_fit import draw_queries
 from polymine.mining.risk_weights import shipped
-from polymine.mining.validation import PairScore
 from polymine.progress import Progress
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Order, Plan
 from polymine.tasks.engine.stage import stage
-from polymine.tasks.mining.pair_score_cache import PairScoreCache, name_scores
 from polymine.tasks.mining.teachers import blocks_of
 from polymine.tasks.store.datasets import Dataset, load, open_folder, scan, shard_paths
 
@@ -30,23 +28,16 @@ def fit_risk(
     run: Context,
     collection: CollectionRef,
     base: DatasetRef,
-    positives: DatasetRef,
     mining: MiningSettings,
 ) -> Plan:
     """Fit the risk to what the data offer, starting from the shipped weights."""
-
-    def open_validator() -> PairScore:
-        assert mining.validation is not None
-        return PairScoreCache(run, collection, mining.validation).score
 
     def make(number: int, order: Order, progress: Progress) -> partial[None]:
         queries = load(collection.queries).select("query_id", "language")
         labels = load(collection.labels)
         drawn = draw_queries(queries, labels["query_id"], mining.risk.fit_queries)
         rows = scan(base).filter(pl.col("query_id").is_in(drawn.implode())).collect()
-        known = load(positives).select("query_id", "doc_id")
-        model = fit_to_evidence(rows, queries, known, labels, mining, open_validator)
-        return partial(_write, model)
+        return partial(_write, fit_to_evidence(rows, queries, labels, mining))
 
     return Plan(
         contract="risk_models",
@@ -57,7 +48,6 @@ def fit_risk(
             "teachers": [(each.name, each.kind, each.model) for each in mining.teachers],
             "fit": mining.risk.fit,
             "queries": mining.risk.fit_queries,
-            "validator": _labelling(mining),
         },
         open=lambda _: Maker(make),
         files=lambda _: (FILE,),
@@ -67,19 +57,6 @@ def fit_risk(
 def _write(model: RiskModel, dataset: Dataset) -> None:
     with dataset.staging() as folder:
         (folder / FILE).write_text(model.model_dump_json(indent=1), encoding="utf-8")
-
-
-def _labelling(mining: MiningSettings) -> dict[str, object] | None:
-    """What the validator's labels depend on, if it is to give any."""
-    settings = mining.validation
-    by_risk = mining.selection.rule == "risk"
-    if settings is None or not (by_risk and mining.risk.validator_labels):
-        return None
-    return {
-        "scores": name_scores(settings),
-        "limits": [settings.margin, settings.grey_zone],
-        "sample": mining.risk.validator_sample,
-    }
 
 
 @stage("assess", "predict-risk")

@@ -19,15 +19,13 @@ def read_risk(
 ) -> RiskData:
     """Read the weights, what there was to choose and what the validator changed."""
     model, fitted = load_model(sources.model), mining.risk.fit
-    asked = mining.validation is not None and mining.risk.validator_labels
     if mining.selection.rule != "risk":
-        return RiskData(model, kept, fitted, asked)
+        return RiskData(model, kept, fitted)
     note = note_of(sources.decisions, DecisionsNote)
     return RiskData(
         model=model,
         kept=kept,
         fitted=fitted,
-        asked_validator=asked,
         budget=mining.selection.max_false_negative_rate,
         choice=note.choice,
         chosen=note.chosen,

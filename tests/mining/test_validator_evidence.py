@@ -8,11 +8,8 @@ from polymine.data_contracts.settings import MiningSettings, RiskSettings, Valid
 from polymine.data_contracts.tables import ValidatorEvidence
 from polymine.mining.budget import Choice
 from polymine.mining.validator_evidence import (
-    STRATA,
     Worth,
-    draw_sample,
     gather_validator_evidence,
-    label_sample,
     learn_worth,
     plan_pairs,
     trust_in,
@@ -195,35 +192,3 @@ class TestLook:
         assert trust("embedded:validator", validator_trust=1.5) == 1.5
         assert trust("some/other") == 0.5
         assert 0 <= trust("embedded:validator") <= 2
-
-
-class TestSample:
-    def test_every_stratum_gives_as_many(self):
-        numbers = np.random.default_rng(0)
-        rows = [("q", f"d{n:04}", risk) for n, risk in enumerate(numbers.random(2000) ** 3)]
-        drawn = draw_sample(table(*rows, names=("query_id", "doc_id", "risk")), 60)
-        risk = {doc: value for _, doc, value in rows}
-        place = np.searchsorted(STRATA, [risk[doc] for doc in drawn["doc_id"]], side="right")
-        assert np.bincount(place).tolist() == [10] * 6
-
-    def test_order_of_the_rows_decides_nothing_and_scarce_strata_give_all(self):
-        rows = [("q", f"d{n}", 0.9 if n < 3 else 0.001) for n in range(50)]
-        frame = table(*rows, names=("query_id", "doc_id", "risk"))
-        drawn = draw_sample(frame, 30)
-        assert drawn.equals(draw_sample(frame.reverse(), 30))
-        assert {"d0", "d1", "d2"} <= set(drawn["doc_id"])
-        assert len(drawn) == 3 + 5
-
-    def test_labels_only_where_the_validator_is_sure(self):
-        # Positives at 4 and 2: from 4 - .5 on relevant, below 2 - .5 - 1 not.
-        logits = {"p1": 4.0, "p2": 2.0, "at": 3.5, "below": 3.25, "grey": 0.5, "low": 0.25}
-
-        def score(pairs, _):
-            return np.array([logits[doc] for doc in pairs["doc_id"]], dtype=np.float32)
-
-        names = ("query_id", "doc_id")
-        sample = table(*(("q", doc) for doc in ("at", "below", "grey", "low")), names=names)
-        positives = table(("q", "p1"), ("q", "p2"), names=names)
-        settings = ValidationSettings(model="any", margin=0.5, grey_zone=1.0)
-        found = label_sample(sample, positives, settings, score)
-        assert found.sort("doc_id").rows() == [("q", "at", 1), ("q", "low", 0)]

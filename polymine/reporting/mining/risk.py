@@ -77,7 +77,6 @@ class RiskData:
 
     Args:
         fitted: whether the settings asked for a fit to the data at hand.
-        asked_validator: whether the validator labelled a sample for it.
         budget, choice, chosen, curve: under the rule `risk` only.
         looked: with a validator under the rule `risk` only.
     """
@@ -85,7 +84,6 @@ class RiskData:
     model: RiskModel
     kept: Kept
     fitted: bool
-    asked_validator: bool = False
     budget: float | None = None
     choice: Choice | None = None
     chosen: Point | None = None

@@ -55,7 +55,7 @@ def search(animals: dict[str, str], root: Path, shard_queries: int) -> Searched:
     ranking = rank(run, BM25, collection, *common)
     positives = score_positives(run, collection, *common)
     base = evidence(run, collection, [ranking], *common)
-    model = fit_risk(run, collection, base, positives, SHALLOW)
+    model = fit_risk(run, collection, base, SHALLOW)
     return Searched(collection, base, positives, model, inputs, run)
 
 
