@@ -32,8 +32,8 @@ from polymine.tasks.mining.validation import validate, validator_evidence
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.mining import report
 from polymine.tasks.sources.allowed_roots import check_roots
-from polymine.tasks.store.output import check_place, settle
-from polymine.tasks.store.references import noted_use
+from polymine.tasks.store.output import check_output, resolve_path
+from polymine.tasks.store.usage import recorded_use
 
 
 @flow(name="mine", persist_result=False, validate_parameters=True, **SHOWN)
@@ -49,7 +49,7 @@ def mine(
     Ranks candidates with every teacher, keeps those the rule and the validator call negatives, and
     writes triplets with a report. Whatever an earlier run has already made is reused.
     """
-    output = settle(output)
+    output = resolve_path(output)
     check_roots(dataset=dataset, output=output, mining=mining, engine=engine)
     return mine_into(dataset, output, mining, engine)
 
@@ -65,9 +65,9 @@ def mine_into(
 
     Raises StoreError where it has them no longer.
     """
-    check_place(output, settings={"dataset": dataset, "mining": mining})
+    check_output(output, settings={"dataset": dataset, "mining": mining})
     check_models(mining)
-    with limited_threads(engine), cluster(engine), noted_use(engine):
+    with limited_threads(engine), cluster(engine), recorded_use():
         run = Context.of(engine)
         collection = find_tables(run, ingested) if ingested else ingest(run, dataset)
         if collection is None:

@@ -38,8 +38,8 @@ from polymine.tasks.reporting.parts import (
 from polymine.tasks.reporting.pipeline import PARTS, report_pipeline
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import Store
-from polymine.tasks.store.output import PIPELINE, check_place, settle
-from polymine.tasks.store.references import noted_use
+from polymine.tasks.store.output import PIPELINE, check_output, resolve_path
+from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.rows import gather_rows, resolve_mined
 from polymine.tasks.training.split import hold_out_set, training_side
@@ -61,12 +61,12 @@ def pipeline(
     and says what that did to the search, on what was kept apart and on any other set.
     """
     parts = {"dataset": dataset, "mining": mining, "training": training, "evaluation": evaluation}
-    output = settle(output)
+    output = resolve_path(output)
     check_roots(**parts, output=output, engine=engine)
     check_parts(output, PIPELINE, PARTS, parts)
-    check_place(part_of(output, "mining"), settings={"dataset": dataset, "mining": mining})
+    check_output(part_of(output, "mining"), settings={"dataset": dataset, "mining": mining})
     check_learning(mining, training, evaluation, engine)
-    with limited_threads(engine), cluster(engine), noted_use(engine):
+    with limited_threads(engine), cluster(engine), recorded_use():
         triplets, held_out = mine_training_side(dataset, output, mining, evaluation, engine)
     training = resolve_mined(training, triplets)
     evaluation = with_held_out(evaluation, held_out)

@@ -13,8 +13,7 @@ from polymine.mining.diff import KEYS, RunTables, compare
 from polymine.mining.selection import compute_ceilings
 from polymine.reporting.runs.diff import RunDiff, compare_stages, differences
 from polymine.tasks.runs.run import FinishedRun, hint_nearest
-from polymine.tasks.store.atomic import staged_anew
-from polymine.tasks.store.datasets import write_bytes, write_frame
+from polymine.tasks.store.atomic import staged_anew, write_bytes, write_frame
 
 
 def diff_runs(before: FinishedRun, after: FinishedRun, query_id: str | None = None) -> RunDiff:

@@ -12,8 +12,9 @@ from polymine.data_contracts.settings import Format, View
 from polymine.mining.export import build_view
 from polymine.tasks.mining.trainer_formats import TrainerFiles
 from polymine.tasks.runs.run import FinishedRun
-from polymine.tasks.store.atomic import staged_anew
-from polymine.tasks.store.datasets import damaged_shards, shard_name, write_frame
+from polymine.tasks.store.atomic import staged_anew, write_frame
+from polymine.tasks.store.datasets import shard_name
+from polymine.tasks.store.manifests import damaged_shards
 
 if TYPE_CHECKING:
     from datasets import Dataset

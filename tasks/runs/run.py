@@ -22,7 +22,8 @@ from polymine.data_contracts.risk import RiskModel
 from polymine.data_contracts.settings import MiningSettings
 from polymine.mining.risk import columns_of
 from polymine.reporting.shown import Page, Shown
-from polymine.tasks.store.datasets import RUN, Store, read_manifest
+from polymine.tasks.store.datasets import Store
+from polymine.tasks.store.manifests import RUN, read_manifest
 from polymine.tasks.store.output import PIPELINE
 
 if TYPE_CHECKING:

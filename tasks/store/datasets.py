@@ -237,10 +237,6 @@ class Store:
         found = (self.dataset(contract, name, within=within).find() for name in names)
         return [reference for reference in found if reference]
 
-    def has(self, path: str) -> bool:
-        """Whether a dataset is finished, as the store says now."""
-        return MANIFEST in open_backend(path).listing()
-
     def manifests(self, contract: str) -> dict[str, Manifest]:
         """Read the manifests of a contract's datasets, by fingerprint; no shard is hashed."""
         names = open_backend(self.family(contract, "")).list_folders(MANIFEST)

@@ -29,15 +29,8 @@ from polymine.tasks.runs.run import FinishedRun
 from polymine.tasks.sources.files import digest, fetch
 from polymine.tasks.sources.reading import check_raw, fingerprint_sources, read_sources
 from polymine.tasks.sources.tables import Findings, read_texts
-from polymine.tasks.store.datasets import (
-    RUN,
-    Store,
-    info_of,
-    is_dataset,
-    load,
-    open_folder,
-    read_manifest,
-)
+from polymine.tasks.store.datasets import Store, info_of, is_dataset, load, open_folder
+from polymine.tasks.store.manifests import RUN, read_manifest
 from polymine.tasks.training.contamination import SHOWN, describe_overlap, overlap_with
 from polymine.tasks.training.split import HELD_OUT
 from polymine.training import mixture

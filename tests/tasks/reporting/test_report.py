@@ -23,7 +23,7 @@ from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.monitoring.artifacts import LARGEST, make_artifacts
 from polymine.tasks.reporting.mining import compose, report, versions
 from polymine.tasks.runs.exporting import FORMATS
-from polymine.tasks.store.datasets import checksum
+from polymine.tasks.store.manifests import checksum
 
 THINGS = ["river", "bridge", "castle", "forest", "market", "harbour", "tower", "garden"]
 LANGUAGES = ["en", "fr"]

@@ -11,7 +11,8 @@ from polymine.data_contracts.references import Manifest
 from polymine.mining.export import build_view
 from polymine.tasks.mining.trainer_formats import TrainerFiles
 from polymine.tasks.runs.exporting import FORMATS, VIEWS, check_shape
-from polymine.tasks.store.datasets import MANIFEST, RUN, describe_shard, write_frame
+from polymine.tasks.store.atomic import write_frame
+from polymine.tasks.store.manifests import MANIFEST, RUN, describe_shard
 from tests.mining.small_triplets import TWO
 
 BLOCKS = [TWO.filter(query_id="q"), TWO.filter(query_id="r")]
