@@ -5,7 +5,7 @@ import polars as pl
 from polymine.data_contracts.notes import DecisionsNote
 from polymine.data_contracts.settings import MiningSettings
 from polymine.mining.validator_evidence import EMBEDDED, trust_in
-from polymine.reporting.mining.risk import Kept, Looked, Origin, RiskData, compare_looks
+from polymine.reporting.mining.risk import Kept, Origin, RiskData, ValidatorUpdate, compare_update
 from polymine.tasks.mining.export import Sources
 from polymine.tasks.mining.risk import load_model
 from polymine.tasks.store.datasets import note_of, scan
@@ -30,15 +30,17 @@ def read_risk(
         choice=note.choice,
         chosen=note.chosen,
         curve=note.curve,
-        looked=read_looks(sources, negatives, mining),
+        update=read_update(sources, negatives, mining),
     )
 
 
-def read_looks(sources: Sources, negatives: pl.LazyFrame, mining: MiningSettings) -> Looked | None:
-    """Compare what the validator's look made of the set with what it was without it."""
+def read_update(
+    sources: Sources, negatives: pl.LazyFrame, mining: MiningSettings
+) -> ValidatorUpdate | None:
+    """Compare what the validator's evidence made of the set with what it was without it."""
     if sources.validator is None or sources.decisions_before is None:
         return None
-    return compare_looks(
+    return compare_update(
         scan(sources.validator),
         scan(sources.risks),
         scan(sources.decisions_before),

@@ -39,8 +39,8 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What the validator's look at some pairs changed, under the rule `risk`.
+class ValidatorUpdate:
+    """What the validator's evidence on some pairs changed, under the rule `risk`.
 
     `origin` says where the trust in it comes from. `moved` is the mean absolute change of their
     risk; `dropped` were negatives before and are none now, `taken` the other way round, among all
@@ -78,7 +78,7 @@ class RiskData:
     Args:
         fitted: whether the settings asked for a fit to the data at hand.
         budget, choice, chosen, curve: under the rule `risk` only.
-        looked: with a validator under the rule `risk` only.
+        update: with a validator under the rule `risk` only.
     """
 
     model: RiskModel
@@ -88,7 +88,7 @@ class RiskData:
     choice: Choice | None = None
     chosen: Point | None = None
     curve: tuple[Point, ...] = ()
-    looked: Looked | None = None
+    update: ValidatorUpdate | None = None
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -127,7 +127,7 @@ class RiskData:
             "budget": self.budget,
             "choice": asdict(self.choice) if self.choice else None,
             "curve": [asdict(point) for point in self.curve],
-            "validator": asdict(self.looked) if self.looked else None,
+            "validator": asdict(self.update) if self.update else None,
             "fitted_on": {source.name: source.pairs for source in self.model.sources},
         }
 
@@ -188,25 +188,25 @@ def typical_risk(model: RiskModel) -> float:
     return float(sigmoid(model.full["same"].intercept))  # type: ignore[arg-type]
 
 
-def compare_looks(
-    looks: pl.LazyFrame,
+def compare_update(
+    evidence: pl.LazyFrame,
     risks: pl.LazyFrame,
     before: pl.LazyFrame,
     negatives: pl.LazyFrame,
     wanted: int,
     trust: float,
     origin: Origin,
-) -> Looked:
+) -> ValidatorUpdate:
     """Count what the validator changed.
 
     Args:
-        looks: contract ValidatorEvidence.
+        evidence: contract ValidatorEvidence.
         risks: contract Risks, before the validator was asked.
-        before: contract Decisions, without the validator's looks.
+        before: contract Decisions, without the validator's evidence.
         negatives: contract Negatives, the run's result.
     """
     keys = ["query_id", "doc_id"]
-    seen = looks.select(*keys, after="risk").join(risks, on=keys, how="left")
+    seen = evidence.select(*keys, after="risk").join(risks, on=keys, how="left")
     then = before.filter(pl.col("order") <= wanted).select(keys)
     verdict = pl.col("verdict").cast(pl.String)
     now = negatives.filter(verdict == "negative").select(keys)
@@ -220,4 +220,4 @@ def compare_looks(
     )
     pairs, moved = counted[0].row(0)
     dropped, taken, promoted = (frame.item() for frame in counted[1:])
-    return Looked(pairs, trust, origin, moved or 0.0, dropped, taken, promoted)
+    return ValidatorUpdate(pairs, trust, origin, moved or 0.0, dropped, taken, promoted)

@@ -12,9 +12,9 @@ from polymine.mining.risk import FEATURES
 from polymine.reporting.mining.card import render_card
 from polymine.reporting.mining.risk import (
     Kept,
-    Looked,
     RiskData,
-    compare_looks,
+    ValidatorUpdate,
+    compare_update,
     hardness_at,
     list_weights,
     offer_budgets,
@@ -106,7 +106,7 @@ def test_what_the_validator_changed() -> None:
     # Before: d2 and d3 of q1. Now: d2 and d3 of q1 and d1 of q2, as in the small run.
     pairs = {"query_id": ["q1", "q1"], "doc_id": ["d2", "d9"]}
     risks = pl.LazyFrame({**pairs, "risk": [0.02, 0.5]})
-    looks = pl.LazyFrame({**pairs, "risk": [0.04, 0.4]})
+    evidence = pl.LazyFrame({**pairs, "risk": [0.04, 0.4]})
     before = pl.LazyFrame(
         {
             "query_id": ["q1", "q1", "q1", "q1"],
@@ -114,20 +114,20 @@ def test_what_the_validator_changed() -> None:
             "order": [1, 2, 3, None],
         }
     )
-    found = compare_looks(looks, risks, before, make_tables().negatives, 2, 0.5, "untested")
+    found = compare_update(evidence, risks, before, make_tables().negatives, 2, 0.5, "untested")
     assert (found.pairs, found.dropped, found.taken, found.promoted) == (2, 0, 1, 0)
     assert found.moved == pytest.approx(0.06)
-    assert "moved their risk by 6 % on average" in say("mining", "looks", found)
+    assert "moved their risk by 6 % on average" in say("mining", "validator_update", found)
 
 
 def test_a_validator_that_adds_nothing_is_said_to() -> None:
-    looked = Looked(8, 0.0, "measured", moved=0.0, dropped=0, taken=0, promoted=1)
-    told = say("mining", "looks", looked)
+    update = ValidatorUpdate(8, 0.0, "measured", moved=0.0, dropped=0, taken=0, promoted=1)
+    told = say("mining", "validator_update", update)
     assert told.startswith("The validator read 8 pairs")
     assert "changes no risk, because on judged collections" in told
     assert "1 candidate was promoted" in told
-    asked = Looked(8, 0.0, "set", moved=0.0, dropped=0, taken=0, promoted=1)
-    assert "because the settings do not trust it" in say("mining", "looks", asked)
+    asked = ValidatorUpdate(8, 0.0, "set", moved=0.0, dropped=0, taken=0, promoted=1)
+    assert "because the settings do not trust it" in say("mining", "validator_update", asked)
 
 
 def test_the_page_shows_the_trade_off_and_the_weights() -> None:
