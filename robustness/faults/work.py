@@ -134,17 +134,14 @@ def settings(job: Job) -> dict[str, Any]:
 
 
 def _open_flow(watch: "_Watch") -> Callable[..., Any]:
-    """Take Prefect off the flows: every stage is its plain function, watched."""
+    """Watch every stage of the flows; called outside a flow run they need no Prefect."""
     from polymine.flows import evaluation, mining, pipeline, training
 
     for module in (evaluation, mining, training, pipeline):
         for name, value in list(vars(module).items()):
-            plain = getattr(value, "fn", None)
-            if callable(value) and callable(plain):
-                is_flow = name in ("evaluate", "train", "pipeline", "mine") and module is not None
-                is_flow = is_flow and type(value).__name__ == "Flow"
-                setattr(module, name, plain if is_flow else watch.stage(name, plain))
-    flow: Callable[..., Any] = pipeline.pipeline
+            if callable(getattr(value, "fn", None)) and type(value).__name__ != "Flow":
+                setattr(module, name, watch.stage(name, value))
+    flow: Callable[..., Any] = pipeline.pipeline.fn
     return flow
 
 
