@@ -15,8 +15,8 @@ from polymine.data_contracts.settings import (
     OutputSettings,
 )
 from polymine.tasks.engine.cluster import cluster
-from polymine.tasks.engine.context import Context
-from polymine.tasks.engine.graph import Graph
+from polymine.tasks.engine.context import Context, temporary
+from polymine.tasks.engine.graph import Graph, Node
 from polymine.tasks.engine.stage import named_work
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.mining.deepening import deepen
@@ -27,11 +27,12 @@ from polymine.tasks.mining.ingestion import find_tables, ingest
 from polymine.tasks.mining.ranking import rank
 from polymine.tasks.mining.risk import fit_risk, predict_risk
 from polymine.tasks.mining.selection import select
-from polymine.tasks.mining.teachers import check_languages, check_models, index
+from polymine.tasks.mining.teachers import check_languages, check_models, index, inputs_of
 from polymine.tasks.mining.validation import validate, validator_evidence
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.mining import report
 from polymine.tasks.sources.allowed_roots import check_roots
+from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.output import check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
 
@@ -76,18 +77,27 @@ def mine_into(
                 "again"
             )
         mined = mine_collection(run, collection, output, mining)
-        return report(mined.sources, mined.exported, mined.stages, dataset, mining, output, engine)
+        return report(run, mined.sources, mined.exported, mined.stages, dataset, mining, output)
 
 
 def plan_stages(
-    dataset: DatasetSettings, output: OutputSettings, mining: MiningSettings, engine: EngineSettings
+    dataset: DatasetSettings,
+    output: OutputSettings,
+    mining: MiningSettings,
+    engine: EngineSettings,
 ) -> Graph:
-    """Read the data set, and plan the stages that a run would carry out on it."""
+    """Say which stages a run would have, what each is made from, and which are there already.
+
+    The data set is read and checked, and nothing is written. Raises what the run would raise.
+    """
+    check_roots(dataset=dataset, output=output, mining=mining, engine=engine)
     check_models(mining)
-    run = Context.of(engine)
-    collection = ingest(run, dataset)
-    run.dry = True
-    mine_collection(run, collection, output, mining)
+    run = Context(Store(engine.store), engine, dry=True)
+    with temporary(engine) as elsewhere:
+        collection = ingest(elsewhere, dataset)
+        known = find_tables(run, collection.fingerprint) is not None
+        run.graph.add(Node("ingest", (), reused=known), collection)
+        mine_collection(run, collection, output, mining)
     return run.graph
 
 
@@ -119,7 +129,10 @@ def mine_prepared(
     """Mine a collection whose vectors and indexes are there."""
     *rankings, positives = run.together(
         [
-            *(partial(rank, run, each, collection, mining, inputs) for each in mining.teachers),
+            *(
+                partial(rank, run, each, collection, mining, inputs_of(inputs, each))
+                for each in mining.teachers
+            ),
             partial(score_positives, run, collection, mining, inputs),
         ]
     )

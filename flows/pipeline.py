@@ -113,7 +113,7 @@ def mine_training_side(
         collection = training_side(collection, dataset, evaluation, root)
     place = part_of(output, "mining")
     mined = mine_collection(run, collection, place, mining)
-    report(mined.sources, mined.exported, mined.stages, dataset, mining, place, engine)
+    report(run, mined.sources, mined.exported, mined.stages, dataset, mining, place)
     # A worker elsewhere has another current folder.
     triplets = place.path if engine.gpu_pool is None else str(Path(place.path).absolute())
     return triplets, held.path if held else None

@@ -33,20 +33,21 @@ class Graph(Shown):
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
-        self._makers: dict[str, tuple[str, Any]] = {}  # path of a dataset: name and Prefect state
+        self._makers: dict[tuple[str, str], tuple[str, Any]] = {}  # name and Prefect state
         self._lock = threading.Lock()
 
     def add(self, node: Node, made: Any, state: Any = None) -> None:
         """Note a stage that has ended and what came out of it."""
         with self._lock:
             self.nodes.append(node)
-            for path in paths_in(made):
-                self._makers[path] = (node.name, state)
+            for dataset in datasets_in(made):
+                self._makers[dataset] = (node.name, state)
 
     def needs(self, arguments: Any) -> dict[str, Any]:
         """Name the stages that made what is in the arguments, with their Prefect states."""
         with self._lock:
-            found = [self._makers[path] for path in paths_in(arguments) if path in self._makers]
+            known = self._makers
+            found = [known[each] for each in datasets_in(arguments) if each in known]
         return dict(found)
 
     def __rich__(self) -> RenderableType:
@@ -64,15 +65,18 @@ def draw(nodes: Sequence[Node]) -> Table:
     return table
 
 
-def paths_in(value: Any) -> Iterator[str]:
-    """Walk the references within a value: in lists, mappings and dataclasses."""
+def datasets_in(value: Any) -> Iterator[tuple[str, str]]:
+    """Walk the references within a value, in lists, mappings and dataclasses.
+
+    The path alone does not name one: the vectors of queries and documents may be of one family.
+    """
     if isinstance(value, DatasetRef):
-        yield value.path
+        yield value.path, value.fingerprint
     elif isinstance(value, Mapping):
-        yield from paths_in(list(value.values()))
+        yield from datasets_in(list(value.values()))
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
-            yield from paths_in(getattr(value, field.name))
+            yield from datasets_in(getattr(value, field.name))
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from paths_in(item)
+            yield from datasets_in(item)

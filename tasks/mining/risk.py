@@ -59,7 +59,7 @@ def _write(model: RiskModel, dataset: Dataset) -> None:
         (folder / FILE).write_text(model.model_dump_json(indent=1), encoding="utf-8")
 
 
-@stage("assess", "predict-risk")
+@stage("predict-risk")
 def predict_risk(
     run: Context,
     collection: CollectionRef,

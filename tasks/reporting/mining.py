@@ -13,7 +13,6 @@ from polymine.data_contracts.notes import DecisionsNote, ExportNote, ScoredNote
 from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import (
     DatasetSettings,
-    EngineSettings,
     Format,
     MiningSettings,
     OutputSettings,
@@ -28,7 +27,8 @@ from polymine.reporting.mining.summary import Summary, summarise
 from polymine.reporting.mining.tables import Tables
 from polymine.reporting.report import Timing
 from polymine.reporting.templates import say
-from polymine.tasks.engine.stages import report_task
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.stage import step
 from polymine.tasks.mining.export import Sources, publish
 from polymine.tasks.mining.pair_score_cache import load_scores, name_scores
 from polymine.tasks.monitoring.artifacts import publish_artifacts
@@ -44,19 +44,19 @@ TRIED = 200  # triplets among which an example of a length that reads well is lo
 READABLE = (120, 1200)  # characters of a triplet's texts together
 
 
-@report_task("report")
+@step("report")
 def report(
+    run: Context,
     sources: Sources,
     exported: DatasetRef,
     stages: dict[str, DatasetRef],
     dataset: DatasetSettings,
     mining: MiningSettings,
     output: OutputSettings,
-    engine: EngineSettings,
 ) -> dict[str, Any]:
     """Write the output folder and return what the command line shows."""
     began = time.monotonic()
-    parts = {"dataset": dataset, "mining": mining, "output": output, "engine": engine}
+    parts = {"dataset": dataset, "mining": mining, "output": output, "engine": run.engine}
     settings = {part: without_passwords(value) for part, value in parts.items()}
     name = Path(output.path).name
     made = compose(sources, exported, stages, mining, settings, name)

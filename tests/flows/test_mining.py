@@ -27,7 +27,7 @@ from polymine.data_contracts.settings import (
     SelectionSettings,
 )
 from polymine.data_contracts.tables import Negatives, Shortfalls, Triplets, evidence_schema
-from polymine.flows.mining import mine
+from polymine.flows.mining import mine, plan_stages
 from tests.conftest import BM25, MINILM, VALIDATOR
 
 pytestmark = pytest.mark.flow
@@ -40,7 +40,7 @@ RANKED = {
     "ingest", "embed-minilm-documents", "embed-minilm-queries", "index-bm25", "rank-minilm",
     "rank-bm25", "score-positives", "evidence", "fit-risk",
 }  # fmt: skip
-DECIDED = {"deepen", "predict risk", "select", "validate", "export"}
+DECIDED = {"deepen", "predict-risk", "select", "validate", "export"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Run:
     id: UUID
     summary: dict
     states: dict[str, str]  # task run name: name of its final state
+    edges: dict[str, set[str]]  # task run name: names of the task runs that it was made from
     artifacts: list
 
     @property
@@ -57,8 +58,10 @@ class Run:
         return Path(self.summary["output"])
 
 
-def start(store: Path, dataset: dict, mining: MiningSettings, output: OutputSettings) -> Run:
-    engine = EngineSettings(store=str(store), memory=16 / 1024, threads=2)
+def start(
+    store: Path, dataset: dict, mining: MiningSettings, output: OutputSettings, **how: int
+) -> Run:
+    engine = EngineSettings(store=str(store), memory=16 / 1024, threads=2, **how)
     state = mine(DatasetSettings(**dataset), output, mining, engine, return_state=True)
     flow_run, summary = state.state_details.flow_run_id, state.result()
     this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
@@ -72,7 +75,12 @@ def start(store: Path, dataset: dict, mining: MiningSettings, output: OutputSett
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run]))
         )
     states = {task.name: task.state_name for task in tasks}
-    return Run(flow_run, summary, states, artifacts)
+    names = {task.id: task.name for task in tasks}
+    edges = {
+        task.name: {names[each.id] for each in task.task_inputs.get("wait_for", ())}
+        for task in tasks
+    }
+    return Run(flow_run, summary, states, edges, artifacts)
 
 
 def _all_ended(tasks: list) -> bool:
@@ -109,6 +117,34 @@ def test_every_stage_is_a_task_run_that_completed(first):
     assert first.summary["reused"] == []
 
 
+def test_the_graph_has_an_edge_for_each_dependency_and_plan_prints_the_same(first, folder, animals):
+    assert first.edges["ingest"] == set()
+    assert first.edges["embed-minilm-queries"] == first.edges["index-bm25"] == {"ingest"}
+    assert first.edges["rank-bm25"] == {"ingest", "index-bm25"}
+    assert first.edges["select"] == {
+        "ingest", "evidence", "deepen", "score-positives", "predict-risk"
+    }  # fmt: skip
+    assert first.edges["report"] >= {"export", "validate", "fit-risk"}
+    engine = EngineSettings(store=str(folder / "store"), memory=16 / 1024, threads=2)
+    output = OutputSettings(path=str(folder / "new"), views=("triplet", "labeled-list"))
+    before = sorted(folder.rglob("*"))
+    graph = plan_stages(DatasetSettings(**animals), output, MINING, engine)
+    assert {node.name: set(node.needs) for node in graph.nodes} == {
+        name: needs for name, needs in first.edges.items() if name != "report"
+    }
+    assert all(node.reused for node in graph.nodes)
+    other = plan_stages(DatasetSettings(**animals), output, other_rule(), engine)
+    assert {node.name for node in other.nodes if node.reused} == RANKED
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_stages_side_by_side_give_the_same_bytes(first, folder, animals):
+    output = OutputSettings(path=str(folder / "beside"), views=("triplet", "labeled-list"))
+    run = start(folder / "other store", animals, MINING, output, stages_at_once=3)
+    assert run.edges == first.edges
+    assert contents(run.place, "triplets") == contents(first.place, "triplets")
+
+
 def test_second_run_reuses_every_stage_and_says_so(first, second):
     assert second.states == {**dict.fromkeys(RANKED | DECIDED, "Reused"), "report": "Completed"}
     assert len(second.summary["reused"]) == len(RANKED | DECIDED)
@@ -132,7 +168,7 @@ def test_rule_risk_from_data_to_triplets(second, folder, animals, validated):
     run = start(folder / "store", animals, mining, output)
     # The validator's look lies between two selections.
     looked = {"validate", "select-again"} if validated else set()
-    assert run.states.keys() >= RANKED | {"deepen", "predict risk", "select", "export"} | looked
+    assert run.states.keys() >= RANKED | {"deepen", "predict-risk", "select", "export"} | looked
     assert ("validate" in run.states) == validated
     assert {name for name, state in run.states.items() if state == "Reused"} >= RANKED
     master = pl.read_parquet(run.place / "negatives" / "*.parquet")

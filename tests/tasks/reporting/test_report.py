@@ -71,7 +71,7 @@ def mine(folder: Path, selection: SelectionSettings) -> dict[str, Any]:
     run = Context.of(engine)
     mined = mine_collection(run, ingest(run, dataset), output, mining)
     sources, exported, stages = mined.sources, mined.exported, mined.stages
-    shown = report.fn(sources, exported, stages, dataset, mining, output, engine)
+    shown = report(run, sources, exported, stages, dataset, mining, output)
     settings = {"engine": engine.model_dump(), "mining": mining.model_dump(mode="json")}
     made = compose(sources, exported, stages, mining, settings, "out")
     return {**shown, "made": made, "folder": folder / "out"}
