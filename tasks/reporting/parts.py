@@ -1,6 +1,5 @@
 """Outputs that hold those of several flows: a folder per part, a page over all of them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,5 +119,6 @@ def refresh_card(folder: Path, card: str) -> None:
 
 def read_info(folder: Path) -> dict[str, Any]:
     """Read what the manifest of a part says."""
-    content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["info"]
-    return content
+    manifest = read_manifest(folder)
+    assert manifest is not None, f"{folder} was written a moment ago"
+    return manifest.info

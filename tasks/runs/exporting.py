@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 import polars as pl
 
 from polymine.data_contracts.errors import SettingsError, StoreError
-from polymine.data_contracts.settings import Format, View
+from polymine.data_contracts.settings import Format, MiningSettings, View
 from polymine.mining.export import build_view
 from polymine.tasks.mining.trainer_formats import TrainerFiles
-from polymine.tasks.runs.run import FinishedRun
+from polymine.tasks.runs.folder import RunFolder
 from polymine.tasks.store.atomic import staged_anew, write_frame
 from polymine.tasks.store.datasets import shard_name
-from polymine.tasks.store.manifests import damaged_shards
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,7 +33,7 @@ class Exported(NamedTuple):
         return f"{self.records:,} records of {self.shape} in {self.folder}"
 
 
-def export(run: FinishedRun, name: str, target: Path | None = None) -> Exported:
+def export(run: RunFolder, name: str, target: Path | None = None) -> Exported:
     """Write a run's triplets in one more shape into a new folder.
 
     One file of triplets is in memory at a time; each holds whole queries. A training view takes
@@ -55,7 +54,7 @@ def export(run: FinishedRun, name: str, target: Path | None = None) -> Exported:
     return Exported(records, shape, target)
 
 
-def to_dataset(run: FinishedRun, name: str) -> "Dataset":
+def to_dataset(run: RunFolder, name: str) -> "Dataset":
     """Shape a run's triplets as a view, in memory."""
     from datasets import Dataset
 
@@ -63,8 +62,13 @@ def to_dataset(run: FinishedRun, name: str) -> "Dataset":
     if shape not in VIEWS:
         raise SettingsError(f"{name}: a format of files: `export` writes it; {_known()}")
     blocks = [pl.read_parquet(path, glob=False) for path in _triplets(run)]
-    views = [build_view(block, shape, run.mining.negatives) for block in blocks]
+    views = [build_view(block, shape, negatives_of(run)) for block in blocks]
     return Dataset.from_polars(pl.concat(views))
+
+
+def negatives_of(run: RunFolder) -> int:
+    """Negatives that the run looked for, per query."""
+    return run.settings_of("mining", MiningSettings).negatives
 
 
 def check_shape(name: str) -> View | Format:
@@ -84,17 +88,11 @@ def _known() -> str:
     )
 
 
-def _triplets(run: FinishedRun) -> list[Path]:
+def _triplets(run: RunFolder) -> list[Path]:
     """List the files of triplets, whole and in order."""
-    shards = [shard for shard in run.manifest.shards if shard.name.startswith("triplets/")]
-    if damaged := damaged_shards(run.folder, shards):
-        raise StoreError(
-            f"{run.folder / damaged[0]}: missing or not as the run wrote it; run again with the "
-            "same settings into another folder, which reuses what was mined"
-        )
-    if not sum(shard.rows for shard in shards):
+    if not sum(s.rows for s in run.manifest.shards if s.name.startswith("triplets/")):
         raise StoreError(f"{run.folder}: the run has no triplets; its shortfalls/ say why")
-    return run.paths("triplets")
+    return run.whole("triplets")
 
 
 def _check_target(folder: Path, target: Path) -> None:
@@ -106,13 +104,13 @@ def _check_target(folder: Path, target: Path) -> None:
 
 
 def _writer(
-    run: FinishedRun, shape: View | Format, folder: Path
+    run: RunFolder, shape: View | Format, folder: Path
 ) -> Callable[[int, pl.DataFrame], int]:
     if shape in FORMATS:
         return TrainerFiles(folder, shape, run.manifest.fingerprint).write_block
 
     def write(number: int, triplets: pl.DataFrame) -> int:
-        rows = build_view(triplets, cast(View, shape), run.mining.negatives)
+        rows = build_view(triplets, cast(View, shape), negatives_of(run))
         write_frame(rows, folder / shard_name(number))
         return len(rows)
 

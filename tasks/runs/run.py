@@ -5,26 +5,22 @@ lie in its output folder; texts of documents that no triplet holds are read from
 still has them. Nothing is written, mended or hashed: a look must not change what it looks at.
 """
 
-from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import polars as pl
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from rich.console import RenderableType
 
-from polymine.data_contracts.errors import InputError, PolymineError, StoreError
+from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.notes import Choice
-from polymine.data_contracts.references import Manifest
 from polymine.data_contracts.risk import RiskModel
 from polymine.data_contracts.settings import MiningSettings
 from polymine.mining.risk import columns_of
 from polymine.reporting.shown import Page, Shown
-from polymine.tasks.store.datasets import Store
-from polymine.tasks.store.manifests import RUN, read_manifest
-from polymine.tasks.store.output import PIPELINE
+from polymine.tasks.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,27 +28,13 @@ if TYPE_CHECKING:
     from polymine.reporting.runs.inspection import Inspection
     from polymine.tasks.runs.exporting import Exported
 
-Kind = TypeVar("Kind", bound=BaseModel)
 NEAREST = 3  # ids named where the one asked for is not there
 WINDOW = 10_000  # ids before and after it in the alphabet that are compared letter by letter
 _TEXTS = ["doc_id", "text", "language"]
-_AGAIN = "run again with the same settings into another folder"
 
 
-class FinishedRun(Shown):
-    """A finished mining run; `polymine.Run` adds how it would be under other settings.
-
-    Args:
-        folder: where it lies. Of a pipeline's folder the part that mining wrote is taken.
-        keep: what has to live as long as the run, as a temporary folder.
-
-    Raises StoreError when `folder` holds no run. A damaged table is named when it is read.
-    """
-
-    def __init__(self, folder: str | Path, keep: object = None) -> None:
-        self.folder, self.manifest = _find(Path(folder).expanduser().resolve())
-        self.info: Mapping[str, Any] = self.manifest.info
-        self.name, self._keep = str(self.folder), keep
+class FinishedRun(RunFolder, Shown):
+    """A finished mining run; `polymine.Run` adds how it would be under other settings."""
 
     @property
     def triplets(self) -> pl.DataFrame:
@@ -79,7 +61,7 @@ class FinishedRun(Shown):
         >>> polymine.open("runs/mine-01").evidence.select("doc_id", "score_bm25", "risk").width
         3
         """
-        return self._collect(self._assessed(None), "evidence")
+        return self.collect(self._assessed(None), "evidence")
 
     @property
     def shortfalls(self) -> pl.DataFrame:
@@ -110,7 +92,7 @@ class FinishedRun(Shown):
         try:
             return RiskModel.model_validate_json((self.folder / "risk.json").read_bytes())
         except (OSError, ValidationError) as error:
-            raise self._foreign("risk.json") from error
+            raise self.foreign("risk.json") from error
 
     @property
     def choice(self) -> Choice | None:
@@ -144,7 +126,7 @@ class FinishedRun(Shown):
             query_id=query_id,
             text=query.get("text"),
             language=query.get("language"),
-            evidence=self._collect(self._assessed(query_id), "evidence"),
+            evidence=self.collect(self._assessed(query_id), "evidence"),
             negatives=negatives,
             positives=positives,
             promoted=self.read("promoted", query_id),
@@ -190,43 +172,15 @@ class FinishedRun(Shown):
         """
         return Page(self.folder / "report.html", str(self.info.get("headline", "")))
 
-    def scan(self, table: str, query_id: str | None = None) -> pl.LazyFrame:
-        """Point at a table, or at a query's rows of it, without reading."""
-        if not (paths := self.paths(table)):
-            raise self._foreign(f"{table}/")
-        rows = pl.scan_parquet(paths, glob=False)
-        return rows if query_id is None else rows.filter(pl.col("query_id") == query_id)
-
-    def read(self, table: str, query_id: str | None = None) -> pl.DataFrame:
-        """Read a table, or a query's rows of it."""
-        return self._collect(self.scan(table, query_id), table)
-
-    def paths(self, table: str) -> list[Path]:
-        """List a table's files, in order."""
-        names = sorted(shard.name for shard in self.manifest.shards)
-        return [self.folder / name for name in names if name.startswith(f"{table}/")]
-
-    def ids(self) -> pl.Series:
-        """All queries, sorted: each has negatives or falls short of them."""
-        parts = [self.scan(table).select("query_id") for table in ("negatives", "shortfalls")]
-        return self._collect(pl.concat(parts).unique(), "negatives")["query_id"].sort()
-
     def __rich__(self) -> RenderableType:
         from polymine.reporting.runs.funnel_view import draw
 
         return draw(self.name, self.info)
 
-    def settings_of(self, part: str, kind: type[Kind]) -> Kind:
-        """Read a section of the settings that it was mined with, as the manifest notes them."""
-        try:
-            return kind.model_validate(self.info["settings"][part])
-        except (KeyError, ValidationError) as error:
-            raise self._foreign("manifest.json") from error
-
     def _assessed(self, query_id: str | None) -> pl.LazyFrame:
         evidence = self.scan("evidence", query_id)
         # A run made before some kind of evidence was thought of has no column for it.
-        known = self._collect(evidence.head(0), "evidence").columns
+        known = self.collect(evidence.head(0), "evidence").columns
         kinds = columns_of(self.mining.teacher_kinds).values()
         lacking = {name for names in kinds for name in names} - set(known)
         evidence = evidence.with_columns(pl.lit(None, pl.Float32).alias(n) for n in sorted(lacking))
@@ -237,12 +191,12 @@ class FinishedRun(Shown):
         self, query_id: str, wanted: pl.Series
     ) -> tuple[dict[str, str], pl.DataFrame, str | None]:
         """Read query and documents from the collection, or from the triplets where it is gone."""
-        documents = self._collection("documents", "doc_id", wanted)
-        query = self._collection("queries", "query_id", pl.Series([query_id]))
+        documents = self.collection("documents", "doc_id", wanted)
+        query = self.collection("queries", "query_id", pl.Series([query_id]))
         if documents is not None and query is not None and len(query):
             return query.row(0, named=True), documents.select(_TEXTS), None
         note = (
-            f"The store no longer has the documents ({self._store_name()}): there are texts of "
+            f"The store no longer has the documents ({self.store_name()}): there are texts of "
             "triplets only. Run again with the same settings to have all."
         )
         triplets = self.read("triplets", query_id)
@@ -252,43 +206,6 @@ class FinishedRun(Shown):
         ]
         asked = triplets.head(1).select(text="anchor", language="anchor_language").to_dicts()
         return (asked or [{}])[0], pl.concat(sides).unique("doc_id"), note
-
-    def _collection(self, table: str, key: str, ids: pl.Series) -> pl.DataFrame | None:
-        """Read rows of the ingested collection, or return None where it is gone or damaged."""
-        try:
-            ingested = self.info["fingerprints"].get("ingest", "")
-            dataset = Store(self._store()).ingested(table, ingested)
-            held = dataset.open()
-            paths = [dataset.folder / shard.name for shard in held.shards] if held else []
-            rows = pl.scan_parquet(paths, glob=False).filter(pl.col(key).is_in(ids.implode()))
-            return rows.collect() if paths else None
-        except (KeyError, OSError, PolymineError, pl.exceptions.PolarsError):
-            return None
-
-    def _store(self) -> str | None:
-        store: str | None = self.info["settings"].get("engine", {}).get("store")
-        return store
-
-    def _store_name(self) -> str:
-        try:
-            return Store(self._store()).root
-        except PolymineError as error:
-            return str(error)
-
-    def _collect(self, rows: pl.LazyFrame, table: str) -> pl.DataFrame:
-        try:
-            return rows.collect()
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise StoreError(
-                f"{self.folder / table}: missing or not as the run wrote it ({error}); {_AGAIN}, "
-                "which reuses what was mined"
-            ) from error
-
-    def _foreign(self, what: str) -> StoreError:
-        return StoreError(
-            f"{self.folder}: {what} is missing or was written by another version of Polymine; "
-            f"{_AGAIN}"
-        )
 
     def _unknown(self, query_id: str) -> str:
         """Say that there is no such query, and which ones resemble it."""
@@ -309,18 +226,3 @@ def hint_nearest(wanted: str, ids: pl.Series) -> str:
     alike = get_close_matches(wanted, around, n=NEAREST)
     nearest = list(dict.fromkeys([*holding.head(NEAREST), *alike]))[:NEAREST]
     return f"; did you mean {' or '.join(f'`{name}`' for name in nearest)}?" if nearest else ""
-
-
-def _find(folder: Path) -> tuple[Path, Manifest]:
-    """Read the manifest of a run's folder, or of the part of a pipeline's that mining wrote."""
-    if not folder.is_dir():
-        raise StoreError(f"{folder}: there is no such folder; name one that a run has written")
-    manifest = read_manifest(folder)
-    if manifest is not None and manifest.contract == PIPELINE:
-        return _find(folder / "mining")
-    if manifest is None or manifest.contract != RUN:
-        raise StoreError(
-            f"{folder}: not the folder of a finished run, whose manifest.json says so; name the "
-            "`output.path` of a run"
-        )
-    return folder, manifest

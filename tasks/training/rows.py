@@ -25,7 +25,7 @@ from polymine.reading.pairs import triplet_rows
 from polymine.reading.roles import PAIRS, PARALLEL, Role
 from polymine.tasks.engine.stages import stage
 from polymine.tasks.evaluation.sets import is_checked
-from polymine.tasks.runs.run import FinishedRun
+from polymine.tasks.runs.folder import RunFolder
 from polymine.tasks.sources.files import digest, fetch
 from polymine.tasks.sources.reading import check_raw, fingerprint_sources, read_sources
 from polymine.tasks.sources.tables import Findings, read_texts
@@ -200,7 +200,7 @@ def _check_run(folder: Path) -> None:
     """Refuse a damaged or unfinished run; a dataset of the store is as good as an output folder."""
     manifest = read_manifest(folder)
     if manifest is None or manifest.contract == RUN:
-        FinishedRun(folder)
+        RunFolder(folder)
     if manifest is not None and not any(s.name.startswith("triplets/") for s in manifest.shards):
         raise StoreError(f"{folder}: the run has no triplets; its shortfalls/ say why")
 
