@@ -23,7 +23,7 @@ from polymine.tasks.mining.deepening import deepen
 from polymine.tasks.mining.embedding import embed
 from polymine.tasks.mining.evidence import evidence, score_positives
 from polymine.tasks.mining.export import Sources, export
-from polymine.tasks.mining.ingestion import find_tables, ingest
+from polymine.tasks.mining.ingestion import describe_sources, find_tables, ingest
 from polymine.tasks.mining.ranking import rank
 from polymine.tasks.mining.risk import fit_risk, predict_risk
 from polymine.tasks.mining.selection import select
@@ -95,6 +95,7 @@ def plan_stages(
     run = Context(Store(engine.store), engine, dry=True)
     with temporary(engine) as elsewhere:
         collection = ingest(elsewhere, dataset)
+        run.graph.sources = describe_sources(collection)
         known = find_tables(run, collection.fingerprint) is not None
         run.graph.add(Node("ingest", (), reused=known), collection)
         mine_collection(run, collection, output, mining)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -33,6 +33,7 @@ class Graph(Shown):
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
+        self.sources: list[str] = []  # what each file of the data set was taken for
         self._makers: dict[tuple[str, str], tuple[str, Any]] = {}  # name and Prefect state
         self._lock = threading.Lock()
 
@@ -51,7 +52,7 @@ class Graph(Shown):
         return dict(found)
 
     def __rich__(self) -> RenderableType:
-        return draw(self.nodes)
+        return Group(*map(Text, self.sources), draw(self.nodes))
 
 
 def draw(nodes: Sequence[Node]) -> Table:

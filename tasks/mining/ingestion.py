@@ -19,10 +19,11 @@ from polymine.data_contracts.tables import (
     Rejected,
 )
 from polymine.mining.ingestion import ingest as ingest_tables
+from polymine.reading.understood import describe
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
 from polymine.tasks.sources.reading import fingerprint_sources, read_sources
-from polymine.tasks.store.datasets import manifest_of
+from polymine.tasks.store.datasets import manifest_of, note_of
 
 VERSION = 4
 SCHEMAS = {
@@ -90,6 +91,11 @@ def ingest_frames(
         return found
     clean = ingest_tables(*frames)
     return store_tables(run, {name: getattr(clean, name) for name in SCHEMAS}, version)
+
+
+def describe_sources(collection: CollectionRef) -> list[str]:
+    """Say what each file was taken for."""
+    return [describe(file) for file in note_of(collection.documents, CollectionNote).sources]
 
 
 def _hash_rows(frame: pl.DataFrame) -> list[object]:

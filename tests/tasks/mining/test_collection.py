@@ -4,7 +4,13 @@ import polars as pl
 
 from polymine.data_contracts.notes import CollectionNote
 from polymine.data_contracts.references import CollectionRef
-from polymine.data_contracts.settings import DatasetSettings, EngineSettings
+from polymine.data_contracts.settings import (
+    DatasetSettings,
+    EngineSettings,
+    MiningSettings,
+    OutputSettings,
+)
+from polymine.flows.mining import plan_stages
 from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.store.datasets import Store, note_of
@@ -44,3 +50,13 @@ def test_a_collection_says_what_its_files_were_taken_for(tmp_path):
     assert (source.format, source.rows, source.lines) == ("FlagEmbedding", 4, 4)
     assert source.columns == (("anchor", "query"), ("positive", "pos"), ("negative", "neg"))
     assert source.ignored == ("prompt",)
+
+
+def test_a_plan_says_what_files_are_taken_for(tmp_path):
+    path = CASES / "unnamed-index" / "export.csv"
+    plan = plan_stages(
+        DatasetSettings(pairs=str(path)), OutputSettings(path=str(tmp_path / "out")),
+        MiningSettings(negatives=1), EngineSettings(store=str(tmp_path / "store")),
+    )  # fmt: skip
+    assert plan.sources[0].startswith(f"{path}: CSV; 5 rows; comma, no quotes, a header; anchor")
+    assert "export.csv: CSV; 5 rows" in " ".join(str(plan).split())
