@@ -169,6 +169,3 @@ def resolve_path(output: OutputSettings) -> OutputSettings:
     day = f"{flow_run.scheduled_start_time:%Y-%m-%d}"
     path = output.path.replace("{date}", day).replace("{run}", str(flow_run.id)[:8])
     return output.model_copy(update={"path": path})
-
-
-check_place, settle = check_output, resolve_path  # until all have moved
