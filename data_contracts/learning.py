@@ -36,6 +36,18 @@ class TrainingRows(dy.Schema):
         return (count == 0) | (count == pl.col("negatives").list.len() + 1)
 
 
+class Overlaps(dy.Schema):
+    """Training texts that evaluation sets hold; `id` is the set's, `kind` is `equal` or `near`."""
+
+    source = dy.String(nullable=False)
+    row = dy.UInt32(nullable=False)
+    side = dy.String(nullable=False)
+    set = dy.String(nullable=False)
+    id = dy.String(nullable=False)
+    kind = dy.String(nullable=False)
+    text = dy.String(nullable=False)
+
+
 class TrainingCurve(dy.Schema):
     """One row per logged step. `loss` is the mean since the row before; `rate` AdamW's."""
 
@@ -62,6 +74,24 @@ class QueryScores(dy.Schema):
     recall = dy.Float64(nullable=False, min=0.0, max=1.0)
     mrr = dy.Float64(nullable=False, min=0.0, max=1.0)
     map = dy.Float64(nullable=False, min=0.0, max=1.0)
+
+
+class PairScores(dy.Schema):
+    """A pair of sentences: the cosine of its vectors beside what people said."""
+
+    language_a = dy.String(nullable=False)
+    language_b = dy.String(nullable=False)
+    similarity = dy.Float64(nullable=False)
+    gold = dy.Float64(nullable=False)
+
+
+class Answers(dy.Schema):
+    """Whether the nearest of a question's options is the right one, in one direction."""
+
+    document_language = dy.String(primary_key=True)
+    query_language = dy.String(primary_key=True)
+    item_id = dy.String(primary_key=True)
+    hit = dy.Bool(nullable=False)
 
 
 class SetScores(dy.Schema):

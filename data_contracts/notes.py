@@ -1,5 +1,7 @@
 """What stages note beside their rows: a typed value per contract, kept in the manifest."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 from pydantic.dataclasses import dataclass
 
@@ -118,3 +120,82 @@ class ExportNote(Note):
     triplets: int
     shortfalls: int
     reasons: tuple[tuple[str, str | None, int], ...]
+
+
+@dataclass(frozen=True)
+class SourceCounts:
+    """What became of one part of a step's data; `dropped` is by reason."""
+
+    source: str
+    rows: int
+    merged: int
+    dropped: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """A training text that an evaluation set holds, as `kind` (`equal` or `near`)."""
+
+    source: str
+    row: int
+    side: str
+    set: str
+    id: str
+    kind: Literal["equal", "near"]
+    text: str
+
+
+class RowsNote(Note):
+    """Where training rows came from, and what the guard found in them.
+
+    Args:
+        counts: of each part of the data.
+        checked, unchecked: names of the sets they were compared with, and could not be.
+        sets: fingerprints of all these.
+        removed: rows left out.
+        equal, near: training texts in evaluation sets, of which `overlaps` are the first.
+    """
+
+    counts: tuple[SourceCounts, ...] = ()
+    checked: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    removed: int = 0
+    equal: int = 0
+    near: int = 0
+    overlaps: tuple[Overlap, ...] = ()
+
+
+class AdapterNote(Note):
+    """How a step was trained.
+
+    Args:
+        rows, shares: of each part of the data, and what share of the batches it had.
+        steps: of the optimizer.
+        tokens, seconds: read and spent.
+        parents: adapters it stands on, which are stored beside it.
+        device: it was trained on.
+    """
+
+    rows: dict[str, int]
+    shares: dict[str, float]
+    steps: int
+    tokens: int
+    seconds: float
+    parents: int
+    device: str
+
+
+class SetNote(Note):
+    """What an evaluation set is; `benchmark` is its name on the hub or in MTEB."""
+
+    kind: str
+    name: str
+    benchmark: str | None = None
+
+
+class MeasuresNote(Note):
+    """Kind of the set, and its languages if no text of it passed through an adapter."""
+
+    kind: str
+    untouched: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from polymine.data_contracts.settings import (
     OutputSettings,
     TrainingSettings,
 )
+from polymine.flows.evaluation import measure_all, read_sets
 from polymine.flows.mining import mine_collection
 from polymine.flows.pipeline import check_learning
 from polymine.flows.training import run_steps
@@ -31,17 +32,15 @@ from polymine.tasks.evaluation.comparison import (
     minings_of,
 )
 from polymine.tasks.evaluation.encoding import Measured, as_measured, open_measured
-from polymine.tasks.evaluation.measuring import measure
-from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.comparison import report_comparison
 from polymine.tasks.reporting.parts import with_held_out
 from polymine.tasks.sources.allowed_roots import check_roots
-from polymine.tasks.store.datasets import Store, open_folder
+from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import COMPARISON, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
-from polymine.tasks.training.rows import resolve_mined
+from polymine.tasks.training.data import resolve_mined
 from polymine.tasks.training.split import hold_out_set, training_side
 
 
@@ -70,73 +69,69 @@ def compare(
     check_roots(**parts, **arms_mining, output=output, engine=engine)
     check_output(output, settings=parts, kind=COMPARISON)
     check_arms(comparison.arms, mining, training)
-    check_learning(mining, training, evaluation, engine)
     with limited_threads(engine), cluster(engine), recorded_use():
-        root = str(Store(engine.store).root)
-        collection = ingest(Context.of(engine), dataset)
-        if evaluation.held_out:
-            held = hold_out_set(collection, dataset, evaluation, root)
-            collection = training_side(collection, dataset, evaluation, root)
-            evaluation = with_held_out(evaluation, held.path)
-        arms: dict[str, dict[int, dict[str, DatasetRef]]] = {}
-        for arm in comparison.arms:
-            for seed in comparison.seeds:
-                triplets = mine_arm(arm, seed, collection, output, mining, engine)
-                model = train_arm(arm.name, seed, triplets, training, evaluation, engine)
-                arms.setdefault(arm.name, {})[seed] = measure_all(model, evaluation, engine)
-        base = open_measured("base", as_measured(training.base, evaluation))
-        measured = measure_all(base, evaluation, engine)
-        sets = read_sets(evaluation, root)
-        compared = compare_arms(sets, measured, arms, evaluation, root)
+        run = Context.of(engine)
+        check_learning(run, mining, training, evaluation)
+        compared = run_arms(run, dataset, output, mining, training, evaluation, comparison)
         return dict(report_comparison(compared, training, evaluation, output, parts))
 
 
+def run_arms(
+    run: Context,
+    dataset: DatasetSettings,
+    output: OutputSettings,
+    mining: MiningSettings,
+    training: TrainingSettings,
+    evaluation: EvaluationSettings,
+    comparison: ComparisonSettings,
+) -> DatasetRef:
+    """Mine, train and measure each arm and seed, and compare all with the base."""
+    collection = ingest(run, dataset)
+    if evaluation.held_out:
+        held = hold_out_set(run, collection, dataset, evaluation)
+        collection = training_side(run, collection, dataset, evaluation)
+        evaluation = with_held_out(evaluation, held.path)
+    sets = read_sets(run, evaluation)
+    arms: dict[str, dict[int, dict[str, DatasetRef]]] = {}
+    for arm in comparison.arms:
+        for seed in comparison.seeds:
+            triplets = mine_arm(run, arm, seed, collection, output, mining)
+            model = train_arm(run, arm.name, seed, triplets, training, evaluation)
+            measures = measure_all(run, model, sets, evaluation)
+            arms.setdefault(arm.name, {})[seed] = measures
+    base = open_measured("base", as_measured(training.base, evaluation))
+    measured = measure_all(run, base, sets, evaluation)
+    return compare_arms(run, sets, measured, arms, evaluation)
+
+
 def mine_arm(
+    run: Context,
     arm: ArmSettings,
     seed: int,
     collection: CollectionRef,
     output: OutputSettings,
     mining: MiningSettings,
-    engine: EngineSettings,
 ) -> str:
     """Find an arm's negatives; return the folder that holds its `triplets/`."""
-    root = str(Store(engine.store).root)
     if arm.miner == "polymine":
         own = arm_mining(arm, mining, seed)
         with named_work(f"{arm.name}-{seed}"):
-            return mine_collection(Context.of(engine), collection, output, own).exported.path
-    return mine_otherwise(arm, collection, mining, seed, root).path
+            return mine_collection(run, collection, output, own).exported.path
+    return mine_otherwise(run, arm, collection, mining, seed).path
 
 
 def train_arm(
+    run: Context,
     name: str,
     seed: int,
     triplets: str,
     training: TrainingSettings,
     evaluation: EvaluationSettings,
-    engine: EngineSettings,
 ) -> Measured:
     """Train the recipe on an arm's negatives."""
     own = arm_training(name, seed, resolve_mined(training, triplets))
     with named_work(f"{name}-{seed}"):
-        trained = run_steps(own, evaluation, engine)
+        trained = run_steps(run, own, evaluation)
     place = str(open_folder(trained.assembled.path))
     call = as_measured(training.base, evaluation)
     return open_measured(f"{name}-{seed}", call.model_copy(update={"model": place}))
-
-
-def measure_all(
-    measured: Measured, evaluation: EvaluationSettings, engine: EngineSettings
-) -> dict[str, DatasetRef]:
-    """Measure one model on every set."""
-    root = str(Store(engine.store).root)
-    sets = read_sets(evaluation, root)
-    return {
-        chosen.name: measure(measured, chosen, sets[chosen.name], evaluation, engine, root)
-        for chosen in evaluation.sets
-    }
-
-
-def read_sets(evaluation: EvaluationSettings, root: str) -> dict[str, DatasetRef]:
-    """Read every set; all but the first time they are there already."""
-    return {chosen.name: read_set(chosen, evaluation.seed, root) for chosen in evaluation.sets}

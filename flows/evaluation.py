@@ -1,20 +1,22 @@
 """The evaluation flow: models against the untouched base, on every set, in every direction."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from prefect import flow
 
+from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import EngineSettings, EvaluationSettings, OutputSettings
 from polymine.tasks.engine.cluster import cluster
+from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.threads import limited_threads
-from polymine.tasks.evaluation.encoding import open_candidates
+from polymine.tasks.evaluation.encoding import Measured, open_candidates
 from polymine.tasks.evaluation.gains import compare_models
 from polymine.tasks.evaluation.measuring import measure
 from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.learning import Evaluated, report_evaluation
 from polymine.tasks.sources.allowed_roots import check_roots
-from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.output import EVALUATION, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.contamination import look_for_seen
@@ -36,25 +38,38 @@ def evaluate(
     check_roots(evaluation=evaluation, output=output, engine=engine)
     check_output(output, settings={"evaluation": evaluation}, kind=EVALUATION)
     with limited_threads(engine), cluster(engine), recorded_use():
-        evaluated = run_measures(evaluation, engine)
+        evaluated = run_measures(Context.of(engine), evaluation)
         return dict(report_evaluation(evaluated, evaluation, output, engine))
 
 
-def run_measures(evaluation: EvaluationSettings, engine: EngineSettings) -> Evaluated:
+def run_measures(run: Context, evaluation: EvaluationSettings) -> Evaluated:
     """Read the sets, measure base and models on each, and compare."""
-    root = str(Store(engine.store).root)
     base, candidates = open_candidates(evaluation)
-    sets = {chosen.name: read_set(chosen, evaluation.seed, root) for chosen in evaluation.sets}
-    notes = look_for_seen(candidates, sets, evaluation, root)
+    sets = read_sets(run, evaluation)
+    notes = look_for_seen(run, candidates, sets, evaluation)
     measures = {
-        measured.name: {
-            chosen.name: measure(measured, chosen, sets[chosen.name], evaluation, engine, root)
-            for chosen in evaluation.sets
-        }
+        measured.name: measure_all(run, measured, sets, evaluation)
         for measured in (base, *candidates)
     }
     names = tuple(measured.name for measured in candidates)
-    compared = compare_models(
-        sets, measures["base"], {name: measures[name] for name in names}, evaluation, root
-    )
+    of_models = {name: measures[name] for name in names}
+    compared = compare_models(run, sets, measures["base"], of_models, evaluation)
     return Evaluated(base.call.model, names, sets, measures, compared, notes)
+
+
+def read_sets(run: Context, evaluation: EvaluationSettings) -> dict[str, DatasetRef]:
+    """Read every set; all but the first time they are there already."""
+    return {chosen.name: read_set(run, chosen, evaluation.seed) for chosen in evaluation.sets}
+
+
+def measure_all(
+    run: Context,
+    measured: Measured,
+    sets: Mapping[str, DatasetRef],
+    evaluation: EvaluationSettings,
+) -> dict[str, DatasetRef]:
+    """Measure one model on every set."""
+    return {
+        chosen.name: measure(run, measured, chosen, sets[chosen.name], evaluation)
+        for chosen in evaluation.sets
+    }

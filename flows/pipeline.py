@@ -15,7 +15,7 @@ from polymine.data_contracts.settings import (
     OutputSettings,
     TrainingSettings,
 )
-from polymine.flows.evaluation import evaluate
+from polymine.flows.evaluation import evaluate, read_sets
 from polymine.flows.mining import mine_collection
 from polymine.flows.training import train
 from polymine.tasks.engine.cluster import cluster
@@ -23,7 +23,6 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import in_flow
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.engine.work_pool import check_deployments, for_elsewhere
-from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.mining.teachers import check_models
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures, part_failed
@@ -37,11 +36,11 @@ from polymine.tasks.reporting.parts import (
 )
 from polymine.tasks.reporting.pipeline import PARTS, report_pipeline
 from polymine.tasks.sources.allowed_roots import check_roots
-from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.output import PIPELINE, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.checks import check_training
-from polymine.tasks.training.rows import gather_rows, resolve_mined
+from polymine.tasks.training.data import resolve_mined
+from polymine.tasks.training.rows import gather_rows
 from polymine.tasks.training.split import hold_out_set, training_side
 
 
@@ -65,9 +64,10 @@ def pipeline(
     check_roots(**parts, output=output, engine=engine)
     check_parts(output, PIPELINE, PARTS, parts)
     check_output(part_of(output, "mining"), settings={"dataset": dataset, "mining": mining})
-    check_learning(mining, training, evaluation, engine)
     with limited_threads(engine), cluster(engine), recorded_use():
-        triplets, held_out = mine_training_side(dataset, output, mining, evaluation, engine)
+        run = Context.of(engine)
+        check_learning(run, mining, training, evaluation)
+        triplets, held_out = mine_training_side(run, dataset, output, mining, evaluation)
     training = resolve_mined(training, triplets)
     evaluation = with_held_out(evaluation, held_out)
     place = part_of(output, "training")
@@ -78,44 +78,40 @@ def pipeline(
 
 
 def check_learning(
+    run: Context,
     mining: MiningSettings,
     training: TrainingSettings,
     evaluation: EvaluationSettings,
-    engine: EngineSettings,
 ) -> None:
     """Refuse what would fail only after hours of work, and read all data that is there."""
-    root = str(Store(engine.store).root)
     check_models(mining)
     steps = check_training(training)
     check_evaluation(evaluation, training.base)
-    if engine.gpu_pool is not None:
-        check_deployments(engine.gpu_pool)
-    for chosen in evaluation.sets:
-        read_set(chosen, evaluation.seed, root)
+    if run.engine.gpu_pool is not None:
+        check_deployments(run.engine.gpu_pool)
+    read_sets(run, evaluation)
     for step in steps:
         if not any(part.triplets == MINED for part in step.data):
-            gather_rows(step, root)
+            gather_rows(run, step)
 
 
 def mine_training_side(
+    run: Context,
     dataset: DatasetSettings,
     output: OutputSettings,
     mining: MiningSettings,
     evaluation: EvaluationSettings,
-    engine: EngineSettings,
 ) -> tuple[str, str | None]:
     """Hold documents out and mine the others; return the folders of triplets and held-out set."""
-    root = str(Store(engine.store).root)
-    run = Context.of(engine)
     collection, held = ingest(run, dataset), None
     if evaluation.held_out:
-        held = hold_out_set(collection, dataset, evaluation, root)
-        collection = training_side(collection, dataset, evaluation, root)
+        held = hold_out_set(run, collection, dataset, evaluation)
+        collection = training_side(run, collection, dataset, evaluation)
     place = part_of(output, "mining")
     mined = mine_collection(run, collection, place, mining)
     report(run, mined.sources, mined.exported, mined.stages, dataset, mining, place)
     # A worker elsewhere has another current folder.
-    triplets = place.path if engine.gpu_pool is None else str(Path(place.path).absolute())
+    triplets = place.path if run.engine.gpu_pool is None else str(Path(place.path).absolute())
     return triplets, held.path if held else None
 
 

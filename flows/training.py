@@ -11,18 +11,19 @@ from polymine.data_contracts.settings import (
     OutputSettings,
     TrainingSettings,
 )
+from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.learning import Trained, report_training
 from polymine.tasks.sources.allowed_roots import check_roots
-from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.output import TRAINING, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.checks import check_training
+from polymine.tasks.training.data import resolve_mined
 from polymine.tasks.training.model import assemble, describe_model
-from polymine.tasks.training.rows import gather_rows, guard_rows, resolve_mined
-from polymine.tasks.training.steps import parents_of
+from polymine.tasks.training.rows import check_rows, gather_rows, guard_rows
+from polymine.tasks.training.steps import find_parent
 from polymine.tasks.training.steps import train as train_adapter
 
 
@@ -44,24 +45,21 @@ def train(
     check_output(output, settings={"training": training}, kind=TRAINING)
     training = resolve_mined(training, None)
     with limited_threads(engine), recorded_use():
-        trained = run_steps(training, evaluation, engine)
+        trained = run_steps(Context.of(engine), training, evaluation)
         return dict(report_training(trained, training, evaluation, output, engine))
 
 
-def run_steps(
-    training: TrainingSettings, evaluation: EvaluationSettings, engine: EngineSettings
-) -> Trained:
+def run_steps(run: Context, training: TrainingSettings, evaluation: EvaluationSettings) -> Trained:
     """Check everything, read all data, then train one step after the other."""
-    root = str(Store(engine.store).root)
     steps = check_training(training)
-    sets = {chosen.name: read_set(chosen, evaluation.seed, root) for chosen in evaluation.sets}
-    gathered = {step.name: gather_rows(step, root) for step in steps}
-    rows = {
-        step.name: guard_rows(step, gathered[step.name], sets, training, root) for step in steps
-    }
+    sets = {chosen.name: read_set(run, chosen, evaluation.seed) for chosen in evaluation.sets}
+    gathered = {step.name: gather_rows(run, step) for step in steps}
+    rows = {step.name: guard_rows(run, step, gathered[step.name], sets, training) for step in steps}
+    for step in steps:
+        check_rows(step, rows[step.name])
     made: dict[str, DatasetRef] = {}
     for step in steps:
-        stack = parents_of(step, steps, made)
-        made[step.name] = train_adapter(step, rows[step.name], stack, training, engine, root)
+        parent = find_parent(step, steps, made)
+        made[step.name] = train_adapter(run, step, rows[step.name], parent, training)
     model = describe_model(training, steps, made, rows)
-    return Trained(steps, rows, made, model, assemble(model, made, root))
+    return Trained(steps, rows, made, model, assemble(run, model, made))

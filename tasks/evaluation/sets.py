@@ -15,11 +15,13 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import polars as pl
 
 from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.notes import SetNote
 from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import DatasetSettings, EvaluationSet, Reading
 from polymine.evaluation import local_sets
@@ -27,15 +29,17 @@ from polymine.evaluation.collection import EvaluationCollection
 from polymine.mining.ingestion import own_documents
 from polymine.mining.input_checks import Checked
 from polymine.reading.roles import SPLITS
-from polymine.tasks.engine.stages import stage
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.files import names_retrieval, tables_of
 from polymine.tasks.sources.files import digest, fetch, side_table
 from polymine.tasks.sources.reading import check_raw, fingerprint_sources, read_sources
 from polymine.tasks.sources.tables import prepend_titles, read_side
 from polymine.tasks.store.atomic import write_frame
-from polymine.tasks.store.datasets import Store, info_of, open_folder
+from polymine.tasks.store.datasets import Dataset, note_of, open_folder
 
-VERSION = 3
+VERSION = 4
 CONTRACT = "evaluation-sets"
 HUB = ("belebele", "belebele-choice", "xquad")
 logger = logging.getLogger("polymine.evaluation")
@@ -43,27 +47,39 @@ _COLLECTION = ("documents", "queries", "judgments", "hidden")
 
 
 @stage("read-set", "read-set-{chosen.name}")
-def read_set(chosen: EvaluationSet, seed: int, root: str) -> DatasetRef:
+def read_set(run: Context, chosen: EvaluationSet, seed: int) -> Plan:
     """Read one set, restricted to the split, languages and number of queries asked for."""
     retrieval = chosen.benchmark is None and (chosen.path is None or names_retrieval(chosen.path))
-    source = _fingerprint(chosen, retrieval)
-    choice = chosen.model_dump(mode="json", exclude={"path", "corpus", "queries", "judgments"})
-    version = fingerprint(version=VERSION, source=source, choice=choice, seed=seed)
-    place = Store(root).dataset(CONTRACT, version)
-    if found := place.find():
-        return found
-    kind, tables = _read(chosen, seed, retrieval)
-    if (rejected := tables.get("rejected", pl.DataFrame())).height:
-        logger.warning("%s: %s rows broke a rule and were set aside", chosen.name,
-                       f"{rejected.height:,}")  # fmt: skip
-    for name, table in tables.items():
-        write_frame(table, place.folder / f"{name}.parquet")
-    return place.commit(info={"kind": kind, "name": chosen.name, "benchmark": chosen.benchmark})
+    found = cache(lambda: _read(chosen, seed, retrieval))
+
+    def write(dataset: Dataset) -> None:
+        tables = found()[1]
+        if (rejected := tables.get("rejected", pl.DataFrame())).height:
+            logger.warning(
+                "%s: %s rows broke a rule and were set aside", chosen.name, f"{rejected.height:,}"
+            )
+        for name, table in tables.items():
+            write_frame(table, dataset.folder / f"{name}.parquet")
+
+    return Plan(
+        contract=CONTRACT,
+        depends={
+            "version": VERSION,
+            "source": _fingerprint(chosen, retrieval),
+            "choice": chosen.model_dump(
+                mode="json", exclude={"path", "corpus", "queries", "judgments"}
+            ),
+            "seed": seed,
+        },
+        open=lambda _: Maker(lambda *_: write),
+        files=lambda _: (),  # which tables there are, the set itself says
+        note=lambda _: SetNote(kind=found()[0], name=chosen.name, benchmark=chosen.benchmark),
+    )
 
 
 def kind_of(reference: DatasetRef) -> str:
     """Say what kind of set this is."""
-    return str(info_of(reference)["kind"])
+    return note_of(reference, SetNote).kind
 
 
 def open_collection(reference: DatasetRef) -> EvaluationCollection:

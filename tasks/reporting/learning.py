@@ -10,6 +10,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from polymine import models
+from polymine.data_contracts.notes import AdapterNote, RowsNote
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import (
     EngineSettings,
@@ -40,11 +41,11 @@ from polymine.tasks.evaluation.gains import read_comparisons
 from polymine.tasks.evaluation.measuring import untouched_languages
 from polymine.tasks.reporting.learning_artifacts import publish_learning
 from polymine.tasks.reporting.mining import versions
-from polymine.tasks.store.datasets import info_of, open_folder
+from polymine.tasks.store.datasets import note_of, open_folder
 from polymine.tasks.store.model_folder import MODEL
 from polymine.tasks.store.output import EVALUATION, TRAINING, publish_folder, without_passwords
+from polymine.tasks.training.data import describe_source
 from polymine.tasks.training.model import describe_steps, log_files, model_files, read_curves
-from polymine.tasks.training.rows import describe_source
 
 CURVES, COMPARISONS, SCORES = "curves.parquet", "comparisons.parquet", "scores.parquet"
 Files = dict[str, Path | str | bytes]
@@ -83,7 +84,8 @@ def report_training(
 ) -> dict[str, Any]:
     """Write the output folder of a training run: the model, its curves, its page."""
     info = describe_steps(trained.made)
-    steps, tokens = (sum(int(each[name]) for each in info.values()) for name in ("steps", "tokens"))
+    steps = sum(each.steps for each in info.values())
+    tokens = sum(each.tokens for each in info.values())
     report = TrainingReport(
         title=Path(output.path).name,
         headline=say("learning", "trained", len(trained.made), steps, tokens),
@@ -216,40 +218,43 @@ def describe_gain(
 
 def _unchecked(rows: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
     """Name the sets that training data could not be compared with."""
-    names = sorted({name for ref in rows.values() for name in info_of(ref).get("unchecked", ())})
+    notes = [note_of(reference, RowsNote) for reference in rows.values()]
+    names = sorted({name for note in notes for name in note.unchecked})
     return (Note("warning", say("learning", "unchecked", names)),) if names else ()
 
 
-def _row_counts(step: StepSettings, info: Mapping[str, Any]) -> tuple[RowCount, ...]:
+def _row_counts(step: StepSettings, note: AdapterNote) -> tuple[RowCount, ...]:
     counts = []
-    for name, rows in info["rows"].items():
+    for name, rows in note.rows.items():
         source, document, query = name.split(" | ")[:3]
         part = step.data[int(source.removeprefix("data-"))]
         counts.append(RowCount(describe_source(part), document, query, rows))
     return tuple(counts)
 
 
-def _speed(step: StepSettings, info: Mapping[str, Any]) -> Speed:
-    seconds = max(float(info["seconds"]), 1e-6)
-    rows = int(info["steps"]) * step.schedule.batch
-    return Speed(step.name, info["steps"], seconds, info["tokens"] / seconds, rows / seconds)
+def _speed(step: StepSettings, note: AdapterNote) -> Speed:
+    seconds = max(note.seconds, 1e-6)
+    rows = note.steps * step.schedule.batch
+    return Speed(step.name, note.steps, seconds, note.tokens / seconds, rows / seconds)
 
 
 def _contamination(rows: Mapping[str, DatasetRef]) -> Contamination | None:
     """Sum up what the guard found; None where there was nothing to look into."""
-    info = [info_of(reference) for reference in rows.values()]
-    if not any(each.get("checked") for each in info):
+    notes = [note_of(reference, RowsNote) for reference in rows.values()]
+    if not any(note.checked for note in notes):
         return None
-    exact, near, removed = (
-        sum(int(each[name]) for each in info) for name in ("equal", "near", "removed")
-    )
     leaks = (
-        Leak(found["set"], f"{found['source']}, {found['side']}", found["text"], found["kind"])
-        for each in info
-        for found in each["overlaps"]
+        Leak(found.set, f"{found.source}, {found.side}", found.text, found.kind)
+        for note in notes
+        for found in note.overlaps
     )
-    checked = sum(reference.rows for reference in rows.values())
-    return Contamination(checked, exact, near, removed, tuple(leaks))
+    return Contamination(
+        sum(reference.rows for reference in rows.values()),
+        sum(note.equal for note in notes),
+        sum(note.near for note in notes),
+        sum(note.removed for note in notes),
+        tuple(leaks),
+    )
 
 
 def _timings(stages: Mapping[str, DatasetRef]) -> tuple[Timing, ...]:

@@ -10,19 +10,21 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from polymine.data_contracts.errors import InputError
-from polymine.data_contracts.references import DatasetRef, fingerprint
+from polymine.data_contracts.learning import Overlaps
+from polymine.data_contracts.notes import RowsNote
+from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import EvaluationSettings
-from polymine.evaluation.contamination import COLUMNS, find_overlap, texts_of
+from polymine.evaluation.contamination import find_overlap, texts_of
 from polymine.reporting.formatting import count_of
 from polymine.reporting.report import Note
-from polymine.tasks.engine.stages import stage
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.encoding import Measured
 from polymine.tasks.evaluation.sets import texts_of_set
-from polymine.tasks.store.atomic import write_frame
-from polymine.tasks.store.datasets import Dataset, Store, info_of, load, shard_name
+from polymine.tasks.store.datasets import load, note_of
 
-VERSION = 1
-CONTRACT = "overlaps"
+VERSION = 2
 SHOWN = 10  # overlaps that an error lists
 ROWS = "training-rows"
 REPORT = (
@@ -57,10 +59,10 @@ def describe_overlap(what: str, overlap: pl.DataFrame, advice: str) -> str:
 
 
 def look_for_seen(
+    run: Context,
     candidates: Sequence[Measured],
     sets: Mapping[str, DatasetRef],
     evaluation: EvaluationSettings,
-    root: str,
 ) -> tuple[Note, ...]:
     """Look whether sets hold what trained models have learned from.
 
@@ -72,33 +74,25 @@ def look_for_seen(
         if measured.trained is None:
             continue
         for step, version in measured.trained.rows.items():
-            rows = Store(root).dataset(ROWS, version).find()
+            rows = run.store.dataset(ROWS, version).find()
             if rows is None:
                 notes.append(_unknown(measured, step))
                 continue
-            looked = info_of(rows).get("sets", ())
-            new = {name: ref for name, ref in sets.items() if ref.fingerprint not in looked}
+            compared = note_of(rows, RowsNote).sets
+            new = {name: ref for name, ref in sets.items() if ref.fingerprint not in compared}
             if new:
-                notes += _judge(measured, step, compare_texts(rows, new, root), evaluation)
+                notes += _judge(measured, step, compare_texts(run, rows, new), evaluation)
     return tuple(notes)
 
 
 @stage("look-for-seen")
-def compare_texts(rows: DatasetRef, sets: Mapping[str, DatasetRef], root: str) -> DatasetRef:
+def compare_texts(run: Context, rows: DatasetRef, sets: Mapping[str, DatasetRef]) -> Plan:
     """Compare training rows with sets that training did not know of."""
-    place: Dataset = Store(root).dataset(
-        CONTRACT,
-        fingerprint(
-            version=VERSION,
-            rows=rows.fingerprint,
-            sets={name: reference.fingerprint for name, reference in sets.items()},
-        ),
+    return Plan(
+        contract="overlaps",
+        depends={"version": VERSION, "rows": rows, "sets": dict(sets)},
+        open=lambda _: Maker(lambda *_: overlap_with(sets, load(rows)), Overlaps),
     )
-    if found := place.find():
-        return found
-    overlap = overlap_with(sets, load(rows)).select("source", *COLUMNS)
-    write_frame(overlap, place.folder / shard_name(0))
-    return place.commit({"rows": rows.fingerprint})
 
 
 def _judge(

@@ -2,25 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from polymine import models
 from polymine.data_contracts.learning import TrainingCurve
+from polymine.data_contracts.notes import AdapterNote
 from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import StepSettings, TrainingSettings
 from polymine.data_contracts.trained import TrainedModel
-from polymine.tasks.engine.stages import stage
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.engine.stage import stage
 from polymine.tasks.store.atomic import write_bytes
-from polymine.tasks.store.datasets import Store, info_of, open_folder
+from polymine.tasks.store.datasets import Dataset, note_of, open_folder
 from polymine.tasks.store.errors import disk_errors_explained
 from polymine.tasks.store.model_folder import ABOUT, ADAPTERS, MODEL
 from polymine.tasks.training.steps import CURVE, LOGS, adapters_of
 from polymine.training import recipes
 from polymine.training.adapters import concatenate
 
-VERSION = 2
+VERSION = 3
 
 
 def describe_model(
@@ -55,16 +57,21 @@ def _lasting_name(base: str) -> str:
 
 
 @stage("assemble")
-def assemble(model: TrainedModel, made: Mapping[str, DatasetRef], root: str) -> DatasetRef:
+def assemble(run: Context, model: TrainedModel, made: Mapping[str, DatasetRef]) -> Plan:
     """Write the model's folder: each adapter whole, with what it stands on."""
-    place = Store(root).dataset("models", fingerprint(version=VERSION, model=model))
-    if found := place.find():
-        return found
-    with disk_errors_explained(place.folder):
-        for name in model.adapters:
-            concatenate(adapters_of(made[name]), place.folder / ADAPTERS / name, model.base)
-    write_bytes(place.folder / ABOUT, model.model_dump_json(indent=1).encode())
-    return place.commit({name: reference.fingerprint for name, reference in made.items()})
+
+    def write(dataset: Dataset) -> None:
+        with disk_errors_explained(dataset.folder):
+            for name in model.adapters:
+                concatenate(adapters_of(made[name]), dataset.folder / ADAPTERS / name, model.base)
+        write_bytes(dataset.folder / ABOUT, model.model_dump_json(indent=1).encode())
+
+    return Plan(
+        contract="models",
+        depends={"version": VERSION, "model": model},
+        open=lambda _: Maker(lambda *_: write),
+        files=lambda _: (ABOUT,),
+    )
 
 
 def model_files(assembled: DatasetRef) -> dict[str, Path]:
@@ -97,6 +104,6 @@ def read_curves(made: Mapping[str, DatasetRef]) -> pl.DataFrame:
     return pl.concat(curves) if curves else TrainingCurve.create_empty()
 
 
-def describe_steps(made: Mapping[str, DatasetRef]) -> dict[str, dict[str, Any]]:
+def describe_steps(made: Mapping[str, DatasetRef]) -> dict[str, AdapterNote]:
     """Read what each step was trained on and how fast."""
-    return {name: info_of(reference) for name, reference in made.items()}
+    return {name: note_of(reference, AdapterNote) for name, reference in made.items()}

@@ -2,238 +2,123 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from functools import cache
 
 import polars as pl
 
-from polymine.data_contracts.errors import InputError, SettingsError, StoreError
+from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.learning import TrainingRows
-from polymine.data_contracts.references import DatasetRef, fingerprint
-from polymine.data_contracts.settings import (
-    MINED,
-    DatasetSettings,
-    Reading,
-    RecipeSettings,
-    Source,
-    StepSettings,
-    TrainingData,
-    TrainingSettings,
-)
+from polymine.data_contracts.notes import Overlap, RowsNote, SourceCounts
+from polymine.data_contracts.references import DatasetRef
+from polymine.data_contracts.settings import StepSettings, TrainingSettings
 from polymine.evaluation.contamination import exclude
-from polymine.reading.pairs import triplet_rows
-from polymine.reading.roles import PAIRS, PARALLEL, Role
-from polymine.tasks.engine.stages import stage
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.sets import is_checked
-from polymine.tasks.runs.folder import RunFolder
-from polymine.tasks.sources.files import digest, fetch
-from polymine.tasks.sources.reading import check_raw, fingerprint_sources, read_sources
-from polymine.tasks.sources.tables import Findings, read_texts
-from polymine.tasks.store.datasets import Store, info_of, is_dataset, load, open_folder
-from polymine.tasks.store.manifests import RUN, read_manifest
+from polymine.tasks.store.datasets import load, note_of
 from polymine.tasks.training.contamination import SHOWN, describe_overlap, overlap_with
+from polymine.tasks.training.data import fingerprint_part, kind_and_choice, read_part
 from polymine.tasks.training.split import HELD_OUT
 from polymine.training import mixture
 
-VERSION = 2
+VERSION = 3
 CONTRACT = "training-rows"
 EXCLUDE = 'Set training.contaminated = "exclude" to leave these rows out, or choose other data.'
-_NUMBERS = ("score", "weight", "position", "positive_score", "negative_score", "relevance")
 _BROKEN = "rows that broke a rule"
+Noted = tuple[pl.DataFrame, RowsNote]
 logger = logging.getLogger("polymine.training")
 
 
 @stage("gather", "gather-{step.name}")
-def gather_rows(step: StepSettings, root: str) -> DatasetRef:
+def gather_rows(run: Context, step: StepSettings) -> Plan:
     """Read a step's data into training rows; whatever is left out is counted by its reason."""
-    version = fingerprint(
-        version=VERSION,
-        data=[[_fingerprint(part), *_kind_and_choice(part)] for part in step.data],
-        negatives=step.loss.negatives,
-        seed=step.seed,
+    gathered = cache(lambda: _gather(step))
+    return Plan(
+        contract=CONTRACT,
+        depends={
+            "version": VERSION,
+            "data": [[fingerprint_part(part), *kind_and_choice(part)] for part in step.data],
+            "negatives": step.loss.negatives,
+            "seed": step.seed,
+        },
+        open=lambda _: Maker(lambda *_: gathered()[0], TrainingRows),
+        note=lambda _: gathered()[1],
     )
-    place = Store(root).dataset(CONTRACT, version)
-    if found := place.find():
-        return found
-    rows, counts = [], []
-    for number, part in enumerate(step.data):
-        name = f"data-{number}"
-        made, rejected = _read(part, name, step.loss.negatives)
-        chosen = mixture.select(made.rows, part.languages, part.limit, step.seed)
-        counted = made.counts.then(chosen.counts).and_dropped(_BROKEN, rejected)
-        rows.append(chosen.rows)
-        counts.append({"source": name, "rows": counted.rows, "merged": counted.merged,
-                       "dropped": dict(counted.dropped)})  # fmt: skip
-        if counted.merged:
-            logger.info(
-                "%s, %s: %s rows merged into equal pairs", step.name, name, f"{counted.merged:,}"
-            )
-        for reason, count in counted.dropped.items():
-            logger.info("%s, %s: %s left out: %s", step.name, name, f"{count:,}", reason)
-    return place.write_single(pl.concat(rows), TrainingRows, info={"counts": counts})
 
 
 @stage("guard", "guard-{step.name}")
 def guard_rows(
+    run: Context,
     step: StepSettings,
     rows: DatasetRef,
     sets: Mapping[str, DatasetRef],
     training: TrainingSettings,
-    root: str,
-) -> DatasetRef:
+) -> Plan:
     """Refuse, or leave out, training rows with a text that an evaluation set holds.
 
     What is near to a pipeline's own held-out side is always left out: the split keeps near-copies
     together as far as it finds them, and nobody could choose other data.
     """
-    version = fingerprint(
-        version=VERSION,
-        rows=rows.fingerprint,
-        sets={name: reference.fingerprint for name, reference in sets.items()},
-        exclude=training.contaminated,
+    guarded = cache(lambda: _guard(step, rows, sets, training))
+    return Plan(
+        contract=CONTRACT,
+        depends={
+            "version": VERSION,
+            "rows": rows,
+            "sets": dict(sets),
+            "exclude": training.contaminated,
+        },
+        open=lambda _: Maker(lambda *_: guarded()[0], TrainingRows),
+        note=lambda _: guarded()[1],
     )
-    place = Store(root).dataset(CONTRACT, version)
-    if found := place.find():
-        check_rows(step, load(found))  # another loss may ask for more of the same rows
-        return found
-    frame = load(rows)
-    overlap = overlap_with(sets, frame)
-    info = {
-        **info_of(rows),
-        "checked": [name for name, reference in sets.items() if is_checked(reference)],
-        "unchecked": [name for name, reference in sets.items() if not is_checked(reference)],
-        "sets": sorted(reference.fingerprint for reference in sets.values()),
-        "removed": 0, "equal": 0, "near": 0, "overlaps": [],
-    }  # fmt: skip
-    if overlap.height:
-        given = overlap.filter(pl.col("set") != HELD_OUT)
-        if training.contaminated == "fail" and given.height:
-            raise InputError(
-                describe_overlap(f"step {step.name}: training data holds", given, EXCLUDE)
-            )
-        frame, removed = exclude(frame, overlap)
-        kinds = dict(overlap.group_by("kind").len().rows())
-        info |= {"removed": removed, "overlaps": overlap.head(SHOWN).to_dicts(), **kinds}
-        logger.warning(
-            "%s: %s rows left out, whose texts evaluation sets hold", step.name, f"{removed:,}"
-        )
-    check_rows(step, frame)
-    return place.write_single(frame, TrainingRows, {"rows": rows.fingerprint}, info)
 
 
-def check_rows(step: StepSettings, rows: pl.DataFrame) -> None:
+def check_rows(step: StepSettings, rows: DatasetRef) -> None:
     """Refuse rows the step cannot train on, before any step of the run trains."""
     from polymine.training.batches import check_parts, split_rows
 
-    check_parts(split_rows(rows), step)
+    check_parts(split_rows(load(rows)), step)
 
 
-def resolve_mined(training: TrainingSettings, run: str | None) -> TrainingSettings:
-    """Put the folder of a run in the place of `mined`; SettingsError where there is none."""
-
-    def resolved(part: TrainingData) -> TrainingData:
-        if part.triplets != MINED:
-            return part
-        if run is None:
-            raise SettingsError(
-                "training: its data is `mined`, and nothing is mined here: name the folder of a "
-                'mining run, as `triplets = "runs/mine-01"`, or start `polymine pipeline`'
-            )
-        return part.model_copy(update={"triplets": run})
-
-    steps = tuple(
-        step.model_copy(update={"data": tuple(resolved(part) for part in step.data)})
-        for step in training.steps
-    )
-    recipe = training.recipe or (None if steps else RecipeSettings())
-    if recipe is not None:
-        cross = resolved(recipe.cross) if recipe.cross else None
-        recipe = recipe.model_copy(update={"mono": resolved(recipe.mono), "cross": cross})
-    return training.model_copy(update={"steps": steps, "recipe": recipe})
+def _gather(step: StepSettings) -> Noted:
+    rows, counts = [], []
+    for number, part in enumerate(step.data):
+        name = f"data-{number}"
+        made, rejected = read_part(part, name, step.loss.negatives)
+        chosen = mixture.select(made.rows, part.languages, part.limit, step.seed)
+        counted = made.counts.then(chosen.counts).and_dropped(_BROKEN, rejected)
+        rows.append(chosen.rows)
+        counts.append(SourceCounts(name, counted.rows, counted.merged, dict(counted.dropped)))
+        merged = {"merged into equal pairs": counted.merged} if counted.merged else {}
+        for reason, count in {**merged, **counted.dropped}.items():
+            logger.info("%s, %s: %s rows left out: %s", step.name, name, f"{count:,}", reason)
+    return pl.concat(rows), RowsNote(counts=tuple(counts))
 
 
-def describe_source(part: TrainingData) -> str:
-    """Name where a part of data comes from."""
-    source = part.triplets or part.parallel or part.collection
-    return source if isinstance(source, str) else ", ".join(source or [])
-
-
-def _read(part: TrainingData, name: str, negatives: int) -> tuple[mixture.Part, int]:
-    """A part's rows, and how many of its files' rows were set aside."""
-    if part.triplets is not None:
-        triplets, rejected = _read_triplets(part, part.triplets)
-        return mixture.from_triplets(triplets, name, negatives), rejected
-    if part.parallel is not None:
-        pairs, rejected = _read_files(part, part.parallel, PARALLEL)
-        return mixture.from_parallel(pairs, name, part.min_score), rejected
-    checked = check_raw(read_sources(_as_dataset(part)), part.on_invalid)
-    made = mixture.from_collection(checked.documents, checked.queries, checked.judgments, name)
-    return made, checked.rejected.height
-
-
-def _as_dataset(part: TrainingData) -> DatasetSettings:
-    hints = part.model_dump(include=set(Reading.model_fields))
-    return DatasetSettings(corpus=part.collection, **hints)
-
-
-def _read_triplets(part: TrainingData, source: Source) -> tuple[pl.DataFrame, int]:
-    frames, rejected = [], 0
-    for each in [source] if isinstance(source, str) else source:
-        folder = _folder(each)
-        if (folder / "triplets").is_dir():
-            _check_run(folder)
-            files = sorted((folder / "triplets").glob("*.parquet"))
-            frames.append(pl.read_parquet(files, glob=False))
-        else:
-            frame, broken = _read_files(part, each, PAIRS)
-            frames.append(triplet_rows(frame))
-            rejected += broken
-    return pl.concat(frames, how="diagonal_relaxed"), rejected
-
-
-def _folder(source: str) -> Path:
-    """Name the folder of a source on this machine, fetching a dataset of a remote store."""
-    return open_folder(source) if is_dataset(source) else Path(source).expanduser()
-
-
-def _check_run(folder: Path) -> None:
-    """Refuse a damaged or unfinished run; a dataset of the store is as good as an output folder."""
-    manifest = read_manifest(folder)
-    if manifest is None or manifest.contract == RUN:
-        RunFolder(folder)
-    if manifest is not None and not any(s.name.startswith("triplets/") for s in manifest.shards):
-        raise StoreError(f"{folder}: the run has no triplets; its shortfalls/ say why")
-
-
-def _read_files(part: TrainingData, source: Source, role: Role) -> tuple[pl.DataFrame, int]:
-    """Read files of texts as mining does; also the number of rows that were set aside."""
-    found, frames = Findings(), []
-    for each in [source] if isinstance(source, str) else source:
-        with fetch(each) as files:
-            frames += [frame for _, frame in read_texts(files, role, part, found, _NUMBERS)]
-    rejected = found.check(part).height
-    return pl.concat(frames, how="diagonal_relaxed"), rejected
-
-
-def _kind_and_choice(part: TrainingData) -> tuple[str, dict[str, Any]]:
-    """Say what kind of data a part is and what of it is taken, wherever it lies."""
-    places = ("triplets", "parallel", "collection")
-    kind = next(name for name in places if getattr(part, name) is not None)
-    return kind, part.model_dump(mode="json", exclude=set(places))
-
-
-def _fingerprint(part: TrainingData) -> str:
-    if part.collection is not None:
-        return fingerprint_sources(_as_dataset(part))
-    digests = []
-    source = part.triplets or part.parallel or []
-    for each in [source] if isinstance(source, str) else source:
-        folder = _folder(each)
-        if (folder / "triplets").is_dir():
-            manifest = read_manifest(folder)
-            shards = manifest.shards if manifest else ()
-            digests += [s.checksum for s in shards if s.name.startswith("triplets/")]
-            continue
-        with fetch(each) as files:
-            digests += [digest(file.path) for file in files]
-    return fingerprint(files=digests)
+def _guard(
+    step: StepSettings,
+    rows: DatasetRef,
+    sets: Mapping[str, DatasetRef],
+    training: TrainingSettings,
+) -> Noted:
+    frame = load(rows)
+    overlap = overlap_with(sets, frame)
+    given = overlap.filter(pl.col("set") != HELD_OUT)
+    if training.contaminated == "fail" and given.height:
+        raise InputError(describe_overlap(f"step {step.name}: training data holds", given, EXCLUDE))
+    kept, removed = exclude(frame, overlap)
+    if removed:
+        logger.warning(
+            "%s: %s rows left out, whose texts evaluation sets hold", step.name, f"{removed:,}"
+        )
+    checked = {name: is_checked(reference) for name, reference in sets.items()}
+    found = {
+        "checked": tuple(name for name, known in checked.items() if known),
+        "unchecked": tuple(name for name, known in checked.items() if not known),
+        "sets": tuple(sorted(reference.fingerprint for reference in sets.values())),
+        "removed": removed,
+        "overlaps": tuple(Overlap(**row) for row in overlap.head(SHOWN).to_dicts()),
+        **dict(overlap.group_by("kind").len().rows()),
+    }
+    return kept, note_of(rows, RowsNote).model_copy(update=found)

@@ -1,93 +1,99 @@
 """Keeps documents, with all their queries, from mining and training, to measure on them."""
 
 from dataclasses import replace
+from functools import partial
 
 import polars as pl
 
-from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
+from polymine.data_contracts.references import CollectionRef, fingerprint
 from polymine.data_contracts.settings import HELD_OUT as HELD_OUT
 from polymine.data_contracts.settings import DatasetSettings, EvaluationSettings
 from polymine.evaluation.contamination import NEAR
-from polymine.mining.split import TEST, TRAINING, Split, hold_out, near_texts, take
-from polymine.tasks.engine.stages import stage
-from polymine.tasks.mining.ingestion import SCHEMAS, collect_tables
-from polymine.tasks.store.atomic import write_frame
-from polymine.tasks.store.datasets import Store, load
+from polymine.mining.split import TEST, TRAINING, Side, hold_out, near_texts, take
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.engine.stage import stage, step
+from polymine.tasks.mining.ingestion import SCHEMAS, find_tables, store_tables
+from polymine.tasks.store.datasets import Dataset, load
 
-VERSION = 2
-_TABLES = ("documents", "queries", "judgments")
+VERSION = 3
+# Contract to the file's name, as evaluation reads it.
+_FILES = {"documents": "corpus", "queries": "queries", "judgments": "qrels"}
+Tables = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
 
 
 @stage("hold-out")
 def hold_out_set(
-    collection: CollectionRef, dataset: DatasetSettings, evaluation: EvaluationSettings, root: str
-) -> DatasetRef:
+    run: Context,
+    collection: CollectionRef,
+    dataset: DatasetSettings,
+    evaluation: EvaluationSettings,
+) -> Plan:
     """Write the held-out side as a folder that evaluation reads as any other set."""
-    version = _version(collection, dataset, evaluation)
-    place = Store(root).dataset("held-out", version)
-    if found := place.find():
-        return found
-    split = _split(collection, dataset, evaluation)
-    documents, queries, judgments = (load(getattr(collection, n)) for n in _TABLES)
-    tables = take(split, TEST, documents, queries, judgments)
-    for name, table in zip(("corpus", "queries", "qrels"), tables, strict=True):
-        write_frame(table, place.folder / f"{name}.parquet")
-    return place.commit(
-        {"collection": collection.fingerprint},
-        {"sides": split.counts, "left_out": split.left_out},
+    return Plan(
+        contract="held-out",
+        depends=_depends(collection, dataset, evaluation),
+        open=lambda _: Maker(
+            lambda *_: partial(_write, _side(TEST, collection, dataset, evaluation))
+        ),
+        files=lambda _: tuple(f"{name}.parquet" for name in _FILES.values()),
     )
 
 
-@stage("training-side")
+@step("training-side")
 def training_side(
-    collection: CollectionRef, dataset: DatasetSettings, evaluation: EvaluationSettings, root: str
+    run: Context,
+    collection: CollectionRef,
+    dataset: DatasetSettings,
+    evaluation: EvaluationSettings,
 ) -> CollectionRef:
     """Write the collection without what is held out; mining sees only this."""
-    version = fingerprint(side=TRAINING, of=_version(collection, dataset, evaluation))
-    store = Store(root)
-    places = {name: store.ingested(name, version) for name in SCHEMAS}
-    found = {name: place.find() for name, place in places.items()}
-    whole = {name: reference for name, reference in found.items() if reference}
-    if len(whole) == len(SCHEMAS):
-        return replace(collect_tables(whole, version), reused=True)
-    split = _split(collection, dataset, evaluation)
-    documents, queries, judgments = take(
-        split, TRAINING, *(load(getattr(collection, name)) for name in _TABLES)
-    )
+    depends = _depends(collection, dataset, evaluation)
+    version = fingerprint(side=TRAINING, of=fingerprint(**depends))
+    if found := find_tables(run, version):
+        return found
+    if run.dry:
+        return replace(collection, fingerprint=version)
+    documents, queries, judgments = _side(TRAINING, collection, dataset, evaluation)
+    copies = load(collection.copies)
     tables = {
         "documents": documents,
         "queries": queries,
         "judgments": judgments,
         "labels": _both(load(collection.labels), queries, documents),
         "closure": _both(load(collection.closure), queries, documents),
-        "copies": load(collection.copies).join(
-            documents.select(kept_id="doc_id"), on="kept_id", how="semi"
-        ),
+        "copies": copies.join(documents.select(kept_id="doc_id"), on="kept_id", how="semi"),
         "rejected": load(collection.rejected),
     }
-    made = {name: places[name].write_single(tables[name], SCHEMAS[name]) for name in SCHEMAS}
-    return collect_tables(made, version)
+    return store_tables(run, tables, version)
 
 
-def _split(
-    collection: CollectionRef, dataset: DatasetSettings, evaluation: EvaluationSettings
-) -> Split:
-    documents, queries, judgments = (load(getattr(collection, name)) for name in _TABLES)
+def _side(
+    side: Side, collection: CollectionRef, dataset: DatasetSettings, evaluation: EvaluationSettings
+) -> Tables:
+    """Cut the collection in two; documents, queries and judgments of one side."""
+    documents, queries, judgments = (load(getattr(collection, name)) for name in _FILES)
     near, asked = near_texts(documents, queries, min(dataset.near_copy, NEAR))
     share, seed = evaluation.held_out, evaluation.seed
-    return hold_out(documents, queries, judgments, near, share, seed, asked)
+    split = hold_out(documents, queries, judgments, near, share, seed, asked)
+    return take(split, side, documents, queries, judgments)
 
 
-def _version(
+def _write(tables: Tables, dataset: Dataset) -> None:
+    for (contract, name), table in zip(_FILES.items(), tables, strict=True):
+        dataset.write(f"{name}.parquet", table, SCHEMAS[contract])
+
+
+def _depends(
     collection: CollectionRef, dataset: DatasetSettings, evaluation: EvaluationSettings
-) -> str:
-    return fingerprint(
-        version=VERSION,
-        collection=collection.fingerprint,
-        near_copy=dataset.near_copy,
-        share=evaluation.held_out,
-        seed=evaluation.seed,
-    )
+) -> dict[str, object]:
+    return {
+        "version": VERSION,
+        "collection": collection,
+        "near_copy": dataset.near_copy,
+        "share": evaluation.held_out,
+        "seed": evaluation.seed,
+    }
 
 
 def _both(pairs: pl.DataFrame, queries: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:

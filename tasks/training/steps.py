@@ -2,77 +2,98 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from polymine import models
 from polymine.data_contracts.learning import TrainingCurve
-from polymine.data_contracts.references import DatasetRef, fingerprint
-from polymine.data_contracts.settings import EngineSettings, StepSettings, TrainingSettings
+from polymine.data_contracts.notes import AdapterNote
+from polymine.data_contracts.references import DatasetRef
+from polymine.data_contracts.settings import StepSettings, TrainingSettings
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.execution import carry_out
+from polymine.tasks.engine.plan import Maker, Order, Plan
 from polymine.tasks.engine.progress import TaskProgress
-from polymine.tasks.engine.stages import stage
+from polymine.tasks.engine.stage import step as stage_step
 from polymine.tasks.engine.threads import count_threads
-from polymine.tasks.store.datasets import Dataset, Store, info_of, load, open_folder
+from polymine.tasks.store.datasets import Dataset, load, note_of, open_folder
 from polymine.tasks.store.errors import disk_errors_explained
 from polymine.tasks.store.output import copy_file
 from polymine.tasks.training.locks import alone
 from polymine.training import recipes
 from polymine.training.adapters import CONFIG, WEIGHTS, AdapterStack
 
-VERSION = 2
-CONTRACT = "adapters"
+VERSION = 3
 ADAPTER, CURVE, LOGS = "adapter", "curve.parquet", "logs"
+Parent = DatasetRef | Path | None  # the adapter of an earlier step, or a folder
 
 
-@stage("train", "train-{step.name}")
+@stage_step("train", "train-{step.name}")
 def train(
-    step: StepSettings,
-    rows: DatasetRef,
-    stack: AdapterStack,
-    training: TrainingSettings,
-    engine: EngineSettings,
-    root: str,
+    run: Context, step: StepSettings, rows: DatasetRef, parent: Parent, training: TrainingSettings
 ) -> DatasetRef:
     """Train one adapter; an interrupted run resumes at its last checkpoint."""
-    device = models.visible_devices()[0]
-    version = fingerprint(
-        version=VERSION,
-        base=models.fingerprint(training.base.model),
-        step=step.model_dump(mode="json", exclude={"data", "name", "on"}),
-        shares=[part.share for part in step.data],
-        rows=rows.fingerprint,
-        stack=[stack.fingerprints, len(stack.frozen), stack.initial is not None],
-        guide=models.fingerprint(step.loss.guide.model) if step.loss.guide else None,
-        remote_code=training.base.trust_remote_code,
-        prompts=[training.base.query_prompt, training.base.document_prompt],
-        max_length=training.base.max_length,
-        dtype=models.resolve_dtype(training.base.dtype, device),
-        device=device.partition(":")[0],
-    )
-    store = Store(root)
-    place = store.dataset(CONTRACT, version)
-    if found := place.find():
-        return found
-    checkpoints = store.folder / "checkpoints" / version  # not uploaded: scratch, gone at the end
+    plan = plan_training(run, step, rows, parent, training)
+    if run.dry or run.store.dataset(plan.contract, plan.fingerprint).find():
+        return carry_out(run, plan)
+    checkpoints = _checkpoints(run, plan)
     with disk_errors_explained(checkpoints), alone(checkpoints):
-        return place.find() or _train(step, rows, stack, training, engine, place, checkpoints)
+        made = carry_out(run, plan)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return made
+
+
+def plan_training(
+    run: Context, step: StepSettings, rows: DatasetRef, parent: Parent, training: TrainingSettings
+) -> Plan:
+    """Plan one adapter."""
+    device, base = models.visible_devices()[0], training.base
+    notes: list[AdapterNote] = []
+
+    def make(number: int, order: Order, progress: object) -> partial[None]:
+        return partial(_train, run, step, rows, parent, training, plan, notes)
+
+    plan = Plan(
+        contract="adapters",
+        depends={
+            "version": VERSION,
+            "base": models.fingerprint(base.model),
+            "step": step.model_dump(mode="json", exclude={"data", "name", "on"}),
+            "shares": [part.share for part in step.data],
+            "rows": rows,
+            "parent": models.fingerprint(str(parent)) if isinstance(parent, Path) else parent,
+            "guide": models.fingerprint(step.loss.guide.model) if step.loss.guide else None,
+            "remote_code": base.trust_remote_code,
+            "prompts": [base.query_prompt, base.document_prompt],
+            "max_length": base.max_length,
+            "dtype": models.resolve_dtype(base.dtype, device),
+            "device": device.partition(":")[0],
+        },
+        open=lambda _: Maker(make),
+        files=lambda _: (CURVE, f"{ADAPTER}/{CONFIG}", f"{ADAPTER}/{WEIGHTS}"),
+        note=lambda _: notes[-1],
+    )
+    return plan
 
 
 def _train(
+    run: Context,
     step: StepSettings,
     rows: DatasetRef,
-    stack: AdapterStack,
+    parent: Parent,
     training: TrainingSettings,
-    engine: EngineSettings,
-    place: Dataset,
-    checkpoints: Path,
-) -> DatasetRef:
+    plan: Plan,
+    notes: list[AdapterNote],
+    dataset: Dataset,
+) -> None:
+    """Train, and write the adapter with what it stands on, which may change or go elsewhere."""
     import torch
 
     from polymine.training.trainer import train_step
 
-    device = models.visible_devices()[0]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(count_threads(engine))
+    stack, device = stack_on(step, parent), models.visible_devices()[0]
+    checkpoints, threads = _checkpoints(run, plan), torch.get_num_threads()
+    torch.set_num_threads(count_threads(run.engine))
     try:
         trained = train_step(
             step,
@@ -80,55 +101,65 @@ def _train(
             training,
             stack=stack,
             checkpoints=checkpoints,
-            fingerprint=place.fingerprint,
+            fingerprint=plan.fingerprint,
             device=device,
             progress=TaskProgress(),
         )
     finally:
         torch.set_num_threads(threads)
-    trained.write(place.folder / ADAPTER, training.base.model)
-    place.write(CURVE, trained.curve, TrainingCurve)
-    for number, folder in enumerate(stack.frozen):  # what it stands on may change or go
+    trained.write(dataset.folder / ADAPTER, training.base.model)
+    dataset.write(CURVE, trained.curve, TrainingCurve)
+    for number, folder in enumerate(stack.frozen):
         for name in (CONFIG, WEIGHTS):
-            copy_file(folder / name, place.folder / _parent_name(number) / name)
-    info = {
-        "rows": trained.rows, "shares": trained.shares, "steps": trained.steps,
-        "tokens": trained.tokens, "seconds": trained.seconds, "parents": len(stack.frozen),
-        "device": device,
-    }  # fmt: skip
+            copy_file(folder / name, dataset.folder / _parent_name(number) / name)
     if (checkpoints / "runs").is_dir():  # where trackers such as TensorBoard write
-        shutil.copytree(checkpoints / "runs", place.folder / LOGS, dirs_exist_ok=True)
-    reference = place.commit({"rows": rows.fingerprint}, info)
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    return reference
+        shutil.copytree(checkpoints / "runs", dataset.folder / LOGS, dirs_exist_ok=True)
+    notes.append(
+        AdapterNote(
+            rows=trained.rows,
+            shares=trained.shares,
+            steps=trained.steps,
+            tokens=trained.tokens,
+            seconds=trained.seconds,
+            parents=len(stack.frozen),
+            device=device,
+        )
+    )
 
 
 def adapters_of(reference: DatasetRef) -> tuple[Path, ...]:
     """List the folders of a step's adapters, the lowest parent first and its own last."""
     folder = open_folder(reference.path)
-    count = int(info_of(reference)["parents"])
+    count = note_of(reference, AdapterNote).parents
     return (*(folder / _parent_name(number) for number in range(count)), folder / ADAPTER)
 
 
-def parents_of(
+def find_parent(
     step: StepSettings, steps: Sequence[StepSettings], made: Mapping[str, DatasetRef]
-) -> AdapterStack:
-    """Find what a step stands on: an earlier step's adapter, or a folder.
+) -> Parent:
+    """Find what a step's adapter continues or is stacked on; None for a new one."""
+    on = recipes.parent(steps, step.name)
+    if on is None:
+        return None
+    return made[on] if on in made else Path(on).expanduser().absolute()
+
+
+def stack_on(step: StepSettings, parent: Parent) -> AdapterStack:
+    """Say what a step starts from, as folders.
 
     A stack on a stack stands on all of it; what continues an adapter stands on the same.
     """
-    if step.adapter == "new":
+    if parent is None:
         return AdapterStack()
-    on = recipes.parent(steps, step.name)
-    assert on is not None, "checked before any work"
-    if on in made:
-        *lower, own = adapters_of(made[on])
-        version = made[on].fingerprint
-    else:
-        lower, own, version = [], Path(on).expanduser().absolute(), models.fingerprint(on)
+    *lower, own = adapters_of(parent) if isinstance(parent, DatasetRef) else (parent,)
     if step.adapter == "stack":
-        return AdapterStack((*lower, own), None, (version,))
-    return AdapterStack(tuple(lower), own, (version,))
+        return AdapterStack((*lower, own))
+    return AdapterStack(tuple(lower), own)
+
+
+def _checkpoints(run: Context, plan: Plan) -> Path:
+    """Name their folder: not uploaded, since it is scratch and gone at the end."""
+    return run.store.folder / "checkpoints" / plan.fingerprint
 
 
 def _parent_name(number: int) -> str:

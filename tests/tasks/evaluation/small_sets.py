@@ -5,8 +5,9 @@ from pathlib import Path
 import polars as pl
 
 from polymine.data_contracts.references import DatasetRef
-from polymine.data_contracts.settings import EvaluationSet
+from polymine.data_contracts.settings import EngineSettings, EvaluationSet
 from polymine.evaluation.collection import EvaluationCollection
+from polymine.tasks.engine.context import Context
 from polymine.tasks.evaluation.sets import open_collection, read_set
 
 Tables = dict[str, pl.DataFrame]
@@ -57,10 +58,15 @@ def write(folder: Path, tables: Tables) -> str:
     return str(folder)
 
 
+def run_in(folder: Path) -> Context:
+    """Work in the store of a folder."""
+    return Context.of(EngineSettings(store=str(folder / "store"), threads=1))
+
+
 def read(folder: Path, seed: int = 0, **chosen: object) -> DatasetRef:
     """Read a set of `folder / "set"`, or what else is chosen, into a store beside it."""
     named = {} if {"corpus", "path", "benchmark"} & set(chosen) else {"path": str(folder / "set")}
-    return read_set.fn(EvaluationSet(name="own", **named, **chosen), seed, str(folder / "store"))
+    return read_set(run_in(folder), EvaluationSet(name="own", **named, **chosen), seed)
 
 
 def collect(folder: Path, tables: Tables, **chosen: object) -> EvaluationCollection:

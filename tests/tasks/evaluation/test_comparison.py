@@ -19,8 +19,6 @@ from polymine.tasks.evaluation import comparison
 from polymine.tasks.evaluation.comparison import compare_arms, mine_otherwise
 from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.mining.ingestion import ingest
-from polymine.tasks.store.atomic import write_frame
-from polymine.tasks.store.datasets import Store
 from tests.conftest import MINILM
 
 LIBRARY = ArmSettings(name="library", miner="sentence-transformers", set=("relative_margin=0.05",))
@@ -29,13 +27,14 @@ LIBRARY = ArmSettings(name="library", miner="sentence-transformers", set=("relat
 @pytest.fixture
 def mined(animals, tmp_path, monkeypatch):
     """Mine with a teacher, the library being played; returns the folder of its negatives."""
-    collection = ingest(Context(Store(str(tmp_path)), EngineSettings()), DatasetSettings(**animals))
+    run = Context.of(EngineSettings(store=str(tmp_path)))
+    collection = ingest(run, DatasetSettings(**animals))
     triplets = Triplets.create_empty()
     monkeypatch.setattr(comparison, "library_triplets", lambda *_, **__: triplets)
 
     def mine(arm: ArmSettings = LIBRARY, **changed: object) -> str:
         mining = MiningSettings(teachers=(MINILM.model_copy(update=changed),), negatives=2)
-        return str(mine_otherwise.fn(arm, collection, mining, 0, str(tmp_path)).path)
+        return str(mine_otherwise(run, arm, collection, mining, 0).path)
 
     return mine
 
@@ -60,16 +59,14 @@ BASE = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 GAINS = {"even": {0: 0.1, 1: 0.3}, "same": {0: 0.1, 1: 0.3}, "last": {0: 0.0, 1: 0.1}}
 
 
-def measures(root: str, version: str, gain: float, russian: float) -> DatasetRef:
+def measures(run: Context, version: str, gain: float, russian: float) -> DatasetRef:
     values = [*(value + gain for value in BASE), russian]
     rows = [
         ("own", "en", "ru" if n == 6 else "en", f"q{n}", value, 0.5, 0.5, 0.5)
         for n, value in enumerate(values)
     ]
     frame = pl.DataFrame(rows, QueryScores.column_names(), orient="row")
-    place = Store(root).dataset("measures", version)
-    write_frame(QueryScores.validate(frame, cast=True), place.folder / "part-00000.parquet")
-    return place.commit()
+    return run.store.dataset("measures", version).write_single(frame, QueryScores)
 
 
 @pytest.fixture
@@ -85,17 +82,15 @@ def compared(tmp_path) -> tuple[pl.DataFrame, pl.DataFrame]:
     }
     for name, table in tables.items():
         table.write_parquet(tmp_path / "set" / f"{name}.parquet")
-    root = str(tmp_path / "store")
+    run = Context.of(EngineSettings(store=str(tmp_path / "store")))
     chosen = EvaluationSet(name="own", path=str(tmp_path / "set"))
     arms = {
-        arm: {seed: {"own": measures(root, f"{arm}{seed}", gain, 0.0)}
+        arm: {seed: {"own": measures(run, f"{arm}{seed}", gain, 0.0)}
               for seed, gain in gains.items()}
         for arm, gains in GAINS.items()
     }  # fmt: skip
-    made = compare_arms.fn(
-        {"own": read_set.fn(chosen, 0, root)}, {"own": measures(root, "base", 0.0, 1.0)}, arms,
-        EvaluationSettings(resamples=200), root,
-    )  # fmt: skip
+    sets, base = {"own": read_set(run, chosen, 0)}, {"own": measures(run, "base", 0.0, 1.0)}
+    made = compare_arms(run, sets, base, arms, EvaluationSettings(resamples=200))
     frames = [pl.read_parquet(f"{made.path}/{name}.parquet") for name in ("arms", "differences")]
     return frames[0], frames[1]
 

@@ -9,7 +9,6 @@ import pytest
 from polymine.data_contracts.learning import SetScores
 from polymine.data_contracts.settings import (
     EncoderSettings,
-    EngineSettings,
     EvaluationSet,
     EvaluationSettings,
 )
@@ -18,10 +17,8 @@ from polymine.tasks.evaluation import measuring as measuring
 from polymine.tasks.evaluation.encoding import Measured, open_measured
 from polymine.tasks.evaluation.measuring import measure, untouched_languages
 from polymine.tasks.evaluation.sets import read_set
-from tests.tasks.evaluation.small_sets import small, write
+from tests.tasks.evaluation.small_sets import run_in, small, write
 from tests.training.small_encoder import save_small_encoder
-
-ENGINE = EngineSettings(threads=1)
 
 
 @pytest.fixture
@@ -41,12 +38,12 @@ def trained(tmp_path) -> Measured:
 @pytest.mark.parametrize("untouched", [True, False])
 def test_a_set_that_no_adapter_sees_is_warned_of(tmp_path, trained, caplog, untouched):
     chosen = EvaluationSet(name="own", path=write(tmp_path / "set", small()))
-    root, settings = str(tmp_path / "store"), EvaluationSettings()
-    tables = read_set.fn(chosen, 0, root)
+    run, settings = run_in(tmp_path), EvaluationSettings()
+    tables = read_set(run, chosen, 0)
     plain = open_measured("plain", EncoderSettings(model=trained.call.model))
     measured = trained if untouched else plain
     with caplog.at_level(logging.WARNING, "polymine.evaluation"):
-        found = measure.fn(measured, chosen, tables, settings, ENGINE, root)
+        found = measure(run, measured, chosen, tables, settings)
     assert untouched_languages(found) == (("en", "ru") if untouched else ())
     assert ("no text of own (en, ru) passes through an adapter" in caplog.text) == untouched
 
@@ -64,13 +61,13 @@ def test_the_page_says_why_the_gains_are_zero():
 
 def test_another_mteb_measures_anew(tmp_path, trained, monkeypatch):
     chosen = EvaluationSet(name="own", benchmark="STS17")
-    root, settings = str(tmp_path / "store"), EvaluationSettings()
-    tables = read_set.fn(chosen, 0, root)
+    run, settings = run_in(tmp_path), EvaluationSettings()
+    tables = read_set(run, chosen, 0)
     plain = open_measured("plain", EncoderSettings(model=trained.call.model))
     frame = SetScores.create_empty()
     monkeypatch.setattr(measuring, "mteb_scores", lambda *_: frame)
     found = {}
     for version in ("2.0", "2.1"):
         monkeypatch.setattr(measuring, "mteb_version", lambda version=version: version)
-        found[version] = measure.fn(plain, chosen, tables, settings, ENGINE, root).path
+        found[version] = measure(run, plain, chosen, tables, settings).path
     assert found["2.0"] != found["2.1"]

@@ -9,20 +9,15 @@ from polymine.data_contracts.settings import EncoderSettings, EvaluationSettings
 from polymine.data_contracts.trained import TrainedModel
 from polymine.tasks.evaluation.encoding import Measured
 from polymine.tasks.store.datasets import Store
-from polymine.tasks.training import contamination as overlaps
+from polymine.tasks.training import contamination
 from polymine.tasks.training.contamination import ROWS, look_for_seen
-from tests.tasks.evaluation.small_sets import read, small, write
+from tests.tasks.evaluation.small_sets import read, run_in, small, write
 
 PASSAGE = (
     "The sea otter swims on its back and cracks open shells upon a stone that it keeps in a fold "
     "of its skin, and it sleeps wrapped in kelp, so that no current carries it out to the sea."
 )
 FAIL, REPORT = EvaluationSettings(), EvaluationSettings(contaminated="report")
-
-
-@pytest.fixture(autouse=True)
-def _without_prefect(monkeypatch):
-    monkeypatch.setattr(overlaps, "compare_texts", overlaps.compare_texts.fn)
 
 
 @pytest.fixture
@@ -57,7 +52,7 @@ def measured(rows: dict[str, str]) -> Measured:
 
 
 def look(tmp_path, model: Measured, sets, settings: EvaluationSettings = FAIL):
-    return look_for_seen([model], sets, settings, str(tmp_path / "store"))
+    return look_for_seen(run_in(tmp_path), [model], sets, settings)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +77,7 @@ def test_other_texts_are_no_matter(tmp_path, sets):
 
 def test_sets_that_training_has_looked_into_are_not_compared_again(tmp_path, sets, monkeypatch):
     model = train_on(tmp_path, PASSAGE, looked=[sets["own"].fingerprint])
-    monkeypatch.setattr(overlaps, "compare_texts", None)
+    monkeypatch.setattr(contamination, "compare_texts", None)
     assert look(tmp_path, model, sets) == ()
 
 

@@ -8,6 +8,7 @@ from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.settings import StepSettings
 from polymine.tasks.store.datasets import info_of, load
 from polymine.tasks.training.rows import gather_rows
+from tests.tasks.evaluation.small_sets import run_in
 from tests.tasks.sources.small_sources import write_lines
 from tests.tasks.sources.test_cases import ANSWERS, CASES
 
@@ -16,7 +17,7 @@ def gather(tmp_path: Path, negatives: int = 2, **data: object):
     step = StepSettings.model_validate(
         {"name": "a", "data": [data], "loss": {"negatives": negatives}}
     )
-    made = gather_rows.fn(step, str(tmp_path / "store"))
+    made = gather_rows(run_in(tmp_path), step)
     return load(made), info_of(made)["counts"][0]
 
 

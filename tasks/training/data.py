@@ -1,0 +1,141 @@
+"""Reads the data that a step's settings name: triplets of runs and files, pairs, collections."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from polymine.data_contracts.errors import SettingsError, StoreError
+from polymine.data_contracts.references import fingerprint
+from polymine.data_contracts.settings import (
+    MINED,
+    DatasetSettings,
+    Reading,
+    RecipeSettings,
+    Source,
+    TrainingData,
+    TrainingSettings,
+)
+from polymine.reading.pairs import triplet_rows
+from polymine.reading.roles import PAIRS, PARALLEL, Role
+from polymine.tasks.runs.folder import RunFolder
+from polymine.tasks.sources.files import digest, fetch
+from polymine.tasks.sources.reading import check_raw, fingerprint_sources, read_sources
+from polymine.tasks.sources.tables import Findings, read_texts
+from polymine.tasks.store.datasets import is_dataset, open_folder
+from polymine.tasks.store.manifests import RUN, read_manifest
+from polymine.training import mixture
+
+_NUMBERS = ("score", "weight", "position", "positive_score", "negative_score", "relevance")
+
+
+def resolve_mined(training: TrainingSettings, run: str | None) -> TrainingSettings:
+    """Put the folder of a run in the place of `mined`; SettingsError where there is none."""
+
+    def resolved(part: TrainingData) -> TrainingData:
+        if part.triplets != MINED:
+            return part
+        if run is None:
+            raise SettingsError(
+                "training: its data is `mined`, and nothing is mined here: name the folder of a "
+                'mining run, as `triplets = "runs/mine-01"`, or start `polymine pipeline`'
+            )
+        return part.model_copy(update={"triplets": run})
+
+    steps = tuple(
+        step.model_copy(update={"data": tuple(resolved(part) for part in step.data)})
+        for step in training.steps
+    )
+    recipe = training.recipe or (None if steps else RecipeSettings())
+    if recipe is not None:
+        cross = resolved(recipe.cross) if recipe.cross else None
+        recipe = recipe.model_copy(update={"mono": resolved(recipe.mono), "cross": cross})
+    return training.model_copy(update={"steps": steps, "recipe": recipe})
+
+
+def describe_source(part: TrainingData) -> str:
+    """Name where a part of data comes from."""
+    source = part.triplets or part.parallel or part.collection
+    return source if isinstance(source, str) else ", ".join(source or [])
+
+
+def read_part(part: TrainingData, name: str, negatives: int) -> tuple[mixture.Part, int]:
+    """A part's rows, and how many of its files' rows were set aside."""
+    if part.triplets is not None:
+        triplets, rejected = _read_triplets(part, part.triplets)
+        return mixture.from_triplets(triplets, name, negatives), rejected
+    if part.parallel is not None:
+        pairs, rejected = _read_files(part, part.parallel, PARALLEL)
+        return mixture.from_parallel(pairs, name, part.min_score), rejected
+    checked = check_raw(read_sources(_as_dataset(part)), part.on_invalid)
+    made = mixture.from_collection(checked.documents, checked.queries, checked.judgments, name)
+    return made, checked.rejected.height
+
+
+def _as_dataset(part: TrainingData) -> DatasetSettings:
+    hints = part.model_dump(include=set(Reading.model_fields))
+    return DatasetSettings(corpus=part.collection, **hints)
+
+
+def _read_triplets(part: TrainingData, source: Source) -> tuple[pl.DataFrame, int]:
+    frames, rejected = [], 0
+    for each in [source] if isinstance(source, str) else source:
+        folder = _folder(each)
+        if (folder / "triplets").is_dir():
+            _check_run(folder)
+            files = sorted((folder / "triplets").glob("*.parquet"))
+            frames.append(pl.read_parquet(files, glob=False))
+        else:
+            frame, broken = _read_files(part, each, PAIRS)
+            frames.append(triplet_rows(frame))
+            rejected += broken
+    return pl.concat(frames, how="diagonal_relaxed"), rejected
+
+
+def _folder(source: str) -> Path:
+    """Name the folder of a source on this machine, fetching a dataset of a remote store."""
+    return open_folder(source) if is_dataset(source) else Path(source).expanduser()
+
+
+def _check_run(folder: Path) -> None:
+    """Refuse a damaged or unfinished run; a dataset of the store is as good as an output folder."""
+    manifest = read_manifest(folder)
+    if manifest is None or manifest.contract == RUN:
+        RunFolder(folder)
+    if manifest is not None and not any(s.name.startswith("triplets/") for s in manifest.shards):
+        raise StoreError(f"{folder}: the run has no triplets; its shortfalls/ say why")
+
+
+def _read_files(part: TrainingData, source: Source, role: Role) -> tuple[pl.DataFrame, int]:
+    """Read files of texts as mining does; also the number of rows that were set aside."""
+    found, frames = Findings(), []
+    for each in [source] if isinstance(source, str) else source:
+        with fetch(each) as files:
+            frames += [frame for _, frame in read_texts(files, role, part, found, _NUMBERS)]
+    rejected = found.check(part).height
+    return pl.concat(frames, how="diagonal_relaxed"), rejected
+
+
+def kind_and_choice(part: TrainingData) -> tuple[str, dict[str, Any]]:
+    """Say what kind of data a part is and what of it is taken, wherever it lies."""
+    places = ("triplets", "parallel", "collection")
+    kind = next(name for name in places if getattr(part, name) is not None)
+    return kind, part.model_dump(mode="json", exclude=set(places))
+
+
+def fingerprint_part(part: TrainingData) -> str:
+    """Hash the files that a part's data lie in."""
+    if part.collection is not None:
+        return fingerprint_sources(_as_dataset(part))
+    digests = []
+    source = part.triplets or part.parallel or []
+    for each in [source] if isinstance(source, str) else source:
+        folder = _folder(each)
+        if (folder / "triplets").is_dir():
+            manifest = read_manifest(folder)
+            shards = manifest.shards if manifest else ()
+            digests += [s.checksum for s in shards if s.name.startswith("triplets/")]
+            continue
+        with fetch(each) as files:
+            digests += [digest(file.path) for file in files]
+    return fingerprint(files=digests)
