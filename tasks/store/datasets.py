@@ -25,17 +25,17 @@ import polars as pl
 from polymine.data_contracts.errors import InputError, StoreError
 from polymine.data_contracts.notes import Note
 from polymine.data_contracts.references import DatasetRef, Manifest, fingerprint
-from polymine.tasks.store.atomic import write_bytes as write_bytes
-from polymine.tasks.store.atomic import write_frame as write_frame
+from polymine.tasks.store.atomic import write_bytes, write_frame
 from polymine.tasks.store.backends import full_name, open_backend
 from polymine.tasks.store.errors import disk_errors_explained
 from polymine.tasks.store.home import home
-from polymine.tasks.store.manifests import MANIFEST as MANIFEST
-from polymine.tasks.store.manifests import RUN as RUN
-from polymine.tasks.store.manifests import checksum as checksum
-from polymine.tasks.store.manifests import damaged_shards as damaged_shards
-from polymine.tasks.store.manifests import describe_shard as describe_shard
-from polymine.tasks.store.manifests import read_manifest as read_manifest
+from polymine.tasks.store.manifests import (
+    MANIFEST,
+    checksum,
+    damaged_shards,
+    describe_shard,
+    read_manifest,
+)
 from polymine.tasks.store.usage import record_use
 
 logger = logging.getLogger("polymine.store")

@@ -52,9 +52,6 @@ def remote_errors_explained(uri: str) -> Iterator[None]:
         raise StoreError(f"{uri}: {_advise(error)}") from error
 
 
-explained = disk_errors_explained  # until all have moved
-
-
 def _advise(error: Exception) -> str:
     said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     if isinstance(error, ImportError):
