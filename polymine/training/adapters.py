@@ -62,6 +62,15 @@ def load_base(
 
     What does not learn needs no noise: with dropout off a text has one vector per step, and a
     stack on a frozen adapter equals training on the merged one.
+
+    Args:
+        name: as in `polymine.models.load_encoder`.
+        device: as `cpu` or `cuda:0`.
+        max_length: in tokens; the model's own if None.
+        trust_remote_code: whether code of the model's repository may run.
+
+    Returns:
+        The encoder, with no parameter that learns.
     """
     import torch
 
@@ -87,7 +96,14 @@ def load_base(
 def add_fresh(encoder: SentenceTransformer, name: str, lora: LoraSettings, seed: int) -> None:
     """Put a new adapter on the encoder; it changes no vector yet, since its B is 0.
 
-    Raises ModelError when the model has none of the target layers.
+    Args:
+        encoder: is changed in place.
+        name: of the adapter within the encoder.
+        lora: rank, alpha, dropout and target layers.
+        seed: of A; the global RNG state stays as it was.
+
+    Raises:
+        ModelError: the model has none of the target layers.
     """
     import torch
     from peft import LoraConfig
@@ -103,10 +119,19 @@ def add_fresh(encoder: SentenceTransformer, name: str, lora: LoraSettings, seed:
 
 
 def find_targets(encoder: SentenceTransformer, targets: Sequence[str]) -> list[str]:
-    """Name the linear layers that get an update, sorted.
+    """Name the linear layers that get an update.
 
     The pooler of BERT-like models is left out: sentence-transformers never reads it.
-    Raises ModelError naming the target that no layer ends with, and the layers there are.
+
+    Args:
+        encoder: with or without adapters.
+        targets: ends of layer names, as `query` or `output.dense`, or `all-linear`.
+
+    Returns:
+        Full names within the transformer, sorted.
+
+    Raises:
+        ModelError: no layer ends with a target; names it, and the layers there are.
     """
     linear = _linear_layers(_transformer(encoder))
     ends = {target: [name for name in linear if _ends_with(name, target)] for target in targets}
@@ -122,9 +147,16 @@ def find_targets(encoder: SentenceTransformer, targets: Sequence[str]) -> list[s
 def load_adapter(
     encoder: SentenceTransformer, name: str, folder: Path, dropout: float = 0.0
 ) -> None:
-    """Put a stored adapter on the encoder; `dropout` is of its input, while it learns.
+    """Put a stored adapter on the encoder.
 
-    Raises ModelError when `folder` holds none, or one for another model.
+    Args:
+        encoder: is changed in place.
+        name: of the adapter within the encoder.
+        folder: as PEFT writes it.
+        dropout: of the adapter's input, while it learns; the stored one is not used.
+
+    Raises:
+        ModelError: `folder` holds no adapter, or one for another model.
     """
     from peft import LoraConfig, set_peft_model_state_dict
     from safetensors.torch import load_file
@@ -151,7 +183,14 @@ def load_adapter(
 
 
 def check_adapter(folder: Path) -> None:
-    """Raise ModelError unless `folder` holds a LoRA adapter as PEFT writes it."""
+    """Check that a folder holds a plain LoRA adapter as PEFT writes it.
+
+    Args:
+        folder: with adapter_config.json and adapter_model.safetensors.
+
+    Raises:
+        ModelError: a file is missing, or it is another kind of adapter (DoRA, rsLoRA, ...).
+    """
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if missing:
         inside = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
@@ -174,10 +213,13 @@ def check_adapter(folder: Path) -> None:
 
 
 def activate(encoder: SentenceTransformer, names: Sequence[str], trainable: str | None) -> None:
-    """Let texts pass through these adapters and no other; only `trainable` may learn.
+    """Let texts pass through these adapters and no other.
 
-    No names: the untouched base. Whether it is active or not, the trainable adapter stays
-    trainable, so that the optimizer never loses sight of it.
+    Args:
+        encoder: is changed in place.
+        names: of the active adapters; none for the untouched base.
+        trainable: the adapter that may learn. It stays trainable while it is not active, so that
+            the optimizer never loses sight of it.
     """
     for layer in _layers(encoder):
         layer.set_adapter([name for name in names if name in layer.lora_A], inference_mode=True)
@@ -198,7 +240,15 @@ def freeze(encoder: SentenceTransformer, name: str) -> None:
 
 
 def adapter_weights(encoder: SentenceTransformer, name: str) -> dict[str, torch.Tensor]:
-    """Return the weights of one adapter, named as PEFT stores them, on the CPU."""
+    """Copy the weights of one adapter to the CPU.
+
+    Args:
+        encoder: carries the adapter.
+        name: of the adapter within the encoder.
+
+    Returns:
+        Key to tensor, in PEFT's own names without the adapter's: A (rank, in), B (out, rank).
+    """
     from peft import get_peft_model_state_dict
 
     state = get_peft_model_state_dict(_transformer(encoder), adapter_name=name)
@@ -206,7 +256,14 @@ def adapter_weights(encoder: SentenceTransformer, name: str) -> dict[str, torch.
 
 
 def write_adapter(encoder: SentenceTransformer, name: str, folder: Path, base: str) -> None:
-    """Store one adapter as PEFT does; `base` is the model's name, never its path here."""
+    """Store one adapter as PEFT does.
+
+    Args:
+        encoder: carries the adapter.
+        name: of the adapter within the encoder.
+        folder: is made if it does not exist.
+        base: the model's name as written into the config, never its path on this machine.
+    """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -220,6 +277,11 @@ def concatenate(parts: Sequence[Path], folder: Path, base: str) -> None:
 
     [s_1 B_1, s_2 B_2] [A_1; A_2] x = s_1 B_1 A_1 x + s_2 B_2 A_2 x, so plain PEFT can load a stack
     without knowing of any. A layer that only some parts adapt gets zeros from the others.
+
+    Args:
+        parts: folders of adapters of one base, the lowest first.
+        folder: of the result, whose alpha equals its rank: the scales are in B.
+        base: as in `write_adapter`.
     """
     import torch
     from peft import LoraConfig

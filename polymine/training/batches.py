@@ -29,9 +29,16 @@ SEPARATOR = " | "  # in a part's name, between source, document's and query's la
 
 
 def split_rows(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Cut TrainingRows into parts that may share a batch, by name, in a fixed order.
+    """Cut TrainingRows into parts that may share a batch.
 
     Rows without negatives are apart from those with: a batch is a rectangle.
+
+    Args:
+        rows: TrainingRows of all sources.
+
+    Returns:
+        Rows by part, in their order, sorted by name: `source | document's language | query's
+        language`, with ` | pairs` at the end where they have no negatives.
     """
     kind = pl.concat_str(
         "source", pl.lit(SEPARATOR), "positive_language", pl.lit(SEPARATOR), "anchor_language",
@@ -46,7 +53,15 @@ def split_rows(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 
 def check_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> None:
-    """Refuse what cannot be trained on. Raises InputError naming step and part."""
+    """Refuse what cannot be trained on.
+
+    Args:
+        parts: of `split_rows`.
+        step: its data must each have a part of 2 rows or more, for `distill` with scores.
+
+    Raises:
+        InputError: names step and part.
+    """
     held = {name.partition(SEPARATOR)[0] for name in parts}
     for number, data in enumerate(step.data):
         if source_name(number) not in held:
@@ -69,10 +84,15 @@ def check_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> None:
 
 
 def share_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> dict[str, float]:
-    """Divide a step's batches among its parts; sums to 1.
+    """Divide a step's batches among its parts.
 
-    A source, named by `source_name`, has the share its settings name, else one by its rows; within
-    a source by rows.
+    Args:
+        parts: of `split_rows`.
+        step: a source has the share its settings name, else one by its rows; within a source
+            parts share by rows.
+
+    Returns:
+        Share of the batches by part; they sum to 1.
     """
     rows = {name: len(part) for name, part in parts.items()}
     sources = {name: name.partition(SEPARATOR)[0] for name in parts}
@@ -92,18 +112,40 @@ def share_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> dict[s
 
 
 def source_name(index: int) -> str:
-    """Name the source of a step's part of data by its place in the settings."""
+    """Name the source of a step's part of data.
+
+    Args:
+        index: its position in the step's `data`, from 0.
+
+    Returns:
+        The `source` of its TrainingRows, as `data-0`.
+    """
     return f"data-{index}"
 
 
 def languages_of(part: str) -> tuple[str, str]:
-    """Read the document's and the query's language from a part's name."""
+    """Read the languages from a part's name.
+
+    Args:
+        part: a key of `split_rows`.
+
+    Returns:
+        The document's language, then the query's.
+    """
     document, query = part.split(SEPARATOR)[1:3]
     return document, query
 
 
 def count_steps(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> int:
-    """How many optimizer steps: as set, or so many that `epochs` of all rows pass."""
+    """Count the optimizer steps of a training step.
+
+    Args:
+        parts: of `split_rows`.
+        step: whose `schedule` sets steps, or epochs over all rows.
+
+    Returns:
+        The steps, 1 at least; epochs are rounded to whole batches.
+    """
     if step.schedule.steps is not None:
         return step.schedule.steps
     rows = sum(len(part) for part in parts.values())
@@ -111,10 +153,15 @@ def count_steps(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> int:
 
 
 def build_datasets(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> DatasetDict:
-    """Shape the parts as sentence-transformers reads them: text columns and labels.
+    """Shape the parts as sentence-transformers reads them.
 
-    Columns anchor, positive, negative_1 ... n. Labels are what the loss reads beside texts: the
-    negatives' weights, for distillation the scores and then the weights of all candidates.
+    Args:
+        parts: of `split_rows`.
+        step: how many negatives, and which loss reads the labels.
+
+    Returns:
+        By part: columns anchor, positive, negative_1 ... n and, with negatives, `label`: their
+        weights, or for distillation the scores and then the weights of all candidates.
     """
     from datasets import Dataset, DatasetDict
 
@@ -152,9 +199,18 @@ def sample_without_copies(
     generator: torch.Generator | None = None,
     seed: int = 0,
 ) -> NoDuplicatesBatchSampler:
-    """Make the sampler of one part: no text twice in a batch.
+    """Make the sampler of one part: no text twice in a batch. The library's signature.
 
-    What is left over at the end of a pass makes a smaller batch. The library's signature.
+    Args:
+        dataset: a part of `build_datasets`.
+        batch_size: rows.
+        drop_last: is not followed: what is left over at the end makes a smaller batch.
+        valid_label_columns: columns that are no texts.
+        generator: draws the order of the rows.
+        seed: of the generator, to which each epoch adds its number.
+
+    Returns:
+        Batches of row numbers.
     """
     return NoDuplicatesBatchSampler(
         dataset, batch_size, False, valid_label_columns, generator, seed, precompute_hashes=False

@@ -48,6 +48,12 @@ class Checkpoint:
     def read(cls, folder: Path) -> "Checkpoint":
         """Read what `write` wrote, and check every file against its checksum.
 
+        Args:
+            folder: of one checkpoint.
+
+        Returns:
+            Its metadata.
+
         Raises:
             ValueError: something is damaged; it says what.
         """

@@ -52,7 +52,15 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
         )
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
-        """Embed a batch that fits into one mini-batch once; caching would embed it twice."""
+        """Embed a batch that fits into one mini-batch once; caching would embed it twice.
+
+        Args:
+            sentence_features: per column, queries first, then positives and negatives.
+            labels: weights (rows, negatives), or None.
+
+        Returns:
+            The mean loss over rows, a scalar.
+        """
         features = list(sentence_features)
         if len(features[0]["attention_mask"]) > self.mini_batch_size:
             return super().forward(features, labels)
@@ -62,7 +70,16 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
-        """Shift the logits of a row's own negatives by ln weight, then as the library does."""
+        """Shift the logits of a row's own negatives by ln weight, then as the library does.
+
+        Args:
+            reps: mini-batches of embeddings per column.
+            labels: weights (rows, negatives), or None.
+            with_backward: whether gradients are computed, mini-batch by mini-batch.
+
+        Returns:
+            The mean loss over rows, a scalar.
+        """
         shifted = shift_logits(reps, labels, 1 / self.scale)
         return super().calculate_loss(shifted, with_backward=with_backward)
 
@@ -82,7 +99,16 @@ class WeightedGISTLoss(CachedGISTEmbedLoss):
         *,
         with_backward: bool = False,
     ) -> Tensor:
-        """Shift the student's logits, never the guide's, then as the library does."""
+        """Shift the student's logits, never the guide's, then as the library does.
+
+        Args:
+            reps: the student's mini-batches of embeddings per column.
+            reps_guided: the guide's, of the same texts.
+            with_backward: whether gradients are computed, mini-batch by mini-batch.
+
+        Returns:
+            The mean loss over rows, a scalar.
+        """
         shifted = shift_logits(reps, self._weights, self.temperature)
         self._width = shifted[0][0].shape[1]
         if self._width == reps_guided[0][0].shape[1]:  # else the two could not be told apart
@@ -91,7 +117,14 @@ class WeightedGISTLoss(CachedGISTEmbedLoss):
         return super().calculate_loss(shifted, reps_guided, with_backward=with_backward)
 
     def sim_matrix(self, embed1: Tensor, embed2: Tensor) -> Tensor:
-        """Cosines, and the shift where the embeddings are the student's and carry one."""
+        """Compute cosines, with the shift where the embeddings are the student's and carry one.
+
+        Args:
+            embed1, embed2: (n, d) and (m, d), both the student's or both the guide's.
+
+        Returns:
+            Similarities (n, m).
+        """
         if embed1.shape[1] != self._width:
             return super().sim_matrix(embed1, embed2)
         return _Shifted(_dimension(self.model))(embed1, embed2)
@@ -106,7 +139,15 @@ class WeightedDistillationLoss(DistillKLDivLoss):
     """
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor) -> Tensor:
-        """Return the mean over rows; student and teacher logits are cosines over temperature."""
+        """Compare the student's order of each row's candidates with the teacher's.
+
+        Args:
+            embeddings: queries, positives and negatives, each (rows, d).
+            labels: as the class says.
+
+        Returns:
+            The mean over rows, a scalar; student and teacher logits are cosines over temperature.
+        """
         scores, weights = labels.chunk(2, dim=1)
         shift = _log(weights)
         query, *candidates = embeddings
@@ -124,7 +165,18 @@ def build_loss(
     *,
     device: str,
 ) -> torch.nn.Module:
-    """Make the loss that a step's settings name."""
+    """Make the loss that a step's settings name.
+
+    Args:
+        model: that learns.
+        settings: `infonce`, `gist` (loads its guide) or `distill`.
+        mini_batch: texts embedded at once; `distill` holds the whole batch.
+        device: of the guide.
+
+    Returns:
+        A loss as the sentence-transformers trainer calls it; labels are weights, or scores and
+        weights.
+    """
     if settings.kind == "distill":
         return WeightedDistillationLoss(model, temperature=settings.temperature)
     if settings.kind == "gist":

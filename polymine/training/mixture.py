@@ -57,27 +57,45 @@ class Part:
 
 
 def from_triplets(triplets: pl.DataFrame, source: str, negatives: int) -> Part:
-    """Gather each (query, positive) and its first `negatives` negatives by position.
+    """Gather each (query, positive) and its first negatives by position.
 
-    Takes Triplets, or plain tables: anchor, positive and either negative (a row per triplet),
-    negative_1 to negative_n, or none. Where there are no ids the texts stand for them; missing
-    languages are `und`, missing weights 1, a missing position is the order of the rows. Scores are
-    kept where a row has all of them. A negative that is a positive of its anchor, or repeated, is
-    left out. Of merged rows the one with most negatives stays, of equals the first.
+    A negative that is a positive of its anchor, or repeated, is left out. Of merged rows the one
+    with most negatives stays, of equals the first.
 
-    Order: by query_id and positive_id. Raises InputError for missing columns, weights out of
-    [0, 1], scores that are no numbers, and a table of which nothing is left.
+    Args:
+        triplets: contract Triplets, or a plain table: anchor, positive and either negative (a row
+            per triplet), negative_1 to negative_n, or none. Where there are no ids the texts stand
+            for them; missing languages are `und`, missing weights 1, a missing position is the
+            order of the rows. Scores are kept where a row has all of them.
+        source: of the rows, and in errors.
+        negatives: of a row, at most.
+
+    Returns:
+        Rows by query_id and positive_id.
+
+    Raises:
+        InputError: missing columns, weights out of [0, 1], scores that are no numbers, or a table
+            of which nothing is left.
     """
     rows, dropped = gather(triplets, source, negatives)
     return _part(rows, source, dropped)
 
 
 def from_parallel(pairs: pl.DataFrame, source: str, min_score: float | None = None) -> Part:
-    """Train both directions of each pair: text_a, lang_a, text_b, lang_b, score?; no negatives.
+    """Train both directions of each pair, without negatives.
 
-    The first row of a pair has text_a as its anchor, the second text_b. Equal texts of one language
-    teach nothing and are dropped, as are pairs below `min_score`. Raises InputError for missing
-    columns (a `score` too, if `min_score` is set) and a table of which nothing is left.
+    Equal texts of one language teach nothing and are dropped.
+
+    Args:
+        pairs: text_a, lang_a, text_b, lang_b and, for `min_score`, score.
+        source: of the rows, and in errors.
+        min_score: pairs below it, or without a score, are dropped.
+
+    Returns:
+        Rows pair by pair, first with text_a as the anchor, then with text_b.
+
+    Raises:
+        InputError: missing columns, or a table of which nothing is left.
     """
     needed = ["text_a", "lang_a", "text_b", "lang_b"]
     require_columns(pairs, source, needed + ["score"] * (min_score is not None))
@@ -113,10 +131,19 @@ def from_collection(
 ) -> Part:
     """Pair every query with every version of its relevant documents, in all languages.
 
-    Versions share a `group_id`. Queries of one `group_id` ask the same thing, so what is relevant
-    to one of them is relevant to all. Texts are taken as they are: who wants titles puts them
-    before. No negatives. Order: by query_id and doc_id. Raises InputError for missing columns and
-    where no query has a relevant document.
+    Args:
+        documents: doc_id, text, language and, if known, group_id, which versions share. Texts are
+            taken as they are: who wants titles puts them before.
+        queries: query_id, text, language and, if known, group_id: what is relevant to one query of
+            a group is relevant to all.
+        judgments: query_id, doc_id, relevance (above 0: relevant).
+        source: of the rows, and in errors.
+
+    Returns:
+        Rows without negatives, by query_id and doc_id.
+
+    Raises:
+        InputError: missing columns, or no query has a relevant document.
     """
     require_columns(documents, f"{source}: documents", ["doc_id", "text", "language"])
     require_columns(queries, f"{source}: queries", ["query_id", "text", "language"])
@@ -143,10 +170,20 @@ def from_collection(
 def select(
     rows: pl.DataFrame, languages: Sequence[str] | None, limit: int | None, seed: int
 ) -> Part:
-    """Take the rows of some language pairs (document first, as `ru-en`), `limit` at most.
+    """Take the rows of some language pairs, and a sample of those.
 
-    Which rows depends on the seed and their texts alone, not on their order or number. Rows keep
-    their numbers and order. Raises InputError for a language pair of which there is no row.
+    Args:
+        rows: TrainingRows of one source.
+        languages: pairs with the document's language first, as `ru-en`; all if None.
+        limit: rows at most.
+        seed: of the sample, which depends on it and the rows' texts alone, not on their order or
+            number.
+
+    Returns:
+        The rows with their numbers and in their order, and what was left out.
+
+    Raises:
+        InputError: there is no row of a language pair.
     """
     pair = pl.concat_str("positive_language", "anchor_language", separator="-")
     kept, dropped = rows.with_columns(pair=pair), {}
@@ -164,10 +201,16 @@ def select(
 
 
 def pad(rows: pl.DataFrame, negatives: int) -> dy.DataFrame[TrainingRows]:
-    """Give every row that has negatives exactly `negatives` of them, for rectangular batches.
+    """Give every row that has negatives exactly as many, for rectangular batches.
 
-    Longer lists are cut. Shorter ones repeat their own last negative, and its score, with weight 0:
-    it counts as nothing. Rows without any negative stay so and belong in batches of their own.
+    Args:
+        rows: TrainingRows.
+        negatives: of each row afterwards. Longer lists are cut. Shorter ones repeat their own last
+            negative, and its score, with weight 0: it counts as nothing.
+
+    Returns:
+        The rows in their order. Those without any negative stay so and belong in batches of their
+        own.
     """
     count = pl.col("negatives").list.len()
     short = pl.lit(negatives) - count.clip(upper_bound=negatives)
@@ -189,7 +232,14 @@ def pad(rows: pl.DataFrame, negatives: int) -> dy.DataFrame[TrainingRows]:
 
 
 def check_scores(rows: pl.DataFrame) -> None:
-    """Raise InputError if a row has no scores: distillation has nothing to learn from it."""
+    """Check that every row has scores: distillation has nothing to learn from others.
+
+    Args:
+        rows: TrainingRows.
+
+    Raises:
+        InputError: a row has none; names the first.
+    """
     bare = rows.filter(pl.col("scores").list.len() == 0)
     if bare.height:
         first = bare.row(0, named=True)

@@ -38,10 +38,17 @@ _CODE = re.compile(r"^[a-z]{2,3}$")
 
 
 def expand(training: TrainingSettings) -> tuple[StepSettings, ...]:
-    """List the steps of a run: those written out, or the recipe's (`mono` if there is none).
+    """List the steps of a run.
 
-    A recipe's steps have the LoRA, loss, schedule and seed of the training settings. Raises
-    SettingsError for languages that are no codes and for parts of the recipe that contradict it.
+    Args:
+        training: its `steps`, or those of its recipe (`mono` if there is none) with the LoRA, loss,
+            schedule and seed of these settings.
+
+    Returns:
+        Steps in the order in which they are trained.
+
+    Raises:
+        SettingsError: languages that are no codes, or parts of the recipe that contradict it.
     """
     if training.steps:
         return training.steps
@@ -57,11 +64,20 @@ def expand(training: TrainingSettings) -> tuple[StepSettings, ...]:
 
 
 def routes(steps: Sequence[StepSettings], training: TrainingSettings) -> dict[str, str]:
-    """Say which step's adapter encodes a language: {language, `*`: step or `base`}.
+    """Say which step's adapter encodes a language.
 
     By default a language goes to the last step trained on it, and `*`, all others, to the last
-    step trained on all languages, else to `base`. Routes of the settings come before that; with a
-    `*` among them they are all there is. Raises SettingsError for a step that there is not.
+    step trained on all languages, else to `base`.
+
+    Args:
+        steps: of `expand`.
+        training: its `routes` come before the default; with a `*` among them they are all there is.
+
+    Returns:
+        Language, or `*`, to the name of a step, or `base`.
+
+    Raises:
+        SettingsError: a route to a step that there is not, or from what is no language.
     """
     given = training.routes or {}
     names = [step.name for step in steps]
@@ -100,6 +116,13 @@ def aligned_routes(routes: dict[str, str], recipe: RecipeSettings) -> dict[str, 
 
     With an adapter per language, what learned across languages learned to meet the pivot's texts
     as the untouched base encodes them; the pivot's own adapter would move them away again.
+
+    Args:
+        routes: by language.
+        recipe: that made the steps.
+
+    Returns:
+        The routes, the pivot's changed or not.
     """
     across = recipe.per_language and recipe.name != "mono"
     return routes | {recipe.pivot: BASE} if across and recipe.pivot in routes else routes

@@ -15,6 +15,9 @@ ADAPTER_FILE = "adapter_config.json"  # PEFT writes one into every adapter's fol
 def check(steps: Sequence[StepSettings]) -> None:
     """Refuse, before any work, what cannot be trained.
 
+    Args:
+        steps: in the order in which they would be trained.
+
     Raises:
         SettingsError: names used twice, `on` that is neither an earlier step nor an adapter's
             folder, nothing to stand on, a continued adapter of another shape, data that the step's
@@ -34,9 +37,18 @@ def check(steps: Sequence[StepSettings]) -> None:
 
 
 def parent(steps: Sequence[StepSettings], name: str) -> str | None:
-    """What the step's adapter continues or is stacked on: an earlier step's name, or a folder.
+    """Find what a step's adapter continues or is stacked on.
 
-    None for a new adapter. Without `on` it is the step before.
+    Args:
+        steps: all of the run.
+        name: of the step.
+
+    Returns:
+        An earlier step's name, or a folder, by `on`; without it the step before. None for a new
+        adapter.
+
+    Raises:
+        SettingsError: the first step continues or is stacked and has no `on`.
     """
     index = [step.name for step in steps].index(name)
     step = steps[index]

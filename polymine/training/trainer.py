@@ -110,7 +110,21 @@ def train_step(
 def prepare(
     step: StepSettings, training: TrainingSettings, stack: adapters.AdapterStack, device: str
 ) -> tuple[SentenceTransformer, str, list[str]]:
-    """Load the base with its adapters; return it, the learning one's name and the frozen ones'."""
+    """Load the base with its adapters.
+
+    Args:
+        step: its LoRA, name and seed.
+        training: its base.
+        stack: what the step's adapter stands on.
+        device: as `cuda:0`.
+
+    Returns:
+        The encoder with all adapters active, the name of the one that learns, and those of the
+        frozen ones, the lowest first.
+
+    Raises:
+        ModelError: a base without the target layers, or an adapter that does not fit.
+    """
     encoder = adapters.load_base(
         training.base.model,
         device=device,
@@ -216,7 +230,7 @@ class _Job:
         return {c: query if c == "anchor" else document for c in columns if c != "label"}
 
     def _languages(self, part: str, columns: Sequence[str]) -> dict[str, str]:
-        """Name each column's language, which the collator stamps on the features as their task."""
+        """Name each column's language, which the collator puts on the features as their task."""
         document, query = batches.languages_of(part)
         return {c: query if c == "anchor" else document for c in columns if c != "label"}
 
@@ -228,6 +242,12 @@ def route_by_language(
 
     The features of a column say its language as their `task`; a cached loss embeds every
     mini-batch twice, with the same features.
+
+    Args:
+        encoder: gets a hook before its transformer.
+        step: its `languages`; nothing is done where there are none.
+        names: of the adapters that these texts pass through.
+        trainable: the one that learns.
     """
     if step.languages is None:
         return
@@ -241,7 +261,16 @@ def route_by_language(
 
 
 def read_curve(history: Sequence[dict[str, Any]], name: str) -> pl.DataFrame:
-    """Turn the trainer's log into a TrainingCurve."""
+    """Turn the trainer's log into a TrainingCurve.
+
+    Args:
+        history: `trainer.state.log_history`; only entries with a loss count.
+        name: of the step.
+
+    Returns:
+        step_name, step, loss, rate, gradient_norm, tokens, seconds; the last two since the start
+        of the step's training, interruptions left out.
+    """
     rows = [
         {
             "step_name": name,

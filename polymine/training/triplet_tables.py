@@ -20,9 +20,17 @@ _HINTS = {
 def gather(
     triplets: pl.DataFrame, source: str, negatives: int
 ) -> tuple[pl.DataFrame, dict[str, int]]:
-    """One row per (query, positive), with negatives, weights and scores in lists; see `mixture`.
+    """Gather one row per (query, positive), with negatives, weights and scores in lists.
 
-    Returns the rows and, by reason, the number of what was left out.
+    Args:
+        triplets, source, negatives: as in `mixture.from_triplets`.
+
+    Returns:
+        The rows and, by reason, the number of what was left out. `scores` begins with the
+        positive's, and is empty where one is missing.
+
+    Raises:
+        InputError: as in `mixture.from_triplets`.
     """
     require_columns(triplets, source, ["anchor", "positive"])
     given = triplets.cast({"anchor": pl.String, "positive": pl.String})
@@ -62,7 +70,16 @@ def gather(
 
 
 def require_columns(table: pl.DataFrame, source: str, names: Sequence[str]) -> None:
-    """Raise InputError unless the columns are there; those of texts must hold strings."""
+    """Check that columns are there; those of texts must hold strings.
+
+    Args:
+        table: any table of the user's.
+        source: what errors call it.
+        names: of columns.
+
+    Raises:
+        InputError: one is missing, with a column that may be meant, or has another type.
+    """
     for name in names:
         if name not in table.columns:
             close = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.6)
@@ -77,7 +94,19 @@ def require_columns(table: pl.DataFrame, source: str, names: Sequence[str]) -> N
 
 
 def languages_of(table: pl.DataFrame, source: str, name: str) -> pl.Series:
-    """A column of languages in lower case, `und` where it says nothing or is not there."""
+    """Read a column of languages.
+
+    Args:
+        table: any table of the user's.
+        source: what errors call it.
+        name: of the column, which need not be there.
+
+    Returns:
+        Codes in lower case, `und` where the table says nothing.
+
+    Raises:
+        InputError: a code is shorter than two letters.
+    """
     if name not in table.columns:
         return pl.repeat(UNKNOWN_LANGUAGE, table.height, dtype=pl.String, eager=True).alias(name)
     codes = table[name].cast(pl.String).str.strip_chars().str.to_lowercase()
