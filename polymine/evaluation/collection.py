@@ -168,10 +168,9 @@ class EvaluationCollection:
         """
         answered = self.queries.join(self.relevant, on="query_id", how="semi")
         keys = answered.select(_circle("query_id")).to_series()
-        lots = pl.Series("lot", uniform(seed, hash_texts(keys.to_list())))
         chosen = (
-            answered.with_columns(lots)
-            .sort("lot", "query_id")
+            answered.with_columns(random_key=uniform(seed, hash_texts(keys.to_list())))
+            .sort("random_key", "query_id")
             .group_by("language", maintain_order=True)
             .head(count)
         )

@@ -60,8 +60,8 @@ def compare(
             translations are (`EvaluationCollection.questions`); each query by itself if None.
         pivot: language with which pairs are `pivot` (exactly one side is in it) or `non-pivot`
             (neither is, and the languages differ); neither mean is there without it.
-        fewest: queries that a direction needs to count in means; chance pairs of a collection of
-            sentences would weigh as much as whole languages.
+        fewest: queries that a direction needs to count in means; the few pairs that two languages
+            happen to share would weigh as much as whole languages.
         resampling: of the intervals.
 
     Returns:

@@ -142,10 +142,10 @@ def _weights(questions: int, resampling: Resampling) -> Iterator[Numbers]:
     """Draw how often each question is taken: (resamples, questions), a batch at a time."""
     rng = np.random.default_rng(resampling.seed)
     size = max(1, WEIGHTS // questions)
-    chances = np.full(questions, 1 / questions)
+    probabilities = np.full(questions, 1 / questions)
     for start in range(0, resampling.resamples, size):
         rows = min(size, resampling.resamples - start)
-        yield rng.multinomial(questions, chances, size=rows).astype(np.float64)
+        yield rng.multinomial(questions, probabilities, size=rows).astype(np.float64)
 
 
 def _compact(table: Numbers) -> Any:
