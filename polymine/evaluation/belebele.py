@@ -27,11 +27,14 @@ _ANSWERS = ("mc_answer1", "mc_answer2", "mc_answer3", "mc_answer4")
 
 
 def load_belebele(languages: Iterable[str], dataset: str = BELEBELE) -> dict[str, pl.DataFrame]:
-    """Rows by language, in the hub's order.
+    """Load the rows of some languages.
 
     Args:
         languages: ISO 639-1 codes, or FLORES codes where a language has none (`arb_Latn`).
         dataset: as in `hub_rows`.
+
+    Returns:
+        Rows by language, in the hub's order.
 
     Raises:
         InputError: for what is no language, before anything is fetched, and for a language that
@@ -47,12 +50,17 @@ def load_belebele(languages: Iterable[str], dataset: str = BELEBELE) -> dict[str
 
 
 def belebele_collection(rows: Mapping[str, pl.DataFrame]) -> EvaluationCollection:
-    """All directions of the languages given; see this module for the procedure.
+    """Build all directions of the languages given; see this module for the procedure.
 
     On the whole of Belebele every direction has 900 queries, 488 documents and 900 judgments.
-    A document's `group_id` is its `link`, a query's the `link#question_number` of the first row
-    that asks it, or null where it is on several passages. Judgments name the relevant passage
-    in every language.
+
+    Args:
+        rows: by language: link, question_number, flores_passage, question.
+
+    Returns:
+        The collection. A document's `group_id` is its `link`, a query's the `link#question_number`
+        of the first row that asks it, or null where it is on several passages. Judgments name the
+        relevant passage in every language.
     """
     for language, frame in rows.items():
         need_columns(frame, _COLUMNS, f"belebele, {language}")
@@ -70,7 +78,11 @@ def belebele_collection(rows: Mapping[str, pl.DataFrame]) -> EvaluationCollectio
 
 
 def belebele_choice(rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The four-way multiple choice of every row.
+    """Take the four-way multiple choice of every row.
+
+    Args:
+        rows: by language, as for `belebele_collection`, with mc_answer1 to mc_answer4 and
+            correct_answer_num.
 
     Returns:
         `item_id` (`link#question_number`, the same in every language), `language, passage,

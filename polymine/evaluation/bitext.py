@@ -23,13 +23,19 @@ class BitextTables:
 
 
 def texts_of_pairs(pairs: pl.DataFrame) -> BitextTables:
-    """Make every distinct text of (text_a, lang_a, text_b, lang_b) a query and a document.
+    """Make every distinct text of parallel pairs a query and a document.
 
     A text is its language and its wording: ids of rows play no part, and a sentence that several
     rows share is one document. All that chains of rows join is one group, so that two translations
     of one English sentence are relevant to each other as well. A text never finds itself, nor what
     its group has in its own language (those pairs are hidden), unless a row pairs the two: with
     rows of two languages no direction is of one language alone.
+
+    Args:
+        pairs: text_a, lang_a, text_b, lang_b.
+
+    Returns:
+        The tables of a collection, whose ids are `language-hash of the text`.
     """
     left, right = (
         pairs.select(text=f"text_{side}", language=f"lang_{side}") for side in ("a", "b")

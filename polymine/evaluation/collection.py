@@ -62,9 +62,13 @@ class EvaluationCollection:
 
     @classmethod
     def from_pairs(cls, pairs: pl.DataFrame) -> EvaluationCollection:
-        """Turn parallel texts (text_a, lang_a, text_b, lang_b) into bitext retrieval.
+        """Turn parallel texts into bitext retrieval; see `texts_of_pairs`.
 
-        Every distinct text is a query and a document; see `texts_of_pairs`.
+        Args:
+            pairs: text_a, lang_a, text_b, lang_b.
+
+        Returns:
+            A collection in which every distinct text is a query and a document.
         """
         columns = ("text_a", "lang_a", "text_b", "lang_b")
         tables = texts_of_pairs(typed(pairs, "pairs", dict.fromkeys(columns)))
@@ -78,11 +82,14 @@ class EvaluationCollection:
 
     @cached_property
     def relevant(self) -> pl.DataFrame:
-        """Pairs that are relevant in some direction, with their grade, by query and document.
+        """List the pairs that are relevant in some direction, with their grade.
 
-        Columns: query_id, doc_id, relevance (above 0), query_language, document_language. A grade
-        is handed on to translations of the query and of the document; the highest one counts, also
-        against a 0 given to a translation.
+        A grade is handed on to translations of the query and of the document; the highest one
+        counts, also against a 0 given to a translation.
+
+        Returns:
+            query_id, doc_id, relevance (above 0), query_language, document_language, by query and
+            document.
         """
         queries = self.queries.select("query_id", pl.col("language").alias("query_language"),
                                       circle=_circle("query_id"))  # fmt: skip
@@ -104,10 +111,11 @@ class EvaluationCollection:
 
     @cached_property
     def directions(self) -> pl.DataFrame:
-        """Every pair of languages: document_language, query_language, documents, queries, left_out.
+        """List every pair of languages, also those in which no query takes part.
 
-        `queries` take part; `left_out` have no relevant document in this direction. Rows with the
-        document language `*` are of the pool. Pairs in which no query takes part are listed too.
+        Returns:
+            document_language (`*`: the pool), query_language, documents, queries (that take part)
+            and left_out (that have no relevant document in this direction).
         """
         documents = self.documents.group_by(document_language="language").agg(documents=pl.len())
         pool = pl.DataFrame({"document_language": [POOL], "documents": [self.documents.height]})
@@ -131,14 +139,21 @@ class EvaluationCollection:
 
     @property
     def questions(self) -> pl.DataFrame:
-        """The question that each query asks in its language: query_id, question.
+        """Name the question that each query asks in its language.
 
-        What is resampled together: see `polymine.evaluation.matrix`.
+        Returns:
+            query_id, question: what is resampled together, see `polymine.evaluation.matrix`.
         """
         return self.queries.select("query_id", question=_circle("query_id"))
 
     def only(self, languages: tuple[str, ...]) -> EvaluationCollection:
-        """Keep texts of `languages`; judgments were handed on before, so that none is lost.
+        """Keep texts of some languages.
+
+        Args:
+            languages: codes as in the tables.
+
+        Returns:
+            The smaller collection; judgments were handed on before, so that none is lost.
 
         Raises:
             InputError: one of the languages has no texts here.
@@ -153,18 +168,26 @@ class EvaluationCollection:
         return self._cut(self.documents.filter(spoken), self.queries.filter(spoken))
 
     def ask(self, queries: pl.DataFrame) -> EvaluationCollection:
-        """Keep `queries`, which are rows of this one's, and all documents.
+        """Keep some queries and all documents.
 
-        Judgments were handed on before, as by `only`.
+        Args:
+            queries: rows of this collection's queries.
+
+        Returns:
+            The smaller collection; judgments were handed on before, as by `only`.
         """
         return self._cut(self.documents, queries)
 
     def draw(self, count: int, seed: int) -> EvaluationCollection:
-        """Keep at most `count` queries per language, and all documents.
+        """Keep a sample of the queries and all documents.
 
-        The hash of the group decides (of the id where there is none), so that the same questions
-        are drawn in every language, whatever the order of the rows. Queries without any relevant
-        document are not drawn.
+        Args:
+            count: queries per language, at most. Those without any relevant document are not drawn.
+            seed: with the hash of the group (of the id where there is none) it decides, so that the
+                same questions are drawn in every language, whatever the order of the rows.
+
+        Returns:
+            The smaller collection, in the order of this one.
         """
         answered = self.queries.join(self.relevant, on="query_id", how="semi")
         keys = answered.select(_circle("query_id")).to_series()

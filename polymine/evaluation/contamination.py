@@ -38,7 +38,14 @@ _PARTNERS = ("anchor", "positive")
 
 
 def texts_of(rows: pl.DataFrame) -> pl.DataFrame:
-    """Texts of training rows: source, row, side (`anchor`, `positive` or `negative`), text."""
+    """List the texts of training rows.
+
+    Args:
+        rows: TrainingRows.
+
+    Returns:
+        source, row, side (`anchor`, `positive` or `negative`), text; a row per negative.
+    """
     key = ["source", "row"]
     sides = [rows.select(*key, side=pl.lit(side), text=side) for side in _PARTNERS]
     negatives = rows.select(*key, side=pl.lit("negative"), text="negatives").explode("text")
@@ -50,14 +57,19 @@ def find_overlap(
 ) -> pl.DataFrame:
     """List the training texts that are equal or near to an evaluation text.
 
-    Takes row, side, text (and source, where rows of several sources are numbered each from 0) and
-    set, id, text. Returns COLUMNS, after `source` if there is one; `text` is the training text,
-    `kind` is `equal` or `near` (Jaccard similarity of at least `near`). Sorted by all but kind and
-    text, each (row, side, set, id) once, equal before near.
-
     In a bucket of the MinHash each text is compared with NEIGHBOURS of the other side, each way, so
     that boilerplate does not cost the square of its number: what has hundreds of near-copies may
     not be listed with each of them.
+
+    Args:
+        training_texts: row, side, text and, where rows of several sources are numbered each from 0,
+            source.
+        evaluation_texts: set, id, text.
+        near: Jaccard similarity of shingles, in (0, 1], from which texts are near.
+
+    Returns:
+        COLUMNS, after `source` if there is one; `text` is the training text, `kind` is `equal` or
+        `near`. Sorted by all but kind and text, each (row, side, set, id) once, equal before near.
     """
     key = ["source", "row"] if "source" in training_texts.columns else ["row"]
     trained = training_texts.select(*key, "side", "text", key=_keys(training_texts["text"]))
@@ -79,7 +91,15 @@ def find_overlap(
 
 
 def exclude(rows: pl.DataFrame, overlap: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Remove the training rows with any text in `overlap`; also returns how many those were."""
+    """Remove the training rows with any text in an overlap.
+
+    Args:
+        rows: TrainingRows.
+        overlap: of `find_overlap`.
+
+    Returns:
+        The rows that are left, in their order, and the number of those removed.
+    """
     key = ["source", "row"] if "source" in overlap.columns else ["row"]
     kept = rows.join(overlap.select(key).unique(), on=key, how="anti", maintain_order="left")
     return kept, rows.height - kept.height

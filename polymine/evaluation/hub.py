@@ -9,11 +9,15 @@ from polymine.data_contracts.errors import InputError
 
 
 def hub_rows(dataset: str, config: str, split: str) -> pl.DataFrame:
-    """All rows of one configuration and split.
+    """Load all rows of one configuration and split.
 
     Args:
         dataset: `owner/name`, with `@revision` to pin it, or a folder laid out as the hub's is:
             data files and a README.md that names the configurations.
+        config, split: as the data set calls them.
+
+    Returns:
+        The rows in the hub's order, one at least.
 
     Raises:
         InputError: where the data cannot be reached or hold no such configuration or split.

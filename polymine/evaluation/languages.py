@@ -18,7 +18,13 @@ _SHORT = {flores[:3]: short for short, flores in _STANDARD.items()} | {"cmn": "z
 
 
 def flores_code(code: str) -> str:
-    """The FLORES code of a two-letter code, in the script it is mostly written in; others as is.
+    """Turn a two-letter code into that of FLORES.
+
+    Args:
+        code: ISO 639-1; what has not two letters stays as it is.
+
+    Returns:
+        Language and the script it is mostly written in, as `rus_Cyrl`.
 
     Raises:
         LookupError: there is no such two-letter code.
@@ -29,10 +35,15 @@ def flores_code(code: str) -> str:
 
 
 def short_code(long: str) -> str:
-    """The two-letter code of `eng_Latn`, `eng-Latn` or `eng`.
+    """Turn a long code into a two-letter one.
 
-    A language without one, or in another script than it is mostly written in, keeps its long code,
-    spelt as in FLORES: two subsets of a benchmark that differ in script are never taken for one.
+    Args:
+        long: as `eng_Latn`, `eng-Latn` or `eng`.
+
+    Returns:
+        ISO 639-1. A language without such a code, or in another script than it is mostly written
+        in, keeps its long code, spelt as in FLORES: two subsets of a benchmark that differ in
+        script are never taken for one.
     """
     flores = long.replace("-", "_")
     name, _, script = flores.partition("_")

@@ -27,7 +27,17 @@ _SENTENCES = ("id", "text", "language", "label")
 
 
 def set_kind(tables: Tables) -> Kind:
-    """What the tables are; `InputError` names what would be needed where they are nothing known."""
+    """Tell what the tables are.
+
+    Args:
+        tables: frames by name, with `pairs` or `sentences` among them.
+
+    Returns:
+        The kind: pairs are `similarity` with scores and `parallel` without.
+
+    Raises:
+        InputError: they are nothing known, or only some pairs have scores.
+    """
     if "pairs" in tables:
         pairs = tables["pairs"]
         need_columns(pairs, _PAIRS, "pairs")
@@ -49,7 +59,12 @@ def set_kind(tables: Tables) -> Kind:
 def similarity_set(
     tables: Tables, languages: Iterable[str] | None = None, *, split: str | None = None
 ) -> pl.DataFrame:
-    """Pairs with scores whose two languages are both asked for.
+    """Take the pairs with scores whose two languages are both asked for.
+
+    Args:
+        tables: `pairs` (id, text_a, lang_a, text_b, lang_b, score) and, if known, `splits`.
+        languages: codes as in the tables; all if None.
+        split: by `splits` (id, split) or the pairs' own column; all rows if None.
 
     Returns:
         `id, text_a, language_a, text_b, language_b, gold` (Float64) and `group_id`, which a pair's
@@ -70,14 +85,35 @@ def similarity_set(
 def parallel_set(
     tables: Tables, languages: Iterable[str] | None = None, *, split: str | None = None
 ) -> EvaluationCollection:
-    """Parallel sentences as retrieval of the other side; `InputError` as for `similarity_set`."""
+    """Take parallel sentences as retrieval of the other side.
+
+    Args:
+        tables, languages, split: as for `similarity_set`, pairs without scores.
+
+    Returns:
+        The collection of `EvaluationCollection.from_pairs`.
+
+    Raises:
+        InputError: as for `similarity_set`.
+    """
     return EvaluationCollection.from_pairs(_pairs(tables, languages, split))
 
 
 def sentence_set(
     tables: Tables, languages: Iterable[str] | None = None, *, split: str | None = None
 ) -> pl.DataFrame:
-    """Labelled sentences: `id, text, language, label, group_id`; `InputError` as for other sets."""
+    """Take labelled sentences.
+
+    Args:
+        tables: `sentences` (id, text, language, label and, if known, group_id) and `splits`.
+        languages, split: as for `similarity_set`.
+
+    Returns:
+        `id, text, language, label, group_id`, the last the id where it is not known.
+
+    Raises:
+        InputError: as for `similarity_set`.
+    """
     sentences = tables["sentences"]
     need_columns(sentences, _SENTENCES, "sentences")
     check_unique(sentences, "sentences", ["id"])
@@ -91,7 +127,16 @@ def sentence_set(
 def only_split(
     frame: pl.DataFrame, splits: pl.DataFrame | None, key: str, split: str
 ) -> pl.DataFrame:
-    """Rows of `frame` that `splits` (key, split) gives this split, in their order.
+    """Take the rows of a split.
+
+    Args:
+        frame: with the column `key`.
+        splits: `key` and split.
+        key: column of ids.
+        split: name of the split.
+
+    Returns:
+        Rows of `frame` in their order.
 
     Raises:
         InputError: there is no table, it has no such split, or none of the split's rows is there.

@@ -86,9 +86,14 @@ def compare(
 
 
 def overall(comparisons: pl.DataFrame) -> pl.DataFrame:
-    """Take the rows that sum up each model and set, one per metric: the widest mean there is.
+    """Take the rows that sum up each model and set: the widest mean there is.
 
-    Of several languages only their mean sums up; where that is not there, neither is a row.
+    Args:
+        comparisons: of `compare`, of any models and sets.
+
+    Returns:
+        Rows of `comparisons`, one per model, set and metric. Of several languages only their mean
+        sums up; where that is not there, neither is a row.
     """
     widest = pl.DataFrame({"group": _WIDEST}).with_row_index("place")
     ranked = comparisons.join(widest, on="group", maintain_order="left")

@@ -53,7 +53,16 @@ class MtebModel:
         self, inputs: Iterable[Mapping[str, list[str]]], *, hf_split: str, hf_subset: str,
         prompt_type: Any = None, **_: Any,
     ) -> Vectors:  # fmt: skip
-        """All texts in one call; MTEB's batches are only how it hands them over."""
+        """Encode all texts in one call; MTEB's batches are only how it hands them over.
+
+        Args:
+            inputs: batches with `text`.
+            hf_split, hf_subset: that are being measured.
+            prompt_type: query or document in retrieval, None elsewhere.
+
+        Returns:
+            float32 (n, d), in the order of the texts.
+        """
         texts = [text for batch in inputs for text in batch["text"]]
         role: Role = "text" if prompt_type is None else prompt_type.value
         language = self._language(texts, role, hf_subset, hf_split)
@@ -62,13 +71,27 @@ class MtebModel:
         return np.asarray(self._encode(texts, language, role), dtype=np.float32)
 
     def similarity(self, embeddings1: Vectors, embeddings2: Vectors) -> Any:
-        """Cosines of all with all."""
+        """Compute cosines of all with all.
+
+        Args:
+            embeddings1, embeddings2: (n, d) and (m, d).
+
+        Returns:
+            A tensor (n, m).
+        """
         from mteb.similarity_functions import cos_sim
 
         return cos_sim(embeddings1, embeddings2)
 
     def similarity_pairwise(self, embeddings1: Vectors, embeddings2: Vectors) -> Any:
-        """Cosines row by row."""
+        """Compute cosines row by row.
+
+        Args:
+            embeddings1, embeddings2: both (n, d).
+
+        Returns:
+            A tensor (n,).
+        """
         from mteb.similarity_functions import pairwise_cos_sim
 
         return pairwise_cos_sim(embeddings1, embeddings2)
@@ -84,7 +107,15 @@ class MtebModel:
 
 
 def rows_of(task: AbsTask, subset: str, split: str) -> Any:
-    """Rows of a subset; a task with one, or with languages as columns, has them by split only."""
+    """Find the rows of a subset.
+
+    Args:
+        task: with its data loaded.
+        subset, split: as MTEB calls them.
+
+    Returns:
+        The rows; a task with one subset, or with languages as columns, has them by split only.
+    """
     dataset = task.dataset
     assert dataset is not None
     return dataset[subset][split] if subset in dataset else dataset[split]

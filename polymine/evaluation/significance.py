@@ -101,7 +101,14 @@ def sum_by_question(
 
 
 def mean_over(sums: Numbers, counts: Numbers, members: NDArray[np.bool_]) -> Numbers:
-    """Average over queries, then over the directions of each mean: (means, metrics)."""
+    """Average over queries, then over the directions of each mean.
+
+    Args:
+        sums, counts, members: as in `interval_of_means`.
+
+    Returns:
+        Shape (means, metrics).
+    """
     share = members / members.sum(1, keepdims=True)
     means: Numbers = share @ (sums.sum(0) / counts.sum(0)[:, None])
     return means

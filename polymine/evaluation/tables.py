@@ -9,7 +9,19 @@ from polymine.data_contracts.learning import SetScores
 
 
 def texts(table: pl.DataFrame, what: str, identity: str) -> pl.DataFrame:
-    """Check documents or queries; `group_id` is null where it is not given."""
+    """Check documents or queries.
+
+    Args:
+        table: the id, text, language and, if known, group_id.
+        what: the table's name in errors.
+        identity: column of the ids.
+
+    Returns:
+        These four columns as strings; `group_id` is null where it is not given.
+
+    Raises:
+        InputError: a column is missing, a value is empty, or an id is there twice.
+    """
     if "group_id" not in table.columns:
         table = table.with_columns(group_id=pl.lit(None, dtype=pl.String))
     checked = typed(table, what, dict.fromkeys((identity, "text", "language", "group_id")))
@@ -18,7 +30,19 @@ def texts(table: pl.DataFrame, what: str, identity: str) -> pl.DataFrame:
 
 
 def typed(table: pl.DataFrame, what: str, columns: Mapping[str, object]) -> pl.DataFrame:
-    """Select columns, strings where no other type is named; nulls only in `group_id`."""
+    """Select columns of a table; only `group_id` may have nulls.
+
+    Args:
+        table: with more columns or without.
+        what: its name in errors.
+        columns: to take; `pl.Int8` as the value makes a column one, anything else a string.
+
+    Returns:
+        The columns, rows in their order.
+
+    Raises:
+        InputError: a column is missing, or a value is empty or out of range.
+    """
     need_columns(table, columns, what)
     chosen = table.select(
         pl.col(name).cast(pl.Int8 if kind == pl.Int8 else pl.String, strict=False)
@@ -66,7 +90,15 @@ def check_known(pairs: pl.DataFrame, what: str, table: pl.DataFrame, identity: s
 
 
 def as_set_scores(scores: pl.DataFrame, model: str, set: str) -> pl.DataFrame:
-    """Check scores of one model on one set against their contract, in its order."""
+    """Check scores of one model on one set against their contract.
+
+    Args:
+        scores: the columns of SetScores but these two.
+        model, set: names.
+
+    Returns:
+        SetScores, sorted by primary key.
+    """
     named = scores.with_columns(model=pl.lit(model), set=pl.lit(set))
     ordered = named.select(SetScores.column_names()).sort(SetScores.primary_key())
     return SetScores.validate(ordered, cast=True)

@@ -19,11 +19,14 @@ LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "
 
 
 def load_xquad(languages: Iterable[str], dataset: str = XQUAD) -> dict[str, pl.DataFrame]:
-    """Rows by language, in the hub's order.
+    """Load the rows of some languages.
 
     Args:
         languages: some of `LANGUAGES`.
         dataset: as in `hub_rows`.
+
+    Returns:
+        Rows by language, in the hub's order.
 
     Raises:
         InputError: for a language that XQuAD has not (fa and fr among them), before anything is
@@ -40,10 +43,13 @@ def load_xquad(languages: Iterable[str], dataset: str = XQUAD) -> dict[str, pl.D
 
 
 def xquad_collection(rows: Mapping[str, pl.DataFrame]) -> EvaluationCollection:
-    """All directions of the languages given, judgments naming the paragraph in every language.
+    """Build all directions of the languages given.
 
     Args:
         rows: by language: `id` of the question, `context`, `question`.
+
+    Returns:
+        The collection; judgments name the relevant paragraph in every language.
 
     Raises:
         InputError: where a question belongs to another paragraph in one language than in another.
