@@ -73,7 +73,7 @@ def compare(
         run = Context.of(engine)
         check_learning(run, mining, training, evaluation)
         compared = run_arms(run, dataset, output, mining, training, evaluation, comparison)
-        return dict(report_comparison(compared, training, evaluation, output, parts))
+        return report_comparison(run, compared, training, evaluation, output, parts)
 
 
 def run_arms(

@@ -38,8 +38,8 @@ def evaluate(
     check_roots(evaluation=evaluation, output=output, engine=engine)
     check_output(output, settings={"evaluation": evaluation}, kind=EVALUATION)
     with limited_threads(engine), cluster(engine), recorded_use():
-        evaluated = run_measures(Context.of(engine), evaluation)
-        return dict(report_evaluation(evaluated, evaluation, output, engine))
+        run = Context.of(engine)
+        return report_evaluation(run, run_measures(run, evaluation), evaluation, output)
 
 
 def run_measures(run: Context, evaluation: EvaluationSettings) -> Evaluated:

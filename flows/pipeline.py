@@ -74,7 +74,7 @@ def pipeline(
     start("train", engine, training=training, evaluation=evaluation, output=place)
     measured = with_trained(evaluation, Path(place.path).absolute(), training.base)
     start("evaluate", engine, evaluation=measured, output=part_of(output, "evaluation"))
-    return dict(report_pipeline(output, training, measured, parts, engine))
+    return report_pipeline(Context.of(engine), output, training, measured, parts)
 
 
 def check_learning(

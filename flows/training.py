@@ -45,8 +45,9 @@ def train(
     check_output(output, settings={"training": training}, kind=TRAINING)
     training = resolve_mined(training, None)
     with limited_threads(engine), recorded_use():
-        trained = run_steps(Context.of(engine), training, evaluation)
-        return dict(report_training(trained, training, evaluation, output, engine))
+        run = Context.of(engine)
+        trained = run_steps(run, training, evaluation)
+        return report_training(run, trained, training, evaluation, output)
 
 
 def run_steps(run: Context, training: TrainingSettings, evaluation: EvaluationSettings) -> Trained:

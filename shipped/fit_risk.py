@@ -21,12 +21,12 @@ from polymine.data_contracts.settings import TeacherSettings, ValidationSettings
 from polymine.mining.evidence import gather_evidence
 from polymine.mining.ingestion import Ingested, ingest
 from polymine.mining.known import Ids, Known
-from polymine.mining.opening import BATCH_TOKENS, open_teacher
 from polymine.mining.ranking import rank
 from polymine.mining.risk import Array, Teachers
 from polymine.mining.risk_weights import FILE, Shipped
 from polymine.mining.teachers import Teacher
 from polymine.mining.validation import PairScorer, score_all
+from shipped.opening import BATCH_TOKENS, open_teacher
 from shipped.risk_weights import (
     Judged,
     Scored,

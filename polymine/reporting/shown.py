@@ -4,8 +4,9 @@ import html
 import io
 import math
 import re
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console, RenderableType
 
@@ -17,10 +18,16 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 class Shown:
-    """A value that says what it holds; `__rich__` of the subclass draws it."""
+    """A value that says what it holds.
+
+    `drawn_by` names the module whose `draw` draws it: by its name, since it imports the value.
+    """
+
+    drawn_by: ClassVar[str]
 
     def __rich__(self) -> RenderableType:
-        raise NotImplementedError
+        drawn: RenderableType = import_module(self.drawn_by).draw(self)
+        return drawn
 
     def __str__(self) -> str:
         return self._drawn().export_text().rstrip()

@@ -80,26 +80,9 @@ def ingest(run: Context, settings: DatasetSettings) -> CollectionRef:
     return made
 
 
-@step("ingest")
-def ingest_frames(
-    run: Context, documents: pl.DataFrame, queries: pl.DataFrame, judgments: pl.DataFrame
-) -> CollectionRef:
-    """Check, merge and close tables that are in memory; their rows name the data set."""
-    frames = (documents, queries, judgments)
-    version = fingerprint(version=VERSION, rows=[_hash_rows(frame) for frame in frames])
-    if found := find_tables(run, version):
-        return found
-    clean = ingest_tables(*frames)
-    return store_tables(run, {name: getattr(clean, name) for name in SCHEMAS}, version)
-
-
 def describe_sources(collection: CollectionRef) -> list[str]:
     """Say what each file was taken for."""
     return [describe(file) for file in note_of(collection.documents, CollectionNote).sources]
-
-
-def _hash_rows(frame: pl.DataFrame) -> list[object]:
-    return [frame.columns, int(frame.hash_rows().sum()), len(frame)]
 
 
 def find_tables(run: Context, version: str) -> CollectionRef | None:

@@ -13,7 +13,8 @@ from polymine.reporting.learning.metrics import name_metric, write_gain
 from polymine.reporting.learning.report import ComparisonReport, LinkedFile, StepReport
 from polymine.reporting.learning.tables import ArmResult, list_arms
 from polymine.reporting.templates import say
-from polymine.tasks.engine.stages import report_task
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.stage import step
 from polymine.tasks.reporting.learning import show, write_folder
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.store.datasets import open_folder
@@ -23,8 +24,9 @@ from polymine.training import recipes
 ARMS_FILE, DIFFERENCES = "arms.parquet", "differences.parquet"
 
 
-@report_task("report-comparison")
+@step("report-comparison")
 def report_comparison(
+    run: Context,
     compared: DatasetRef,
     training: TrainingSettings,
     evaluation: EvaluationSettings,

@@ -13,7 +13,6 @@ from polymine import models
 from polymine.data_contracts.notes import AdapterNote, RowsNote
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import (
-    EngineSettings,
     EvaluationSettings,
     OutputSettings,
     StepSettings,
@@ -36,7 +35,8 @@ from polymine.reporting.learning.report import (
 )
 from polymine.reporting.report import Note, Timing
 from polymine.reporting.templates import say
-from polymine.tasks.engine.stages import report_task
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.stage import step
 from polymine.tasks.evaluation.gains import read_comparisons
 from polymine.tasks.evaluation.measuring import untouched_languages
 from polymine.tasks.reporting.learning_artifacts import publish_learning
@@ -74,13 +74,13 @@ class Evaluated:
     notes: tuple[Note, ...] = ()
 
 
-@report_task("report-training")
+@step("report-training")
 def report_training(
+    run: Context,
     trained: Trained,
     training: TrainingSettings,
     evaluation: EvaluationSettings,
     output: OutputSettings,
-    engine: EngineSettings,
 ) -> dict[str, Any]:
     """Write the output folder of a training run: the model, its curves, its page."""
     info = describe_steps(trained.made)
@@ -98,7 +98,7 @@ def report_training(
         speeds=tuple(_speed(step, info[step.name]) for step in trained.steps),
         contamination=_contamination(trained.rows),
         routes=trained.model.routes,
-        settings=show(training=training, evaluation=evaluation, output=output, engine=engine),
+        settings=show(training=training, evaluation=evaluation, output=output, engine=run.engine),
         timings=_timings(
             {f"gather {name}": ref for name, ref in trained.rows.items()}
             | {f"train {name}": ref for name, ref in trained.made.items()}
@@ -122,12 +122,12 @@ def report_training(
     return write_folder(report, files, output, TRAINING, trained.model.fingerprint, "train")
 
 
-@report_task("report-evaluation")
+@step("report-evaluation")
 def report_evaluation(
+    run: Context,
     evaluated: Evaluated,
     evaluation: EvaluationSettings,
     output: OutputSettings,
-    engine: EngineSettings,
 ) -> dict[str, Any]:
     """Write the output folder of an evaluation: figures as tables, and the page."""
     comparisons, scores = read_comparisons(evaluated.compared)
@@ -144,7 +144,7 @@ def report_evaluation(
         k=evaluation.k,
         confidence=evaluation.confidence,
         pivot=evaluation.pivot,
-        settings=show(evaluation=evaluation, output=output, engine=engine),
+        settings=show(evaluation=evaluation, output=output, engine=run.engine),
         timings=_timings({f"measure {m} on {name}": ref for (m, name), ref in measures.items()}),
         fingerprints={"comparison": evaluated.compared.fingerprint},
         versions=versions(),
@@ -171,8 +171,8 @@ def report_evaluation(
             for (model, name), ref in measures.items()
         },
     }
-    run = evaluated.compared.fingerprint
-    return write_folder(report, files, output, EVALUATION, run, "evaluate")
+    version = evaluated.compared.fingerprint
+    return write_folder(report, files, output, EVALUATION, version, "evaluate")
 
 
 def write_folder(

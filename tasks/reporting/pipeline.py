@@ -11,7 +11,6 @@ from polymine import models
 from polymine.data_contracts.references import fingerprint
 from polymine.data_contracts.settings import (
     TRAINED,
-    EngineSettings,
     EvaluationSettings,
     OutputSettings,
     TrainingSettings,
@@ -25,7 +24,8 @@ from polymine.reporting.learning.report import (
     TrainingReport,
 )
 from polymine.reporting.report import Report, Timing
-from polymine.tasks.engine.stages import report_task
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.stage import step
 from polymine.tasks.reporting.learning import COMPARISONS, CURVES, SCORES, show, sum_up
 from polymine.tasks.reporting.learning_artifacts import publish_learning
 from polymine.tasks.reporting.mining import versions
@@ -41,17 +41,17 @@ FILES = (
 )
 
 
-@report_task("report-pipeline")
+@step("report-pipeline")
 def report_pipeline(
+    run: Context,
     output: OutputSettings,
     training: TrainingSettings,
     evaluation: EvaluationSettings,
     parts: Mapping[str, BaseModel],
-    engine: EngineSettings,
 ) -> dict[str, Any]:
     """Write the page over all parts; read from their folders, wherever they were made."""
     folders = {name: Path(part_of(output, name).path).absolute() for name in PARTS}
-    settings = show(**parts, output=output, engine=engine)
+    settings = show(**parts, output=output, engine=run.engine)
     report = join_parts(folders, Path(output.path).name, settings)
     # The card is about the trained model alone, though others may have been measured beside it.
     own = report.model_copy(update={"comparisons": report.comparisons.filter(model=TRAINED)})
@@ -60,8 +60,9 @@ def report_pipeline(
     refresh_card(folder, card)
     headlines = {name: read_info(folder)["headline"] for name, folder in folders.items()}
     manifest = {**report.model_dump(mode="json"), "parts": headlines}
-    run = fingerprint(parts=headlines, of=parts)
-    whole = publish_parts(output, PIPELINE, run, {"report.html": render_learning(report)}, manifest)
+    version = fingerprint(parts=headlines, of=parts)
+    pages = {"report.html": render_learning(report)}
+    whole = publish_parts(output, PIPELINE, version, pages, manifest)
     publish_learning(report, "pipeline", str(whole))
     return {**sum_up(report, whole), "parts": headlines}
 

@@ -27,15 +27,16 @@ from polymine.data_contracts.settings import (
     OutputSettings,
 )
 from polymine.flows.mining import mine
-from polymine.tasks.engine.stages import stage
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.stage import step
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 
 pytestmark = pytest.mark.flow
 MESSAGE = "corpus.parquet: 2 rows share doc_id 'd1'; give each its own"
 
 
-@stage("work")
-def work(kind: str) -> DatasetRef:
+@step("work")
+def work(run: Context, kind: str) -> DatasetRef:
     if kind == "user":
         raise InputError(MESSAGE)
     if kind == "stop":
@@ -46,7 +47,7 @@ def work(kind: str) -> DatasetRef:
 @flow(name="inner", persist_result=False, **SHOWN)
 @explains_failures
 def inner(output: OutputSettings, kind: str) -> None:
-    work(kind)
+    work(Context.of(EngineSettings()), kind)
 
 
 @flow(name="outer", persist_result=False, **SHOWN)

@@ -101,10 +101,11 @@ def test_every_shipped_recipe_trains_and_its_model_is_measured(
     about = json.loads((tmp_path / "train" / "model" / "polymine.json").read_text())
     last = {"mono": "mono", "mixed": "mixed"}.get(name, "cross")
     assert about["routes"] == {"*": "base", "ru": f"{last}-ru", "fr": f"{last}-fr"}
-    rows = {s["settings"]["name"]: s["rows"] for s in read_manifest(tmp_path / "train")["steps"]}
+    steps = read_manifest(tmp_path / "train")["steps"]
+    rows = {step["settings"]["name"]: step["counts"] for step in steps}
     for step, counts in rows.items():
         language = step[-2:]
-        pairs = {(document, query) for _, document, query, _ in counts}
+        pairs = {(count["document_language"], count["query_language"]) for count in counts}
         mono, cross = {(language, language)}, {(language, "en"), ("en", language)}
         wanted = {"mono": mono, "cross": cross, "mixed": mono | cross}[step[:-3]]
         assert pairs == wanted
@@ -174,8 +175,8 @@ def test_training_texts_in_an_evaluation_set_fail_the_run_or_are_left_out(
         train(training, output, EvaluationSettings(sets=sets), engine)
     excluding = training.model_copy(update={"contaminated": "exclude"})
     train(excluding, output, EvaluationSettings(sets=sets), engine)
-    rows = read_manifest(tmp_path / "out")["steps"][0]["rows"]
-    assert [row[1:3] for row in rows] == [["fr", "fr"]]
+    (count,) = read_manifest(tmp_path / "out")["steps"][0]["counts"]
+    assert (count["document_language"], count["query_language"]) == ("fr", "fr")
     assert read_manifest(tmp_path / "out")["contamination"]["removed"] == 210
 
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
-from rich.console import RenderableType
 
 from polymine.mining.diff import KEYS, count_reasons
 from polymine.reporting.runs.changes import explain_change
@@ -32,6 +31,8 @@ class RunDiff(Shown):
         kept: negatives that both runs have, with the same text and position.
         triplets: of both runs, for their texts.
     """
+
+    drawn_by: ClassVar[str] = "polymine.reporting.runs.diff_view"
 
     before: str
     after: str
@@ -86,11 +87,6 @@ class RunDiff(Shown):
             }
         )
         return content
-
-    def __rich__(self) -> RenderableType:
-        from polymine.reporting.runs.diff_view import draw
-
-        return draw(self)
 
 
 def differences(before: Any, after: Any, name: str = "") -> Differences:

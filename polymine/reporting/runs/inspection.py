@@ -7,10 +7,9 @@ followed back to the evidence that misled the model.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import polars as pl
-from rich.console import RenderableType
 
 from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.risk import PAIRS, Pair, RiskModel, Source
@@ -131,6 +130,8 @@ class Inspection(Shown):
     `note` says which texts are missing, and why.
     """
 
+    drawn_by: ClassVar[str] = "polymine.reporting.runs.inspection_view"
+
     query_id: str
     text: str | None
     language: str | None
@@ -162,11 +163,6 @@ class Inspection(Shown):
         content["sources"] = [source.model_dump() for source in self.sources]
         plainly: dict[str, Any] = plain(content)
         return plainly
-
-    def __rich__(self) -> RenderableType:
-        from polymine.reporting.runs.inspection_view import draw
-
-        return draw(self)
 
 
 def inspect(tables: QueryTables, limit: int | None = None) -> Inspection:

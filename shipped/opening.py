@@ -1,4 +1,4 @@
-"""Opens teachers and validators over tables in memory: for benchmarks and for shipped weights."""
+"""Opens teachers over tables in memory."""
 
 import os
 
