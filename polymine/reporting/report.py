@@ -72,7 +72,15 @@ class Report(BaseModel):
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """List nested settings as dotted keys and TOML values, the way `--set` takes them."""
+    """List nested settings the way `--set` takes them.
+
+    Args:
+        values: nested; None and empty strings are left out.
+        prefix: goes before every key.
+
+    Returns:
+        (dotted key, value as in TOML), in the order of the settings.
+    """
     lines: list[tuple[str, str]] = []
     for key, value in values.items():
         name = f"{prefix}{key}"

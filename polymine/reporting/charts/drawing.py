@@ -42,14 +42,30 @@ STYLE: Any = {
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Open an empty figure of a size in pixels."""
+    """Open an empty figure.
+
+    Args:
+        width, height: in pixels of the page, 72 to matplotlib's inch.
+
+    Returns:
+        A figure outside pyplot, so that nothing keeps it alive.
+    """
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width / 72, height / 72))
 
 
 def add_panel(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Add axes at a place in pixels, counted from the top left corner."""
+    """Add axes to a figure.
+
+    Args:
+        figure: of `new_figure`.
+        left, top: of the axes, in pixels from the figure's top left corner.
+        width, height: in pixels, without labels and ticks.
+
+    Returns:
+        The axes.
+    """
     whole, tall = figure.get_size_inches() * 72
     return figure.add_axes((left / whole, 1 - (top + height) / tall, width / whole, height / tall))
 
@@ -71,7 +87,18 @@ def write(
     ha: str = "center",
     **more: Any,
 ) -> None:
-    """Write text at an offset in pixels from a place in the data, or in shares of the field."""
+    """Write text beside a point.
+
+    Args:
+        axes: to write on.
+        at: the point, in the units of `frame`.
+        text: what to write.
+        offset: in pixels, right and up.
+        kind: key of `COLOURS`.
+        frame: `data`, `axes fraction` or a transform.
+        ha: which side of the text lies at the point.
+        more: of `Axes.annotate`.
+    """
     axes.annotate(
         text, at, offset, xycoords=frame, textcoords="offset points", ha=ha,
         color=COLOURS[kind], **more,
@@ -95,7 +122,15 @@ def name_axes(axes: Axes, x: str, y: str) -> None:
 
 
 def to_svg(figure: Figure, title: str) -> Markup:
-    """Write a figure as inline SVG; an artist whose gid begins with `TIP` gets a tooltip."""
+    """Write a figure as inline SVG.
+
+    Args:
+        figure: artists whose gid begins with `TIP` get the rest of it as a tooltip.
+        title: is read out by screen readers.
+
+    Returns:
+        An `<svg>` whose colours are the page's variables; equal figures give equal bytes.
+    """
     written = io.BytesIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(written, format="svg", transparent=True, metadata=nothing)
@@ -150,9 +185,14 @@ def _stripped(element: ElementTree.Element) -> str | None:
 
 
 def as_image(svg: Markup) -> str:
-    """Turn a chart into a `data:` address, for places that take images only.
+    """Turn a chart into an image, for places that take no SVG elements.
 
-    On a page of whatever colour it brings its own paper, dark where the reader wants dark.
+    Args:
+        svg: of `to_svg`.
+
+    Returns:
+        A `data:` address. On a page of whatever colour the chart brings its own paper, dark where
+        the reader wants dark.
     """
     style = f"<style>{_schemes()}svg{{background:var(--paper)}}</style>"
     alone = str(svg).replace(">", f">{style}", 1)

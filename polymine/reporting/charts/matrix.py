@@ -34,11 +34,15 @@ def draw_panels(result: SetResult, pivot: str | None, *, tips: bool = True) -> l
     """Draw matrices of document language (rows) by query language: base, model and gain.
 
     The first two share one scale; that of the gain is centred on 0, blue above and orange below,
-    and writes the sign too. Nothing is drawn of fewer than two languages.
+    and writes the sign too.
 
     Args:
+        result: scores in [0, 1], shown times 100.
         pivot: the language that comes first and is outlined, if it was measured.
         tips: hovering a cell tells all of it; 12 by 12 languages take less than 30 kB without.
+
+    Returns:
+        Three charts; none where there are fewer than two languages.
     """
     codes = sorted(result.languages, key=lambda code: (code != pivot, code))
     if len(codes) < 2:

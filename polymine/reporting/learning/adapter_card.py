@@ -33,6 +33,9 @@ def render_adapter_card(
         kind: what the base's name is, as `polymine.models.resolve` says: only a hub id may stand
             in the card's metadata.
         run: the run's output folder, as `polymine merge` takes it.
+
+    Returns:
+        Markdown with the hub's YAML metadata before it.
     """
     adapters = list(dict.fromkeys(name for name in routes.values() if name != BASE))
     template = markdown().get_template("learning/adapter_card.md.j2")
@@ -71,7 +74,15 @@ def describe_base(base: str, kind: Kind) -> str:
 
 
 def list_languages(report: TrainingReport, routes: Mapping[str, str]) -> list[str]:
-    """ISO 639-1 codes of what was trained on and routed; the hub refuses cards with others."""
+    """List the languages of the card's metadata.
+
+    Args:
+        report: counts training rows by languages.
+        routes: as for `render_adapter_card`.
+
+    Returns:
+        ISO 639-1 codes, sorted; the hub refuses cards with others.
+    """
     counted = {
         code
         for step in report.steps

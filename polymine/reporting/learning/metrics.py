@@ -21,7 +21,15 @@ METRICS = {
 
 
 def name_metric(metric: str, k: int) -> str:
-    """Name a metric the way papers do; unknown ones stay as they are."""
+    """Name a metric the way papers do.
+
+    Args:
+        metric: as in `Comparisons`; unknown ones stay as they are.
+        k: the cut-off.
+
+    Returns:
+        As `nDCG@10`.
+    """
     return METRICS[metric][0].format(k=k) if metric in METRICS else metric
 
 
@@ -31,7 +39,14 @@ def explain_metric(metric: str, k: int) -> str:
 
 
 def write_gain(gain: Gain) -> str:
-    """Write `0.512 → 0.547, +0.035 [+0.021, +0.049]`, as much of it as there is."""
+    """Write a gain with its interval.
+
+    Args:
+        gain: may lack base and interval.
+
+    Returns:
+        `0.512 → 0.547, +0.035 [+0.021, +0.049]`, as much of it as there is.
+    """
     if gain.base is None or gain.gain is None:
         return format_score(gain.value)
     shown = f"{format_score(gain.base)} → {format_score(gain.value)}, {format_gain(gain.gain)}"
@@ -41,9 +56,17 @@ def write_gain(gain: Gain) -> str:
 def write_headline(
     comparisons: pl.DataFrame, name: str, model: str, k: int, where: str = ""
 ) -> str:
-    """Say what a model gains on a set: `nDCG@10 on NAME 0.512 → 0.547, +0.035 [+0.021, +0.049]`.
+    """Say what a model gains on a set.
 
-    `where` stands for the set's name, as in `held-out queries`.
+    Args:
+        comparisons: contract Comparisons.
+        name: of the set.
+        model: as in `comparisons`.
+        k: the metric's cut-off.
+        where: stands for the set's name, as in `held-out queries`.
+
+    Returns:
+        `nDCG@10 on NAME 0.512 → 0.547, +0.035 [+0.021, +0.049]`, or that it was not measured.
     """
     result = pick_result(comparisons, name, model)
     if not result.overall:

@@ -65,7 +65,14 @@ class ArmTable:
 
 
 def render_learning(report: LearningReport) -> str:
-    """Write the page; names and texts of the data are shown as text, whatever they contain."""
+    """Write the page of a training, evaluation or comparison.
+
+    Args:
+        report: names and texts of the data are shown as text, whatever they contain.
+
+    Returns:
+        HTML that needs no other file.
+    """
     parts = gather_parts(report)
     settings = flatten(report.settings)
     shown = {
@@ -124,7 +131,16 @@ def gather_parts(report: LearningReport) -> dict[str, Any]:
 def find_facts(
     report: LearningReport, results: Sequence[SetResult], arms: Sequence[ArmTable]
 ) -> list[Fact]:
-    """Choose the numbers to show first: gains of the best arm or first model, then the work."""
+    """Choose the numbers to show first.
+
+    Args:
+        report: of any kind.
+        results: of `list_results`, or none.
+        arms: of `gather_arms`, or none.
+
+    Returns:
+        Up to four gains of the best arm or first model, then how much was trained and measured.
+    """
     first = [r for r in results if r.model == results[0].model]
     gains = [(f"{part.rows[0].arm} on {part.set}", part.rows[0].together)
              for part in arms if part.chart] or [(r.set, r.headline) for r in first]  # fmt: skip
@@ -157,9 +173,14 @@ def draw_curves(report: TrainingReport) -> list[Figure]:
 
 
 def gather_arms(report: ComparisonReport) -> list[ArmTable]:
-    """Put the arms of each set and metric into a table, best first, with a chart.
+    """Put the arms of each set and metric into a table.
 
-    Differences from the reference arm stand in the same order.
+    Args:
+        report: of a comparison.
+
+    Returns:
+        A table per set and metric, best arm first, of the main metric with a chart. Differences
+        from the reference arm stand in the same order.
     """
     tables: dict[tuple[str, str], list[ArmResult]] = {}
     for arm in list_arms(report.arms):
@@ -185,7 +206,14 @@ def gather_arms(report: ComparisonReport) -> list[ArmTable]:
 
 
 def list_gains(report: LearningReport) -> list[list[str]]:
-    """List arms, sets and other tasks as the cells of one table of gains."""
+    """List arms, sets and other tasks as one table of gains.
+
+    Args:
+        report: of any kind; only comparisons and evaluations have gains.
+
+    Returns:
+        Cells of each row: set, model, metric, base, value, gain, interval, verdict, cases.
+    """
     found: list[tuple[str, str, Gain, str]] = []
     if isinstance(report, ComparisonReport):
         found += [(arm.set, arm.arm, arm.together, "") for arm in list_arms(report.arms)]

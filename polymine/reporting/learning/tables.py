@@ -93,7 +93,14 @@ class ArmResult:
 
 
 def list_results(comparisons: pl.DataFrame) -> list[SetResult]:
-    """Sort comparisons by set, then model, in the order in which they come."""
+    """Sort comparisons by set, then model, in the order in which they come.
+
+    Args:
+        comparisons: contract Comparisons; rows of the model `base` are left out.
+
+    Returns:
+        A result per model and set.
+    """
     pairs = comparisons.filter(pl.col("model") != "base").select("set", "model")
     order = {name: at for at, name in enumerate(pairs["set"].unique(maintain_order=True))}
     unique = pairs.unique(maintain_order=True).rows()
@@ -104,7 +111,16 @@ def list_results(comparisons: pl.DataFrame) -> list[SetResult]:
 
 
 def pick_result(comparisons: pl.DataFrame, name: str, model: str) -> SetResult:
-    """Pick everything about a model on a set; `overall` is empty where there is nothing."""
+    """Pick everything about a model on a set.
+
+    Args:
+        comparisons: contract Comparisons.
+        name: of the set.
+        model: as in `comparisons`.
+
+    Returns:
+        The result; `overall` is empty where there is nothing.
+    """
     rows = comparisons.filter(pl.col("set") == name, pl.col("model") == model)
     primary = rows.filter(metric=main_metric(rows))
     grouped = {
@@ -123,13 +139,28 @@ def pick_result(comparisons: pl.DataFrame, name: str, model: str) -> SetResult:
 
 
 def main_metric(rows: pl.DataFrame) -> str:
-    """The metric to show first: nDCG, or the first there is."""
+    """Choose the metric to show first.
+
+    Args:
+        rows: with the column metric.
+
+    Returns:
+        nDCG where it is there, else the first; nDCG for no rows.
+    """
     found = rows["metric"].unique(maintain_order=True).to_list()
     return min(found, key=_place, default=PRIMARY)
 
 
 def list_arms(arms: pl.DataFrame) -> list[ArmResult]:
-    """Gather the rows of each arm on each set; without a row for all seeds their mean stands in."""
+    """Gather the rows of each arm on each set.
+
+    Args:
+        arms: contract Arms; `seed` is null in the row for all seeds.
+
+    Returns:
+        Results by metric, the main one first; without a row for all seeds their mean, which has no
+        interval, stands in.
+    """
     results = []
     for (name, metric, arm), part in arms.group_by("set", "metric", "arm", maintain_order=True):
         each = part.filter(pl.col("seed").is_not_null())
@@ -145,7 +176,14 @@ def list_arms(arms: pl.DataFrame) -> list[ArmResult]:
 
 
 def list_scores(scores: pl.DataFrame) -> list[dict[str, Any]]:
-    """List numbers of sets without queries, each beside the base's own."""
+    """List numbers of sets without queries, each beside the base's own.
+
+    Args:
+        scores: contract SetScores of models and of `base`.
+
+    Returns:
+        A dict per row of a model: its columns, `row` (a Gain) and `pair` (the languages' names).
+    """
     keys = ["set", "document_language", "query_language", "metric"]
     base = scores.filter(pl.col("model") == "base").select(*keys, base="value")
     joined = scores.filter(pl.col("model") != "base").join(

@@ -11,12 +11,16 @@ from polymine.reporting.templates import markdown
 def render_card(
     report: MiningReport, rows: Mapping[str, int], formats: Sequence[Format] = ()
 ) -> str:
-    """Write the card.
+    """Write the dataset card.
 
     Args:
+        report: of the run.
         rows: rows per folder of tables in the output, in the order in which they are listed. The
             first is what `load_dataset` opens without a name; empty tables it cannot open at all.
         formats: what the output holds for other trainers.
+
+    Returns:
+        Markdown with the hub's YAML metadata before it.
     """
     # ISO 639-1 codes alone: the hub refuses cards with others, as `und`.
     codes = {language.partition("-")[0] for language in report.summary.languages["query_language"]}

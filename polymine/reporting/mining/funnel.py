@@ -47,7 +47,15 @@ class Totals:
 
 
 def build_funnel(totals: Totals, mining: MiningSettings) -> tuple[Step, ...]:
-    """Put counts in the order in which things happen; the candidates' parts add up to them."""
+    """Put counts in the order in which things happen.
+
+    Args:
+        totals: of the whole run.
+        mining: its rule names the steps.
+
+    Returns:
+        The steps; the parts of the candidates add up to them.
+    """
     deeper = (
         f"; {totals.deep:,} were searched for further down, where too few passed"
         if totals.deep

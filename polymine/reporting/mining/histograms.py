@@ -41,7 +41,15 @@ class Histogram:
 
 
 def list_values(tables: Tables) -> pl.LazyFrame:
-    """List all values of all histograms: chart, group, value; risks by decimal logarithm."""
+    """List all values of all histograms.
+
+    Args:
+        tables: of the run; nothing is read yet.
+
+    Returns:
+        chart, group, value (Float64); risks as decimal logarithms, logits relative to the lowest
+        of a known positive.
+    """
     verdict = pl.col("verdict").cast(pl.String)
     # The known positives are among the candidates that are excluded; they have a group already.
     others = tables.negatives.filter(pl.col("reason") != "known positive: positive")
@@ -116,7 +124,15 @@ class Histograms(Section):
 
 
 def choose_edges(low: float, high: float, bins: int = BINS) -> tuple[float, ...]:
-    """Cover `low` to `high` with at most about `bins` equal bins whose edges are round numbers."""
+    """Cover a range with equal bins whose edges are round numbers.
+
+    Args:
+        low, high: lowest and highest value; a range of nothing is widened.
+        bins: about how many at most.
+
+    Returns:
+        Edges in ascending order, one more than bins.
+    """
     from matplotlib.ticker import MaxNLocator
 
     least = max(abs(low), abs(high), 1.0) * 1e-6  # below it float32 scores do not differ

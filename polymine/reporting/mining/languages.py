@@ -42,5 +42,10 @@ class Languages(Section):
         )
 
     def finish(self) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Query languages (queries, negatives, short, mean scores, rate), and their pairs."""
+        """Take both tables.
+
+        Returns:
+            Per query language: queries, negatives, short, mean scores, rate. Per query and document
+            language: negatives, positives, share of the query language's negatives, mean score.
+        """
         return self.frames[0], self.frames[1]

@@ -39,7 +39,14 @@ class MiningReport(Report):
 
 
 def render_page(report: MiningReport) -> str:
-    """Write the page; texts of the data set are shown as text, whatever they contain."""
+    """Write the page.
+
+    Args:
+        report: texts of the data set are shown as text, whatever they contain.
+
+    Returns:
+        HTML that needs no other file.
+    """
     return (
         templates()
         .get_template("mining/page.html.j2")

@@ -92,9 +92,11 @@ class RiskData:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Where the true rate lies for 95 of 100 data sets, if it is as it was with those judged.
+        """Bound the true rate of false negatives.
 
-        None where nothing is known of the rate.
+        Returns:
+            Where it lies for 95 of 100 data sets, if it is as it was with those judged; None where
+            nothing is known of the rate.
         """
         rate = self.kept.rate
         return (rate / self.factor, min(rate * self.factor, 1.0)) if rate else None
@@ -145,7 +147,14 @@ class Offer(NamedTuple):
 
 
 def offer_budgets(data: RiskData) -> list[Offer]:
-    """Read off the curve how hard the negatives of some budgets are."""
+    """Read off the curve how hard the negatives of some budgets are.
+
+    Args:
+        data: of the run.
+
+    Returns:
+        `BUDGETS` and the run's own, ascending; none under other rules than `risk`.
+    """
     if data.budget is None:
         return []
     most = max((point.expected for point in data.curve), default=0.0)
@@ -156,7 +165,15 @@ def offer_budgets(data: RiskData) -> list[Offer]:
 
 
 def hardness_at(curve: Sequence[Point], budget: float) -> float | None:
-    """Hardness at an expected rate, between the two nearest points; None below the lowest rate."""
+    """Interpolate the hardness of a budget between the two nearest points.
+
+    Args:
+        curve: points in any order.
+        budget: a rate, in [0, 1].
+
+    Returns:
+        Mean score of the negatives; the highest there is above all rates, None below the lowest.
+    """
     points = sorted((point.expected, point.hardness) for point in curve)
     if not points or budget < points[0][0]:
         return None
@@ -204,6 +221,9 @@ def compare_update(
         risks: contract Risks, before the validator was asked.
         before: contract Decisions, without the validator's evidence.
         negatives: contract Negatives, the run's result.
+        wanted: negatives per query.
+        trust: the validator's weight, from 0 to 1.
+        origin: where it comes from.
     """
     keys = ["query_id", "doc_id"]
     seen = evidence.select(*keys, after="risk").join(risks, on=keys, how="left")

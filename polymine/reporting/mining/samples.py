@@ -111,7 +111,15 @@ class Texts(Section):
 def read_evidence(
     rows: pl.DataFrame, teachers: Teachers
 ) -> dict[tuple[str, str], list[tuple[str, float]]]:
-    """Sum the z-scores up as the risk does, by query_id and doc_id; missing ones are left out."""
+    """Summarise the z-scores as the risk does.
+
+    Args:
+        rows: contract Evidence.
+        teachers: name and kind of each teacher.
+
+    Returns:
+        (feature, z-score) by query_id and doc_id; missing ones are left out.
+    """
     features = features_of(rows, teachers)
     names = [name.replace("_", " ") for name in features]
     values = zip(*(column.tolist() for column in features.values()), strict=True)

@@ -77,7 +77,12 @@ class Doubts(Section):
     """What may be wrong: weak known pairs, queries without any, and shortfalls."""
 
     def plan(self) -> tuple[pl.LazyFrame, ...]:
-        """Plan known pairs, doubtful ones, unanswered queries and the causes of shortfalls."""
+        """Plan what may be wrong.
+
+        Returns:
+            Number of known pairs; number of doubtful ones, and the worst; unanswered queries with
+            their candidates; causes of shortfalls, numbers replaced by N, and examples of each.
+        """
         tables = self.tables
         score = pl.col(f"score_{tables.primary}")
         typical = tables.evidence.group_by("query_id").agg(
@@ -103,7 +108,15 @@ class Doubts(Section):
 
 
 def summarise(tables: Tables, mining: MiningSettings) -> Summary:
-    """Compute a report's numbers, and draw and read its examples."""
+    """Compute a report's numbers, and draw and read its examples.
+
+    Args:
+        tables: of the run, read in two passes.
+        mining: negatives wanted and kinds of teachers.
+
+    Returns:
+        The summary, the same in every run over the same tables.
+    """
     counts, doubts, languages = Counts(tables), Doubts(tables), Languages(tables)
     teachers, drawn, ranges = Teachers(tables), Drawn(tables), Ranges(tables)
     collect(counts, doubts, languages, teachers, drawn, ranges)

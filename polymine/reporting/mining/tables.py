@@ -54,7 +54,11 @@ class Section:
         self.tables = tables
 
     def plan(self) -> tuple[pl.LazyFrame, ...]:
-        """Plan what to read."""
+        """Plan what to read.
+
+        Returns:
+            Frames whose results `collect` puts into `frames`, in the same order.
+        """
         raise NotImplementedError
 
 

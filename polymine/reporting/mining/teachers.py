@@ -40,7 +40,12 @@ class Teachers(Section):
     """Counts over the evidence."""
 
     def plan(self) -> tuple[pl.LazyFrame, ...]:
-        """Plan buckets of ranks, finds, and the overlap of each two."""
+        """Plan how the teachers' finds compare.
+
+        Returns:
+            Buckets of the negatives' ranks; per teacher how many it found, and how many it alone;
+            the mean overlap of each two teachers' first `TOP`.
+        """
         tables = self.tables
         hit = {teacher: pl.col(f"rank_{teacher}").is_not_null() for teacher in tables.teachers}
         kept = tables.evidence.join(

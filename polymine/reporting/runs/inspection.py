@@ -169,7 +169,11 @@ def inspect(tables: QueryTables, limit: int | None = None) -> Inspection:
     """Put together what a run knows of one query.
 
     Args:
+        tables: rows of this query.
         limit: candidates of each role that are shown; all if None.
+
+    Returns:
+        The query with its candidates by role; `counts` are of all, also of those not shown.
     """
     mining, choice = tables.mining, tables.choice
     found = _candidates(tables)
@@ -201,12 +205,16 @@ def inspect(tables: QueryTables, limit: int | None = None) -> Inspection:
 def explain_risks(
     model: RiskModel, evidence: pl.DataFrame, teachers: Teachers, language: str | None
 ) -> list[tuple[Contribution, ...]]:
-    """Take the log-odds of each candidate apart; a row's contributions add up to them.
+    """Take the log-odds of each candidate apart.
 
     Args:
+        model: that gave the risks.
         evidence: rows of the contract Evidence of one query.
         teachers: name and kind of each teacher.
         language: the query's.
+
+    Returns:
+        Contributions per row, in natural log-odds, which add up to the row's.
     """
     if not len(evidence):
         return []
