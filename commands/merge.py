@@ -7,9 +7,9 @@ from polymine.data_contracts.trained import TrainedModel
 
 
 def merge(run: Path, adapter: str | None, to: Path | None) -> str:
-    """Write the merged model and say where; refuses a place that is taken."""
+    """Write the merged model and say where; refuses a folder that is there."""
     from polymine.models import load_encoder
-    from polymine.tasks.store.atomic import staged_anew
+    from polymine.tasks.store.atomic import staged_new
     from polymine.tasks.store.model_folder import adapter_folder, find_model
 
     found = find_model(str(run))
@@ -22,7 +22,7 @@ def merge(run: Path, adapter: str | None, to: Path | None) -> str:
     name = _choose(trained, adapter)
     ending = "-merged" if len(trained.adapters) == 1 else f"-{name}-merged"
     target = to or run.with_name(run.name + ending)
-    with staged_anew(target) as beside:
+    with staged_new(target) as beside:
         encoder = load_encoder(str(adapter_folder(folder, name)), device="cpu", dtype="float32")
         encoder.prompts = {"query": trained.query_prompt, "document": trained.document_prompt}
         encoder.save_pretrained(str(beside), create_model_card=False)

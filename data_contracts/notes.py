@@ -76,7 +76,7 @@ class CollectionNote(Note):
 
 
 class RankingNote(Note):
-    """What a later ranking needs to build on this one; empty for teachers that rank anew.
+    """What a later ranking needs to build on this one; empty for teachers that rank all each time.
 
     Args:
         series: rankings of one series differ in documents and queries alone.

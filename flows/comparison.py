@@ -132,6 +132,6 @@ def train_arm(
     own = arm_training(name, seed, resolve_mined(training, triplets))
     with named_work(f"{name}-{seed}"):
         trained = run_steps(run, own, evaluation)
-    place = str(open_folder(trained.assembled.path))
+    folder = str(open_folder(trained.assembled.path))
     call = as_measured(training.base, evaluation)
-    return open_measured(f"{name}-{seed}", call.model_copy(update={"model": place}))
+    return open_measured(f"{name}-{seed}", call.model_copy(update={"model": folder}))

@@ -70,9 +70,9 @@ def pipeline(
         triplets, held_out = mine_training_side(run, dataset, output, mining, evaluation)
     training = resolve_mined(training, triplets)
     evaluation = with_held_out(evaluation, held_out)
-    place = part_of(output, "training")
-    start("train", engine, training=training, evaluation=evaluation, output=place)
-    measured = with_trained(evaluation, Path(place.path).absolute(), training.base)
+    part = part_of(output, "training")
+    start("train", engine, training=training, evaluation=evaluation, output=part)
+    measured = with_trained(evaluation, Path(part.path).absolute(), training.base)
     start("evaluate", engine, evaluation=measured, output=part_of(output, "evaluation"))
     return report_pipeline(Context.of(engine), output, training, measured, parts)
 
@@ -107,11 +107,11 @@ def mine_training_side(
     if evaluation.held_out:
         held = hold_out_set(run, collection, dataset, evaluation)
         collection = training_side(run, collection, dataset, evaluation)
-    place = part_of(output, "mining")
-    mined = mine_collection(run, collection, place, mining)
-    report(run, mined.sources, mined.exported, mined.stages, dataset, mining, place)
+    part = part_of(output, "mining")
+    mined = mine_collection(run, collection, part, mining)
+    report(run, mined.sources, mined.exported, mined.stages, dataset, mining, part)
     # A worker elsewhere has another current folder.
-    triplets = place.path if run.engine.gpu_pool is None else str(Path(place.path).absolute())
+    triplets = part.path if run.engine.gpu_pool is None else str(Path(part.path).absolute())
     return triplets, held.path if held else None
 
 

@@ -38,7 +38,7 @@ def train(
     """Train adapters.
 
     Follows the recipe step by step and writes the adapters with a model card. Texts of
-    `evaluation.sets` are kept out of training. A killed run goes on from its last checkpoint.
+    `evaluation.sets` are kept out of training. A killed run resumes from its last checkpoint.
     """
     output = resolve_path(output)
     check_roots(training=training, output=output, evaluation=evaluation, engine=engine)

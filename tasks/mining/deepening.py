@@ -92,7 +92,7 @@ def _open(
 
 
 def _limits(selection: SelectionSettings) -> dict[str, object]:
-    """What of the rule decides where the search goes: another sampling searches nothing anew."""
+    """What of the rule decides where the search goes: another sampling searches nothing again."""
     value: float | None = selection.shift if selection.rule == "shifted" else None
     if selection.rule in ("absolute", "margin", "percent"):
         value = getattr(selection, selection.rule)

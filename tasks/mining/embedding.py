@@ -85,7 +85,7 @@ def name_family(teacher: EncoderSettings, prompt: str) -> str:
     """Name what vectors depend on besides their text: they are stored under it."""
     device = device_kind()
     # The model's own code may compute something else than the architecture transformers knows;
-    # named only where it is asked for, so that all other vectors keep their place.
+    # named only where it is asked for, so that all other vectors keep their names.
     code = {"remote_code": True} if teacher.trust_remote_code else {}
     return fingerprint(
         **code,

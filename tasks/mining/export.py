@@ -1,4 +1,4 @@
-"""Writes a run's output folder: beside its place, whole, and then moved there in one step."""
+"""Writes the tables of a run, and its output folder: under another name until it is whole."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -176,18 +176,18 @@ def publish(
     manifest: dict[str, Any],
     pages: dict[str, str],
 ) -> Path:
-    """Put the output folder into its place, whole.
+    """Put the output folder where it belongs, whole.
 
     Args:
         exported: what `export` made.
         manifest: content of `manifest.json` apart from the files.
         pages: further files to write, name to content, as `report.html`.
 
-    Raises StoreError when the place holds another run and `output.overwrite` is off.
+    Raises StoreError when the folder holds another run and `output.overwrite` is off.
     """
-    place = Path(output.path).expanduser().absolute()
+    folder = Path(output.path).expanduser().absolute()
     check_output(output, exported.fingerprint)
-    with staged(place) as beside:
+    with staged(folder) as beside:
         made = open_folder(exported.path)
         for path in shard_paths(exported):
             copy_file(path, beside / path.relative_to(made))
@@ -210,7 +210,7 @@ def publish(
         rows = note_of(exported, ExportNote).triplets
         write_folder_manifest(beside, RUN, exported.fingerprint, rows, manifest)
         check_output(output, exported.fingerprint)  # again: copying may have taken minutes
-    return place
+    return folder
 
 
 def hash_tables(collection: CollectionRef) -> dict[str, pl.DataFrame]:

@@ -2,7 +2,7 @@
 
 A cosine depends on its query and document alone. So what an earlier run ranked still holds for the
 documents that are left, and only new ones are searched. BM25 weighs words by the whole corpus and
-has to rank anew. The result is the same to the last bit: see `merge_rankings`.
+ranks the whole corpus again. The result is the same to the last bit: see `merge_rankings`.
 """
 
 from dataclasses import dataclass
@@ -149,5 +149,5 @@ def _table(store: Store, path: str) -> pl.DataFrame | None:
 
 
 def _name(table: DatasetRef) -> str:
-    """Name a dataset by its place in the store: tables are fingerprinted by their rows."""
+    """Name a dataset as the store does: tables are fingerprinted by their rows."""
     return f"{table.contract}/{Path(table.path).name}"

@@ -53,9 +53,9 @@ def describe_run(parameters: Mapping[str, Any]) -> str:
     """
     output, dataset = parameters.get("output"), parameters.get("dataset")
     parts = PurePosixPath(output.path).parts if isinstance(output, OutputSettings) else ()
-    place = "/".join(parts[-2:] if parts[-1:] and parts[-1] in PARTS else parts[-1:]) or "run"
-    about = name_data(dataset) if isinstance(dataset, DatasetSettings) else place
-    name = f"{place}: {about}" if about != place else place
+    folder = "/".join(parts[-2:] if parts[-1:] and parts[-1] in PARTS else parts[-1:]) or "run"
+    about = name_data(dataset) if isinstance(dataset, DatasetSettings) else folder
+    name = f"{folder}: {about}" if about != folder else folder
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 

@@ -13,7 +13,7 @@ from polymine.mining.diff import KEYS, RunTables, compare
 from polymine.mining.selection import compute_ceilings
 from polymine.reporting.runs.diff import RunDiff, compare_stages, differences
 from polymine.tasks.runs.run import FinishedRun, hint_nearest
-from polymine.tasks.store.atomic import staged_anew, write_bytes, write_frame
+from polymine.tasks.store.atomic import staged_new, write_bytes, write_frame
 
 
 def diff_runs(before: FinishedRun, after: FinishedRun, query_id: str | None = None) -> RunDiff:
@@ -44,7 +44,7 @@ def diff_runs(before: FinishedRun, after: FinishedRun, query_id: str | None = No
 
 def write_diff(diff: RunDiff, target: Path) -> None:
     """Write the changes as a table and the summary as JSON into a new folder."""
-    with staged_anew(target) as beside:
+    with staged_new(target) as beside:
         write_frame(diff.changes, beside / "changes.parquet")
         summary = json.dumps(diff.to_dict(limit=0), ensure_ascii=False, indent=1)
         write_bytes(beside / "summary.json", summary.encode())

@@ -12,7 +12,7 @@ from polymine.data_contracts.settings import Format, MiningSettings, View
 from polymine.mining.export import build_view
 from polymine.tasks.mining.trainer_formats import TrainerFiles
 from polymine.tasks.runs.folder import RunFolder
-from polymine.tasks.store.atomic import staged_anew, write_frame
+from polymine.tasks.store.atomic import staged_new, write_frame
 from polymine.tasks.store.datasets import shard_name
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def export(run: RunFolder, name: str, target: Path | None = None) -> Exported:
     target = (target or run.folder.with_name(f"{run.folder.name}-{shape}")).expanduser().absolute()
     triplets = _triplets(run)
     _check_target(run.folder, target)
-    with staged_anew(target) as beside:
+    with staged_new(target) as beside:
         write = _writer(run, shape, beside)
         records = sum(
             write(number, pl.read_parquet(path, glob=False)) for number, path in enumerate(triplets)
@@ -99,7 +99,7 @@ def _check_target(folder: Path, target: Path) -> None:
     if target.is_relative_to(folder):
         raise StoreError(
             f"{target}: lies in the run's own folder, which holds what the run wrote and is "
-            "replaced as a whole; name another place with --to"
+            "replaced as a whole; name another folder with --to"
         )
 
 

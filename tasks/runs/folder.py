@@ -1,6 +1,6 @@
 """The folder of a finished run: its manifest, and its tables by name.
 
-Nothing in it is written, mended or hashed: a look must not change what it looks at.
+Nothing in it is written, repaired or hashed: reading must not change what is read.
 """
 
 from collections.abc import Mapping

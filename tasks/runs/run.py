@@ -2,7 +2,7 @@
 
 Everybody who reads a run reads it through this: notebooks, the command line, training. Its tables
 lie in its output folder; texts of documents that no triplet holds are read from the store, where it
-still has them. Nothing is written, mended or hashed: a look must not change what it looks at.
+still has them. Nothing is written, repaired or hashed: reading must not change what is read.
 """
 
 from difflib import get_close_matches

@@ -60,10 +60,10 @@ def staged(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def staged_anew(target: Path) -> Iterator[Path]:
+def staged_new(target: Path) -> Iterator[Path]:
     """As `staged`, for a folder that must not be there yet."""
     if target.exists() or target.is_symlink():
-        raise StoreError(f"{target}: already there; remove it, or name another place with --to")
+        raise StoreError(f"{target}: already there; remove it, or name another folder with --to")
     with staged(target) as beside:
         yield beside
 
