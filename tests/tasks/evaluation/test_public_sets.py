@@ -18,7 +18,7 @@ class TestPublicSets:
     @pytest.mark.parametrize(
         ("name", "documents", "queries", "judgments"),
         [
-            ("adi", 82, 35, 170), ("arcd", 460, 1395, 1395), ("cacm", 3204, 64, 796),
+            ("adi", 82, 35, 170), ("arcd", 460, 1395, 1395), ("cacm", 3200, 64, 795),
             ("cisi", 1460, 112, 3114), ("cranfield", 1398, 225, 1836),
             ("epqa-dev", 9702, 977, 9763), ("jaquad", 11144, 35685, 35685),
             ("lareqa-xquad-r", 13014, 13090, 143990), ("med", 1033, 30, 696),
@@ -30,12 +30,14 @@ class TestPublicSets:
         ],
     )  # fmt: skip
     def test_retrieval(self, tmp_path, name, documents, queries, judgments):
-        reference = self.read(name, tmp_path)
+        # Four documents of CACM have the word None for a text.
+        reference = self.read(name, tmp_path, on_invalid="quarantine" if name == "cacm" else "fail")
         assert kind_of(reference) == "retrieval"
         found = open_collection(reference)
         heights = (found.documents.height, found.queries.height, found.judgments.height)
         assert heights == (documents, queries, judgments)
         judged = pl.read_parquet(public(name) / "qrels.parquet").filter(pl.col("relevance") > 0)
+        judged = judged.join(found.documents, on="doc_id", how="semi")
         assert judged.join(found.relevant, on=["query_id", "doc_id"], how="anti").is_empty()
 
     def test_groups_of_xquad_are_in_every_language_and_restrict_with_it(self, tmp_path):
@@ -78,7 +80,8 @@ class TestPublicSets:
 
     @pytest.mark.parametrize(("name", "height"), [("sts17", 1750), ("stsb-multi-mt", 94908)])
     def test_scored_pairs(self, tmp_path, name, height):
-        reference = self.read(name, tmp_path)
+        # Four documents of CACM have the word None for a text.
+        reference = self.read(name, tmp_path, on_invalid="quarantine" if name == "cacm" else "fail")
         assert kind_of(reference) == "similarity"
         assert read_table(reference, "pairs").height == height
 
