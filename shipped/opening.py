@@ -17,7 +17,18 @@ BATCH_TOKENS = EngineSettings().batch_tokens
 def open_teacher(
     settings: TeacherSettings, data: Ingested, candidates: Rows | None = None
 ) -> Teacher:
-    """Embed or index a data set for one teacher, in memory."""
+    """Embed or index a data set for one teacher, in memory.
+
+    Args:
+        candidates: rows of documents that may be ranked, ascending; every document if None.
+
+    Returns:
+        A teacher whose row numbers are those of the tables, which are sorted by id.
+
+    Raises:
+        ModelError: the model is not there or cannot be loaded.
+        InputError: the teacher is lexical, and no document holds a word.
+    """
     ids = Ids.from_tables(data.queries, data.documents)
     queries, documents = data.queries["text"].to_list(), data.documents["text"].to_list()
     if settings.kind == "lexical":

@@ -29,7 +29,7 @@ from polymine.mining.risk import (
     predict_risk,
 )
 from polymine.mining.risk_fit import draw_queries, fit
-from polymine.mining.validator_evidence import learn_worth, plan_pairs
+from polymine.mining.validator_evidence import calibrate_logits, plan_pairs
 
 PAIRS_PER_COLLECTION = 10_000.0  # how many pairs each collection counts as, whatever it has
 SMALLEST_SPREAD = 0.02  # of a weight: a handful of collections cannot show that it is always alike
@@ -184,11 +184,11 @@ def fit_trust(scored: Sequence[Scored]) -> float:
     """Fit how much of a validator's log-odds counts beside the other evidence: at least 0."""
     blocks, truth, shares = [], [], []
     for at, part in enumerate(scored):
-        worth = learn_worth(part.positives, part.logits, part.risks)
+        calibration = calibrate_logits(part.positives, part.logits, part.risks)
         before = np.clip(part.risks, 1e-6, 1 - 1e-6)
         own = np.zeros((len(part.risks), len(scored)))
         own[:, at] = 1
-        says = worth.intercept + worth.slope * part.logits
+        says = calibration.intercept + calibration.slope * part.logits
         blocks.append(np.column_stack([says, np.log(before / (1 - before)), own]))
         truth.append(part.truth)
         shares.append(np.full(len(part.risks), PAIRS_PER_COLLECTION / len(part.risks)))

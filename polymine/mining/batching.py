@@ -3,9 +3,9 @@
 On a CPU each batch is computed by one thread and the batches run side by side: the cores are as
 busy as if every matrix product were split over them. A batch holds texts of one length, so nothing
 is padded. Measured with float32 and bfloat16 (docs/LOG.md): a text's result then has the same bits
-in whatever company and on however many threads it is computed, while a single column of padding
-changes them; so do products of few rows, see `steady`. A GPU wants large batches more than equal
-bits; there texts of like length share one.
+whatever else is computed with it and on however many threads, while a single column of padding
+changes them. So do products of few rows: see `polymine.models.batch_invariance`. A GPU wants large
+batches more than equal bits; there texts of like length share one.
 """
 
 import contextvars
@@ -53,10 +53,15 @@ def plan_batches(
 
 
 def count_tokens(tokenizer: Any, texts: Sequence[str] | Sequence[tuple[str, str]]) -> Lengths:
-    """Count the tokens of texts or text pairs, untruncated, special tokens included, shape (n,).
+    """Count the tokens of texts or text pairs, untruncated, special tokens included.
 
-    A tokenizer without a fast implementation gives a guess from the characters: good enough to
-    batch by, though texts of one guessed length may then be padded.
+    Args:
+        tokenizer: of transformers. One without a fast implementation gives a guess from the
+            characters: good enough to batch by, though texts of one guessed length may be padded.
+        texts: texts, or pairs that are encoded together.
+
+    Returns:
+        Tokens per text, shape (n,).
     """
     if not getattr(tokenizer, "is_fast", False):
         return np.array([len("".join(text)) // 4 + 2 for text in texts], dtype=np.int64)
@@ -71,9 +76,17 @@ def count_tokens(tokenizer: Any, texts: Sequence[str] | Sequence[tuple[str, str]
 def run_batches(
     work: Callable[[Item, int], Result], items: Sequence[Item], workers: int
 ) -> Iterator[Result]:
-    """Apply `work(item, worker)` to every item with `workers` threads, results in order.
+    """Apply `work(item, worker)` to every item with `workers` threads.
 
     At most two items per worker are in flight, so memory stays flat however many there are.
+
+    Args:
+        work: called with an item and the number of a worker, 0 to workers - 1, which no other call
+            has at the same time; torch has one thread in it.
+        items: batches, in the order in which they are started.
+
+    Returns:
+        The results in the order of the items; the first error is raised in its item's place.
     """
     with _single_threaded_torch(), ThreadPoolExecutor(workers, initializer=_one_thread) as pool:
         free = list(range(workers))

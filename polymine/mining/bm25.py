@@ -46,7 +46,11 @@ class LexicalTeacher:
         self._moments: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 
     def nearest(self, queries: Rows, count: int) -> tuple[Rows, Scores]:
-        """Score the whole corpus per query and keep the best; zero scores are no candidates."""
+        """Score the whole corpus per query and keep the best; zero scores are no candidates.
+
+        Returns:
+            Rows and scores, (n, count) each; a query with fewer candidates is padded with -1, -inf.
+        """
         rows = np.full((len(queries), count), -1, dtype=np.int64)
         best = np.full((len(queries), count), -np.inf, dtype=np.float32)
         for place, query in enumerate(queries):
@@ -61,13 +65,25 @@ class LexicalTeacher:
         return rows, best
 
     def blocks(self, queries: Rows) -> Iterator[tuple[Rows, Scores]]:
-        """Score the whole corpus for each query; zero scores are no candidates, as in `nearest`."""
+        """Score the whole corpus for each query; zero scores are no candidates, as in `nearest`.
+
+        Returns:
+            A single tile: all candidates, ascending rows (m,), and float32 scores (n, m).
+        """
         scores = np.stack([self._candidate_scores(int(query)) for query in queries])
         scores = np.where(scores > 0, scores, -np.inf).astype(np.float32)
         yield (np.arange(scores.shape[1]) if self._candidates is None else self._candidates), scores
 
     def score(self, queries: Rows, documents: Rows) -> Scores:
-        """Look the pairs up in each query's scores; pairs of one query best stand together."""
+        """Look the pairs up in each query's scores.
+
+        Args:
+            queries, documents: rows, (n,) each. Wherever the query changes, the corpus is scored
+                again, so the pairs of a query should stand together.
+
+        Returns:
+            BM25 scores, (n,), at least 0; 0 where no word is shared.
+        """
         out = np.empty(len(queries), dtype=np.float32)
         edges = np.flatnonzero(np.diff(queries, prepend=-1, append=-1))
         for start, stop in pairwise(edges):
@@ -79,7 +95,14 @@ class LexicalTeacher:
         return out
 
     def standardise(self, queries: Rows, documents: Rows, scores: Scores) -> Standard:
-        """Over all scores of a query, zeros included."""
+        """Compare with all scores of the query, zeros included.
+
+        Args:
+            queries, documents, scores: (n,) each; pairs of a query together, as in `score`.
+
+        Returns:
+            z-scores, (n,); NaN for a query that scores all documents of a language alike.
+        """
         out = np.empty(len(queries))
         edges = np.flatnonzero(np.diff(queries, prepend=-1, append=-1))
         for start, stop in pairwise(edges):
@@ -96,7 +119,14 @@ class LexicalTeacher:
         return
 
     def compare(self, left: Rows, right: Rows) -> tuple[None, Standard]:
-        """Let the rarest words of documents `left` be the query; no similarity, it has no scale."""
+        """Let the 64 rarest words of a document be the query.
+
+        Args:
+            left, right: rows of documents, (n,) each; pairs of one `left` together, as in `score`.
+
+        Returns:
+            None, since BM25 has no scale that would make a similarity, and z-scores, (n,).
+        """
         out = np.empty(len(left))
         edges = np.flatnonzero(np.diff(left, prepend=-1, append=-1))
         for start, stop in pairwise(edges):

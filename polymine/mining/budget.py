@@ -35,7 +35,7 @@ class Pool:
 
     @property
     def queries(self) -> int:
-        """How many there are."""
+        """Number of queries, those without a candidate left aside."""
         return len(self.starts) - 1
 
 
@@ -47,6 +47,10 @@ def pool_of(candidates: pl.DataFrame, count: int) -> Pool:
 
     Args:
         candidates: query_id, doc_id, score, risk of open candidates.
+        count: negatives that a query takes at most.
+
+    Returns:
+        What is left, in the order that `Pool` names.
     """
     table = candidates.sort(
         "query_id", "score", "doc_id", descending=[False, True, False]
@@ -60,7 +64,7 @@ def pool_of(candidates: pl.DataFrame, count: int) -> Pool:
 
 
 def join(pools: list[Pool]) -> Pool:
-    """Put pools of different queries together."""
+    """Put pools of different queries together, in the order given."""
     if not pools:
         return Pool(np.zeros(1, dtype=np.int64), np.empty(0), np.empty(0))
     offsets = np.cumsum([0, *(len(pool.scores) for pool in pools)])
@@ -89,9 +93,17 @@ def _undominated(pool: Pool, count: int) -> NDArray[np.bool_]:
 
 
 def choose(pool: Pool, choice: Choice, count: int) -> NDArray[np.int64]:
-    """Rows of the candidates that are taken, at most `count` per query."""
-    worth = pool.scores - choice.price * pool.risks
-    worth[pool.risks > choice.ceiling] = -np.inf
+    """Take the candidates of highest utility, score - price x risk.
+
+    Args:
+        choice: the price (Lagrange multiplier) and the highest risk that is taken at all.
+        count: negatives that a query takes at most.
+
+    Returns:
+        Positions in the pool, ascending; a query has fewer where fewer are below the ceiling.
+    """
+    utility = pool.scores - choice.price * pool.risks
+    utility[pool.risks > choice.ceiling] = -np.inf
     sizes = np.diff(pool.starts)
     width = max(int(sizes.max(initial=0)), count + 1)
     step, taken = max(BLOCK // width, 1), []
@@ -99,7 +111,7 @@ def choose(pool: Pool, choice: Choice, count: int) -> NDArray[np.int64]:
         part = slice(start, start + step)
         rows = pool.starts[:-1][part, None] + np.arange(width)
         inside = np.arange(width) < sizes[part, None]
-        matrix = np.where(inside, worth[np.minimum(rows, len(worth) - 1)], -np.inf)
+        matrix = np.where(inside, utility[np.minimum(rows, len(utility) - 1)], -np.inf)
         best = np.argpartition(-matrix, count, axis=1)[:, :count]
         chosen = np.take_along_axis(rows, best, 1)
         taken.append(chosen[np.isfinite(np.take_along_axis(matrix, best, 1))])
@@ -107,10 +119,18 @@ def choose(pool: Pool, choice: Choice, count: int) -> NDArray[np.int64]:
 
 
 def search(pool: Pool, count: int, budget: float, highest: float) -> Choice:
-    """Find the lowest price at which the expected share of false negatives is within `budget`.
+    """Find the lowest price at which the expected share of false negatives is within a budget.
 
     Where no price is high enough, the ceiling falls below `highest` instead, and queries end up
     with fewer than `count` negatives.
+
+    Args:
+        count: negatives that a query takes at most.
+        budget: expected share of false negatives over the whole set, from 0 to 1.
+        highest: risk above which nothing is taken at any price.
+
+    Returns:
+        Price and ceiling: price 0 where the hardest candidates keep the budget anyway.
     """
     free = Choice(0.0, highest)
     if expected_rate(pool, choose(pool, free, count)) <= budget:
@@ -131,18 +151,34 @@ def search(pool: Pool, count: int, budget: float, highest: float) -> Choice:
 
 
 def expected_rate(pool: Pool, chosen: NDArray[np.int64]) -> float:
-    """Expected share of false negatives; 0 of nothing."""
+    """Expected share of false negatives among the chosen positions of a pool; 0 of nothing."""
     return float(np.sum(pool.risks[chosen])) / max(len(chosen), 1)
 
 
 def trade_off(pool: Pool, count: int, highest: float) -> list[Point]:
-    """Draw the curve of hardness against expected false negatives, from free to dearest."""
+    """Draw the curve of hardness against expected false negatives.
+
+    Args:
+        count: negatives that a query takes at most.
+        highest: risk above which nothing is taken at any price.
+
+    Returns:
+        40 points by rising price: 0, then from 0.01 to 1000 on a logarithmic scale.
+    """
     prices = [0.0, *np.geomspace(1e-2, 1e3, CURVE - 1)]
     return [describe(pool, Choice(float(price), highest), count) for price in prices]
 
 
 def describe(pool: Pool, choice: Choice, count: int) -> Point:
-    """Say what a choice gives."""
+    """Say what a choice gives.
+
+    Args:
+        count: negatives that a query should have.
+
+    Returns:
+        The price, the mean score of what is taken (0 of nothing), its expected share of false
+        negatives, and the share of the wanted negatives that are found.
+    """
     chosen = choose(pool, choice, count)
     wanted = max(pool.queries * count, 1)
     hardness = float(np.mean(pool.scores[chosen])) if len(chosen) else 0.0
@@ -152,7 +188,7 @@ def describe(pool: Pool, choice: Choice, count: int) -> Point:
 def apply_choice(candidates: pl.DataFrame, choice: Choice, count: int) -> pl.DataFrame:
     """Say of every open candidate in which order it is taken, or why it is not.
 
-    The first `count` of a query are ordered by score, those that would follow by worth.
+    The first `count` of a query are ordered by score, those that would follow by utility.
 
     Args:
         candidates: query_id, doc_id, score, risk and `reason`, not null for closed ones.
@@ -162,11 +198,11 @@ def apply_choice(candidates: pl.DataFrame, choice: Choice, count: int) -> pl.Dat
         by query, then score (best first), then document.
     """
     open_ = pl.col("reason").is_null() & (pl.col("risk") <= choice.ceiling)
-    worth = pl.col("score").cast(pl.Float64) - choice.price * pl.col("risk").cast(pl.Float64)
+    utility = pl.col("score").cast(pl.Float64) - choice.price * pl.col("risk").cast(pl.Float64)
     table = candidates.sort("query_id", "score", "doc_id", descending=[False, True, False])
-    table = table.with_columns(open=open_, worth=worth)
+    table = table.with_columns(open=open_, utility=utility)
     ranked = table.filter("open").with_columns(
-        nth=pl.col("worth").rank("ordinal", descending=True).over("query_id")
+        nth=pl.col("utility").rank("ordinal", descending=True).over("query_id")
     )
     first = ranked.filter(pl.col("nth") <= count).with_columns(
         order=pl.int_range(1, pl.len() + 1).over("query_id")

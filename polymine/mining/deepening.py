@@ -59,6 +59,10 @@ class DeepSearch:
         Args:
             short: query_id, ceiling, as from `find_short`.
             likeliest: query_id, doc_id of the candidates in each query's centroid.
+            progress: advanced by queries, in the stage `deepen`.
+
+        Returns:
+            Contract Evidence, by query_id, doc_id; no candidate has a rank.
         """
         rows = self._ids.queries.search_sorted(short["query_id"]).to_numpy().astype(np.int64)
         limits = short["ceiling"].to_numpy()

@@ -44,7 +44,14 @@ class DenseTeacher:
         self._asked = Moments(queries, np.arange(len(queries)), self._query_languages)
 
     def among(self, candidates: Rows) -> "DenseTeacher":
-        """Return the same teacher with other documents that may be ranked, ascending rows."""
+        """Restrict the same teacher to other candidates.
+
+        Args:
+            candidates: rows of documents that may be ranked, ascending.
+
+        Returns:
+            A teacher over the same vectors; its z-scores are over these candidates, too.
+        """
         return DenseTeacher(
             self.name,
             self._queries,
@@ -56,7 +63,12 @@ class DenseTeacher:
         )
 
     def nearest(self, queries: Rows, count: int) -> tuple[Rows, Scores]:
-        """Search tile by tile with FAISS, keeping a running best."""
+        """Search tile by tile with FAISS, keeping a running best.
+
+        Returns:
+            Rows and cosines, (n, k) each. k is `count`, or the number of candidates where one tile
+            holds them all; otherwise missing ones are padded with -1, -inf.
+        """
         import faiss
 
         vectors = self._queries.take(queries)
@@ -74,7 +86,11 @@ class DenseTeacher:
         return rows, scores
 
     def blocks(self, queries: Rows) -> Iterator[tuple[Rows, Scores]]:
-        """Multiply query vectors with one tile of documents after the other."""
+        """Multiply query vectors with one tile of documents after the other.
+
+        Returns:
+            Ascending rows (m,) and cosines (n, m) per tile, m at most the tile's size.
+        """
         vectors = self._queries.take(queries)
         for tile in self._tiles(self._tile):
             yield tile, vectors @ self._documents.take(tile).T
@@ -84,18 +100,30 @@ class DenseTeacher:
         return _pairwise(self._queries, queries, self._documents, documents)
 
     def compare(self, left: Rows, right: Rows) -> tuple[Scores, Standard]:
-        """Dot products of document vectors, and their z-scores in the language of `right`."""
+        """Multiply document vectors with document vectors.
+
+        Returns:
+            Cosines, float32, and their z-scores over the documents in the language of `right`.
+        """
         similar = _pairwise(self._documents, left, self._documents, right)
         z = self._corpus.standardise(self._documents, left, self._languages[right], similar)
         return similar, z
 
     def standardise(self, queries: Rows, documents: Rows, scores: Scores) -> Standard:
-        """Exact, without a pass over the corpus: see `Moments`."""
+        """Compare with all candidates of the document's language: exact, and no pass (`Moments`).
+
+        Returns:
+            z-scores, (n,); NaN where all candidates score alike.
+        """
         languages = self._languages[documents]
         return self._corpus.standardise(self._queries, queries, languages, scores)
 
     def standardise_among_queries(self, queries: Rows, documents: Rows) -> Standard:
-        """Exact likewise, with the moments of the queries."""
+        """Compare a pair's score with those of all queries of its language, by their moments.
+
+        Returns:
+            z-scores, (n,); NaN for fewer than 10 queries in all.
+        """
         if len(self._asked) < FEWEST:
             return np.full(len(queries), np.nan)
         scores = self.score(queries, documents)
@@ -105,7 +133,7 @@ class DenseTeacher:
     def centroids(
         self, queries: Rows, groups: Rows, documents: Rows, weights: NDArray[np.float64]
     ) -> Scores:
-        """Add up vectors, group by group."""
+        """Add up the vectors of each query and its documents in float64, then scale to length 1."""
         sums = self._queries.take(queries).astype(np.float64)
         order = np.argsort(groups, kind="stable")
         for start in range(0, len(order), PAIR_CHUNK):

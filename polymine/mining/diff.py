@@ -40,6 +40,9 @@ class RunTables:
 def compare(before: RunTables, after: RunTables) -> pl.DataFrame:
     """List the changes that make the negatives of one run those of the other.
 
+    Args:
+        before, after: tables of two runs; texts are compared by their hashes.
+
     Returns:
         Rows of the contract Changes, ordered by query_id, change (as in the contract), position.
         None for a run and itself.
@@ -60,7 +63,15 @@ def compare(before: RunTables, after: RunTables) -> pl.DataFrame:
 
 
 def count_reasons(changes: pl.DataFrame) -> pl.DataFrame:
-    """Count pairs and queries by change and reason: most first within a change."""
+    """Count pairs and queries by change and reason.
+
+    Args:
+        changes: contract Changes.
+
+    Returns:
+        change, reason, pairs, queries; within a change the reason of most pairs first. A query
+        counts for each of its reasons.
+    """
     counted = changes.group_by("change", "reason").agg(
         pairs=pl.len(), queries=pl.col("query_id").n_unique()
     )

@@ -58,9 +58,9 @@ class TextEncoder:
         self._replicas = list(replicas)
         self._on_cpu = self._replicas[0].device.type == "cpu"
         if self._on_cpu:
-            from polymine.models.batch_invariance import steady
+            from polymine.models.batch_invariance import make_batch_invariant
 
-            steady(self._replicas[0])
+            make_batch_invariant(self._replicas[0])
         self.workers = threads if self._on_cpu else len(self._replicas)
         self.budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR
         self._tokenizing = threading.Lock()  # fast tokenizers are not re-entrant
@@ -68,7 +68,19 @@ class TextEncoder:
 
     @classmethod
     def load(cls, teacher: EncoderSettings, threads: int, batch_tokens: int) -> "TextEncoder":
-        """Load a dense teacher's model onto every visible device."""
+        """Load a dense teacher's model onto every visible device.
+
+        Args:
+            teacher: names the model, its dtype and its maximum length in tokens.
+            threads: batches computed at once on a CPU.
+            batch_tokens: token budget of a batch on a CPU; GPUs get 32 times as many.
+
+        Returns:
+            An encoder in evaluation mode.
+
+        Raises:
+            ModelError: there is no such model, or it cannot be loaded.
+        """
         replicas = [
             models.load_encoder(
                 str(teacher.model),
@@ -82,7 +94,14 @@ class TextEncoder:
         return cls(replicas, threads, batch_tokens)
 
     def count_tokens(self, texts: Sequence[str], prompt: str) -> NDArray[np.int64]:
-        """Count the tokens the model will see per text, prompt and truncation included."""
+        """Count the tokens that the model sees of each text.
+
+        Args:
+            prompt: put before every text, and counted.
+
+        Returns:
+            Tokens, shape (n,), at most the model's maximum length.
+        """
         model = self._replicas[0]
         counted = count_tokens(model.tokenizer, [prompt + text for text in texts])
         return np.minimum(counted, model.max_seq_length or 1 << 30)
@@ -94,15 +113,31 @@ class TextEncoder:
         progress: Progress | None = None,
         stage: str = "embed",
     ) -> Iterator[Encoded]:
-        """Encode all texts, batch by batch, longest first.
+        """Encode all texts, batch by batch.
 
         The order and make-up of the batches depend on the texts alone, so a run that was killed
-        meets the same batches again. Raises ModelError if a vector is not finite.
+        meets the same batches again.
+
+        Args:
+            prompt: put before every text.
+            progress: advanced by tokens.
+            stage: what progress calls it.
+
+        Returns:
+            Batches, longest texts first: positions in `texts`, and float32 vectors of length 1.
+            Every text is in one batch.
+
+        Raises:
+            ModelError: a vector is not finite, or a single text does not fit into memory.
         """
         yield from self.encode_planned(texts, self.plan(texts, prompt), prompt, progress, stage)
 
     def plan(self, texts: Sequence[str], prompt: str) -> list[tuple[NDArray[np.int64], int]]:
-        """Group the texts into batches: positions and tokens of each."""
+        """Group the texts into batches of like length, as `encode` does.
+
+        Returns:
+            (positions in `texts`, tokens of all of them) of each batch, longest texts first.
+        """
         lengths = self.count_tokens(texts, prompt)
         batches = plan_batches(lengths, hash_texts(texts), self.budget, one_length=self._on_cpu)
         return [(rows, int(lengths[rows].sum())) for rows in batches]
@@ -115,7 +150,19 @@ class TextEncoder:
         progress: Progress | None = None,
         stage: str = "embed",
     ) -> Iterator[Encoded]:
-        """Encode the given batches of `texts` only."""
+        """Encode some batches only, for instance what a killed run left.
+
+        Args:
+            texts: all texts, since batches name positions in them.
+            batches: some of those that `plan` gave; others might change the last bits.
+            prompt, progress, stage: as for `encode`.
+
+        Returns:
+            A result for each of `batches`, in their order.
+
+        Raises:
+            ModelError: as for `encode`.
+        """
         progress = progress or Silent()
         progress.start(stage, sum(tokens for _, tokens in batches), "tokens")
 
@@ -160,7 +207,7 @@ def _checked(vectors: Matrix, texts: list[str]) -> Matrix:
 
 
 def encode_all(encoder: TextEncoder, texts: Sequence[str], prompt: str = "") -> Matrix:
-    """Encode texts into one matrix (n, d), in the order given."""
+    """Encode texts into one float32 matrix (n, d), in the order given; (0, 0) without any."""
     parts = list(encoder.encode(texts, prompt))
     if not parts:
         return np.empty((0, 0), dtype=np.float32)

@@ -16,7 +16,7 @@ from polymine.mining.teachers import Teacher
 
 
 def score_positives(teachers: Sequence[Teacher], known: Known, ids: Ids) -> pl.DataFrame:
-    """Score the known positives with every teacher: query_id, doc_id, score_*."""
+    """Score the known positives with every teacher: query_id, doc_id, score_* (float32)."""
     queries, documents = known.positives
     return pl.DataFrame(
         {

@@ -56,10 +56,16 @@ def build_negatives(
 
 
 def build_promoted(negatives: pl.DataFrame) -> pl.DataFrame:
-    """List what became a positive, with the weight it has in training (contract Promoted).
+    """List what became a positive, with the weight it has in training.
 
     Under the rules other than `risk` a validator promotes alone; that is listed among the
     negatives for a person to judge and trained on by nobody.
+
+    Args:
+        negatives: contract Negatives, with all verdicts.
+
+    Returns:
+        Contract Promoted, by query_id, doc_id.
     """
     by_validator_alone = ~pl.col("reason").str.starts_with(PROMOTED)
     promoted = negatives.filter((pl.col("verdict") == "promoted") & ~by_validator_alone)
@@ -136,10 +142,19 @@ def find_shortfalls(
     wanted: int,
     searched: str = "documents of the corpus",
 ) -> pl.DataFrame:
-    """List every query with fewer than `wanted` negatives and say why (contract Shortfalls).
+    """List every query with fewer than `wanted` negatives and say why.
 
-    `survivors` are the candidates within reach of the validator, as in `build_negatives`;
-    `searched` says among what they were looked for, as `describe_searched` does.
+    Args:
+        queries: query_id of all, those without a positive too.
+        positives: query_id of known positives.
+        survivors: query_id of the candidates within reach of the validator, as in
+            `build_negatives`.
+        negatives: contract Negatives.
+        wanted: negatives that each query should have.
+        searched: among what they were looked for, as `describe_searched` says it.
+
+    Returns:
+        Contract Shortfalls, in the order of `queries`.
     """
     found = negatives.filter(verdict="negative").group_by("query_id").len("found")
     passing = survivors.group_by("query_id").len("passing")
@@ -175,9 +190,16 @@ def find_shortfalls(
 def build_view(triplets: pl.DataFrame, view: View, negatives: int) -> pl.DataFrame:
     """Shape triplets for a trainer; no ids, because sentence-transformers trains on every column.
 
-    n-tuple: anchor, positive, negative_1 ... negative_n, scores [positive, negatives...]; only
-    rows with all n negatives. labeled-pair: anchor, document, label. labeled-list: anchor,
-    documents, labels (1 for the positive, first). triplet: anchor, positive, negative.
+    Args:
+        triplets: contract Triplets.
+        view: the form.
+        negatives: of an n-tuple; rows with fewer are left out of this view.
+
+    Returns:
+        - triplet: anchor, positive, negative.
+        - n-tuple: anchor, positive, negative_1 ... negative_n, scores [positive, negatives ...].
+        - labeled-pair: anchor, document, label (1 or 0); positives first.
+        - labeled-list: anchor, documents, labels (1 for the positive, which stands first).
     """
     if view == "triplet":
         return triplets.select("anchor", "positive", "negative")

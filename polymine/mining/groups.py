@@ -10,9 +10,15 @@ Indices = NDArray[np.int64]
 
 
 def components(size: int, left: Indices, right: Indices) -> Indices:
-    """Component of each of `size` nodes joined by the edges (left[i], right[i]).
+    """Find which nodes hang together.
 
-    A component is named by its lowest node, so the answer does not depend on the edges' order.
+    Args:
+        size: number of nodes, which are numbered from 0.
+        left, right: shape (m,) each; edge i joins left[i] and right[i].
+
+    Returns:
+        Component of each node, shape (size,). It is named by its lowest node, so the answer does
+        not depend on the edges' order.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -26,10 +32,16 @@ def components(size: int, left: Indices, right: Indices) -> Indices:
 
 
 def linked(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    """Component of every row, where rows with an equal value in any of `columns` are joined.
+    """Join rows with an equal value in any of some columns.
 
-    Nulls join nothing. Each row is linked to the first of its value, so that a group of k rows
-    costs k links and not k squared. Components are named by their lowest row number (Int64).
+    Each row is linked to the first of its value, so that a group of k rows costs k links and not
+    k squared.
+
+    Args:
+        columns: names; a null in them joins nothing.
+
+    Returns:
+        Component of every row (Int64), named by its lowest row number.
     """
     row = pl.col("row")
     firsts = frame.select(columns).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))

@@ -20,7 +20,15 @@ def hash_texts(texts: Iterable[str]) -> NDArray[np.uint64]:
 
 
 def uniform(seed: int, *keys: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Draw one number in (0, 1) per row of `keys` (SplitMix64 over seed and keys)."""
+    """Draw one random number per row (SplitMix64 over seed and keys).
+
+    Args:
+        seed: not negative.
+        keys: hashes, (n,) each; their order counts.
+
+    Returns:
+        float64 in (0, 1], shape (n,); the largest number rounds to 1.
+    """
     state = np.full(len(keys[0]), np.uint64(seed), dtype=np.uint64)
     with np.errstate(over="ignore"):
         for key in keys:

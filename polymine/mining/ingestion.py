@@ -73,9 +73,18 @@ def ingest(
 ) -> Ingested:
     """Check, normalise and merge; then close every query's known positives.
 
-    `near_copy` is the Jaccard similarity of word 3-grams from which two documents are
-    near-copies. `names` are what errors call the three tables. Raises InputError for bad input
-    (see `check_tables`). The order of the rows never changes the result.
+    The order of the rows never changes the result.
+
+    Args:
+        documents, queries, judgments, labels: as `check_tables` takes them.
+        near_copy: Jaccard similarity of word 3-grams from which two documents are near-copies.
+        names: what errors call the tables, in this order.
+
+    Returns:
+        Clean tables, and what may not be a negative of which query.
+
+    Raises:
+        InputError: for bad input, see `check_tables`.
     """
     checked = check_tables(
         documents, queries, judgments, labels, on_invalid=on_invalid, names=names
@@ -120,9 +129,16 @@ def merge_copies(
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Let the lowest doc_id stand for all documents with the same `text_key`.
 
-    Returns the documents, the judgments re-pointed to them (of several the highest relevance),
-    and `copies` (doc_id, kept_id) of what was merged, all sorted by id. Groups that share a copy
-    become one, named by its lowest group_id, so that a group reached through any copy counts.
+    Groups that share a copy become one, named by its lowest group_id, so that a group reached
+    through any copy counts.
+
+    Args:
+        documents: contract Documents.
+        judgments: query_id, doc_id, relevance.
+
+    Returns:
+        The documents that are left, the judgments re-pointed to them (of several the highest
+        relevance), and `copies` (doc_id, kept_id) of what was merged, all sorted by id.
     """
     rows = documents.sort("doc_id").with_columns(key=_keys(documents.sort("doc_id")["text"]))
     rows = rows.with_columns(linked(rows, ["key", "group_id"])).with_columns(
@@ -147,13 +163,20 @@ def close_positives(
     near: pl.DataFrame,
     labels: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Find every (query, document) that may not be a negative; rows of the contract Closure.
+    """Find every (query, document) that may not be a negative.
 
     Documents are joined into components by equal text, near-copy group and group_id; one positive
     closes its whole component, for its query and for every query that asks the same (equal text
     or group_id, again by components). A document equals a query with or without its title, since
-    the title may have been put before the text. What `labels` call relevant closes likewise. Of
-    several reasons the strongest counts, in the order of the contract. Sorted by query_id, doc_id.
+    the title may have been put before the text.
+
+    Args:
+        near: doc_id, near_group, as from `near_copies`.
+        labels: query_id, doc_id, relevance; what they call relevant closes as a positive does.
+
+    Returns:
+        Contract Closure, by query_id, doc_id; of several reasons the strongest, in the order of
+        the contract.
     """
     passages = documents.select("doc_id", "group_id", key=_keys(documents["text"]))
     passages = passages.join(near, on="doc_id", how="left", maintain_order="left")
@@ -189,7 +212,12 @@ def close_positives(
 def own_documents(documents: pl.DataFrame, queries: pl.DataFrame) -> pl.DataFrame:
     """Find the documents that are a query's own text, with or without their title.
 
-    Returns query_id, doc_id, sorted.
+    Args:
+        documents: doc_id, text and, where there are titles, title.
+        queries: query_id, text.
+
+    Returns:
+        query_id, doc_id, sorted; texts are equal by `text_key`.
     """
     asked = queries.select("query_id", key=_keys(queries["text"]))
     passages = documents.select("doc_id", key=_keys(documents["text"]))

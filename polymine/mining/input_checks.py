@@ -130,15 +130,23 @@ def check_tables(
 ) -> Checked:
     """Split raw tables into rows that obey the contracts and rows that do not.
 
-    Ids may be strings or integers, relevance any kind of number; `title` and `group_id` may be
-    missing; other columns are left out. A judgment is rejected with the document or query it
-    points to. Of rows that repeat each other exactly the first is kept; rows that share an id
-    and differ are all rejected, since nothing says which is right. Queries without a positive
-    are legal.
+    A judgment is rejected with the document or query it points to. Of rows that repeat each other
+    exactly the first is kept; rows that share an id and differ are all rejected, since nothing
+    says which is right. Queries without a positive are legal.
 
-    Raises InputError, which lists every broken rule with the file, the number of rows and
-    examples: for any broken rule if `on_invalid` is "fail", and always for missing columns, wrong
-    types, a table without rows, and data without a single positive.
+    Args:
+        documents, queries, judgments, labels: ids may be strings or integers, relevance any kind
+            of number; `title` and `group_id` may be missing; other columns are left out.
+        on_invalid: "fail" stops at broken rules of rows, "quarantine" sets the rows aside.
+        names: what errors call the four tables.
+
+    Returns:
+        The tables in the order of their rows, and what was set aside.
+
+    Raises:
+        InputError: lists every broken rule with the file, the number of rows and examples. Always
+            for missing columns, wrong types, a table without rows, and data without a single
+            positive; for any broken rule if `on_invalid` is "fail".
     """
     given = list(zip(_ROWS, (documents, queries, judgments), names, strict=False))
     if labels is not None:
@@ -169,7 +177,15 @@ def check_tables(
 
 
 def shape_problems(frame: pl.DataFrame, contract: type[dy.Schema], source: str) -> list[str]:
-    """Missing columns and wrong types of one table, each as a sentence."""
+    """Look for missing columns and wrong types in one table.
+
+    Args:
+        contract: of the table; columns that may be null there may be missing here.
+        source: what errors call the table.
+
+    Returns:
+        A sentence per problem.
+    """
     problems = []
     for name, column in contract.columns().items():
         if name not in frame.columns:
@@ -184,7 +200,15 @@ def shape_problems(frame: pl.DataFrame, contract: type[dy.Schema], source: str) 
 
 
 def input_error(problems: Sequence[str], broken: pl.DataFrame) -> InputError:
-    """One error for all that is wrong: problems of whole files, then rules broken by rows."""
+    """Put all that is wrong into one error.
+
+    Args:
+        problems: sentences on whole files.
+        broken: rules broken by rows: source, rules, row.
+
+    Returns:
+        The error to raise, with three example rows per rule and advice on how to fix them.
+    """
     lines = [f"  {_shortened(problem, PROBLEM)}" for problem in problems]
     rules = broken.explode("rules").group_by("source", "rules", maintain_order=True)
     for (source, rule), rows in rules:
@@ -200,7 +224,7 @@ def input_error(problems: Sequence[str], broken: pl.DataFrame) -> InputError:
 
 
 def rejected_rows(broken: pl.DataFrame) -> dy.DataFrame[Rejected]:
-    """Rows set aside, sorted; a row that breaks several rules names them all."""
+    """Rows set aside (contract Rejected), sorted; one that breaks several rules names them all."""
     rows = broken.select("source", pl.col("rules").list.join("; ").alias("rule"), "row")
     return Rejected.validate(rows.sort(pl.all()))
 

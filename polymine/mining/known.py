@@ -31,7 +31,12 @@ class Ids:
 
     @classmethod
     def from_tables(cls, queries: pl.DataFrame, documents: pl.DataFrame) -> "Ids":
-        """Read them off tables of the contracts Queries and Documents, sorted by id."""
+        """Read ids, languages and lengths off the tables.
+
+        Args:
+            queries, documents: contracts Queries and Documents, sorted by id. Of a language, only
+                the part before a hyphen counts: en-GB is English.
+        """
         codes = pl.concat([queries["language"], documents["language"]])
         codes = codes.str.to_lowercase().str.split("-").list.first()  # en-GB is English
         ranks = codes.rank("dense").cast(pl.Int64).to_numpy()
@@ -46,7 +51,14 @@ class Ids:
         )
 
     def rows(self, pairs: pl.DataFrame) -> tuple[Rows, Rows]:
-        """Row numbers of (query_id, doc_id) pairs."""
+        """Translate pairs to row numbers.
+
+        Args:
+            pairs: query_id, doc_id, each of them in the tables: others are not noticed.
+
+        Returns:
+            Rows of queries and of documents, (n,) each, in the order of the pairs.
+        """
         return (
             _row_of(self.queries, pairs["query_id"]).to_numpy(),
             _row_of(self.documents, pairs["doc_id"]).to_numpy(),
@@ -71,7 +83,13 @@ class Known:
     def from_tables(
         cls, closure: pl.DataFrame, ids: Ids, labels: pl.DataFrame | None = None
     ) -> "Known":
-        """Translate tables of the contracts Closure and Labels to row numbers."""
+        """Translate tables to row numbers.
+
+        Args:
+            closure: contract Closure.
+            ids: of the same data set.
+            labels: contract Labels; a relevance above 0 becomes 1.
+        """
         table = closure.select(
             query=_row_of(ids.queries, closure["query_id"]),
             document=_row_of(ids.documents, closure["doc_id"]),
@@ -89,7 +107,7 @@ class Known:
         return cls(*_parts(known), (*_rows(rows), rows["label"].to_numpy()))
 
     def of(self, queries: Rows) -> "Known":
-        """Keep the pairs of some queries."""
+        """Keep the pairs of some queries, in the order they had."""
         closed = np.isin(self.closed[0], queries)
         positive = np.isin(self.positives[0], queries)
         labelled = np.isin(self.labels[0], queries)

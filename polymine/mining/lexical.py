@@ -21,7 +21,12 @@ _UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def analyse(text: str) -> list[str]:
-    """Split a text into terms."""
+    """Split a text into the terms that BM25 counts.
+
+    Returns:
+        Case-folded NFKC words in the order of the text, repeated ones too; in scripts without
+        spaces between words, each two neighbouring characters.
+    """
     terms: list[str] = []
     for run in _RUNS.findall(unicodedata.normalize("NFKC", text).casefold()):
         if _UNSPACED.match(run):
@@ -32,9 +37,17 @@ def analyse(text: str) -> list[str]:
 
 
 def build_index(texts: Sequence[str], k1: float, b: float) -> Any:
-    """Index documents for BM25; row numbers are positions in `texts`.
+    """Index documents for BM25.
 
-    Raises InputError if none of them holds a word.
+    Args:
+        texts: of the documents; their positions are the index's row numbers.
+        k1, b: saturation of term frequency, and weight of the document's length, from 0 to 1.
+
+    Returns:
+        An index of bm25s with Lucene's variant.
+
+    Raises:
+        InputError: not one of the texts holds a word.
     """
     import bm25s
 

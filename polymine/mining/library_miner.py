@@ -58,9 +58,14 @@ class LibraryOptions(Settings):
 
 
 def check_options(options: Mapping[str, Any], negatives: int) -> LibraryOptions:
-    """Read the arguments of `mine_hard_negatives`; SettingsError says which one is wrong and how.
+    """Read the arguments of `mine_hard_negatives`.
 
-    Checked beside types: that `range_min` and `range_max` leave room for so many negatives.
+    Args:
+        options: by name; values as they are or as text, such as "0.05".
+        negatives: for which `range_min` and `range_max` must leave room.
+
+    Raises:
+        SettingsError: says which argument is wrong and what was expected.
     """
     where = "set of a sentence-transformers arm"
     try:
@@ -98,11 +103,17 @@ def mine(
     negatives: int,
     seed: int,
 ) -> pl.DataFrame:
-    """Call the library: anchor, positive, negative, scores [of the positive, of the negative].
+    """Call the library.
 
     Args:
         pairs: anchor, positive: texts, in the order in which random negatives are drawn.
         corpus: texts that may be negatives, each once.
+        options: as from `check_options`.
+        seed: of the library's random draws; the state of other generators is left as it was.
+
+    Returns:
+        anchor, positive, negative, scores [of the positive, of the negative], in the library's
+        order.
     """
     if not len(pairs):  # the library refuses that
         return pl.DataFrame(schema=_MINED)

@@ -20,8 +20,14 @@ Objective = Callable[[Array], tuple[float, Array]]  # of (intercept, weights): v
 def solve(start: Linear, terms: Sequence[Objective], monotone: int | None = None) -> Linear:
     """Minimise the terms plus the distance from `start` in units of its spreads (MAP).
 
-    More of any evidence never lowers the risk: the first `monotone` weights (all, if None) are at
-    least 0.
+    Args:
+        start: the prior: means, and normal deviations as `spreads`.
+        terms: negative log-likelihoods over (intercept, weights), with their gradients.
+        monotone: so many weights, the first ones, are at least 0: more of such evidence never
+            lowers the risk. All if None.
+
+    Returns:
+        The mode with six decimals; its spreads are how sure the data leave each number.
     """
     from scipy.optimize import minimize
 
@@ -69,7 +75,18 @@ def _spreads(objective: Objective, theta: Array) -> Array:
 
 
 def positive_unlabelled(matrix: Array, known: Mask) -> Objective:
-    """Likelihood of where the known positives lie among all candidates, by their risk."""
+    """Likelihood of where the known positives lie among all candidates, by their risk.
+
+    The case-control form of Elkan and Noto (2008): each positive is drawn with a probability
+    proportional to the risk.
+
+    Args:
+        matrix: centred features, (n, d).
+        known: which candidates are known positives, (n,).
+
+    Returns:
+        A term for `solve`.
+    """
     count = float(known.sum())
 
     def objective(theta: Array) -> tuple[float, Array]:
@@ -86,7 +103,16 @@ def positive_unlabelled(matrix: Array, known: Mask) -> Objective:
 
 
 def labelled_pairs(matrix: Array, labels: Array, shares: Array | float = 1.0) -> Objective:
-    """Likelihood of labels 0 and 1, each counted `shares` times."""
+    """Likelihood of labels under a logistic model.
+
+    Args:
+        matrix: centred features, (n, d).
+        labels: 0 or 1, (n,).
+        shares: how often each counts, (n,) or one for all.
+
+    Returns:
+        A term for `solve`.
+    """
 
     def objective(theta: Array) -> tuple[float, Array]:
         odds = theta[0] + np.einsum("ij,j->i", matrix, theta[1:])

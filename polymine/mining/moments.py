@@ -31,10 +31,17 @@ class Moments:
         return len(self._rows)
 
     def standardise(self, left: Vectors, rows: Rows, groups: Rows, scores: Scores) -> Standard:
-        """Turn products of vectors `rows` of `left` with members of `groups` into z-scores.
+        """Turn dot products into z-scores over a group of the set.
 
-        Rows, groups and scores have shape (n,). NaN where all members are alike, so that nothing
-        stands out.
+        Args:
+            left: vectors that are compared with the set.
+            rows: of `left`, one per product, (n,).
+            groups: with which group each is compared, (n,); one of fewer than 10 members stands for
+                the whole set.
+            scores: the products, (n,).
+
+        Returns:
+            z-scores, (n,); NaN where all members are alike, so that nothing stands out.
         """
         out = np.full(len(scores), np.nan)
         for group in np.unique(groups):

@@ -75,9 +75,14 @@ def text_key(text: str) -> str:
 def near_copies(documents: pl.DataFrame, threshold: float) -> pl.DataFrame:
     """Group documents whose shingle sets have a Jaccard similarity of at least `threshold`.
 
-    Takes `doc_id` (unique) and `text`; returns `doc_id`, `near_group` (Int64) sorted by doc_id,
-    for the documents of groups of two and more only. Groups are numbered by their lowest doc_id,
-    so the result does not depend on the order of the rows.
+    Args:
+        documents: doc_id (unique), text.
+        threshold: in (0, 1]. A pair just at it is found with a probability of 0.99, a closer one
+            more surely; what is found is checked exactly.
+
+    Returns:
+        doc_id, near_group (Int64) by doc_id, of groups of two and more only. Groups are numbered
+        by their lowest doc_id, so the order of the rows does not matter.
     """
     documents = documents.select("doc_id", "text").sort("doc_id")
     shingles = shingle(documents["text"])
@@ -92,7 +97,15 @@ def near_copies(documents: pl.DataFrame, threshold: float) -> pl.DataFrame:
 
 
 def shingle(texts: pl.Series) -> Shingles:
-    """Cut texts (strings without nulls, by their `text_key`) into their shingle sets."""
+    """Cut texts into their shingle sets.
+
+    Args:
+        texts: strings without nulls; they are cut by their `text_key`.
+
+    Returns:
+        Sets of three tokens in a row each; of five where more than a third of the characters
+        belong to a script without spaces between words.
+    """
     keys = [text_key(text) for text in texts]
     block = np.cumsum([len(key) for key in keys]) // BLOCK_CHARACTERS
     hashes, sizes = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int64)]
@@ -106,14 +119,18 @@ def shingle(texts: pl.Series) -> Shingles:
 
 
 def hash_tokens(keys: list[str]) -> tuple[Hashes, Indices, Indices]:
-    """Hash the tokens of texts, which are given by their `text_key`.
-
-    Returns the hash of every token, text after text: (tokens,); the number of tokens: (texts,); and
-    how many of them make a shingle, CHARACTERS or WORDS: (texts,).
+    """Hash the tokens of texts.
 
     A token is a run of letters, marks and digits, or a single one of them in a script that
     writes no spaces. A word's hash is the sum of its characters' hashes, each mixed with its
     place in the word.
+
+    Args:
+        keys: texts by their `text_key`.
+
+    Returns:
+        The hash of every token, text after text: (tokens,); the number of tokens: (texts,); and
+        how many of them make a shingle, CHARACTERS or WORDS: (texts,).
     """
     sizes = np.array([len(key) for key in keys])
     codes = np.frombuffer("".join(keys).encode("utf-32-le"), dtype=np.uint32)
@@ -209,9 +226,13 @@ def _collapse(shingles: Shingles, documents: Indices) -> tuple[Indices, tuple[In
 
 
 def rows_per_band(threshold: float) -> int:
-    """Most rows per band (the fewest false candidates) that keep RECALL at the threshold.
+    """Find the most rows per band (the fewest false candidates) that keep RECALL at the threshold.
 
-    `threshold` is a Jaccard similarity in (0, 1]; the result lies in 1 .. PERMUTATIONS.
+    Args:
+        threshold: a Jaccard similarity in (0, 1].
+
+    Returns:
+        From 1 to PERMUTATIONS.
     """
     for rows in range(PERMUTATIONS, 1, -1):
         missed = (1 - threshold**rows) ** (PERMUTATIONS // rows)
@@ -221,9 +242,14 @@ def rows_per_band(threshold: float) -> int:
 
 
 def signatures(shingles: Shingles, documents: Indices) -> NDArray[np.uint32]:
-    """MinHash of the texts at these positions, none of them empty: (documents, PERMUTATIONS).
+    """Compute MinHash signatures of some texts (Broder 1997).
 
-    Broder (1997): two signatures agree in a column with the sets' Jaccard similarity as chance.
+    Args:
+        documents: positions of texts, none of them empty.
+
+    Returns:
+        (documents, PERMUTATIONS); two texts agree in a column with their sets' Jaccard similarity
+        as probability.
     """
     from rensa import RMinHash
 
@@ -238,9 +264,14 @@ def signatures(shingles: Shingles, documents: Indices) -> NDArray[np.uint32]:
 
 
 def band_keys(minhashes: NDArray[np.uint32], rows: int) -> Hashes:
-    """Bucket keys from signatures (documents, PERMUTATIONS), `rows` columns to a band.
+    """Make bucket keys from signatures.
 
-    Returns (documents, PERMUTATIONS // rows): texts with an equal key in a band share its bucket.
+    Args:
+        minhashes: (documents, PERMUTATIONS).
+        rows: columns to a band.
+
+    Returns:
+        (documents, PERMUTATIONS // rows): texts with an equal key in a band share its bucket.
     """
     bands = PERMUTATIONS // rows
     parts = minhashes[:, : bands * rows].reshape(len(minhashes), bands, rows)
@@ -265,9 +296,13 @@ def _bucket_pairs(keys: Hashes) -> list[tuple[Indices, Indices]]:
 
 
 def jaccard(shingles: Shingles, left: Indices, right: Indices) -> NDArray[np.float64]:
-    """Exact Jaccard similarity of each pair's shingle sets: (pairs,), 0 where both are empty.
+    """Compare the shingle sets of pairs, exactly.
 
-    `left` and `right` are positions of texts: (pairs,) each.
+    Args:
+        left, right: positions of texts: (pairs,) each.
+
+    Returns:
+        Jaccard similarities, (pairs,); 0 where both sets are empty.
     """
     from scipy.sparse import csr_array
 

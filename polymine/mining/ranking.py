@@ -39,7 +39,15 @@ NOTHING = Ranked(_NO_ROWS, _NO_ROWS, _NO_ROWS.astype(np.uint32), _NO_ROWS.astype
 
 
 def rank(teacher: Teacher, queries: Rows, depth: int) -> Ranked:
-    """Find the exact `depth` best documents of every query; ties go to the lower doc row."""
+    """Find the exact best documents of every query.
+
+    Args:
+        queries: row numbers, ascending.
+        depth: documents per query; a query with fewer candidates gets all of them.
+
+    Returns:
+        Ranks by the pairwise score; ties go to the lower document row.
+    """
     parts, pending, count = [], queries, depth + SLACK
     while len(pending):
         rows, fast = teacher.nearest(pending, count)
@@ -57,13 +65,17 @@ def merge_rankings(
 
     What the earlier ranking left out stands behind its last document. So the best `depth` are among
     what it listed and the new ones, as long as so many of these stand before that place; queries
-    that lost too many of their documents are ranked anew.
+    that lost too many of their documents are ranked again.
 
     Args:
         further: the same teacher, among the new documents only.
+        queries: row numbers, ascending.
         earlier: the earlier ranking, without documents that are gone or changed.
         cuts: score of the last document it had listed for each of `queries`; -inf where it had
             listed all that there were, +inf where it did not know the query.
+
+    Returns:
+        The same as `rank(teacher, queries, depth)`.
     """
     new = rank(further, queries, depth)
     places = np.searchsorted(queries, new.queries)
@@ -86,6 +98,10 @@ def rank_below(
     Args:
         queries, ceilings: shape (n,), ascending rows; a ceiling of +inf admits everything.
         closed: (query rows, document rows) of pairs that may never be candidates, by query.
+
+    Returns:
+        Exact as from `rank`, with ranks from 1 below the ceiling; fewer than `count` where the
+        candidates end.
     """
     parts = []
     for start in range(0, len(queries), BLOCK_QUERIES):

@@ -31,12 +31,17 @@ Teachers = Sequence[tuple[str, str]]  # (name, kind)
 
 
 def kinds_of(teachers: Teachers) -> tuple[str, ...]:
-    """Kinds of teachers, the key of the weights that fit them."""
+    """Kinds of teachers, each once and sorted: the key of the weights that fit them."""
     return tuple(sorted({kind for _, kind in teachers}))
 
 
 def columns_of(teachers: Teachers) -> dict[str, list[str]]:
-    """Evidence columns of each feature that these teachers can give."""
+    """Name the evidence columns of each feature.
+
+    Returns:
+        Feature to the columns it is the mean of, in the order of FEATURES and of the teachers;
+        without features that these teachers cannot give.
+    """
     columns = {
         feature: [prefix + name for name, of in teachers if of == kind]
         for feature, (prefix, kind) in FEATURES.items()
@@ -45,7 +50,14 @@ def columns_of(teachers: Teachers) -> dict[str, list[str]]:
 
 
 def features_of(evidence: pl.DataFrame, teachers: Teachers) -> dict[str, Array]:
-    """Compute the features, shape (n,) each; NaN where the evidence has nothing."""
+    """Average the z-scores over the teachers of a kind.
+
+    Args:
+        evidence: with the columns that `columns_of` names.
+
+    Returns:
+        Feature to float64 values, shape (n,), clipped to -10 .. 10; NaN where all are null.
+    """
     return {
         feature: evidence.select(pl.mean_horizontal(names).clip(-CLIP, CLIP))
         .to_series()
@@ -57,7 +69,15 @@ def features_of(evidence: pl.DataFrame, teachers: Teachers) -> dict[str, Array]:
 
 
 def design(features: dict[str, Array], names: Sequence[str], centres: Sequence[float]) -> Array:
-    """Matrix of centred features, shape (n, len(names)); what is missing is 0."""
+    """Build the matrix of centred features.
+
+    Args:
+        features: as from `features_of`, with all of `names`.
+        names, centres: the columns in their order, and what is subtracted from each.
+
+    Returns:
+        Shape (n, len(names)); 0 where a feature is missing, as if it were at its centre.
+    """
     rows = len(next(iter(features.values())))
     matrix = np.empty((rows, len(names)))
     for at, (name, centre) in enumerate(zip(names, centres, strict=True)):
@@ -66,7 +86,14 @@ def design(features: dict[str, Array], names: Sequence[str], centres: Sequence[f
 
 
 def log_odds(linear: Linear, features: dict[str, Array]) -> Array:
-    """Log-odds of each row; summed feature by feature, so that the bits depend on nothing else."""
+    """Compute the log-odds of each row, feature by feature, so that no other row changes its bits.
+
+    Args:
+        features: as from `features_of`, with all that the model has.
+
+    Returns:
+        Shape (n,); a missing feature counts 0.
+    """
     out = np.full(len(next(iter(features.values()))), linear.intercept)
     for name, centre, weight in zip(linear.features, linear.centres, linear.weights, strict=True):
         out += np.nan_to_num(features[name] - centre) * weight
@@ -74,19 +101,23 @@ def log_odds(linear: Linear, features: dict[str, Array]) -> Array:
 
 
 def sigmoid(values: Array) -> Array:
-    """Log-odds to probability."""
+    """Turn log-odds into probabilities."""
     return 1.0 / (1.0 + np.exp(-values))
 
 
 def predict_risk(
     model: RiskModel, evidence: pl.DataFrame, teachers: Teachers, languages: pl.Series
 ) -> Array:
-    """Risk of every candidate, shape (n,), in (0, 1); 0 or 1 exactly where a label says so.
+    """Predict the risk of every candidate.
 
     Args:
         evidence: rows of the contract Evidence.
         teachers: name and kind of each teacher.
-        languages: the query's language of each row.
+        languages: the query's language of each row; one with an offset of its own gets it for
+            candidates in that language.
+
+    Returns:
+        Shape (n,), float64 in (0, 1); 0 or 1 exactly where a label says so.
     """
     features = features_of(evidence, teachers)
     odds = np.empty(len(evidence))

@@ -19,7 +19,12 @@ def fit_risk(
     """Fit the risk to evidence, or take the shipped weights if the settings say so.
 
     Args:
+        evidence: contract Evidence of all queries.
+        queries: query_id, language.
         labels: query_id of what is labelled.
+
+    Returns:
+        The model; the order of the rows does not change it.
     """
     models = tuple(teacher.model for teacher in settings.teachers if teacher.model)
     prior = load_prior(settings.teacher_kinds, models)
@@ -35,7 +40,7 @@ def fit_risk(
 def add_risk(
     evidence: pl.DataFrame, queries: pl.DataFrame, model: RiskModel, settings: MiningSettings
 ) -> pl.DataFrame:
-    """Put the `risk` to every row of evidence."""
+    """Put the `risk` (float32) to every row of evidence."""
     languages = languages_of(evidence, queries)
     risk = predict_risk(model, evidence, settings.teacher_kinds, languages)
     return evidence.with_columns(risk=pl.Series(risk.astype(np.float32)))

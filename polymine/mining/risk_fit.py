@@ -59,7 +59,13 @@ class Rows:
 
     @classmethod
     def read(cls, evidence: pl.DataFrame, teachers: Teachers, languages: pl.Series) -> "Rows":
-        """Take them from rows of the contract Evidence; `languages` is the query's, per row."""
+        """Take them from evidence; closed pairs other than positives are left out.
+
+        Args:
+            evidence: rows of the contract Evidence.
+            teachers: name and kind of each.
+            languages: the query's language, per row.
+        """
         kept = evidence.with_columns(language=languages).filter(
             pl.col("closed").is_null() | pl.col("closed").is_in(["positive", "labelled"])
         )
@@ -76,7 +82,7 @@ class Rows:
         )
 
     def where(self, mask: Mask) -> dict[str, Array]:
-        """Features of some rows."""
+        """Features of the rows that `mask`, shape (n,), chooses."""
         return {name: values[mask] for name, values in self.features.items()}
 
 
@@ -144,7 +150,7 @@ def _name_unseen(rows: Rows, prior: RiskModel) -> list[str]:
 
 
 def draw_queries(queries: pl.DataFrame, labelled: pl.Series, count: int) -> pl.Series:
-    """Draw the queries to fit on: a lot per id, so that the rows' order and shards decide nothing.
+    """Draw the queries to fit on by a random key per id: the rows' order and shards decide nothing.
 
     Every language gets its share, at least `FEWEST_DRAWN`; queries with labels come first, since
     they are few and say most.
@@ -158,19 +164,27 @@ def draw_queries(queries: pl.DataFrame, labelled: pl.Series, count: int) -> pl.S
         Their ids, sorted.
     """
     ids = queries["query_id"]
-    lots = uniform(0, hash_texts(ids), np.zeros(len(ids), dtype=np.uint64))
+    keys = uniform(0, hash_texts(ids), np.zeros(len(ids), dtype=np.uint64))
     later = ~pl.col("query_id").is_in(labelled.unique().implode())
-    table = queries.with_columns(lot=pl.Series(lots), later=later)
+    table = queries.with_columns(key=pl.Series(keys), later=later)
     share = max(count // max(table["language"].n_unique(), 1), min(FEWEST_DRAWN, count))
     nth = pl.int_range(pl.len()).over("language")
-    return table.sort("later", "lot").filter(nth < share)["query_id"].sort()
+    return table.sort("later", "key").filter(nth < share)["query_id"].sort()
 
 
 def fit_query_side(rows: Rows, prior: RiskModel) -> tuple[Linear, list[Source]]:
-    """Find what known positives say of the candidates that are like them.
+    """Find what known positives say of the candidates that are like them (Elkan and Noto 2008).
 
     Labelled candidates stay among the others: leaving out what is known to be irrelevant would
     make the rest look as if nothing irrelevant were near.
+
+    Args:
+        rows: only those in their query's language are used.
+        prior: where to start from.
+
+    Returns:
+        The fitted model and how many known positives it rests on; the prior's and an empty list
+        for fewer than ten.
     """
     start = prior.query_side
     pool = rows.same
@@ -253,7 +267,15 @@ def _fit_offsets(rows: Rows, query_side: Linear) -> tuple[dict[str, float], list
 
 
 def find_shift(odds: Array, wanted: float) -> float:
-    """Find what to add to log-odds so that the probabilities sum up to `wanted`."""
+    """Find what to add to log-odds so that the probabilities sum up to a number.
+
+    Args:
+        odds: log-odds, (n,).
+        wanted: the sum, from 0 to n.
+
+    Returns:
+        The shift by bisection, with six decimals, within -60 .. 60.
+    """
     wanted = min(max(wanted, 1e-6 * len(odds)), (1 - 1e-6) * len(odds))
     low, high = -60.0, 60.0
     for _ in range(80):

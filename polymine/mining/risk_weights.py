@@ -35,12 +35,15 @@ def shipped() -> Shipped:
 def load_prior(
     teachers: Teachers, models: tuple[str, ...] = (), without: str | None = None
 ) -> RiskModel:
-    """The weights for these kinds of teachers.
+    """Choose the weights for some kinds of teachers.
 
     Args:
         teachers: name and kind of each.
         models: what the dense teachers load; one the weights were not fitted with is noted.
         without: a collection that must have taken no part in the fit.
+
+    Returns:
+        The model as shipped, with further notes.
     """
     kinds = kinds_of(teachers)
     unseen = [model for model in models if model not in shipped().models]

@@ -105,6 +105,9 @@ def order_survivors(decided: pl.DataFrame, settings: SelectionSettings, seed: in
     Sampling draws from each query's `pool` hardest; those behind follow, hardest first, in case
     the validator turns the drawn ones down. The draw depends on seed, query and document alone.
 
+    Args:
+        decided: as from `apply_rule`, each query's hardest candidates first.
+
     Returns:
         The columns of `decided` without `reason`, and order (from 1 per query).
     """
@@ -148,13 +151,24 @@ def find_choice(decided: Iterable[pl.DataFrame], settings: SelectionSettings, co
     Args:
         decided: parts of the set, by queries, as from `apply_rule`.
         count: candidates each query takes.
+
+    Returns:
+        Price and highest risk, as from `polymine.mining.budget.search`.
     """
     pool = pool_decided(decided, count)
     return search(pool, count, settings.max_false_negative_rate, settings.max_risk)
 
 
 def pool_decided(decided: Iterable[pl.DataFrame], count: int) -> Pool:
-    """Put together the candidates of all parts that some price may choose."""
+    """Put together the candidates of all parts that some price may choose.
+
+    Args:
+        decided: parts of the set, by queries, as from `apply_rule`.
+        count: candidates each query takes.
+
+    Returns:
+        One pool in float64, in the order of the parts.
+    """
     return join([pool_of(part.filter(pl.col("reason").is_null()), count) for part in decided])
 
 
@@ -193,6 +207,10 @@ def promote(decided: pl.DataFrame, labels: pl.DataFrame, threshold: float) -> pl
     Args:
         decided: query_id, doc_id, risk, reason and, with a validator, whether it `agrees`.
         labels: query_id, doc_id of pairs that a labelled file calls relevant.
+        threshold: risk from which a candidate becomes a positive, if the validator agrees.
+
+    Returns:
+        `decided` in its order, without `agrees`.
     """
     labelled = labels.select("query_id", "doc_id", labelled=pl.lit(value=True))
     by_label = pl.col("reason") == f"{CLOSED}labelled"
@@ -223,9 +241,11 @@ def _draw(passed: pl.DataFrame, settings: SelectionSettings, seed: int) -> pl.Se
 
 
 def count_needed(mining: MiningSettings) -> int:
-    """Passing candidates a query should have at hand.
+    """Count the passing candidates a query should have at hand.
 
-    As many as sampling draws from, and a reserve for a validator, which turns some down.
+    Returns:
+        As many as sampling draws from, and four times the negatives for a validator, which turns
+        some down (not under the rule `risk`, where it reads a fixed number).
     """
     needed = mining.negatives
     if mining.validation is not None and mining.selection.rule != "risk":
@@ -244,10 +264,16 @@ def count_searched(mining: MiningSettings) -> int:
 def find_short(
     decided: pl.DataFrame, ceilings: pl.DataFrame, queries: pl.Series, needed: int
 ) -> pl.DataFrame:
-    """List those of `queries` that have fewer than `needed` candidates without a reason.
+    """List the queries that have too few candidates without a reason.
+
+    Args:
+        decided: query_id, reason.
+        ceilings: query_id, ceiling; queries without one cannot be short.
+        queries: the query_ids in question.
+        needed: candidates that each should have.
 
     Returns:
-        query_id, ceiling, by query_id; queries without a ceiling cannot be short.
+        query_id, ceiling, by query_id.
     """
     passing = decided.filter(pl.col("reason").is_null()).group_by("query_id").agg(passing=pl.len())
     return (

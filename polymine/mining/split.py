@@ -53,17 +53,26 @@ def hold_out(
 ) -> Split:
     """Put about `share` of the documents on the test side.
 
-    `near` has doc_id and near_group, as `near_copies` gives them, `near_queries` query_id and
-    near_group; both together are what `near_texts` gives. Components are taken in the order
-    of a random number made of the seed and their lowest doc_id, until the share is reached; one
-    that would make it more than 1.25 times the share stays in training. So neither the order of the
-    rows nor a further document elsewhere moves more than what lies near the end of that order.
-    Documents nobody asks about are drawn as all others: they are the distractors of the test.
+    Components are taken in the order of a random number made of the seed and their lowest doc_id,
+    until the share is reached; one that would make it more than 1.25 times the share stays in
+    training. So neither the order of the rows nor a further document elsewhere moves more than what
+    lies near the end of that order. Documents nobody asks about are drawn as all others: they are
+    the distractors of the test.
 
     A query without a relevant document stays in training, where mining knows what to make of it,
     unless it asks what a test query asks: then it is on neither side.
 
-    Raises InputError if a side would be left without a query that has a relevant document.
+    Args:
+        documents, queries, judgments: contracts of these names.
+        near: doc_id, near_group, as from `near_copies` or, with `near_queries`, `near_texts`.
+        share: of the documents, from 0 to 1.
+        near_queries: query_id, near_group; a group may hold documents and queries.
+
+    Returns:
+        The side of every document, and of every query that is on one.
+
+    Raises:
+        InputError: a side would be left without a query that has a relevant document.
     """
     if near_queries is None:
         near_queries = pl.DataFrame(schema={"query_id": pl.String, "near_group": pl.Int64})
@@ -93,7 +102,11 @@ def take(
     queries: pl.DataFrame,
     judgments: pl.DataFrame,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Tables of one side, rows in their order; judgments between two sides are left out."""
+    """Cut the tables of one side; judgments between two sides are left out.
+
+    Returns:
+        documents, queries, judgments, rows in the order given.
+    """
     held = split.documents.filter(pl.col("side") == side)
     asked = split.queries.filter(pl.col("side") == side)
     kept = judgments.join(held, on="doc_id", how="semi", maintain_order="left")
@@ -107,9 +120,13 @@ def take(
 def near_texts(
     documents: pl.DataFrame, queries: pl.DataFrame, threshold: float
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Group documents and queries with much the same words, as the guard would find them.
+    """Group documents and queries with much the same words, as the training guard would find them.
 
-    Returns doc_id, near_group and query_id, near_group; a document and a query may share a group.
+    Args:
+        threshold: Jaccard similarity of shingles, as in `near_copies`.
+
+    Returns:
+        doc_id, near_group and query_id, near_group; a document and a query may share a group.
     """
     kinds = (("d", "doc_id", documents), ("q", "query_id", queries))
     texts = [

@@ -26,7 +26,7 @@ class Vectors(Protocol):
     def dimension(self) -> int: ...
 
     def take(self, rows: Rows) -> Scores:
-        """Return the vectors of `rows`, shape (len(rows), dimension), float32."""
+        """Return the vectors of `rows`, in any order, shape (len(rows), dimension), float32."""
         ...
 
 
@@ -36,28 +36,62 @@ class Teacher(Protocol):
     name: str
 
     def nearest(self, queries: Rows, count: int) -> tuple[Rows, Scores]:
-        """Find about the best `count` candidates per query, unsorted: (n, k), -1 pads."""
+        """Find about the best candidates per query; fast arithmetic may swap neighbours.
+
+        Args:
+            queries: rows, (n,).
+            count: candidates per query.
+
+        Returns:
+            Rows and scores, (n, k) each, unsorted. k is `count`, or less where there are no more
+            candidates; -1 pads.
+        """
         ...
 
     def blocks(self, queries: Rows) -> Iterator[tuple[Rows, Scores]]:
-        """Score every candidate document for a few queries: tiles of (rows, (n, len(rows))).
+        """Score every candidate document for a few queries, tile by tile.
 
-        -inf stands for a document that is no candidate for a query.
+        Args:
+            queries: rows, (n,).
+
+        Returns:
+            Rows of documents, (m,) ascending, and scores, (n, m), per tile; -inf for a document
+            that is no candidate for a query.
         """
         ...
 
     def score(self, queries: Rows, documents: Rows) -> Scores:
-        """Score pairs, shape (n,), with the same bits in whatever company."""
+        """Score pairs, batch-invariant: the bits of a score depend on its pair alone.
+
+        Args:
+            queries, documents: rows, (n,) each.
+
+        Returns:
+            float32, (n,), finite; higher is better.
+        """
         ...
 
     def standardise(self, queries: Rows, documents: Rows, scores: Scores) -> Standard:
-        """Turn the scores of pairs into z-scores over the documents of the document's language."""
+        """Compare the scores of pairs with those of all documents in the document's language.
+
+        Args:
+            queries, documents: rows, (n,) each.
+            scores: of these pairs, as from `score`.
+
+        Returns:
+            z-scores, (n,).
+        """
         ...
 
     def standardise_among_queries(self, queries: Rows, documents: Rows) -> Standard | None:
-        """Give z-scores over the queries of the query's language; None without a common scale.
+        """Compare the scores of pairs with those of all queries in the query's language.
 
-        NaN where there are too few queries.
+        Args:
+            queries, documents: rows, (n,) each.
+
+        Returns:
+            z-scores, (n,), NaN where there are too few queries; None if the scores of two queries
+            have no common scale.
         """
         ...
 
@@ -67,23 +101,43 @@ class Teacher(Protocol):
         ...
 
     def compare(self, left: Rows, right: Rows) -> tuple[Scores | None, Standard]:
-        """Let documents `left` take a query's place: similarity (if symmetric) and z-score.
+        """Let documents take a query's place.
 
-        Fastest with pairs of one `left` standing together.
+        Args:
+            left, right: rows of documents, (n,) each, `left` as queries. Fastest with the pairs of
+                one `left` together.
+
+        Returns:
+            Similarities, (n,), None if the teacher is not symmetric; and z-scores, (n,), over the
+            documents in the language of `right`.
         """
         ...
 
     def centroids(
         self, queries: Rows, groups: Rows, documents: Rows, weights: NDArray[np.float64]
     ) -> Scores:
-        """Unit vectors of each query plus its weighted documents, shape (len(queries), d).
+        """Compute unit vectors of each query plus its weighted documents.
 
-        `groups` says to which position in `queries` each of `documents` belongs.
+        Args:
+            queries: rows, (n,).
+            groups: to which position in `queries` each document belongs, (m,).
+            documents, weights: rows and what each counts beside the query's 1, (m,) each.
+
+        Returns:
+            float32, (n, d).
         """
         ...
 
     def standardise_vectors(self, vectors: Scores, places: Rows, documents: Rows) -> Standard:
-        """Give z-scores of `vectors[places]` with documents."""
+        """Compare vectors with documents, as `standardise` does queries.
+
+        Args:
+            vectors: (v, d), such as centroids.
+            places, documents: position in `vectors` and row of a document, (n,) each.
+
+        Returns:
+            z-scores, (n,).
+        """
         ...
 
 

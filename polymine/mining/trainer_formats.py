@@ -20,9 +20,14 @@ _ID, _TEXT, _SCORE = "id", "text", "score"
 
 
 def build_records(triplets: pl.DataFrame, form: Format) -> pl.DataFrame:
-    """Shape triplets (contract Triplets, all rows of whole queries) for a trainer.
+    """Shape triplets for a trainer.
 
-    Order: that in which the queries first occur, in ms-swift each query's positives within it.
+    Args:
+        triplets: contract Triplets, all rows of whole queries.
+
+    Returns:
+        A row per record, with the trainer's own columns. They stand in the order in which queries
+        first occur, in ms-swift each query's positives within it.
     """
     return BUILDERS[form](_by_query(triplets))
 

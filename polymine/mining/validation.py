@@ -1,4 +1,4 @@
-"""A cross-encoder's second opinion, asked only as often as it is needed.
+"""Verdicts of a cross-encoder, asked only as often as they are needed.
 
 Every query takes its survivors in order, a wave at a time, until it has its negatives; the pairs
 of a wave are batched across all queries. A verdict is relative to the query's known positive, in
@@ -45,16 +45,28 @@ class PairScorer:
         self._replicas = list(replicas)
         self._on_cpu = self._replicas[0].device.type == "cpu"
         if self._on_cpu:
-            from polymine.models.batch_invariance import steady
+            from polymine.models.batch_invariance import make_batch_invariant
 
-            steady(self._replicas[0])
+            make_batch_invariant(self._replicas[0])
         self._workers = threads if self._on_cpu else len(self._replicas)
         self._budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR
         self._batcher = AdaptiveBatcher("validation", "Set a lower `mining.validation.max_length`")
 
     @classmethod
     def load(cls, settings: ValidationSettings, threads: int, batch_tokens: int) -> "PairScorer":
-        """Load a validator onto every visible device."""
+        """Load a validator onto every visible device.
+
+        Args:
+            threads: batches computed at once on a CPU.
+            batch_tokens: token budget of a batch on a CPU; GPUs get 32 times as many.
+
+        Returns:
+            A scorer in evaluation mode that gives raw logits.
+
+        Raises:
+            ModelError: there is no such model, it cannot be loaded, or it is no cross-encoder with
+                one output.
+        """
         replicas = [
             models.load_cross_encoder(
                 settings.model,
@@ -73,7 +85,19 @@ class PairScorer:
         progress: Progress | None = None,
         note: str = "",
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Score (query, document) texts: positions and logits, batch by batch, longest first."""
+        """Score pairs of texts.
+
+        Args:
+            pairs: (query, document) texts; cut at the model's maximum length together.
+            progress: advanced by pairs, in the stage `validate`.
+            note: what progress says they are for.
+
+        Returns:
+            Positions in `pairs` and float32 logits, batch by batch, longest first.
+
+        Raises:
+            ModelError: a logit is not finite, or a single pair does not fit into memory.
+        """
         progress = progress or Silent()
         model = self._replicas[0]
         limit = model.max_length or model.tokenizer.model_max_length
@@ -115,7 +139,7 @@ class PairScorer:
 
 
 def score_all(scorer: PairScorer, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-    """Score pairs of texts into one array, in the order given."""
+    """Score pairs of texts into one float32 array, in the order given."""
     out = np.empty(len(pairs), dtype=np.float32)
     for rows, logits in scorer.score(pairs):
         out[rows] = logits
@@ -140,7 +164,7 @@ def validate(
         score: gives the logits of query_id, doc_id rows; told what the pairs are for.
 
     Returns:
-        query_id, doc_id, validator_score, verdict, reason of every survivor that was looked at.
+        query_id, doc_id, validator_score, verdict, reason of every survivor that was scored.
     """
     known = pl.Series("logit", score(positives, "known positives"), dtype=pl.Float32)
     reference = (

@@ -1,8 +1,8 @@
 """The validator as one more piece of evidence, asked where it can change a decision.
 
 Under the rule `risk` a cross-encoder's logit joins the other evidence instead of overruling it.
-What a logit is worth is learned from the run's own pairs: known positives against the candidates
-that were scored, the latter weighted with how likely they are to be negatives.
+Logits are calibrated on the run's own pairs: known positives against the candidates that were
+scored, the latter weighted with how likely they are to be negatives.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from polymine.mining.validation import PairScore
 
 CLEAR = 0.2  # of the budget: a candidate with less risk is clear without being asked about
 PROMOTABLE = 4  # one in so many of a query's pairs is for what may be promoted
-FEWEST_POSITIVES = 10  # from which a logit's worth can be learned
+FEWEST_POSITIVES = 10  # from which logits can be calibrated
 LOWEST, HIGHEST = 1e-6, 1 - 1e-6
 EMBEDDED = "embedded:validator"
-PROMOTING_TRUST = 0.5  # below it a validator is no second opinion, and promotes nothing
-UNTESTED_TRUST = 0.5  # of a validator nobody has measured here: its pairs resemble the teachers'
+PROMOTING_WEIGHT = 0.5  # below it a validator promotes nothing
+UNTESTED_WEIGHT = 0.5  # of a validator nobody has measured here: its pairs resemble the teachers'
 
 
 def plan_pairs(
@@ -37,7 +37,7 @@ def plan_pairs(
 ) -> pl.DataFrame:
     """Choose what the validator is to look at, for each query.
 
-    Nearest the decision comes first: the candidates whose worth (score - price x risk) is closest
+    Nearest the decision comes first: the candidates whose utility (score - price x risk) is closest
     to that of the last one taken. A quarter of the pairs, rounded up, is for the likeliest to be
     relevant.
 
@@ -54,7 +54,7 @@ def plan_pairs(
     """
     open_ = candidates.filter(
         pl.col("reason").is_null() & (pl.col("risk") >= CLEAR * budget)
-    ).with_columns(worth=_worth(choice))
+    ).with_columns(utility=_utility(choice))
     cuts = _cuts(candidates, choice, count)
     likely = (
         open_.filter(pl.col("risk") >= promote)
@@ -66,7 +66,7 @@ def plan_pairs(
         .join(cuts, on="query_id", how="left")
         # Where all are too risky, what is least so is nearest to being taken.
         .with_columns(cut=pl.coalesce("cut", pl.col("score") - choice.price * choice.ceiling))
-        .with_columns(distance=(pl.col("worth") - pl.col("cut")).abs())
+        .with_columns(distance=(pl.col("utility") - pl.col("cut")).abs())
         .sort("query_id", "distance", "doc_id")
     )
     taken = likely.group_by("query_id").len("likely")
@@ -77,37 +77,37 @@ def plan_pairs(
     return pl.concat([likely.select(columns), near.select(columns)]).sort(columns)
 
 
-def _worth(choice: Choice) -> pl.Expr:
+def _utility(choice: Choice) -> pl.Expr:
     return pl.col("score").cast(pl.Float64) - choice.price * pl.col("risk").cast(pl.Float64)
 
 
 def _cuts(candidates: pl.DataFrame, choice: Choice, count: int) -> pl.DataFrame:
-    """Worth of the last candidate taken, per query."""
+    """Utility of the last candidate taken, per query."""
     open_ = candidates.filter(pl.col("reason").is_null() & (pl.col("risk") <= choice.ceiling))
-    worth = open_.select("query_id", cut=_worth(choice))
-    return worth.group_by("query_id").agg(pl.col("cut").top_k(count).min())
+    utility = open_.select("query_id", cut=_utility(choice))
+    return utility.group_by("query_id").agg(pl.col("cut").top_k(count).min())
 
 
 @dataclass(frozen=True)
-class Worth:
+class Calibration:
     """What a logit says: log-odds of `intercept + slope x logit` for being relevant."""
 
     intercept: float
     slope: float
 
 
-def learn_worth(positives: Array, logits: Array, risks: Array) -> Worth:
-    """Learn what a logit says from known positives and scored candidates.
+def calibrate_logits(positives: Array, logits: Array, risks: Array) -> Calibration:
+    """Learn what a logit says from known positives and scored candidates (Platt scaling).
 
     Args:
         positives: logits of known positives.
         logits, risks: of the scored candidates, before the validator.
 
     Returns:
-        A likelihood ratio: both sides weigh alike. Nothing, for fewer than ten positives.
+        A likelihood ratio: both sides weigh alike. Zero for fewer than ten positives.
     """
     if len(positives) < FEWEST_POSITIVES or not len(logits):
-        return Worth(0.0, 0.0)
+        return Calibration(0.0, 0.0)
     values = np.concatenate([positives, logits])
     centre, scale = float(values.mean()), max(float(values.std()), 1e-6)
     sure = 1 - risks
@@ -122,14 +122,22 @@ def learn_worth(positives: Array, logits: Array, risks: Array) -> Worth:
     matrix = ((values - centre) / scale)[:, None]
     found = solve(start, [labelled_pairs(matrix, labels, shares * len(values))])
     slope = found.weights[0] / scale
-    return Worth(found.intercept - slope * centre, slope)
+    return Calibration(found.intercept - slope * centre, slope)
 
 
-def update_risks(risks: Array, logits: Array, worth: Worth, trust: float) -> Array:
-    """Add `trust` times the validator's log-odds to those of the other evidence."""
+def update_risks(risks: Array, logits: Array, calibration: Calibration, weight: float) -> Array:
+    """Add the validator's log-odds, times its weight, to those of the other evidence.
+
+    Args:
+        risks, logits: (n,) each, before the validator.
+        weight: of the validator beside the rest, from 0 to 2; 1 counts it in full.
+
+    Returns:
+        Updated risks, (n,); 0 and 1 stay, since a label said so.
+    """
     before = np.clip(risks, LOWEST, HIGHEST)
     odds = np.log(before / (1 - before))
-    moved = sigmoid(odds + trust * (worth.intercept + worth.slope * logits))
+    moved = sigmoid(odds + weight * (calibration.intercept + calibration.slope * logits))
     settled = (risks <= 0) | (risks >= 1)  # a label said so
     return np.where(settled, risks, moved)
 
@@ -141,13 +149,16 @@ def gather_validator_evidence(
     settings: MiningSettings,
     score: PairScore,
 ) -> pl.DataFrame:
-    """Let the validator score pairs and their queries' positives (contract ValidatorEvidence).
+    """Let the validator score pairs and their queries' positives.
 
     Args:
         pairs: query_id, doc_id, as from `plan_pairs`.
         decided: the candidates with their `risk`.
         positives: query_id, doc_id of known positives.
         score: gives the logits of query_id, doc_id rows; told what the pairs are for.
+
+    Returns:
+        Contract ValidatorEvidence, a row per pair, by query_id, doc_id.
     """
     assert settings.validation is not None
     known = positives.select("query_id", "doc_id").join(pairs, on="query_id", how="semi")
@@ -155,21 +166,33 @@ def gather_validator_evidence(
     risks = decided.select("query_id", "doc_id", "risk")
     looked = pairs.join(risks, on=["query_id", "doc_id"], how="left", maintain_order="left")
     looked = looked.with_columns(validator_score=pl.Series(score(pairs, "candidates")))
-    return update_scored(looked, known, trust_in(settings), settings.validation.margin)
+    return update_scored(looked, known, validator_weight(settings), settings.validation.margin)
 
 
-def trust_in(settings: MiningSettings) -> float:
-    """How much of the validator's evidence counts beside the rest."""
+def validator_weight(settings: MiningSettings) -> float:
+    """Decide how much the validator's evidence counts beside the rest.
+
+    Returns:
+        From 0 to 2: as set, as measured for the embedded validator, or half for any other.
+    """
     if settings.risk.validator_trust is not None:
         return settings.risk.validator_trust
     assert settings.validation is not None
     if settings.validation.model == EMBEDDED:
         return load_prior(settings.teacher_kinds).validator
-    return UNTESTED_TRUST
+    return UNTESTED_WEIGHT
 
 
 def with_validator(decided: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:
-    """Put the validator's logit, its agreement and the updated risk to the candidates."""
+    """Put the validator's logit, its agreement and the updated risk to the candidates.
+
+    Args:
+        decided: query_id, doc_id, risk, validator_score and more.
+        evidence: contract ValidatorEvidence.
+
+    Returns:
+        `decided` in its order, with `agrees`; what the validator has not read keeps its risk.
+    """
     seen = evidence.select(
         "query_id", "doc_id", "agrees", risk_seen="risk", logit="validator_score"
     )
@@ -183,22 +206,26 @@ def with_validator(decided: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFram
 def update_scored(
     pairs: pl.DataFrame,
     known: pl.DataFrame,
-    trust: float,
+    weight: float,
     margin: float,
 ) -> pl.DataFrame:
-    """Update the risk of scored candidates (contract ValidatorEvidence).
+    """Update the risk of scored candidates.
 
     Args:
-        pairs: query_id, doc_id, risk, validator_score of the candidates that were looked at.
+        pairs: query_id, doc_id, risk, validator_score of the candidates that were read.
         known: query_id, validator_score of their known positives.
-        trust: how much of the validator's evidence counts.
+        weight: of the validator beside the rest; below 0.5 it agrees to nothing.
         margin: logits below the highest known positive's from which it still agrees.
+
+    Returns:
+        Contract ValidatorEvidence, by query_id, doc_id.
     """
     logits, risks = (
         pairs[name].cast(pl.Float64).to_numpy() for name in ("validator_score", "risk")
     )
-    worth = learn_worth(known["validator_score"].cast(pl.Float64).to_numpy(), logits, risks)
-    moved = update_risks(risks, logits, worth, trust)
+    positives = known["validator_score"].cast(pl.Float64).to_numpy()
+    calibration = calibrate_logits(positives, logits, risks)
+    moved = update_risks(risks, logits, calibration, weight)
     highest = known.group_by("query_id").agg(highest=pl.max("validator_score"))
     return (
         pairs.with_columns(risk=pl.Series(moved.astype(np.float32)))
@@ -208,7 +235,7 @@ def update_scored(
             "doc_id",
             "validator_score",
             "risk",
-            agrees=pl.lit(trust >= PROMOTING_TRUST)
+            agrees=pl.lit(weight >= PROMOTING_WEIGHT)
             & (pl.col("validator_score") >= pl.col("highest") - margin).fill_null(value=False),
         )
         .sort("query_id", "doc_id")

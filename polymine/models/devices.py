@@ -15,10 +15,18 @@ def visible_devices() -> list[str]:
 
 
 def resolve_dtype(dtype: str, device: str) -> str:
-    """Turn 'auto' into the fastest dtype that is safe on `device`; other dtypes pass through.
+    """Turn 'auto' into the fastest dtype that is safe on a device; other dtypes pass through.
 
-    auto is bfloat16 where the hardware multiplies it natively (CUDA from Ampere on, x86 with
-    AVX512-BF16 or AMX), else float32: emulated bfloat16 is slower than float32 and less exact.
+    Args:
+        dtype: one of DTYPES.
+        device: as torch names it.
+
+    Returns:
+        For auto bfloat16 where the hardware multiplies it natively (CUDA from Ampere on, x86 with
+        AVX512-BF16 or AMX), else float32: emulated bfloat16 is slower and less exact.
+
+    Raises:
+        ModelError: there is no such dtype.
     """
     import torch
 

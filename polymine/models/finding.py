@@ -51,7 +51,14 @@ class ResolvedModel:
 def resolve(name: str) -> ResolvedModel:
     """Find the folder behind a model name; a hub id is downloaded unless its snapshot is cached.
 
-    Raises ModelError when there is no such model, naming what was looked for.
+    Args:
+        name: in one of the four ways that `polymine.models` lists.
+
+    Returns:
+        The folder, and for a hub id the commit.
+
+    Raises:
+        ModelError: there is no such model; the message names what was looked for.
     """
     prefix, _, rest = name.partition(":")
     if prefix == "package":
@@ -74,10 +81,19 @@ def resolve(name: str) -> ResolvedModel:
 def fingerprint(name: str) -> str:
     """Hash everything of a model that can change its output: weights, configs, tokenizer, code.
 
-    Returns 32 hex digits (xxh3 over relative path and content of each file; for an adapter also
-    over its base). Equal for copies of one model wherever they lie, so a hub model and its copy in
-    a folder share their vectors, and a commit that only edits the README invalidates nothing.
-    Settings of the caller (dtype, maximum length, prompts) are not part of it.
+    Equal for copies of one model wherever they lie, so a hub model and its copy in a folder share
+    their vectors, and a commit that only edits the README invalidates nothing.
+
+    Args:
+        name: as for `resolve`. Settings of the caller (dtype, maximum length, prompts) are not
+            part of the hash.
+
+    Returns:
+        32 hex digits: xxh3 over relative path and content of each file; for an adapter also over
+        its base.
+
+    Raises:
+        ModelError: there is no such model.
     """
     found = resolve(name)
     digest = xxhash.xxh3_128()
@@ -92,7 +108,14 @@ def fingerprint(name: str) -> str:
 
 
 def adapter_base(folder: Path) -> str | None:
-    """Name the model an adapter folder builds on; None where the folder is a whole model."""
+    """Name the model an adapter folder builds on.
+
+    Returns:
+        A name for `resolve`; None where the folder is a whole model.
+
+    Raises:
+        ModelError: the adapter's configuration names no base.
+    """
     config = folder / "adapter_config.json"
     if not config.is_file():
         return None

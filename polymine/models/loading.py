@@ -34,8 +34,17 @@ def load_encoder(
 ) -> SentenceTransformer:
     """Load a sentence-transformers encoder in evaluation mode.
 
-    `max_length` is in tokens, None keeps the model's own. Pooling, normalisation and prompts are
-    those the model was saved with. Raises ModelError when it is not there or cannot be loaded.
+    Pooling, normalisation and prompts are those the model was saved with. An adapter is merged
+    into the float32 weights of its base before they are cast.
+
+    Args:
+        name: as for `resolve`.
+        dtype: of the weights, or "auto" for the fastest that is safe on the device.
+        max_length: in tokens; None keeps the model's own.
+        trust_remote_code: whether code that lies beside the model may run.
+
+    Raises:
+        ModelError: the model is not there, cannot be loaded, or is too short for `max_length`.
     """
     from sentence_transformers import SentenceTransformer
 
@@ -70,12 +79,21 @@ def load_cross_encoder(
     max_length: int | None = None,
     trust_remote_code: bool = False,
 ) -> CrossEncoder:
-    """Load a cross-encoder with one output, in evaluation mode, giving raw logits.
+    """Load a cross-encoder with one output, in evaluation mode.
 
     The activation is always the identity: after a sigmoid, confident pairs saturate and a margin
-    below the known positive's score means nothing. `max_length` is in tokens and counts query and
-    document together. Raises ModelError when the model is not there, cannot be loaded, has no
-    trained score head or has more than one output.
+    below the known positive's score means nothing.
+
+    Args:
+        name, dtype, trust_remote_code: as for `load_encoder`.
+        max_length: in tokens, of query and document together; None keeps the model's own.
+
+    Returns:
+        A model that gives raw logits.
+
+    Raises:
+        ModelError: the model is not there, cannot be loaded, has no trained score head or has more
+            than one output.
     """
     found = resolve(name)
     base = adapter_base(found.folder)
@@ -98,9 +116,17 @@ def load_cross_encoder(
 
 
 def build_maxsim_encoder(base: str, *, device: str, head: Path | None = None) -> CrossEncoder:
-    """Put a MaxSim head on an encoder: a cross-encoder in float32 that gives raw logits.
+    """Put a MaxSim head on an encoder.
 
-    The head is fresh without `head`, a safetensors file that was saved beside an adapter.
+    Args:
+        base: name of the encoder, as for `resolve`.
+        head: safetensors file that was saved beside an adapter; a fresh head if None.
+
+    Returns:
+        A cross-encoder in float32 and evaluation mode that gives raw logits.
+
+    Raises:
+        ModelError: the encoder is not there or cannot be loaded.
     """
     import torch
     from safetensors.torch import load_file

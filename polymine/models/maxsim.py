@@ -33,9 +33,16 @@ class MaxSimHead(nn.Module):
         self.register_buffer("special", torch.tensor(special))
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Read token_embeddings (pairs, tokens, width); write scores (pairs, 1) in float32.
+        """Score pairs from their tokens.
 
         Always computed in float32: bfloat16 has 3 digits, too few to order close candidates.
+
+        Args:
+            features: token_embeddings (pairs, tokens, width); attention_mask, input_ids and
+                token_type_ids (pairs, tokens), the last with 0 for the query and 1 for the passage.
+
+        Returns:
+            The same dictionary with `scores`: (pairs, 1), float32.
         """
         states = features["token_embeddings"]
         with torch.autocast(states.device.type, enabled=False):

@@ -36,7 +36,17 @@ class Taken:
 
 
 def take_columns(table: Table, role: Role, hints: Reading) -> Taken:
-    """Give the columns that matter the role's names; the others stay, for errors to list them."""
+    """Give the columns that matter the role's names; the others stay, for errors to list them.
+
+    Args:
+        table: as it was read, under its own names.
+        role: what the table is for.
+        hints: columns and grades that the settings name; they win over names and positions.
+
+    Returns:
+        The table; its marks of missing values are null, given negatives one column of lists, and
+        grades 0 or 1 where the settings say which are relevant. Its `problems` are sentences.
+    """
     frame = table.rows
     found = _by_name(frame, role, hints)
     negatives = _negatives(frame, found) if "negative" in role.columns else []

@@ -31,8 +31,19 @@ def read_delimited(
 ) -> Table:
     """Read delimited text as strings; a missing or empty cell is null.
 
-    Raises InputError for a header with a column twice, and where the file can be read in two ways
-    that give different rows: the settings that decide are named.
+    Args:
+        text: with half surrogates where bytes could not be decoded.
+        name: what errors call the file.
+        suffix: of the file; `.tsv` speaks for tabs.
+        hints: separator, quoting and header where the settings name them; else they are found.
+        encoding: what the text was decoded from, to be told.
+
+    Returns:
+        String columns under the file's own names, and the records that cannot be read.
+
+    Raises:
+        InputError: a header has a column twice, or the file can be read in two ways that give
+            different rows; the settings that decide are named.
     """
     lines = [line for line in text.split("\n") if line.strip()]
     separator = hints.separator

@@ -19,9 +19,18 @@ _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 
 
 def find_separator(lines: list[str], suffix: str, known: frozenset[str], name: str) -> str:
-    """The separator that gives most known columns, then the most even records.
+    """Find the separator that gives most known columns, then the most even records.
 
-    Where several do, and no name of a column tells, TSV means tabs and anything else is asked.
+    Args:
+        lines: the first ones that are not blank.
+        known: lower-case names of columns.
+        name: what errors call the file.
+
+    Returns:
+        One of SEPARATORS. Where several do equally well, a tab for `.tsv`, else a comma.
+
+    Raises:
+        InputError: several give even records, and no name of a column tells.
     """
     usual = "\t" if suffix == ".tsv" else ","
 
@@ -45,10 +54,19 @@ def find_separator(lines: list[str], suffix: str, known: frozenset[str], name: s
 def is_quoted(
     text: str, strict: list[list[str]] | None, lines: list[str], separator: str, name: str
 ) -> bool:
-    """Whether quotation marks enclose fields; `strict` are the records if they do so soundly.
+    """Tell whether quotation marks enclose fields.
 
     Without quoting every line is a record; where that gives the same number of fields throughout
     and quoting would merge lines, nothing says that it is meant.
+
+    Args:
+        text: holds a quotation mark.
+        strict: its records if they are quoted without a fault, as from `strict_records`.
+        lines: those that are not blank.
+        name: what errors call the file.
+
+    Raises:
+        InputError: quoting merges lines, and each of them is a record without it.
     """
     width = lines[0].count(separator)
     even = all(line.count(separator) == width for line in lines)
@@ -91,7 +109,21 @@ def quoted_reader(text: str, separator: str, strict: bool = False):  # type: ign
 def find_header(
     first: list[str], name: str, separator: str, role: Role, hints: Reading
 ) -> tuple[list[str], bool]:
-    """Names of the columns, and whether the first record holds them."""
+    """Name the columns.
+
+    Args:
+        first: fields of the first record.
+        name: what errors call the file.
+        hints: `header` decides if it is set; names of columns count as known ones.
+
+    Returns:
+        The names, and whether the first record holds them; without a header they are the role's
+        for so many columns.
+
+    Raises:
+        InputError: the first line is not UTF-8, has a column twice, or is no header where the
+            columns cannot be known without one.
+    """
     cells = [cell.strip() for cell in first]
     if not is_whole(separator.join(cells)):
         raise InputError(f"{name}: the first line is not UTF-8; name the `encoding` it is in")

@@ -38,9 +38,18 @@ def suffix_of(path: Path) -> str:
 
 
 def read_file(path: Path, name: str, role: Role, hints: Reading) -> Table:
-    """Read one file as it is; `role` says which names its columns may go by.
+    """Read one file as it is.
 
-    Raises InputError if the file as a whole cannot be read.
+    Args:
+        name: what errors call the file.
+        role: says which names its columns may go by.
+        hints: what the settings say of encoding and dialect.
+
+    Returns:
+        Its rows under its own column names, and the records that cannot be read.
+
+    Raises:
+        InputError: the file as a whole cannot be read.
     """
     suffix = suffix_of(path)
     if not suffix or (suffix in _TREC and not role.is_judgments):

@@ -18,10 +18,16 @@ Row = dict[str, Any]
 
 
 def read_json(text: str, name: str, known: frozenset[str], whole: bool) -> Table:
-    """Read JSON lines, or, where `whole`, an array of objects (also as NeMo's `data`).
+    """Read JSON lines, or an array of objects.
 
-    `known` are the lower-case names of the columns that matter: a row breaks a rule only if it
-    differs in one of them from the others in kind. Python's `NaN` is a missing value.
+    Args:
+        name: what errors call the file.
+        known: lower-case names of the columns that matter: a row breaks a rule only if it differs
+            in one of them from the others in kind.
+        whole: whether the text is an array of objects, or holds one as `data` (NeMo).
+
+    Returns:
+        The rows, trainers' records as flat columns; Python's `NaN` is a missing value.
     """
     broken: Broken = []
     given = _array(text) if whole else None

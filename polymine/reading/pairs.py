@@ -20,9 +20,18 @@ GIVEN = ("query_id", "doc_id")
 
 
 def with_texts(frame: pl.DataFrame, documents: pl.DataFrame | None, source: str) -> pl.DataFrame:
-    """Put the texts of a corpus in the place of its ids; an id that is not there has no text.
+    """Put the texts of a corpus in the place of its ids.
 
-    Raises InputError where there is no corpus.
+    Args:
+        frame: may name documents in lists, `positive_ids` and `negative_ids`.
+        documents: doc_id, text.
+        source: what errors call the file.
+
+    Returns:
+        The frame with `positive` and `negative` as lists of texts; null for an unknown id.
+
+    Raises:
+        InputError: it names ids, and there is no corpus.
     """
     if "positive_ids" not in frame.columns:
         return frame
@@ -40,7 +49,15 @@ def with_texts(frame: pl.DataFrame, documents: pl.DataFrame | None, source: str)
 
 
 def text_problems(frame: pl.DataFrame, role: Role, source: str) -> list[str]:
-    """What keeps the texts of a named frame from being such, each as a sentence."""
+    """Look for missing columns and wrong types among the texts of a frame.
+
+    Args:
+        frame: under the role's names.
+        source: what errors call the file.
+
+    Returns:
+        A sentence per problem.
+    """
     problems = [
         f"{source}: column `{name}` is missing{nearest(name, frame)}"
         for name in role.needed
@@ -57,7 +74,17 @@ def text_problems(frame: pl.DataFrame, role: Role, source: str) -> list[str]:
 def split_broken(
     frame: pl.DataFrame, role: Role, source: str, numbers: Sequence[str] = ("relevance",)
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Part rows of texts from those that lack one, or a number (a BROKEN frame)."""
+    """Part rows of texts from those that lack one, or a number.
+
+    Args:
+        frame: under the role's names, without `text_problems`.
+        source: what errors call the file.
+        numbers: columns that must be finite numbers where they are; only `relevance` may not be
+            null.
+
+    Returns:
+        The sound rows, with these columns as float64, and the others: source, rules, row.
+    """
     rules: dict[str, pl.Expr] = {}
     for name in role.needed:
         rules[f"`{name}` is null"] = pl.col(name).is_null()
@@ -86,7 +113,14 @@ def split_broken(
 
 
 def triplet_rows(frame: pl.DataFrame) -> pl.DataFrame:
-    """A row per positive and negative, as training takes them; pairs judged 0 are left out."""
+    """Write out a row per positive and negative, as training takes them.
+
+    Args:
+        frame: positive and negative, each a text or a list; pairs of relevance 0 are left out.
+
+    Returns:
+        Its columns, and `position` of each negative from 1, unless there was one.
+    """
     if "relevance" in frame.columns:
         frame = frame.filter(pl.col("relevance") > 0)
     if frame.schema["positive"] == pl.List(pl.String):
@@ -100,7 +134,17 @@ def triplet_rows(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def pair_rows(frame: pl.DataFrame, source: str, language: str) -> pl.DataFrame:
-    """Bring whole pairs into one shape; a list of positives counts as so many pairs."""
+    """Bring whole pairs into one shape.
+
+    Args:
+        frame: anchor and positive; a list of positives counts as so many pairs.
+        source: file they come from.
+        language: of texts for which no column names one.
+
+    Returns:
+        anchor, positive, negative (list), anchor_language, positive_language, relevance (1.0 if
+        there was none), source_file.
+    """
     if frame.schema["positive"] == pl.List(pl.String):
         frame = frame.explode("positive")
     no_negatives = pl.lit([], pl.List(pl.String))
@@ -116,10 +160,15 @@ def pair_rows(frame: pl.DataFrame, source: str, language: str) -> pl.DataFrame:
 
 
 def tables_of_pairs(pairs: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
-    """Make documents, queries, judgments and given negatives (query_id, doc_id) of pair rows.
+    """Make tables of pair rows.
 
-    Identical texts become one row, in the lowest of their languages; of a repeated pair the
-    highest relevance counts. Sorted by ids.
+    Args:
+        pairs: as from `pair_rows`.
+
+    Returns:
+        Documents, queries, judgments and given negatives (query_id, doc_id), sorted by ids.
+        Identical texts are one row, in the lowest of their languages; of a repeated pair the
+        highest relevance counts.
     """
     pairs = pairs.with_columns(
         query_id=pl.Series(_ids("q", pairs["anchor"]), dtype=pl.String),

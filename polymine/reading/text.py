@@ -16,9 +16,17 @@ _AS = 'name the encoding, as `encoding = "cp1252"`, or save it as UTF-8'
 def decoded(content: bytes, name: str, encoding: str | None) -> tuple[str, str]:
     """Decode a file: by the settings, by its byte order mark, or as UTF-8.
 
-    Returns the text and the encoding. Bytes that are no UTF-8 stay in the text as half surrogates,
-    for `is_whole` to find their lines. Raises InputError for bytes that are not in an encoding that
-    was named, and for what is plainly UTF-16 without saying so.
+    Args:
+        name: what errors call the file.
+        encoding: what the settings say; None if nothing.
+
+    Returns:
+        The text and its encoding. Bytes that are no UTF-8 stay in it as half surrogates, for
+        `is_whole` to find their lines.
+
+    Raises:
+        InputError: bytes are not in the encoding that was named, or the file is plainly UTF-16
+            without saying so.
     """
     marked = next((code for mark, code in _MARKS.items() if content.startswith(mark)), None)
     if encoding is None and marked is None:
@@ -40,7 +48,7 @@ def is_whole(line: str) -> bool:
 
 
 def shown(line: str) -> str:
-    """A line as people can read it, with a mark where bytes could not be decoded."""
+    """A line as people can read it, with U+FFFD where bytes could not be decoded."""
     return _UNDECODED.sub("\ufffd", line)
 
 

@@ -11,7 +11,17 @@ Row = dict[str, Any]
 
 
 def flattened(row: Row) -> tuple[Row, str]:
-    """The row as flat columns, and the name of the format it is written in ("" for a plain one)."""
+    """Turn a trainer's record into flat columns.
+
+    Args:
+        row: an object of any format; a plain one stays as it is.
+
+    Returns:
+        The row, and the name of the format it is written in, "" for a plain one.
+
+    Raises:
+        ValueError: a record of a known format lacks something; the message is a rule.
+    """
     for key, (form, flatten) in _FORMATS.items():
         if key in row:
             return flatten(row), form

@@ -15,9 +15,18 @@ _SAMPLE = 200
 
 
 def read_trec(lines: list[str], name: str, role: Role) -> Table | None:
-    """Read qrels of three or four columns; None where the file is something else.
+    """Read TREC judgments (qrels) of three or four columns.
 
-    A ranking of six columns says what a system found, and not what is relevant: InputError.
+    Args:
+        lines: those that are not blank.
+        name: what errors call the file.
+
+    Returns:
+        query_id, doc_id, relevance as strings; None where the file is something else.
+
+    Raises:
+        InputError: a ranking of six columns, which says what a system found and not what is
+            relevant.
     """
     rows = [line.split() for line in lines[:_SAMPLE]]
     widths = {len(row) for row in rows}

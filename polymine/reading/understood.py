@@ -48,13 +48,13 @@ def describe(file: Understood) -> str:
 
 
 def with_values(file: Understood, table: pl.DataFrame) -> Understood:
-    """Add the languages and grades that the table made of this file holds."""
+    """Add the 100 commonest languages and grades of the table made of this file, with counts."""
     languages, grades = _counted(table, "language"), _counted(table, "relevance")
     return replace(file, languages=languages, grades=grades)
 
 
 def broken_frame(rows: Broken) -> pl.DataFrame:
-    """Rows that cannot be read, as errors and `rejected/` take them."""
+    """Rows that cannot be read, as errors and `rejected/` take them: source, rules (list), row."""
     return pl.DataFrame(rows, schema=BROKEN, orient="row")
 
 

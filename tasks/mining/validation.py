@@ -10,7 +10,11 @@ from polymine.data_contracts.settings import MiningSettings, ValidationSettings
 from polymine.data_contracts.tables import ValidatorEvidence, Verdicts
 from polymine.mining.selection import count_priced
 from polymine.mining.validation import validate as validate_survivors
-from polymine.mining.validator_evidence import gather_validator_evidence, plan_pairs, trust_in
+from polymine.mining.validator_evidence import (
+    gather_validator_evidence,
+    plan_pairs,
+    validator_weight,
+)
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.stage import stage
@@ -81,7 +85,7 @@ def validator_evidence(
         )
 
     maker = Maker(make, ValidatorEvidence)
-    depends = {"pairs": settings.pairs_per_query, "trust": trust_in(mining)}
+    depends = {"pairs": settings.pairs_per_query, "trust": validator_weight(mining)}
     return _plan("validator_evidence", maker, cache, decisions, settings, depends)
 
 

@@ -4,7 +4,7 @@ import polars as pl
 
 from polymine.data_contracts.notes import DecisionsNote
 from polymine.data_contracts.settings import MiningSettings
-from polymine.mining.validator_evidence import EMBEDDED, trust_in
+from polymine.mining.validator_evidence import EMBEDDED, validator_weight
 from polymine.reporting.mining.risk import Kept, Origin, RiskData, ValidatorUpdate, compare_update
 from polymine.tasks.mining.export import Sources
 from polymine.tasks.mining.risk import load_model
@@ -46,13 +46,13 @@ def read_update(
         scan(sources.decisions_before),
         negatives,
         mining.negatives,
-        trust_in(mining),
+        validator_weight(mining),
         origin_of(mining),
     )
 
 
 def origin_of(mining: MiningSettings) -> Origin:
-    """Say where the trust in the validator comes from."""
+    """Say where the validator's weight comes from."""
     if mining.risk.validator_trust is not None:
         return "set"
     embedded = mining.validation is not None and mining.validation.model == EMBEDDED

@@ -144,7 +144,7 @@ def test_reasons_by_eye():
     frame = table([[(8, 12), (7, 4), (6, 0), (4, 0), (2, 0)]])
     closed = pl.when(pl.col("doc_id") == "d4").then(pl.lit("known positive: copy"))
     applied = apply_choice(frame.with_columns(reason=closed), Choice(1.0, 0.5), 2)
-    # Worth: d1 is .875 - .25 = .625, d2 .75, d3 .5
+    # Utility: d1 is .875 - .25 = .625, d2 .75, d3 .5
     assert applied.select("doc_id", "order", "reason").rows() == [
         ("d0", None, "risk: higher than any negative may have"),
         ("d1", 1, None),

@@ -106,7 +106,7 @@ def test_importing_encoder_and_scorer_imports_no_torch():
     assert done.stdout.strip() == "False"
 
 
-def test_a_model_that_was_made_steady_can_be_pickled(minilm, vectors):
+def test_a_batch_invariant_model_can_be_pickled(minilm, vectors):
     TextEncoder([minilm], 1, 2048)
     again = pickle.loads(pickle.dumps(minilm))
     assert np.array_equal(encode_all(TextEncoder([again], 1, 2048), TEXTS[:4]), vectors[:4])

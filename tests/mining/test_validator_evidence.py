@@ -1,4 +1,4 @@
-"""The validator as evidence: what its logits are worth, and what it is asked."""
+"""The validator as evidence: what its logits say, and what it is asked."""
 
 import numpy as np
 import polars as pl
@@ -8,13 +8,13 @@ from polymine.data_contracts.settings import MiningSettings, RiskSettings, Valid
 from polymine.data_contracts.tables import ValidatorEvidence
 from polymine.mining.budget import Choice
 from polymine.mining.validator_evidence import (
-    Worth,
+    Calibration,
+    calibrate_logits,
     gather_validator_evidence,
-    learn_worth,
     plan_pairs,
-    trust_in,
     update_risks,
     update_scored,
+    validator_weight,
     with_validator,
 )
 from tests.conftest import MINILM
@@ -31,57 +31,57 @@ class TestWorth:
         # N(+1, 1) against N(-1, 1): the log of their ratio is exactly 2 x.
         numbers = np.random.default_rng(0)
         positives, others = numbers.normal(1, 1, 4000), numbers.normal(-1, 1, 4000)
-        worth = learn_worth(positives, others, np.full(4000, 0.01))
-        assert worth.slope == pytest.approx(2, abs=0.15)
-        assert worth.intercept == pytest.approx(0, abs=0.1)
+        found = calibrate_logits(positives, others, np.full(4000, 0.01))
+        assert found.slope == pytest.approx(2, abs=0.15)
+        assert found.intercept == pytest.approx(0, abs=0.1)
 
     def test_what_is_probably_relevant_counts_little_as_a_negative(self):
         numbers = np.random.default_rng(1)
         positives = numbers.normal(1, 1, 3000)
         # half of the candidates are relevant, and known to be so by their risk
         logits = np.concatenate([numbers.normal(-1, 1, 3000), numbers.normal(1, 1, 3000)])
-        blind = learn_worth(positives, logits, np.full(6000, 0.01))
-        told = learn_worth(positives, logits, np.repeat([0.01, 0.99], 3000))
+        blind = calibrate_logits(positives, logits, np.full(6000, 0.01))
+        told = calibrate_logits(positives, logits, np.repeat([0.01, 0.99], 3000))
         assert told.slope == pytest.approx(2, abs=0.15)
         assert blind.slope < 1
 
     def test_scale_and_place_of_the_logits_do_not_matter(self):
         numbers = np.random.default_rng(2)
         positives, others = numbers.normal(1, 1, 500), numbers.normal(-1, 1, 500)
-        one = learn_worth(positives, others, np.zeros(500))
-        other = learn_worth(7 + 5 * positives, 7 + 5 * others, np.zeros(500))
+        one = calibrate_logits(positives, others, np.zeros(500))
+        other = calibrate_logits(7 + 5 * positives, 7 + 5 * others, np.zeros(500))
         said = one.intercept + one.slope * others
         again = other.intercept + other.slope * (7 + 5 * others)
         np.testing.assert_allclose(again, said, atol=1e-4)
 
     def test_nine_positives_say_nothing(self):
         others = np.linspace(-3, 0, 50)
-        assert learn_worth(np.ones(9), others, np.zeros(50)) == Worth(0.0, 0.0)
-        assert learn_worth(np.ones(10), others, np.zeros(50)).slope > 0
-        assert learn_worth(np.ones(10), np.empty(0), np.empty(0)) == Worth(0.0, 0.0)
+        assert calibrate_logits(np.ones(9), others, np.zeros(50)) == Calibration(0.0, 0.0)
+        assert calibrate_logits(np.ones(10), others, np.zeros(50)).slope > 0
+        assert calibrate_logits(np.ones(10), np.empty(0), np.empty(0)) == Calibration(0.0, 0.0)
 
     def test_a_validator_that_knows_nothing_cannot_turn_things_round(self):
         positives, others = np.linspace(-2, 0, 50), np.linspace(0, 2, 50)
-        assert learn_worth(positives, others, np.zeros(50)).slope == 0
+        assert calibrate_logits(positives, others, np.zeros(50)).slope == 0
 
 
 class TestUpdate:
     def test_odds_are_multiplied(self):
-        # odds 1/4, times e^(1.5 ln 4) at trust 1.5 with ln 4 of evidence: 2
-        worth = Worth(0.0, np.log(4))
-        moved = update_risks(np.array([0.2]), np.array([1.0]), worth, 1.5)
+        # odds 1/4, times e^(1.5 ln 4) at weight 1.5 with ln 4 of evidence: 2
+        found = Calibration(0.0, np.log(4))
+        moved = update_risks(np.array([0.2]), np.array([1.0]), found, 1.5)
         assert moved.tolist() == pytest.approx([2 / 3])
 
-    def test_no_trust_leaves_every_risk(self):
+    def test_weight_0_leaves_every_risk(self):
         risks, logits = np.linspace(0.001, 0.999, 9), np.linspace(-9, 9, 9)
-        np.testing.assert_allclose(update_risks(risks, logits, Worth(1, 2), 0.0), risks)
+        np.testing.assert_allclose(update_risks(risks, logits, Calibration(1, 2), 0.0), risks)
 
     def test_what_a_label_said_stays(self):
-        moved = update_risks(np.array([0.0, 1.0]), np.array([9.0, -9.0]), Worth(0, 5), 1.0)
+        moved = update_risks(np.array([0.0, 1.0]), np.array([9.0, -9.0]), Calibration(0, 5), 1.0)
         assert moved.tolist() == [0, 1]
 
 
-# At a price of 1 they are worth .8, .7, .5, .4, .1, -.1, .7 and .709.
+# At a price of 1 their utilities are .8, .7, .5, .4, .1, -.1, .7 and .709.
 CANDIDATES = table(
     ("q", "a", 0.85, 0.05, None), ("q", "b", 0.8, 0.1, None), ("q", "c", 0.6, 0.1, None),
     ("q", "d", 0.5, 0.1, None), ("q", "e", 0.2, 0.1, None), ("q", "f", 0.85, 0.95, None),
@@ -98,7 +98,7 @@ def planned(pairs, candidates=CANDIDATES, count=2, **values):
 
 class TestPlan:
     def test_what_may_be_promoted_has_a_quarter_and_the_nearest_the_rest(self):
-        # Two are taken: a, worth .8, and clear, worth .709, which is the cut
+        # Two are taken: a, utility .8, and clear, .709, which is the cut
         assert planned(1) == ["f"]
         assert planned(2) == ["b", "f"]
         assert planned(3) == ["a", "b", "f"]
@@ -150,7 +150,7 @@ class TestLook:
         assert update_scored(self.PAIRS, KNOWN, 0.5, 0.5)["agrees"].any()
         assert not update_scored(self.PAIRS, KNOWN, 0.49, 0.5)["agrees"].any()
 
-    def test_no_trust_no_change(self):
+    def test_weight_0_no_change(self):
         assert update_scored(self.PAIRS, KNOWN, 0.0, 0.0)["risk"].to_list() == [0.5] * 3
 
     def test_looking_asks_for_pairs_and_their_queries_positives(self):
@@ -179,9 +179,9 @@ class TestLook:
         assert seen["validator_score"].to_list() == [0.0, 1.0, *[None] * 6]
         assert seen["risk"].to_list() == decided["risk"].to_list()
 
-    def test_trust_is_that_of_the_settings_then_measured_then_a_half(self):
-        def trust(model, **values):
-            return trust_in(
+    def test_weight_is_that_of_the_settings_then_measured_then_a_half(self):
+        def weight(model, **values):
+            return validator_weight(
                 MiningSettings(
                     teachers=(MINILM,),
                     validation=ValidationSettings(model=model),
@@ -189,6 +189,6 @@ class TestLook:
                 )
             )
 
-        assert trust("embedded:validator", validator_trust=1.5) == 1.5
-        assert trust("some/other") == 0.5
-        assert 0 <= trust("embedded:validator") <= 2
+        assert weight("embedded:validator", validator_trust=1.5) == 1.5
+        assert weight("some/other") == 0.5
+        assert 0 <= weight("embedded:validator") <= 2

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from polymine.mining.risk import columns_of, sigmoid
-from polymine.mining.validator_evidence import learn_worth
+from polymine.mining.validator_evidence import calibrate_logits
 from shipped.risk_weights import Judged, Scored, fit_trust, fit_weights, prove
 
 TEACHERS = (("t", "dense"),)
@@ -109,7 +109,7 @@ class TestTrust:
     def test_noise_counts_nothing(self):
         part = self.scored(2, False)
         trust = fit_trust([part])
-        worth = learn_worth(part.positives, part.logits, part.risks)
+        worth = calibrate_logits(part.positives, part.logits, part.risks)
         assert trust * worth.slope < 0.2
 
     def test_a_validator_that_repeats_the_other_evidence_counts_less(self):

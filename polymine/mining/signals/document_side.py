@@ -10,9 +10,10 @@ from polymine.mining.signals.pairs import Column, Pairs, rounded
 
 
 def find(pairs: Pairs) -> dict[str, Column]:
-    """Find `document_z_*` of dense teachers, over the queries of the query's language.
+    """Compare each score with those of all queries of the query's language for this document.
 
-    Null where there are too few queries to compare with.
+    Returns:
+        `document_z_*` of dense teachers; null where there are too few queries to compare with.
     """
     return {
         f"document_z_{teacher.name}": rounded(found)

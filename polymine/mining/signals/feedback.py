@@ -15,10 +15,16 @@ BEST = 5
 
 
 def find(pairs: Pairs) -> dict[str, Column]:
-    """Find `feedback_z_*` of dense teachers, and `in_centroid`: whether it is one of the five.
+    """Compare each candidate with its query's centroid.
 
-    A known positive is left out of the centroid it is compared with. Null for a query without a
-    positive, and for its only one.
+    A known positive is left out of the centroid it is compared with.
+
+    Args:
+        pairs: with the columns `closed`, `z_*` and `positive_z_*`.
+
+    Returns:
+        `feedback_z_*` of dense teachers, null for a query without a positive and for its only
+        one; `in_centroid`, whether it is one of the five.
     """
     if not any(teacher.symmetric for teacher in pairs.teachers):
         return {"in_centroid": pl.repeat(value=False, n=len(pairs.queries), eager=True)}

@@ -8,9 +8,11 @@ from polymine.mining.signals.pairs import Column, Pairs, rounded
 
 
 def find(pairs: Pairs) -> dict[str, Column]:
-    """Find `same_language` and `length_ratio`, ln(candidate / median document).
+    """Compare languages and lengths.
 
-    A language that is not stated counts as the query's.
+    Returns:
+        `same_language`, where a language that is not stated counts as the query's, and
+        `length_ratio`, ln(characters / those of the median document).
     """
     ids = pairs.ids
     typical = np.median(ids.lengths) if len(ids.lengths) else 1.0

@@ -9,10 +9,12 @@ FLAGS = ("same_group", "near_copy", "equals_query")
 
 
 def find(pairs: Pairs) -> dict[str, Column]:
-    """Find `closed` with a flag for its commonest reasons, and `label`.
+    """Look up what is known of each pair.
 
-    The label is 1 for a known positive and for what a labelled file calls relevant, 0 for what was
-    judged not relevant, null for everything else.
+    Returns:
+        `closed`, the reason or null; a flag for each of its commonest reasons; `label`: 1 for a
+        known positive and for what a labelled file calls relevant, 0 for what was judged not
+        relevant, null for everything else.
     """
     closed = pl.Series([None] * len(pairs.queries), dtype=pl.String)
     place = pairs.find(*pairs.known.closed)

@@ -41,15 +41,22 @@ class Pairs:
 
     @property
     def keys(self) -> NDArray[np.int64]:
-        """One number per pair, ascending."""
+        """One number per pair, int64, ascending."""
         return self.key(self.queries, self.documents)
 
     def key(self, queries: Rows, documents: Rows) -> NDArray[np.int64]:
-        """Number pairs as `keys` does."""
+        """Number pairs as `keys` does; in any order."""
         return queries * len(self.ids.documents) + documents
 
     def find(self, queries: Rows, documents: Rows) -> NDArray[np.int64]:
-        """Place of each pair among `keys`, -1 where it is not there."""
+        """Look pairs up among these.
+
+        Args:
+            queries, documents: row numbers, (m,) each, in any order.
+
+        Returns:
+            Position of each, shape (m,); -1 for a pair that is not there.
+        """
         if not len(self.queries):
             return np.full(len(queries), -1)
         wanted = self.key(queries, documents)
@@ -57,7 +64,7 @@ class Pairs:
         return np.where(self.keys[place] == wanted, place, -1)
 
     def array(self, name: str) -> NDArray[np.float64]:
-        """A column that an earlier signal found, null as NaN."""
+        """A column that an earlier signal found, float64, null as NaN."""
         column = self.columns[name]
         return (
             column.cast(pl.Float64).fill_null(np.nan).to_numpy()

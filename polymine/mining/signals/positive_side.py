@@ -15,12 +15,18 @@ COMPARED = 1 << 20  # candidates times positives compared at a time: 60 MB of wo
 
 
 def find(pairs: Pairs) -> dict[str, Column]:
-    """Find `positive_similarity`, `positive_z_*`, `gap_z_*` and `positive_score`.
+    """Compare each candidate with its query's known positives.
 
-    The highest over the known positives (similarity: of the first dense teacher), how far a dense
-    teacher's z-score lies above that of the lowest positive, and the lowest of the first teacher's
-    scores of them. Null for a query without a positive, and all but the last also for the only
-    positive of a query.
+    Args:
+        pairs: with the columns `z_*`.
+
+    Returns:
+        - `positive_similarity`: the highest cosine of the first dense teacher.
+        - `positive_z_*`: the highest z-score with a positive in the query's place.
+        - `gap_z_*` of dense teachers: how far `z_*` lies above that of the lowest positive.
+        - `positive_score`: the lowest score the first teacher gives one of them.
+
+        All are null for a query without a positive, all but the last also for its only one.
     """
     compared = {teacher.name: _compare(teacher, pairs) for teacher in pairs.teachers}
     similarity = next(

@@ -8,7 +8,11 @@ from polymine.mining.signals.pairs import Column, Pairs, rounded
 
 
 def find(pairs: Pairs) -> dict[str, Column]:
-    """Find `score_*` and `z_*` of every teacher."""
+    """Score each candidate for its query, and compare with the documents of its language.
+
+    Returns:
+        `score_*` (float32) and `z_*` of every teacher.
+    """
     columns: dict[str, Column] = {}
     for teacher in pairs.teachers:
         scores = teacher.score(pairs.queries, pairs.documents)

@@ -8,10 +8,12 @@ from polymine.mining.signals.pairs import Column, Pairs
 
 
 def find(pairs: Pairs) -> dict[str, Column]:
-    """Find `rank` (the best of any teacher), `rank_*` and `agreement`, a count of teachers.
+    """Look up each candidate's rank.
 
-    A candidate outside a teacher's ranking has a null rank there; one found below a ceiling has
-    none at all.
+    Returns:
+        `rank` (the best of any teacher), `rank_*` and `agreement`, a count of teachers. A
+        candidate outside a teacher's ranking has a null rank there; one found below a ceiling
+        has none at all.
     """
     ranks = {
         f"rank_{teacher.name}": _ranks(pairs, ranking)

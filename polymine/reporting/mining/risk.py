@@ -15,7 +15,7 @@ import polars as pl
 from polymine.data_contracts.notes import Choice, Point
 from polymine.data_contracts.risk import RiskModel
 from polymine.mining.risk import FEATURES, sigmoid
-from polymine.mining.validator_evidence import PROMOTING_TRUST
+from polymine.mining.validator_evidence import PROMOTING_WEIGHT
 
 BUDGETS = (0.005, 0.01, 0.02, 0.05, 0.1)  # offered in a table beside the curve
 CONFIDENT = 1.96  # standard deviations on either side: 95 of 100 data sets
@@ -54,7 +54,7 @@ class ValidatorUpdate:
     dropped: int
     taken: int
     promoted: int
-    least_trust: float = PROMOTING_TRUST
+    least_trust: float = PROMOTING_WEIGHT
 
     @property
     def promotes(self) -> bool:
