@@ -2,13 +2,15 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
+from threading import RLock
 from typing import TypeVar
 
 from polymine.data_contracts.settings import EngineSettings
 from polymine.tasks.engine.graph import Graph
+from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.store.datasets import Store
 
 Result = TypeVar("Result")
@@ -26,6 +28,7 @@ class Context:
     def __init__(self, store: Store, engine: EngineSettings, *, dry: bool = False) -> None:
         self.store, self.engine, self.dry = store, engine, dry
         self.graph = Graph()
+        self.model_lock = RLock()  # one model at a time computes in a process
 
     @classmethod
     def of(cls, engine: EngineSettings) -> "Context":
@@ -42,12 +45,17 @@ class Context:
         if at_once == 1 or len(calls) < 2:
             return [call() for call in calls]
         with ThreadPoolExecutor(at_once, thread_name_prefix="stage") as pool:
-            futures = [pool.submit(copy_context().run, call) for call in calls]
-            try:
-                return [future.result() for future in futures]
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+            futures = [pool.submit(copy_context().run, self._limited, call) for call in calls]
+            wait(futures, return_when=FIRST_EXCEPTION)
+            for future in futures:
+                future.cancel()  # those that have not begun, after an error
+            failed = [each for each in futures if not each.cancelled() and each.exception()]
+            return [future.result() for future in failed or futures]
+
+    def _limited(self, call: Callable[[], Result]) -> Result:
+        """Hold a thread to the run's threads: the libraries' limits are each thread's own."""
+        with limited_threads(self.engine):
+            return call()
 
 
 @contextmanager

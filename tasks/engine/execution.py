@@ -4,6 +4,7 @@ The dataset of a plan is named by what it depends on and looked for in the store
 are missing are made one after the other in this process, or side by side on a Ray cluster.
 """
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 from polymine.data_contracts.references import DatasetRef
@@ -28,13 +29,14 @@ def carry_out(run: Context, plan: Plan | DatasetRef, name: str = "") -> DatasetR
         return plan
     plan = plan if plan.label else replace(plan, label=name)
     dataset = run.store.dataset(plan.contract, plan.fingerprint, within=plan.within)
-    if found := dataset.find():
+    if found := dataset.peek() if run.dry else dataset.find():
         return plan.result(found)
     if run.dry:
         return plan.result(DatasetRef(dataset.path, plan.contract, 0, plan.fingerprint))
-    plan = plan.prepare(plan) if plan.prepare else plan
-    make_blocks(run, plan, dataset)
-    expected = [name for number in plan.blocks for name in plan.left_by(number)]
+    with run.model_lock if plan.uses_model else nullcontext():
+        plan = plan.prepare(plan) if plan.prepare else plan
+        make_blocks(run, plan, dataset)
+    expected = list(plan.shards) if plan.resumable else []
     info = plan.note(dataset).model_dump(mode="json") if plan.note else None
     inputs = {
         name: value.fingerprint
@@ -46,11 +48,8 @@ def carry_out(run: Context, plan: Plan | DatasetRef, name: str = "") -> DatasetR
 
 def make_blocks(run: Context, plan: Plan, dataset: Dataset) -> None:
     """Make those blocks that are not there yet."""
-    todo = {
-        number: size
-        for number, size in plan.blocks.items()
-        if not (plan.left_by(number) and all(map(dataset.has, plan.left_by(number))))
-    }
+    done = {number for name, number in plan.shards.items() if plan.resumable and dataset.has(name)}
+    todo = {number: size for number, size in plan.blocks.items() if number not in done}
     if not todo:
         return
     progress: Progress = TaskProgress() if plan.unit else Silent()
@@ -70,7 +69,7 @@ def make_blocks(run: Context, plan: Plan, dataset: Dataset) -> None:
 
 
 def _travelling(run: Context, plan: Plan, dataset: Dataset) -> Work:
-    default = f"{plan.contract}/{plan.within}/{plan.fingerprint}"
+    default = f"{run.store.root}/{plan.contract}/{plan.within}/{plan.fingerprint}"
     return Work(
         label=plan.label,
         root=run.store.root,

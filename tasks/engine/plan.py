@@ -58,8 +58,8 @@ class Plan:
         note: what is noted beside the rows, once they are there.
         within: names the family of datasets that it belongs to.
         form: of a block's file.
-        files: what a block leaves, if that is not one file of its own; nothing, if it cannot be
-            told, and then it is made as a whole again.
+        resumable: whether a block is one file of its own, so that one which is there is done. If
+            not, what a killed run left or a disk damaged is made as a whole again.
         prepare: completes the plan once it is known that something has to be made: for blocks that
             are cut by what a model says.
         order: gives what a block is made from, if the number does not say it.
@@ -79,7 +79,7 @@ class Plan:
     note: Callable[[Dataset], BaseModel] | None = None
     within: str = ""
     form: Format = "parquet"
-    files: Callable[[int], tuple[str, ...]] | None = None
+    resumable: bool = True
     prepare: Callable[["Plan"], "Plan"] | None = None
     order: Callable[[int], pl.DataFrame] | None = None
     opened: Callable[[], Maker] | None = None
@@ -93,9 +93,10 @@ class Plan:
         """Hash of all that decides the content."""
         return fingerprint(**self.depends)
 
-    def left_by(self, number: int) -> tuple[str, ...]:
-        """Name the files that a block leaves in the dataset."""
-        return self.files(number) if self.files else (shard_name(number, self.form),)
+    @property
+    def shards(self) -> dict[str, int]:
+        """Name the file of each block, with the block's number."""
+        return {shard_name(number, self.form): number for number in self.blocks}
 
     def result(self, made: DatasetRef) -> DatasetRef:
         """Give what the stage hands on."""

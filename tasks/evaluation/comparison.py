@@ -127,7 +127,7 @@ def mine_otherwise(
             "teacher": _version_of(named, device) if named else None,
         },
         open=lambda _: Maker(lambda *_: write),
-        files=lambda _: (_TRIPLETS,),
+        resumable=False,
     )
 
 
@@ -210,7 +210,7 @@ def compare_arms(
             "resampling": [evaluation.confidence, evaluation.resamples, evaluation.seed],
         },
         open=lambda _: Maker(lambda *_: partial(_write, sets, base, arms, evaluation)),
-        files=lambda _: (ARMS, DIFFERENCES),
+        resumable=False,
     )
 
 

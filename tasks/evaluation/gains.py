@@ -55,7 +55,7 @@ def compare_models(
             "pivot": evaluation.pivot,
         },
         open=lambda _: Maker(lambda *_: partial(_write, sets, base, models, evaluation)),
-        files=lambda _: (COMPARISONS, SCORES),
+        resumable=False,
     )
 
 

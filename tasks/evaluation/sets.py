@@ -72,7 +72,7 @@ def read_set(run: Context, chosen: EvaluationSet, seed: int) -> Plan:
             "seed": seed,
         },
         open=lambda _: Maker(lambda *_: write),
-        files=lambda _: (),  # which tables there are, the set itself says
+        resumable=False,  # which tables there are, the set itself says
         note=lambda _: SetNote(kind=found()[0], name=chosen.name, benchmark=chosen.benchmark),
     )
 

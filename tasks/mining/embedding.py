@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from polymine import models
 from polymine.data_contracts.references import DatasetRef, fingerprint
@@ -52,7 +53,7 @@ def plan_vectors(
     name = name_family(teacher, prompt)
     family = DatasetRef(run.store.family(CONTRACT, name), CONTRACT, len(texts), name)
     hashes, first = np.unique(hash_texts(texts), return_index=True)
-    missing = ~np.isin(hashes, stored_hashes(run.store.finished(CONTRACT, name)))
+    missing = ~np.isin(hashes, _held(run, name, hashes))
     if not missing.any():
         return replace(family, reused=True)
     todo, device = texts.gather(first[missing]).to_list(), device_kind()
@@ -79,6 +80,19 @@ def plan_vectors(
         spread=True,
         uses_model=True,
     )
+
+
+def _held(run: Context, family: str, wanted: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """List the hashes of texts that have a vector; only datasets that hold wanted ones are used."""
+    held = [np.empty(0, np.uint64)]
+    for listed in run.store.finished(CONTRACT, family):
+        hashes = stored_hashes([listed])
+        if not np.isin(wanted, hashes).any():
+            continue
+        dataset = run.store.dataset(CONTRACT, listed.fingerprint, within=family)
+        if run.dry or dataset.find():
+            held.append(hashes)
+    return np.concatenate(held)
 
 
 def name_family(teacher: EncoderSettings, prompt: str) -> str:

@@ -80,7 +80,6 @@ class Sources:
 @stage("export")
 def export(run: Context, sources: Sources, mining: MiningSettings, output: OutputSettings) -> Plan:
     """Build triplets, the master of negatives, shortfalls, training views and trainers' files."""
-    tables = ("negatives", "triplets", "shortfalls", "promoted")
     return Plan(
         contract="exports",
         depends={
@@ -96,7 +95,7 @@ def export(run: Context, sources: Sources, mining: MiningSettings, output: Outpu
         blocks=cut(sources.collection.queries.rows, QUERIES_PER_FILE),
         unit="queries",
         open=lambda _: Maker(_Writer(sources, mining, output).make),
-        files=lambda number: tuple(f"{table}/{shard_name(number)}" for table in tables),
+        resumable=False,  # a block is many files: tables, views, what other trainers read
         note=partial(_count, sources.collection.queries.rows),
     )
 
@@ -139,7 +138,6 @@ class _Writer:
         for form in self._formats:
             files = TrainerFiles(dataset.folder / form, form, dataset.fingerprint)
             files.write_block(number, triplets)
-        # The tables that say a block is there come last.
         dataset.write(f"shortfalls/{name}", shortfalls, Shortfalls)
         dataset.write(f"promoted/{name}", promoted, Promoted)
         dataset.write(f"triplets/{name}", triplets, Triplets)

@@ -87,7 +87,8 @@ def describe_sources(collection: CollectionRef) -> list[str]:
 
 def find_tables(run: Context, version: str) -> CollectionRef | None:
     """Find a collection that was ingested before, if all its tables are there."""
-    found = {name: run.store.ingested(name, version).find() for name in SCHEMAS}
+    tables = {name: run.store.ingested(name, version) for name in SCHEMAS}
+    found = {name: each.peek() if run.dry else each.find() for name, each in tables.items()}
     whole = {name: reference for name, reference in found.items() if reference}
     if len(whole) < len(SCHEMAS):
         return None

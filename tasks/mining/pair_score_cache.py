@@ -141,7 +141,7 @@ def name_scores(settings: ValidationSettings) -> str:
 
 def load_scores(store: Store, family: str) -> pl.DataFrame:
     """Read every stored logit of one validator (contract PairScores)."""
-    held = [load(reference) for reference in store.finished("pair_scores", family)]
+    held = [load(reference) for reference in store.find_all("pair_scores", family)]
     known = pl.concat([PairScores.create_empty(), *held])
     return known.unique(["query_hash", "text_hash"], keep="first", maintain_order=True)
 

@@ -50,7 +50,7 @@ def fit_risk(
             "queries": mining.risk.fit_queries,
         },
         open=lambda _: Maker(make),
-        files=lambda _: (FILE,),
+        resumable=False,
     )
 
 

@@ -40,7 +40,7 @@ def index(run: Context, teacher: TeacherSettings, documents: DatasetRef) -> Plan
         contract="index",
         depends={"version": VERSION, "documents": documents, "k1": teacher.k1, "b": teacher.b},
         open=lambda _: Maker(make),
-        files=lambda _: (),
+        resumable=False,
     )
 
 

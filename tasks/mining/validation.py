@@ -102,6 +102,7 @@ def _plan(
         contract=contract,
         depends={**common, "decisions": decisions, **depends},
         open=lambda _: maker,
+        resumable=False,  # the note counts what it asked; scores are cached
         note=lambda _: ScoredNote(pairs=cache.asked, pairs_scored_now=cache.scored),
     )
 

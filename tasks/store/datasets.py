@@ -55,6 +55,13 @@ class Dataset:
         self._files = open_backend(path)
         self.folder = self._files.folder
 
+    def peek(self) -> DatasetRef | None:
+        """Return the dataset if its manifest says that it is finished; nothing is touched."""
+        manifest = self.manifest()
+        if manifest is None or manifest.fingerprint != self.fingerprint:
+            return None
+        return DatasetRef(self.path, self.contract, manifest.rows, self.fingerprint, reused=True)
+
     def find(self) -> DatasetRef | None:
         """Return the finished dataset with all its files verified and here, or None.
 
@@ -232,9 +239,15 @@ class Store:
         return self.dataset(table, fingerprint(table=table, ingest=collection))
 
     def finished(self, contract: str, within: str) -> list[DatasetRef]:
-        """Find the finished datasets of a family, in the order of their names."""
+        """List the finished datasets of a family, in the order of their names; none is touched."""
         names = open_backend(self.family(contract, within)).list_folders(MANIFEST)
-        found = (self.dataset(contract, name, within=within).find() for name in names)
+        found = (self.dataset(contract, name, within=within).peek() for name in names)
+        return [reference for reference in found if reference]
+
+    def find_all(self, contract: str, within: str) -> list[DatasetRef]:
+        """Find those of a family that are sound; all of them count as used."""
+        listed = self.finished(contract, within)
+        found = (self.dataset(contract, each.fingerprint, within=within).find() for each in listed)
         return [reference for reference in found if reference]
 
     def manifests(self, contract: str) -> dict[str, Manifest]:

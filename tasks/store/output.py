@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,7 @@ def resolve_path(output: OutputSettings) -> OutputSettings:
         return output
     from prefect.runtime import flow_run
 
-    day = f"{flow_run.scheduled_start_time:%Y-%m-%d}"
-    path = output.path.replace("{date}", day).replace("{run}", str(flow_run.id)[:8])
+    day = f"{flow_run.scheduled_start_time or datetime.now(UTC):%Y-%m-%d}"
+    run = str(flow_run.id or uuid.uuid4())[:8]  # outside a flow, in a notebook, there is no id
+    path = output.path.replace("{date}", day).replace("{run}", run)
     return output.model_copy(update={"path": path})

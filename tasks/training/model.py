@@ -70,7 +70,7 @@ def assemble(run: Context, model: TrainedModel, made: Mapping[str, DatasetRef]) 
         contract="models",
         depends={"version": VERSION, "model": model},
         open=lambda _: Maker(lambda *_: write),
-        files=lambda _: (ABOUT,),
+        resumable=False,
     )
 
 

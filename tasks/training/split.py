@@ -36,7 +36,7 @@ def hold_out_set(
         open=lambda _: Maker(
             lambda *_: partial(_write, _side(TEST, collection, dataset, evaluation))
         ),
-        files=lambda _: tuple(f"{name}.parquet" for name in _FILES.values()),
+        resumable=False,
     )
 
 

@@ -70,7 +70,7 @@ def plan_training(
             "device": device.partition(":")[0],
         },
         open=lambda _: Maker(make),
-        files=lambda _: (CURVE, f"{ADAPTER}/{CONFIG}", f"{ADAPTER}/{WEIGHTS}"),
+        resumable=False,
         note=lambda _: notes[-1],
     )
     return plan

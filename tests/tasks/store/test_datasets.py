@@ -77,6 +77,42 @@ def test_finished_blocks_of_a_killed_run_are_not_made_again(store, monkeypatch):
     assert carry_out(run, plan).reused
 
 
+def test_what_is_many_files_is_rebuilt_as_a_whole(store):
+    def write(dataset):
+        dataset.write("table/part-00000.parquet", numbers(0, 5), Numbers)
+        write_bytes(dataset.folder / "notes.txt", b"of the same block")
+
+    plan = Plan(
+        contract="numbers", depends={"name": "two files"}, resumable=False,
+        open=lambda run: Maker(lambda *_: write),
+    )  # fmt: skip
+    run = Context(store, EngineSettings())
+    made = carry_out(run, plan)
+    whole = {path.name: path.read_bytes() for path in shard_paths(made)}
+    for damaged in shard_paths(made):
+        damaged.write_bytes(b"x")
+        assert not carry_out(run, plan).reused
+        assert {path.name: path.read_bytes() for path in shard_paths(made)} == whole
+    assert carry_out(run, plan).reused
+
+
+def test_what_is_only_planned_touches_nothing(store):
+    plan = Plan(
+        contract="numbers", depends={"name": "planned"},
+        open=lambda run: Maker(lambda *_: numbers(0, 5), Numbers),
+    )  # fmt: skip
+    run, dry = Context(store, EngineSettings()), Context(store, EngineSettings(), dry=True)
+    assert not carry_out(dry, plan).reused
+    assert not store.folder.exists()
+    made = carry_out(run, plan)
+    (shard,) = shard_paths(made)
+    shard.write_bytes(b"damaged")
+    folder = Path(made.path)
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert carry_out(dry, plan).reused
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
 class TestDataset:
     def test_is_there_only_once_its_manifest_is(self, store):
         dataset = begin(store)
