@@ -118,6 +118,13 @@ class TrainingSettings(Settings):
     def _is_one_plan(self) -> "TrainingSettings":
         if self.recipe is not None and self.steps:
             raise ValueError("name a `recipe` or write out `steps`, not both")
+        of_recipe = {"lora": LoraSettings(), "loss": LossSettings(), "schedule": ScheduleSettings()}
+        unread = [name for name, default in of_recipe.items() if getattr(self, name) != default]
+        if self.steps and unread:
+            raise ValueError(
+                f"{unread[0]}: is of a recipe's steps, and these are written out; set it in each "
+                f"of `steps`, as `training.steps.0.{unread[0]}`"
+            )
         names = [step.name for step in self.steps]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"steps need different names, got {', '.join(twice)} twice")

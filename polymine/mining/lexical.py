@@ -5,6 +5,7 @@ become overlapping character pairs, as Lucene's CJK analyser does; everything el
 lower-cased words. No stemming and no stop words: both need to know the language.
 """
 
+import logging
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -50,6 +51,8 @@ def build_index(texts: Sequence[str], k1: float, b: float) -> Any:
         InputError: not one of the texts holds a word.
     """
     import bm25s
+
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells of its steps on the console
 
     terms = [analyse(text) for text in texts]
     if not any(terms):

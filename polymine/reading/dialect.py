@@ -90,7 +90,10 @@ def _shows_quoting(text: str, separator: str, rows: list[list[str]]) -> bool:
     needed = sum(
         not inner or '"' in inner or separator in inner or "\n" in inner for inner in quoted
     )
-    return bool(quoted) and (needed == len(quoted) or len(quoted) % len(rows) == 0)
+    # Whole columns: of all records, or of all but a header without quotation marks.
+    below = len(rows) - 1 if '"' not in text.partition("\n")[0] else len(rows)
+    whole = any(len(quoted) % (count or 1) == 0 for count in (len(rows), below))
+    return bool(quoted) and (needed == len(quoted) or whole)
 
 
 def strict_records(text: str, separator: str) -> list[list[str]] | None:

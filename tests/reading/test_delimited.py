@@ -123,3 +123,10 @@ class TestEncodings:
         assert table.broken["rules"].to_list() == [["not UTF-8"]]
         with pytest.raises(InputError, match='encoding = "cp1252"'):
             read("query,positive\n".encode("utf-16-le"))
+
+
+def test_a_quoted_column_below_a_header_without_quotes_loses_its_quotes(read):
+    lines = "".join(f'"how do I {n}?"\t"so, {n}"\n' for n in range(30))
+    found = rows(read(f"query\tpositive\n{lines}", "x.tsv"))
+    assert found[0] == ("how do I 0?", "so, 0")
+    assert len(found) == 30
