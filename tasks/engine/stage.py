@@ -25,6 +25,7 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger("polymine.stages")
 _work: ContextVar[str] = ContextVar("work", default="")
+_body: ContextVar[Callable[[], Any]] = ContextVar("body")
 
 
 @contextmanager
@@ -132,24 +133,34 @@ def run_task(
     from prefect import task
     from prefect.cache_policies import NO_CACHE
     from prefect.context import TagsContext
+
+    token = _body.set(work)
+    try:
+        with TagsContext(current_tags=set()):
+            run = task(
+                name=name,
+                task_run_name=title,
+                cache_policy=NO_CACHE,
+                persist_result=False,
+                description=description,
+            )(_finish)
+            return run(wait_for=needs, return_state=True)
+    finally:
+        _body.reset(token)
+
+
+def _finish() -> Any:
+    """Do the work of the current task.
+
+    A function of the module and no closure: a task that hands shards to Ray travels with them.
+    """
     from prefect.states import Completed
 
-    def finish() -> Any:
-        made = work()
-        if not isinstance(made, (DatasetRef, CollectionRef)):
-            return made
-        state = "Reused" if made.reused else "Completed"
-        return Completed(name=state, message=describe(made), data=made)
-
-    with TagsContext(current_tags=set()):
-        run = task(
-            name=name,
-            task_run_name=title,
-            cache_policy=NO_CACHE,
-            persist_result=False,
-            description=description,
-        )(finish)
-        return run(wait_for=needs, return_state=True)
+    made = _body.get()()
+    if not isinstance(made, (DatasetRef, CollectionRef)):
+        return made
+    state = "Reused" if made.reused else "Completed"
+    return Completed(name=state, message=describe(made), data=made)
 
 
 def describe(made: DatasetRef | CollectionRef) -> str:
