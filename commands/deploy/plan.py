@@ -47,6 +47,8 @@ def read_plan(file: Path) -> DeploymentPlan:
 
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(f"{file}: there is no such file; name one with --plan") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{file}: cannot be read as YAML: {error}") from error
     plan = check_as(DeploymentPlan, values or {}, where=str(file))

@@ -47,7 +47,8 @@ def check_as(kind: type[Kind], values: dict[str, Any], where: str) -> Kind:
     except ValidationError as error:
         problems = _root_problems(error.errors())
         lines = "\n".join(f"  {_describe(problem, kind)}" for problem in problems)
-        raise SettingsError(f"{where}: {len(problems)} wrong settings\n{lines}") from error
+        noun = "setting" if len(problems) == 1 else "settings"
+        raise SettingsError(f"{where}: {len(problems)} wrong {noun}\n{lines}") from error
     check_places(settings)
     return settings
 

@@ -93,10 +93,10 @@ def test_what_the_weights_were_fitted_on() -> None:
         sources = tuple(Source(name=n.replace("_", " "), pairs=p) for n, p in pairs.items())
         return say("mining", "fit", RiskData(make_model(sources=sources), KEPT, fitted))
 
-    assert "where 12 known positives lie" in told(known_positives=12)
-    assert "The weights themselves are as shipped" in told(known_positives=12)
+    assert "Where 12 known positives lie" in told(known_positives=12)
+    assert "The weights themselves stay as they come" in told(known_positives=12)
     both = told(known_positives=30, hidden_positives=20, labels=1)
-    assert "where 30 known positives lie" in both  # labels say nothing of how many there are
+    assert "Where 30 known positives lie" in both  # labels say nothing of how many there are
     assert "learned from 1 labelled pair and 20 known positives that were hidden" in both
     assert "too little to fit anything" in told()
     assert "cranfield (7 pairs)" in told(fitted=False, cranfield=7)
