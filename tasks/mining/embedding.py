@@ -84,14 +84,14 @@ def plan_vectors(
 
 def _held(run: Context, family: str, wanted: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """List the hashes of texts that have a vector; only datasets that hold wanted ones are used."""
-    held = [np.empty(0, np.uint64)]
-    for listed in run.store.finished(CONTRACT, family):
-        hashes = stored_hashes([listed])
-        if not np.isin(wanted, hashes).any():
-            continue
-        dataset = run.store.dataset(CONTRACT, listed.fingerprint, within=family)
-        if run.dry or dataset.find():
+    store, held = run.store, [np.empty(0, np.uint64)]
+    of_family = (CONTRACT, family)
+    for each in store.finished(*of_family) if run.dry else store.find_all(*of_family, use=False):
+        hashes = stored_hashes([each])
+        if np.isin(wanted, hashes).any():
             held.append(hashes)
+            if not run.dry:
+                store.dataset(CONTRACT, each.fingerprint, within=family).mark_used()
     return np.concatenate(held)
 
 

@@ -62,11 +62,14 @@ class Dataset:
             return None
         return DatasetRef(self.path, self.contract, manifest.rows, self.fingerprint, reused=True)
 
-    def find(self) -> DatasetRef | None:
+    def find(self, *, use: bool = True) -> DatasetRef | None:
         """Return the finished dataset with all its files verified and here, or None.
 
-        It is dated to now and recorded as used, so that `polymine gc` keeps it. Of a damaged one
-        the log names a file; it is unfinished then, and what is sound is used again.
+        Of a damaged one the log names a file; it is unfinished then, and what is sound is used
+        again.
+
+        Args:
+            use: whether it counts as used: see `mark_used`.
         """
         with disk_errors_explained(self.folder):
             self._files.pull([MANIFEST])
@@ -76,7 +79,8 @@ class Dataset:
         if (manifest.contract, manifest.fingerprint) != (self.contract, self.fingerprint):
             logger.warning("%s: its manifest is that of another dataset; it is rebuilt", self.path)
             return None
-        self._files.touch(MANIFEST)  # before minutes of fetching and hashing
+        if use:
+            self.mark_used()  # before minutes of fetching and hashing
         damaged = self._fetch(damaged_shards(self.folder, manifest.shards), manifest)
         if not damaged:
             return self._reference(manifest, reused=True)
@@ -85,6 +89,11 @@ class Dataset:
         self._files.push([self._note_checksum(shard.name, shard.checksum) for shard in sound])
         self._files.remove((MANIFEST, *damaged))
         return None
+
+    def mark_used(self) -> None:
+        """Date it to now and record that the run uses it, so that `polymine gc` keeps it."""
+        self._files.touch(MANIFEST)
+        record_use(f"{self.contract}/{self.fingerprint}")
 
     def manifest(self) -> Manifest | None:
         """Return the manifest as it is known here, or None if the dataset is not finished."""
@@ -180,6 +189,7 @@ class Dataset:
         write_bytes(self.folder / MANIFEST, manifest.sealed())
         self._files.push([MANIFEST])
         self._files.remove(_note_name(shard.name) for shard in shards)  # the manifest has it
+        record_use(f"{self.contract}/{self.fingerprint}")
         return self._reference(manifest, reused=False)
 
     def write_single(
@@ -215,7 +225,6 @@ class Dataset:
         return damaged_shards(self.folder, (s for s in manifest.shards if s.name in names))
 
     def _reference(self, manifest: Manifest, reused: bool) -> DatasetRef:
-        record_use(f"{self.contract}/{self.fingerprint}")
         return DatasetRef(self.path, self.contract, manifest.rows, self.fingerprint, reused)
 
 
@@ -244,11 +253,11 @@ class Store:
         found = (self.dataset(contract, name, within=within).peek() for name in names)
         return [reference for reference in found if reference]
 
-    def find_all(self, contract: str, within: str) -> list[DatasetRef]:
-        """Find those of a family that are sound; all of them count as used."""
-        listed = self.finished(contract, within)
-        found = (self.dataset(contract, each.fingerprint, within=within).find() for each in listed)
-        return [reference for reference in found if reference]
+    def find_all(self, contract: str, within: str, *, use: bool = True) -> list[DatasetRef]:
+        """Find those of a family that are sound; see `Dataset.find`."""
+        names = [listed.fingerprint for listed in self.finished(contract, within)]
+        datasets = (self.dataset(contract, name, within=within) for name in names)
+        return [found for dataset in datasets if (found := dataset.find(use=use))]
 
     def manifests(self, contract: str) -> dict[str, Manifest]:
         """Read the manifests of a contract's datasets, by fingerprint; no shard is hashed."""

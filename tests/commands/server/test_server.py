@@ -115,6 +115,7 @@ def test_a_server_is_shared_and_keeps_every_run_whole(home: Path) -> None:
     assert pids == [left_behind.pid, left_behind.pid]
     with pytest.raises(ServerError, match="in use"):
         server.stop()
+    time.sleep(3)  # states are written in batches, and the kill of a server loses the last second
     without_server = command(RUN, TASKS, 5, -1)  # as when memory ran out
     _, errors = without_server.communicate(timeout=120)
     assert "was started again; the run continues" in errors
