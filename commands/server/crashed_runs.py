@@ -1,5 +1,6 @@
 """Runs of commands that were killed: no hook of theirs ran, so whoever comes next ends them."""
 
+import time
 from datetime import datetime
 
 from polymine.commands.server.client import ask
@@ -7,6 +8,7 @@ from polymine.tasks.monitoring.advice import COMMAND_LINE, KEY, advise_stop, wri
 
 HERE = "this-home"  # tag of runs whose process holds the lock of the home's server
 RUN_TAGS = (COMMAND_LINE, HERE)
+LATE = 1.5  # seconds; states of tasks are written in batches, and the last may be on its way
 
 
 def mark_crashed(url: str, before: datetime) -> None:
@@ -22,7 +24,10 @@ def mark_crashed(url: str, before: datetime) -> None:
         "expected_start_time": {"before_": before.isoformat()},
     }
     advice = advise_stop("")
-    for run in ask(url, "flow_runs/filter", {"flow_runs": tagged}):
+    crashed = ask(url, "flow_runs/filter", {"flow_runs": tagged})
+    if crashed:
+        time.sleep(LATE)
+    for run in crashed:
         found = {"flow_runs": {"id": {"any_": [run["id"]]}}, "task_runs": unfinished}
         tasks = [f"task_runs/{task['id']}" for task in ask(url, "task_runs/filter", found)]
         state = {"type": "CRASHED", "name": "Crashed", "message": advice.message}
