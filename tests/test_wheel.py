@@ -28,7 +28,10 @@ def test_it_holds_polymine_alone(wheel):
 
 
 def test_a_user_with_tasks_and_flows_of_their_own_gets_ours(wheel, tmp_path):
-    """As `polymine` is started in such a folder: the current folder comes first on the path."""
+    """As `polymine` is started in such a folder: the current folder comes first on the path.
+
+    The path keeps the environment's packages, which may lie within the checkout, as .venv does.
+    """
     installed = tmp_path / "installed"
     zipfile.ZipFile(wheel).extractall(installed)
     (tmp_path / "flows").mkdir()
@@ -36,7 +39,8 @@ def test_a_user_with_tasks_and_flows_of_their_own_gets_ours(wheel, tmp_path):
         (tmp_path / name).write_text("raise SystemExit('the folder of the user was imported')")
     program = f"""
 import sys
-sys.path[:] = ["", {str(installed)!r}, *(p for p in sys.path if not p.startswith({_HERE!r}))]
+packages = [p for p in sys.path if "site-packages" in p or not p.startswith({_HERE!r})]
+sys.path[:] = ["", {str(installed)!r}, *packages]
 from polymine.commands.main import app
 from polymine.data_contracts.settings import RunSettings
 import polymine.flows.mining, polymine.tasks.mining.export

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psutil
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Pending
@@ -25,7 +27,6 @@ from polymine.commands.deploy.alarms import SILENT, UNBEGUN
 from polymine.commands.deploy.plan import Outcome, read_plan, want
 from polymine.commands.deploy.server import SetUp
 from polymine.commands.server import shared as server
-from polymine.commands.server.client import ask
 
 pytestmark = pytest.mark.flow
 ROOT = Path(__file__).parents[2]
@@ -193,10 +194,10 @@ def wait_for(run: str, state: str, seconds: float = 240) -> Any:
 
 def stages(run: str) -> set[tuple[str, str]]:
     """Return the task runs' names and states; after a retry a name is there more than once."""
-    found = ask(
-        str(PREFECT_API_URL.value()), "task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}}
-    )
-    return {(task["name"], task["state_name"]) for task in found}
+    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run)]))
+    with get_client(sync_client=True) as client:  # asks again where a busy server is late
+        found = client.read_task_runs(flow_run_filter=of_run)
+    return {(task.name, str(task.state_name)) for task in found}
 
 
 def wait_for_stages(run: str, wanted: set[tuple[str, str]]) -> None:
