@@ -96,7 +96,7 @@ def save_small_validator(folder: Path, seed: int = 0) -> str:
     return str(folder / "validator")
 
 
-def _save_bert(folder: Path, seed: int, kind: Any, **options: int) -> None:
+def _save_bert(folder: Path, seed: int, kind: Any, **options: Any) -> None:
     import torch
     from sentence_transformers.base.modules import Transformer
     from transformers import BertConfig
