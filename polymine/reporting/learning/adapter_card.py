@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from polymine.data_contracts.settings import TrainingSettings
+from polymine.models import PACKED
 from polymine.reporting.formatting import code
 from polymine.reporting.learning.metrics import explain_metric, name_metric
 from polymine.reporting.learning.page import list_gains
@@ -48,6 +49,7 @@ def render_adapter_card(
         kind=kind,
         hub=_split_hub(training.base.model) if kind == "hub" else None,
         package=training.base.model.partition(":")[2],
+        packed=training.base.model in {f"package:{name}" for name in PACKED},
         base=describe_base(training.base.model, kind),
         languages=list_languages(report, routes),
         adapters=adapters,

