@@ -50,12 +50,17 @@ class TextEncoder:
             (`polymine.models.batch_invariance`).
         threads: batches computed at once on a CPU.
         batch_tokens: token budget of a batch on a CPU; GPUs get 32 times as many.
+        name: of the model, in errors.
     """
 
     def __init__(
-        self, replicas: "Sequence[SentenceTransformer]", threads: int, batch_tokens: int
+        self,
+        replicas: "Sequence[SentenceTransformer]",
+        threads: int,
+        batch_tokens: int,
+        name: str = "",
     ) -> None:
-        self._replicas = list(replicas)
+        self._replicas, self._name = list(replicas), name
         self._on_cpu = self._replicas[0].device.type == "cpu"
         if self._on_cpu:
             from polymine.models.batch_invariance import make_batch_invariant
@@ -91,7 +96,7 @@ class TextEncoder:
             )
             for device in models.visible_devices()
         ]
-        return cls(replicas, threads, batch_tokens)
+        return cls(replicas, threads, batch_tokens, str(teacher.model))
 
     def count_tokens(self, texts: Sequence[str], prompt: str) -> NDArray[np.int64]:
         """Count the tokens that the model sees of each text.
@@ -103,8 +108,9 @@ class TextEncoder:
             Tokens, shape (n,), at most the model's maximum length.
         """
         model = self._replicas[0]
-        counted = count_tokens(model.tokenizer, [prompt + text for text in texts])
-        return np.minimum(counted, model.max_seq_length or 1 << 30)
+        with models.told(f"Model {self._name!r} could not cut texts into tokens"):
+            counted = count_tokens(model.tokenizer, [prompt + text for text in texts])
+        return np.minimum(counted, models.length_limit(model))
 
     def encode(
         self,
@@ -172,7 +178,9 @@ class TextEncoder:
             def forward(some: list[str]) -> Matrix:
                 return self._forward(some, prompt, worker)
 
-            vectors = self._batcher.compute(forward, [texts[row] for row in rows], tokens)
+            some = [texts[row] for row in rows]
+            with models.told(f"Model {self._name!r} failed on {some[0]!r:.80} and its batch"):
+                vectors = self._batcher.compute(forward, some, tokens)
             return Encoded(rows, vectors, tokens)
 
         for encoded in run_batches(work, batches, self.workers):

@@ -41,8 +41,14 @@ class PairScorer:
     On a CPU the model is changed in place, as there.
     """
 
-    def __init__(self, replicas: "Sequence[CrossEncoder]", threads: int, batch_tokens: int) -> None:
-        self._replicas = list(replicas)
+    def __init__(
+        self,
+        replicas: "Sequence[CrossEncoder]",
+        threads: int,
+        batch_tokens: int,
+        name: str = "",
+    ) -> None:
+        self._replicas, self._name = list(replicas), name
         self._on_cpu = self._replicas[0].device.type == "cpu"
         if self._on_cpu:
             from polymine.models.batch_invariance import make_batch_invariant
@@ -77,7 +83,7 @@ class PairScorer:
             )
             for device in models.visible_devices()
         ]
-        return cls(replicas, threads, batch_tokens)
+        return cls(replicas, threads, batch_tokens, settings.model)
 
     def score(
         self,
@@ -100,8 +106,9 @@ class PairScorer:
         """
         progress = progress or Silent()
         model = self._replicas[0]
-        limit = model.max_length or model.tokenizer.model_max_length
-        lengths = np.minimum(count_tokens(model.tokenizer, pairs), limit)
+        with models.told(f"Model {self._name!r} could not cut pairs of texts into tokens"):
+            counted = count_tokens(model.tokenizer, pairs)
+        lengths = np.minimum(counted, models.length_limit(model))
         hashes = hash_texts("\x1f".join(pair) for pair in pairs)
         batches = plan_batches(lengths, hashes, self._budget, one_length=self._on_cpu)
 
@@ -112,7 +119,9 @@ class PairScorer:
                 return self._forward(some, worker)
 
             tokens = int(lengths[rows].sum())
-            return rows, self._batcher.compute(forward, [pairs[row] for row in rows], tokens)
+            some = [pairs[row] for row in rows]
+            with models.told(f"Model {self._name!r} failed on {some[0]!r:.160} and its batch"):
+                return rows, self._batcher.compute(forward, some, tokens)
 
         for rows, logits in run_batches(work, batches, self._workers):
             progress.advance("validate", len(rows), note)

@@ -19,7 +19,9 @@ package takes milliseconds.
 """
 
 from polymine.models.devices import resolve_dtype, visible_devices
+from polymine.models.failures import told
 from polymine.models.finding import EMBEDDED, ResolvedModel, fingerprint, resolve
+from polymine.models.limits import length_limit
 from polymine.models.loading import (
     MAXSIM_HEAD,
     build_maxsim_encoder,
@@ -36,10 +38,12 @@ __all__ = [
     "ResolvedModel",
     "build_maxsim_encoder",
     "fingerprint",
+    "length_limit",
     "load_cross_encoder",
     "load_encoder",
     "quiet",
     "resolve",
     "resolve_dtype",
+    "told",
     "visible_devices",
 ]

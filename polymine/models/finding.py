@@ -14,6 +14,7 @@ from typing import Any, Literal
 import xxhash
 
 from polymine.data_contracts.errors import ModelError
+from polymine.models.failures import first_line
 from polymine.models.packed import PACKED, unpacked
 
 Kind = Literal["package", "folder", "hub", "embedded"]
@@ -231,9 +232,3 @@ def _file_digest(path: str, size: int, mtime_ns: int) -> str:
     """Hash one file; size and time are there so that a changed file is hashed again."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of a library's message that says something, cut to 200 characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from polymine.data_contracts.errors import ModelError
 from polymine.models.devices import resolve_dtype, torch_dtype
-from polymine.models.finding import ResolvedModel, adapter_base, first_line, resolve
+from polymine.models.failures import told
+from polymine.models.finding import ResolvedModel, adapter_base, resolve
+from polymine.models.limits import settle_length, settle_padding
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
@@ -34,8 +36,9 @@ def load_encoder(
 ) -> SentenceTransformer:
     """Load a sentence-transformers encoder in evaluation mode.
 
-    Pooling, normalisation and prompts are those the model was saved with. An adapter is merged
-    into the float32 weights of its base before they are cast.
+    Pooling, normalisation and prompts are those the model was saved with; what its folder leaves
+    open is settled (`polymine.models.limits`). An adapter is merged into the float32 weights of its
+    base before they are cast.
 
     Args:
         name: as for `resolve`.
@@ -44,7 +47,8 @@ def load_encoder(
         trust_remote_code: whether code that lies beside the model may run.
 
     Raises:
-        ModelError: the model is not there, cannot be loaded, or is too short for `max_length`.
+        ModelError: the model is not there, cannot be loaded, has fewer positions than
+            `max_length`, or neither a padding nor an end token.
     """
     from sentence_transformers import SentenceTransformer
 
@@ -67,7 +71,8 @@ def load_encoder(
             local_files_only=True,
             model_kwargs={"dtype": torch_dtype(dtype, device)},
         )
-    _limit_length(encoder, max_length, name)
+    settle_padding(encoder, name, ranks=False)
+    settle_length(encoder, max_length, name)
     return encoder.eval()
 
 
@@ -92,8 +97,8 @@ def load_cross_encoder(
         A model that gives raw logits.
 
     Raises:
-        ModelError: the model is not there, cannot be loaded, has no trained score head or has more
-            than one output.
+        ModelError: the model is not there, cannot be loaded, has no trained score head, more than
+            one output, fewer positions than `max_length` or no padding token.
     """
     found = resolve(name)
     base = adapter_base(found.folder)
@@ -111,7 +116,8 @@ def load_cross_encoder(
             f"Model {name!r}: expected a cross-encoder with 1 output, got {encoder.num_labels} in "
             f"{found.location}. Choose a model trained for ranking."
         )
-    _limit_length(encoder, max_length, name)
+    settle_padding(encoder, name, ranks=True)
+    settle_length(encoder, max_length, name)
     return encoder.eval()
 
 
@@ -208,40 +214,11 @@ def _check_scoring_head(found: ResolvedModel) -> None:
         )
 
 
-def _limit_length(model: SentenceTransformer | CrossEncoder, tokens: int | None, name: str) -> None:
-    if tokens is None:
-        return
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if tokens < 3 or (isinstance(limit, int) and 0 < limit < tokens):
-        raise ModelError(
-            f"Model {name!r}: expected max_length between 3 and {limit} tokens, got {tokens}. "
-            "Leave it out to use the model's own."
-        )
-    model.max_seq_length = tokens
-
-
 @contextmanager
 def _loading(name: str, device: str) -> Iterator[None]:
     """Turn whatever a library raises while loading into one ModelError, and keep it quiet."""
-    try:
-        with quiet():
-            yield
-    except ModelError:
-        raise
-    except Exception as error:
-        raise ModelError(
-            f"Model {name!r} was found but could not be loaded on {device!r}: "
-            f"{type(error).__name__}: {first_line(error)}. {_advice(error)}"
-        ) from error
-
-
-def _advice(error: Exception) -> str:
-    if "trust_remote_code" in str(error):
-        return (
-            "It comes with code of its own, which runs only where `trust_remote_code = true` "
-            "stands beside its name."
-        )
-    return "Check that its files are complete and the device exists."
+    with told(f"Model {name!r} was found but could not be loaded on {device!r}"), quiet():
+        yield
 
 
 @contextmanager

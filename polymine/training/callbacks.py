@@ -14,6 +14,7 @@ from sentence_transformers import SentenceTransformerTrainer
 from transformers import PrinterCallback, TrainerCallback
 
 from polymine.data_contracts.errors import ModelError
+from polymine.models import told
 from polymine.models.memory import is_out_of_memory, release_memory
 from polymine.progress import Progress
 from polymine.training import adapters
@@ -66,10 +67,14 @@ class StepTrainer(SentenceTransformerTrainer):
         it. So the loss is that of the smaller mini-batch from the start, which differs by rounding
         (and by the draws of a LoRA's dropout).
         """
+        with told(f"step {self.args.run_name}: the model failed on a batch"):
+            return self._step_that_fits(model, inputs, num_items_in_batch)
+
+    def _step_that_fits(self, model: Any, inputs: dict[str, Any], items: Any) -> Tensor:
         rng, pending = (torch.get_rng_state(), torch.cuda.get_rng_state_all()), self._pending
         while True:
             try:
-                loss: Tensor = super().training_step(model, dict(inputs), num_items_in_batch)
+                loss: Tensor = super().training_step(model, dict(inputs), items)
                 return loss
             except RuntimeError as error:
                 if not is_out_of_memory(error):
