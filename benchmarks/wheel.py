@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ("data_contracts", "polymine", "tasks", "flows", "commands")
+SHIPPED = ("configs", "examples")  # folders of data in the package
 
 
 def build_wheel(folder: Path) -> Path:
@@ -20,13 +21,13 @@ def build_wheel(folder: Path) -> Path:
     """
     source = folder / "source"
     source.mkdir(parents=True)
-    for name in LAYERS:
+    for name in (*LAYERS, *SHIPPED):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
     for name in ("benchmarks", "robustness", "shipped", "tests"):  # must stay out
         (source / name).mkdir()
         (source / name / "__init__.py").touch()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "prefect.yaml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "--no-index", "--wheel-dir", str(folder), str(source)], check=True)

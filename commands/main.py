@@ -16,7 +16,8 @@ from rich.console import Console
 
 from polymine.commands import reading
 from polymine.commands.running import Name, complain, run_file
-from polymine.commands.server.commands import Overrides, demo_file, serve, server_app, ui
+from polymine.commands.server.commands import Overrides, serve, server_app, ui
+from polymine.commands.starters import DEMO, Kind
 from polymine.data_contracts.errors import PolymineError
 
 app = typer.Typer(
@@ -57,7 +58,27 @@ app.add_typer(server_app, name="server")
 @app.command()
 def demo(overrides: Overrides = None) -> None:
     """Mine the docstrings of the installed libraries: offline, a few minutes on two cores."""
-    run_file("mine", demo_file(), overrides)
+    run_file("mine", DEMO, overrides)
+
+
+@app.command()
+def init(
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What the file is for.")] = "mine",
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="DATA",
+            help="A BEIR folder, or files: corpus.*, queries.*, qrels.*; else pairs.",
+        ),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Where to; KIND.toml if not set.")] = None,
+    language: Annotated[str | None, typer.Option(help="Of texts that name none, as `de`.")] = None,
+) -> None:
+    """Write a commented settings file: for your data, or to try things out."""
+    from polymine.commands.starters import start, told
+
+    for line in told(start(kind, data or [], to, language), kind):
+        typer.echo(line)
 
 
 @app.command()
@@ -113,7 +134,7 @@ def deploy(
         str | None, typer.Option(help="Of the deployments; the file's name if not set.")
     ] = None,
     plan: Annotated[
-        Path | None, typer.Option(help="Instead of prefect.yaml, here or in the checkout.")
+        Path | None, typer.Option(help="Instead of prefect.yaml, here or as shipped.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
 ) -> None:

@@ -21,7 +21,9 @@ def test_it_holds_polymine_alone(wheel):
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"polymine"}
     rooms = {name.split("/")[1] for name in names if name.count("/") > 1}
     assert set(LAYERS) - {"polymine"} <= rooms
-    assert not {"benchmarks", "robustness", "shipped", "tests", "configs"} & rooms
+    assert not {"benchmarks", "robustness", "shipped", "tests"} & rooms
+    for kept in ("configs/demo.toml", "examples/parallel/corpus.jsonl", "prefect.yaml"):
+        assert f"polymine/{kept}" in names
     for kept in ("embedded/risk/weights.json", "commands/main.py", "tasks/store/datasets.py"):
         assert f"polymine/{kept}" in names
     assert any(name.endswith(".j2") for name in names)
@@ -47,3 +49,7 @@ import polymine.flows.mining, polymine.tasks.mining.export
 assert polymine.flows.mining.__file__.startswith({str(installed)!r}), polymine.flows.mining
 """
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    begin = "from polymine.commands.main import main\nsys.argv[1:] = ['init', 'train']\nmain()"
+    subprocess.run([sys.executable, "-c", program + begin], cwd=tmp_path, check=True)
+    assert (tmp_path / "train.toml").is_file()
+    assert (tmp_path / "examples" / "parallel" / "corpus.jsonl").is_file()

@@ -11,12 +11,12 @@ from rich.console import Console
 
 from polymine.commands.deploy.plan import Outcome, read_plan, want
 from polymine.commands.server.client import ServerError
+from polymine.commands.starters import PLAN
 from polymine.data_contracts.errors import SettingsError
 
 if TYPE_CHECKING:
     from polymine.data_contracts.settings.deploying import DeploymentPlan, DeploymentSettings
 
-OWN_PLAN = Path(__file__).resolve().parents[2] / "prefect.yaml"
 STYLES = {"created": "green", "changed": "yellow", "unchanged": "dim"}
 
 
@@ -35,7 +35,7 @@ def deploy(
     from polymine.commands.server.record import status
     from polymine.commands.server.shared import find_server
 
-    plan_file = plan_file or (found if (found := Path("prefect.yaml")).exists() else OWN_PLAN)
+    plan_file = plan_file or (found if (found := Path("prefect.yaml")).exists() else PLAN)
     plan = read_plan(plan_file)
     base, folder = plan_file.absolute().parent, Path.cwd()
     wanted = want(plan, base, files, name)

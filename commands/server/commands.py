@@ -1,16 +1,15 @@
 """Commands around the Prefect server: the one that stays, its pages, and the form for runs."""
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from polymine.commands.running import ready_flow
-from polymine.data_contracts.errors import PolymineError, SettingsError
+from polymine.commands.starters import DEMO
+from polymine.data_contracts.errors import PolymineError
 
-DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.toml"
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as `mining.depth=50`."),
@@ -26,7 +25,7 @@ def serve(overrides: Overrides = None) -> None:
     """Offer the flow in the Prefect UI, with a form for its settings, until Ctrl-C."""
     from polymine.data_contracts.settings import RunSettings, load_as
 
-    settings = load_as(RunSettings, demo_file(), overrides)
+    settings = load_as(RunSettings, DEMO, overrides)
     with ready_flow("mine") as (server, flow):
         _say(f"Start runs at [link]{server.ui_url}/v2/deployments[/link]. Ctrl-C ends.")
         flow.serve(
@@ -97,12 +96,6 @@ def server_status() -> None:
     stays = "stays until `polymine server stop`" if record.standing else "ends with its commands"
     url = record.url.removesuffix("/api")
     _say(f"Prefect {record.version} at [link]{url}[/link], process {record.pid}; {stays}")
-
-
-def demo_file() -> Path:
-    if not DEMO.exists():
-        raise SettingsError(f"{DEMO}: not found; run this in a checkout of the repository")
-    return DEMO
 
 
 def _say(text: str) -> None:

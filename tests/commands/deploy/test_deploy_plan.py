@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from polymine.commands.deploy.command import OWN_PLAN, copy_folder
+from polymine.commands.deploy.command import copy_folder
 from polymine.commands.deploy.plan import read_plan, want
+from polymine.commands.starters import PLAN as OWN_PLAN
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings import OutputSettings, check_as
 from polymine.data_contracts.settings.deploying import DeploymentSettings
@@ -84,9 +85,9 @@ def test_prefect_is_not_imported_before_the_server_is_chosen() -> None:
     """It reads its environment once, and would start a server of its own."""
     script = (
         "import sys; from pathlib import Path\n"
-        "from polymine.commands.deploy.command import OWN_PLAN, copy_folder, read_plan, want\n"
-        "want(read_plan(OWN_PLAN), OWN_PLAN.parent)\n"
-        "copy_folder('examples', OWN_PLAN.parent, Path('/x'), dry=True)\n"
+        "from polymine.commands.deploy.command import PLAN, copy_folder, read_plan, want\n"
+        "want(read_plan(PLAN), PLAN.parent)\n"
+        "copy_folder('examples', PLAN.parent, Path('/x'), dry=True)\n"
         "from polymine.commands.server.shared import find_server\n"
         "print('prefect' in sys.modules)"
     )
