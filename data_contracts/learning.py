@@ -37,12 +37,16 @@ class TrainingRows(dy.Schema):
 
 
 class Overlaps(dy.Schema):
-    """Training texts that evaluation sets hold; `id` is the set's, `kind` is `equal` or `near`."""
+    """Training texts that evaluation sets hold; `id` is the set's, `kind` is `equal` or `near`.
+
+    `part` says what the text is in its set: `query`, `document`, or `text` where it is neither.
+    """
 
     source = dy.String(nullable=False)
     row = dy.UInt32(nullable=False)
     side = dy.String(nullable=False)
     set = dy.String(nullable=False)
+    part = dy.String(nullable=False)
     id = dy.String(nullable=False)
     kind = dy.String(nullable=False)
     text = dy.String(nullable=False)

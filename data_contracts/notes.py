@@ -140,6 +140,7 @@ class Overlap:
     row: int
     side: str
     set: str
+    part: str
     id: str
     kind: Literal["equal", "near"]
     text: str
@@ -151,6 +152,7 @@ class RowsNote(Note):
     Args:
         counts: of each part of the data.
         checked, unchecked: names of the sets they were compared with, and could not be.
+        levels: set name to how much of it was compared: `queries`, `relevant` or `all`.
         sets: fingerprints of all these.
         removed: rows left out.
         equal, near: training texts in evaluation sets, of which `overlaps` are the first.
@@ -159,6 +161,7 @@ class RowsNote(Note):
     counts: tuple[SourceCounts, ...] = ()
     checked: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
+    levels: dict[str, Literal["queries", "relevant", "all"]] = {}
     sets: tuple[str, ...] = ()
     removed: int = 0
     equal: int = 0
@@ -186,12 +189,43 @@ class AdapterNote(Note):
     device: str
 
 
+class HeldOutNote(Note):
+    """How a part of a collection was held out.
+
+    Args:
+        way: `documents`: whole components of documents with their queries; `queries`: queries
+            whose documents stay in the corpus.
+        pool: what held-out queries search: the `whole` corpus or the `held-out` documents alone.
+        documents, queries: in the pool, and held out.
+        of_queries: with a relevant document, on both sides together.
+        largest: documents of the largest component.
+    """
+
+    way: Literal["documents", "queries"]
+    pool: Literal["whole", "held-out"]
+    documents: int
+    queries: int
+    of_queries: int
+    largest: int
+
+
 class SetNote(Note):
-    """What an evaluation set is; `benchmark` is its name on the hub or in MTEB."""
+    """What an evaluation set is.
+
+    Args:
+        benchmark: its name on the hub or in MTEB.
+        guard: how much of it training must not have seen.
+        documents, queries: of a retrieval set: what is searched, and those that have an answer.
+        held_out: of a set that was held out of a collection.
+    """
 
     kind: str
     name: str
     benchmark: str | None = None
+    guard: Literal["auto", "queries", "relevant", "all"] = "auto"
+    documents: int = 0
+    queries: int = 0
+    held_out: HeldOutNote | None = None
 
 
 class MeasuresNote(Note):

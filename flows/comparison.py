@@ -72,8 +72,8 @@ def compare(
     with limited_threads(engine), cluster(engine), recorded_use():
         run = Context.of(engine)
         check_learning(run, mining, training, evaluation)
-        compared = run_arms(run, dataset, output, mining, training, evaluation, comparison)
-        return report_comparison(run, compared, training, evaluation, output, parts)
+        sets, compared = run_arms(run, dataset, output, mining, training, evaluation, comparison)
+        return report_comparison(run, compared, sets, training, evaluation, output, parts)
 
 
 def run_arms(
@@ -84,13 +84,13 @@ def run_arms(
     training: TrainingSettings,
     evaluation: EvaluationSettings,
     comparison: ComparisonSettings,
-) -> DatasetRef:
-    """Mine, train and measure each arm and seed, and compare all with the base."""
+) -> tuple[dict[str, DatasetRef], DatasetRef]:
+    """Mine, train and measure each arm and seed; return the sets, and all arms compared."""
     collection = ingest(run, dataset)
     if evaluation.held_out:
         held = hold_out_set(run, collection, dataset, evaluation)
         collection = training_side(run, collection, dataset, evaluation)
-        evaluation = with_held_out(evaluation, held.path)
+        evaluation = with_held_out(evaluation, held)
     sets = read_sets(run, evaluation)
     arms: dict[str, dict[int, dict[str, DatasetRef]]] = {}
     for arm in comparison.arms:
@@ -101,7 +101,7 @@ def run_arms(
             arms.setdefault(arm.name, {})[seed] = measures
     base = open_measured("base", as_measured(training.base, evaluation))
     measured = measure_all(run, base, sets, evaluation)
-    return compare_arms(run, sets, measured, arms, evaluation)
+    return sets, compare_arms(run, sets, measured, arms, evaluation)
 
 
 def mine_arm(

@@ -46,7 +46,7 @@ def run_measures(run: Context, evaluation: EvaluationSettings) -> Evaluated:
     """Read the sets, measure base and models on each, and compare."""
     base, candidates = open_candidates(evaluation)
     sets = read_sets(run, evaluation)
-    notes = look_for_seen(run, candidates, sets, evaluation)
+    sets, notes = look_for_seen(run, candidates, sets, evaluation)
     measures = {
         measured.name: measure_all(run, measured, sets, evaluation)
         for measured in (base, *candidates)

@@ -6,6 +6,7 @@ from typing import Any
 from prefect import flow
 from prefect.deployments import run_deployment
 
+from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import (
     MINED,
     DatasetSettings,
@@ -101,8 +102,8 @@ def mine_training_side(
     output: OutputSettings,
     mining: MiningSettings,
     evaluation: EvaluationSettings,
-) -> tuple[str, str | None]:
-    """Hold documents out and mine the others; return the folders of triplets and held-out set."""
+) -> tuple[str, DatasetRef | None]:
+    """Hold a part out and mine the other; return the folder of triplets and the held-out set."""
     collection, held = ingest(run, dataset), None
     if evaluation.held_out:
         held = hold_out_set(run, collection, dataset, evaluation)
@@ -112,7 +113,7 @@ def mine_training_side(
     report(run, mined.sources, mined.exported, mined.stages, dataset, mining, part)
     # A worker elsewhere has another current folder.
     triplets = part.path if run.engine.gpu_pool is None else str(Path(part.path).absolute())
-    return triplets, held.path if held else None
+    return triplets, held
 
 
 def start(name: str, engine: EngineSettings, **settings: Any) -> None:

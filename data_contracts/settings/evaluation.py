@@ -53,6 +53,10 @@ class _Set(Settings):
     language: str = Field("und", min_length=2)
     """ISO 639-1 code of rows that name no language; `und` is undetermined."""
 
+    guard: Literal["auto", "queries", "relevant", "all"] = "auto"
+    """Which of the set's texts training must not hold: its `queries`; these and the documents that
+    are `relevant` to them; or `all` texts. `auto` is `queries` where training and the set search
+    one corpus, as SciFact's or MS MARCO's two splits do, else `all`."""
     own_document: Literal["hide", "rank"] = "hide"
     """Leave a document that is the query's own text, and not relevant, out of its ranking, as
     mining does, or rank it, as plain trec_eval does."""
@@ -90,8 +94,15 @@ class EvaluationSettings(Settings):
     base: EncoderSettings | None = None
     """The untouched model that all are compared with; the first trained model's base if not set."""
     held_out: float = Field(0.1, ge=0, lt=1)
-    """Share of a pipeline's documents that mining and training never see, with all their queries.
-    They are measured on."""
+    """Share of a pipeline's documents that mining and training never see, with all their queries;
+    or of its queries (`hold_out`). They are measured on."""
+    hold_out: Literal["auto", "documents", "queries"] = "auto"
+    """Hold out whole groups of `documents` that belong together, with their queries; or `queries`,
+    and leave their documents in the corpus. `auto` is `documents`, unless more than a tenth of the
+    queries hang together with so many others that they could never be held out."""
+    pool: Literal["whole", "held-out"] = "whole"
+    """What held-out queries search: the `whole` corpus, as users do, or the `held-out` documents
+    alone, which is easier. Where queries are held out it is always the whole corpus."""
     k: int = Field(10, ge=1, le=1000)
     """Ranks that count for nDCG, recall and MRR."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
@@ -103,9 +114,9 @@ class EvaluationSettings(Settings):
     pivot: str = "en"
     """Language that others are compared through: directions with it and without it are averaged
     apart."""
-    contaminated: Literal["fail", "report"] = "fail"
-    """If a set holds texts that a trained model has learned from: refuse to measure, or measure and
-    say so."""
+    contaminated: Literal["fail", "exclude", "report"] = "fail"
+    """If a set holds texts that a trained model has learned from: refuse to measure, leave those
+    queries, pairs or sentences out for all models, or measure and say so."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> "EvaluationSettings":

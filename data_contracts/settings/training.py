@@ -111,8 +111,9 @@ class TrainingSettings(Settings):
     """A checkpoint is written after so many steps; a killed run resumes from the last one."""
     report_to: tuple[str, ...] = ()
     """Trackers that the trainer reports to, as `tensorboard` or `wandb`."""
-    contaminated: Literal["fail", "exclude"] = "fail"
-    """If training rows appear in evaluation data: fail, or leave those rows out."""
+    contaminated: Literal["fail", "exclude", "report"] = "fail"
+    """If training rows appear in evaluation data (see `guard` of a set): fail, leave those rows
+    out, or train on them and say so."""
 
     @model_validator(mode="after")
     def _is_one_plan(self) -> "TrainingSettings":

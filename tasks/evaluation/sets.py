@@ -20,12 +20,13 @@ from pathlib import Path
 
 import polars as pl
 
-from polymine.data_contracts.errors import SettingsError
-from polymine.data_contracts.notes import SetNote
+from polymine.data_contracts.errors import InputError, SettingsError
+from polymine.data_contracts.notes import HeldOutNote, SetNote
 from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import DatasetSettings, EvaluationSet, Reading
 from polymine.evaluation import local_sets
 from polymine.evaluation.collection import EvaluationCollection
+from polymine.evaluation.contamination import Level, Part, shares_corpus
 from polymine.mining.ingestion import own_documents
 from polymine.mining.input_checks import Checked
 from polymine.reading.roles import SPLITS
@@ -37,10 +38,11 @@ from polymine.tasks.sources.files import digest, fetch, side_table
 from polymine.tasks.sources.reading import check_raw, fingerprint_sources, read_sources
 from polymine.tasks.sources.tables import prepend_titles, read_side
 from polymine.tasks.store.atomic import write_frame
-from polymine.tasks.store.datasets import Dataset, note_of, open_folder
+from polymine.tasks.store.datasets import Dataset, is_dataset, note_of, open_folder
+from polymine.tasks.store.manifests import read_manifest
 
-VERSION = 4
-CONTRACT = "evaluation-sets"
+VERSION = 5
+CONTRACT, HELD_OUT_CONTRACT = "evaluation-sets", "held-out"
 HUB = ("belebele", "belebele-choice", "xquad")
 logger = logging.getLogger("polymine.evaluation")
 _COLLECTION = ("documents", "queries", "judgments", "hidden")
@@ -73,7 +75,7 @@ def read_set(run: Context, chosen: EvaluationSet, seed: int) -> Plan:
         },
         open=lambda _: Maker(lambda *_: write),
         resumable=False,  # which tables there are, the set itself says
-        note=lambda _: SetNote(kind=found()[0], name=chosen.name, benchmark=chosen.benchmark),
+        note=lambda _: _describe(chosen, *found()),
     )
 
 
@@ -110,27 +112,111 @@ def languages_of_set(reference: DatasetRef) -> set[str] | None:
     return {code for table, name in columns for code in read_table(reference, table)[name].unique()}
 
 
-def texts_of_set(reference: DatasetRef) -> pl.DataFrame:
-    """List the texts that training must not have seen: id, text.
+def texts_of_set(reference: DatasetRef, level: Level = "all") -> pl.DataFrame:
+    """List the texts that training must not have seen: id, text, part.
 
     Documents that have a title are there with and without it: training passages often have none,
-    and a short passage is no near-copy of itself under a long title. Empty where `is_checked` says
+    and a short passage is no near-copy of itself under a long title. Below the level `all` only
+    documents that are relevant to a query are there; the level `queries` leaves it to
+    `contamination.at_levels` that these count beside a query only. Empty where `is_checked` says
     that nothing is known.
     """
     kind = kind_of(reference)
-    columns = {
-        "retrieval": [("documents", "doc_id", "text"), ("variants", "doc_id", "text"),
-                      ("queries", "query_id", "text")],
-        "similarity": [("pairs", "id", "text_a"), ("pairs", "id", "text_b")],
-        "clustering": [("sentences", "id", "text")],
-        "choice": [("items", "item_id", "passage"), ("items", "item_id", "question")],
-    }.get(kind, [])  # fmt: skip
+    columns: list[tuple[str, str, str, Part]] = {
+        "retrieval": [("documents", "doc_id", "text", "document"),
+                      ("variants", "doc_id", "text", "document"),
+                      ("queries", "query_id", "text", "query")],
+        "similarity": [("pairs", "id", "text_a", "text"), ("pairs", "id", "text_b", "text")],
+        "clustering": [("sentences", "id", "text", "text")],
+        "choice": [("items", "item_id", "passage", "text"),
+                   ("items", "item_id", "question", "text")],
+    }.get(kind, [])  # type: ignore[assignment]  # fmt: skip
     parts = [
-        read_table(reference, table).select(id=pl.col(key).cast(pl.String), text=text)
-        for table, key, text in columns
+        read_table(reference, table).select(
+            id=pl.col(key).cast(pl.String), text=text, part=pl.lit(part)
+        )
+        for table, key, text, part in columns
     ]
-    empty = pl.DataFrame(schema={"id": pl.String, "text": pl.String})
-    return pl.concat([empty, *parts]).unique(maintain_order=True)
+    empty = pl.DataFrame(schema=dict.fromkeys(("id", "text", "part"), pl.String))
+    found = pl.concat([empty, *parts]).unique(maintain_order=True)
+    if level == "all" or kind != "retrieval":
+        return found
+    relevant = open_collection(reference).relevant["doc_id"].unique().implode()
+    return found.filter((pl.col("part") != "document") | pl.col("id").is_in(relevant))
+
+
+def level_for(reference: DatasetRef, positives: pl.Series) -> Level:
+    """Say how much of a set training must not have seen; see `EvaluationSet.guard`.
+
+    Args:
+        reference: the set.
+        positives: texts of the training rows' positives.
+    """
+    note = note_of(reference, SetNote)
+    if note.guard != "auto":
+        return note.guard
+    if note.kind != "retrieval":
+        return "all"
+    texts = [read_table(reference, name)["text"] for name in ("documents", "variants")]
+    return "queries" if shares_corpus(positives, pl.concat(texts)) else "all"
+
+
+def without(reference: DatasetRef, seen: pl.DataFrame) -> tuple[SetNote, dict[str, pl.DataFrame]]:
+    """Leave out what models have learned from.
+
+    Args:
+        reference: a set.
+        seen: Overlaps with this set: of retrieval, queries go by their own text and by documents
+            that are relevant to them.
+
+    Returns:
+        The set's note and tables. Raises InputError where nothing is left.
+    """
+    note = note_of(reference, SetNote)
+    names = [path.stem for path in sorted(open_folder(reference.path).glob("*.parquet"))]
+    tables = {name: read_table(reference, name) for name in names}
+    if note.kind == "retrieval":
+        collection, known = open_collection(reference), seen.filter(part="document")
+        gone = collection.relevant.join(known, left_on="doc_id", right_on="id", how="semi")
+        ids = pl.concat([seen.filter(part="query")["id"], gone["query_id"]])
+        left = collection.ask(collection.queries.filter(~pl.col("query_id").is_in(ids.implode())))
+        tables |= {name: getattr(left, name) for name in _COLLECTION}
+        count = left.relevant["query_id"].n_unique()
+        note = note.model_copy(update={"queries": count})
+    else:
+        (table,) = (name for name in ("pairs", "sentences", "items") if name in tables)
+        key = "item_id" if table == "items" else "id"
+        tables[table] = tables[table].filter(
+            ~pl.col(key).cast(pl.String).is_in(seen["id"].implode())
+        )
+        count = tables[table].height
+    if not count:
+        raise InputError(
+            f"{note.name}: models have learned from everything that it measures; choose another "
+            'set, or set evaluation.contaminated = "report"'
+        )
+    return note, tables
+
+
+def _describe(chosen: EvaluationSet, kind: str, tables: dict[str, pl.DataFrame]) -> SetNote:
+    note = SetNote(
+        kind=kind, name=chosen.name, benchmark=chosen.benchmark, guard=chosen.guard,
+        held_out=held_out_note(chosen.path) if chosen.path else None,
+    )  # fmt: skip
+    if kind != "retrieval":
+        return note
+    collection = EvaluationCollection(*(tables[name] for name in _COLLECTION))
+    asked = collection.relevant["query_id"].n_unique()
+    return note.model_copy(update={"documents": collection.documents.height, "queries": asked})
+
+
+def held_out_note(path: str) -> HeldOutNote | None:
+    """Say how a set was held out; None for a folder that is not of `hold_out_set`."""
+    there = is_dataset(path) or Path(path).is_dir()
+    manifest = read_manifest(open_folder(path)) if there else None
+    if manifest is None or manifest.contract != HELD_OUT_CONTRACT:
+        return None
+    return HeldOutNote.model_validate(manifest.info)
 
 
 def _read(chosen: EvaluationSet, seed: int, retrieval: bool) -> tuple[str, dict[str, pl.DataFrame]]:

@@ -15,7 +15,7 @@ from polymine.reporting.learning.tables import ArmResult, list_arms
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
-from polymine.tasks.reporting.learning import show, write_folder
+from polymine.tasks.reporting.learning import describe_sets, show, write_folder
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import COMPARISON
@@ -28,6 +28,7 @@ ARMS_FILE, DIFFERENCES = "arms.parquet", "differences.parquet"
 def report_comparison(
     run: Context,
     compared: DatasetRef,
+    sets: Mapping[str, DatasetRef],
     training: TrainingSettings,
     evaluation: EvaluationSettings,
     output: OutputSettings,
@@ -46,6 +47,7 @@ def report_comparison(
         differences=pl.read_parquet(folder / DIFFERENCES, glob=False),
         k=evaluation.k,
         confidence=evaluation.confidence,
+        searched=describe_sets(sets),
         settings=show(**parts),
         fingerprints={"comparison": compared.fingerprint},
         versions=versions(),

@@ -10,7 +10,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from polymine import models
-from polymine.data_contracts.notes import AdapterNote, RowsNote
+from polymine.data_contracts.notes import AdapterNote, RowsNote, SetNote
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import (
     EvaluationSettings,
@@ -29,6 +29,7 @@ from polymine.reporting.learning.report import (
     LearningReport,
     LinkedFile,
     RowCount,
+    Searched,
     Speed,
     StepReport,
     TrainingReport,
@@ -143,6 +144,7 @@ def report_evaluation(
         scores=scores,
         k=evaluation.k,
         confidence=evaluation.confidence,
+        searched=describe_sets(evaluated.sets),
         pivot=evaluation.pivot,
         settings=show(evaluation=evaluation, output=output, engine=run.engine),
         timings=_timings({f"measure {m} on {name}": ref for (m, name), ref in measures.items()}),
@@ -202,6 +204,16 @@ def show(**parts: BaseModel) -> dict[str, Any]:
     return {name: without_passwords(part) for name, part in parts.items()}
 
 
+def describe_sets(sets: Mapping[str, DatasetRef]) -> tuple[Searched, ...]:
+    """Say what the queries of each set of retrieval search."""
+    notes = {name: note_of(reference, SetNote) for name, reference in sets.items()}
+    return tuple(
+        Searched(name, note.documents, note.queries, say("learning", "searched", note.held_out))
+        for name, note in notes.items()
+        if note.kind == "retrieval"
+    )
+
+
 def describe_gain(
     comparisons: pl.DataFrame, scores: pl.DataFrame, names: Sequence[str], k: int
 ) -> str:
@@ -254,6 +266,7 @@ def _contamination(rows: Mapping[str, DatasetRef]) -> Contamination | None:
         sum(note.near for note in notes),
         sum(note.removed for note in notes),
         tuple(leaks),
+        tuple({name: level for note in notes for name, level in note.levels.items()}.items()),
     )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from polymine.data_contracts.errors import SettingsError, StoreError
-from polymine.data_contracts.references import Manifest
+from polymine.data_contracts.notes import HeldOutNote
+from polymine.data_contracts.references import DatasetRef, Manifest
 from polymine.data_contracts.settings import (
     HELD_OUT,
     TRAINED,
@@ -19,6 +20,7 @@ from polymine.data_contracts.settings import (
 )
 from polymine.tasks.evaluation.encoding import as_measured, check_candidates
 from polymine.tasks.store.atomic import write_bytes
+from polymine.tasks.store.datasets import note_of
 from polymine.tasks.store.manifests import MANIFEST, describe_shard, read_manifest
 from polymine.tasks.store.output import describe_difference
 from polymine.tasks.store.usage import used_datasets
@@ -88,12 +90,21 @@ def check_evaluation(evaluation: EvaluationSettings, base: EncoderSettings) -> N
     check_candidates(evaluation.model_copy(update={"base": evaluation.base or base}))
 
 
-def with_held_out(evaluation: EvaluationSettings, folder: str | None) -> EvaluationSettings:
-    """Put what was held out first among the sets, as a set like any other."""
-    if folder is None:
+def with_held_out(evaluation: EvaluationSettings, held: DatasetRef | None) -> EvaluationSettings:
+    """Put what was held out first among the sets, as a set like any other.
+
+    Its documents are in training where queries were held out; else nothing that answers them is.
+    """
+    if held is None:
         return evaluation
-    held = EvaluationSet(name=HELD_OUT, path=folder, title=False)  # texts have their titles already
-    return evaluation.model_copy(update={"sets": (held, *evaluation.sets)})
+    way = note_of(held, HeldOutNote).way
+    chosen = EvaluationSet(
+        name=HELD_OUT,
+        path=held.path,
+        title=False,  # texts have their titles already
+        guard="queries" if way == "queries" else "relevant",
+    )
+    return evaluation.model_copy(update={"sets": (chosen, *evaluation.sets)})
 
 
 def with_trained(

@@ -88,6 +88,7 @@ def join_parts(folders: Mapping[str, Path], title: str, settings: dict[str, Any]
     )
     own = {
         "headline": measured.headline, "k": measured.k, "confidence": measured.confidence,
+        "searched": measured.searched,
         "title": title, "settings": settings, "timings": timings, "versions": versions(),
         "notes": trained.notes + measured.notes, "fingerprints": {}, "files": FILES,
     }  # fmt: skip

@@ -6,6 +6,7 @@ as their rows are in this store.
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import polars as pl
 
@@ -14,33 +15,51 @@ from polymine.data_contracts.learning import Overlaps
 from polymine.data_contracts.notes import RowsNote
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import EvaluationSettings
-from polymine.evaluation.contamination import find_overlap, texts_of
+from polymine.evaluation.contamination import Level, at_levels, find_overlap, texts_of
 from polymine.reporting.formatting import count_of
 from polymine.reporting.report import Note
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.encoding import Measured
-from polymine.tasks.evaluation.sets import texts_of_set
-from polymine.tasks.store.datasets import load, note_of
+from polymine.tasks.evaluation.sets import (
+    CONTRACT,
+    is_checked,
+    level_for,
+    texts_of_set,
+    without,
+)
+from polymine.tasks.store.atomic import write_frame
+from polymine.tasks.store.datasets import Dataset, load, note_of
 
-VERSION = 2
+VERSION = 3
 SHOWN = 10  # overlaps that an error lists
 ROWS = "training-rows"
 REPORT = (
-    'Set evaluation.contaminated = "report" to measure nevertheless, or train again with these '
-    "sets named in `evaluation.sets`, which keeps them out."
+    'Set evaluation.contaminated = "exclude" to leave these queries out, or "report" to measure '
+    "nevertheless; or train again with these sets named in `evaluation.sets`, which keeps them out."
 )
 logger = logging.getLogger("polymine.evaluation")
 
 
-def overlap_with(sets: Mapping[str, DatasetRef], rows: pl.DataFrame) -> pl.DataFrame:
-    """List the texts of training rows that sets hold, as `find_overlap` does."""
+def overlap_with(
+    sets: Mapping[str, DatasetRef], rows: pl.DataFrame
+) -> tuple[pl.DataFrame, dict[str, Level]]:
+    """List the texts of training rows that sets hold, as `find_overlap` does.
+
+    Returns:
+        The overlap, and the level of each set that was compared (see `level_for`).
+    """
+    checked = {name: reference for name, reference in sets.items() if is_checked(reference)}
+    positives = rows["positive"].unique()
+    levels = {name: level_for(reference, positives) for name, reference in checked.items()}
     texts = [
-        texts_of_set(reference).with_columns(set=pl.lit(name)) for name, reference in sets.items()
+        texts_of_set(reference, levels[name]).with_columns(set=pl.lit(name))
+        for name, reference in checked.items()
     ]
-    empty = pl.DataFrame(schema={"id": pl.String, "text": pl.String, "set": pl.String})
-    return find_overlap(texts_of(rows), pl.concat([empty, *texts]))
+    empty = pl.DataFrame(schema=dict.fromkeys(("id", "text", "part", "set"), pl.String))
+    overlap = find_overlap(texts_of(rows), pl.concat([empty, *texts]))
+    return at_levels(overlap, levels), levels
 
 
 def describe_overlap(what: str, overlap: pl.DataFrame, advice: str) -> str:
@@ -63,13 +82,18 @@ def look_for_seen(
     candidates: Sequence[Measured],
     sets: Mapping[str, DatasetRef],
     evaluation: EvaluationSettings,
-) -> tuple[Note, ...]:
+) -> tuple[dict[str, DatasetRef], tuple[Note, ...]]:
     """Look whether sets hold what trained models have learned from.
 
-    Returns remarks for the report. Raises InputError with the list where they do, unless the
-    settings ask for a report only.
+    Returns:
+        The sets, without what was seen if the settings exclude it, and remarks for the report.
+
+    Raises:
+        InputError: with the list, where sets hold such texts, unless the settings exclude or
+            report them; or if nothing of a set is left.
     """
     notes: list[Note] = []
+    seen: list[DatasetRef] = []
     for measured in candidates:
         if measured.trained is None:
             continue
@@ -80,9 +104,15 @@ def look_for_seen(
                 continue
             compared = note_of(rows, RowsNote).sets
             new = {name: ref for name, ref in sets.items() if ref.fingerprint not in compared}
-            if new:
-                notes += _judge(measured, step, compare_texts(run, rows, new), evaluation)
-    return tuple(notes)
+            if new and (overlap := compare_texts(run, rows, new)).rows:
+                seen.append(overlap)
+                notes.append(_judge(measured, step, load(overlap), evaluation))
+    if evaluation.contaminated != "exclude" or not seen:
+        return dict(sets), tuple(notes)
+    held = set(pl.concat(load(each)["set"] for each in seen))
+    return {
+        name: leave_out(run, name, ref, seen) if name in held else ref for name, ref in sets.items()
+    }, tuple(notes)
 
 
 @stage("look-for-seen")
@@ -91,16 +121,31 @@ def compare_texts(run: Context, rows: DatasetRef, sets: Mapping[str, DatasetRef]
     return Plan(
         contract="overlaps",
         depends={"version": VERSION, "rows": rows, "sets": dict(sets)},
-        open=lambda _: Maker(lambda *_: overlap_with(sets, load(rows)), Overlaps),
+        open=lambda _: Maker(lambda *_: overlap_with(sets, load(rows))[0], Overlaps),
+    )
+
+
+@stage("leave-out", "leave-out-{name}")
+def leave_out(run: Context, name: str, tables: DatasetRef, seen: Sequence[DatasetRef]) -> Plan:
+    """Write a set without the queries, pairs, sentences or items that models learned from."""
+    left = cache(lambda: without(tables, pl.concat(load(each) for each in seen).filter(set=name)))
+
+    def write(dataset: Dataset) -> None:
+        for table, frame in left()[1].items():
+            write_frame(frame, dataset.folder / f"{table}.parquet")
+
+    return Plan(
+        contract=CONTRACT,
+        depends={"version": VERSION, "set": tables, "name": name, "seen": list(seen)},
+        open=lambda _: Maker(lambda *_: write),
+        resumable=False,
+        note=lambda _: left()[0],
     )
 
 
 def _judge(
-    measured: Measured, step: str, compared: DatasetRef, evaluation: EvaluationSettings
-) -> list[Note]:
-    if not compared.rows:
-        return []
-    overlap = load(compared)
+    measured: Measured, step: str, overlap: pl.DataFrame, evaluation: EvaluationSettings
+) -> Note:
     what = f"{measured.name}: step {step} was trained on"
     if evaluation.contaminated == "fail":
         raise InputError(describe_overlap(what, overlap, REPORT))
@@ -109,8 +154,11 @@ def _judge(
     counted = ", ".join(
         f"{name} {texts:,}" for name, texts in overlap.group_by("set").len().sort("set").rows()
     )
-    return [Note("warning", f"{what} texts of these sets, so its figures there are not true: "
-                 f"{counted}")]  # fmt: skip
+    told = {
+        "exclude": "what they belong to is left out for all models",
+        "report": "so its figures there are not true",
+    }[evaluation.contaminated]
+    return Note("warning", f"{what} texts of these sets, {told}: {counted}")
 
 
 def _unknown(measured: Measured, step: str) -> Note:

@@ -15,16 +15,18 @@ from polymine.evaluation.contamination import exclude
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.stage import stage
-from polymine.tasks.evaluation.sets import is_checked
 from polymine.tasks.store.datasets import load, note_of
 from polymine.tasks.training.contamination import SHOWN, describe_overlap, overlap_with
 from polymine.tasks.training.data import fingerprint_part, kind_and_choice, read_part
 from polymine.tasks.training.split import HELD_OUT
 from polymine.training import mixture
 
-VERSION = 3
+VERSION = 4
 CONTRACT = "training-rows"
-EXCLUDE = 'Set training.contaminated = "exclude" to leave these rows out, or choose other data.'
+EXCLUDE = (
+    'Set training.contaminated = "exclude" to leave these rows out, or "report" to train on them; '
+    "`guard` of a set says how much of it training must not hold."
+)
 _BROKEN = "rows that broke a rule"
 Noted = tuple[pl.DataFrame, RowsNote]
 logger = logging.getLogger("polymine.training")
@@ -55,7 +57,7 @@ def guard_rows(
     sets: Mapping[str, DatasetRef],
     training: TrainingSettings,
 ) -> Plan:
-    """Refuse, or leave out, training rows with a text that an evaluation set holds.
+    """Refuse, leave out or report training rows with a text that an evaluation set holds.
 
     What is near to a pipeline's own held-out side is always left out: the split keeps near-copies
     together as far as it finds them, and nobody could choose other data.
@@ -103,19 +105,25 @@ def _guard(
     training: TrainingSettings,
 ) -> Noted:
     frame = load(rows)
-    overlap = overlap_with(sets, frame)
+    overlap, levels = overlap_with(sets, frame)
     given = overlap.filter(pl.col("set") != HELD_OUT)
     if training.contaminated == "fail" and given.height:
         raise InputError(describe_overlap(f"step {step.name}: training data holds", given, EXCLUDE))
-    kept, removed = exclude(frame, overlap)
+    reported = given if training.contaminated == "report" else given.clear()
+    kept, removed = exclude(frame, overlap.join(reported, on=overlap.columns, how="anti"))
     if removed:
         logger.warning(
             "%s: %s rows left out, whose texts evaluation sets hold", step.name, f"{removed:,}"
         )
-    checked = {name: is_checked(reference) for name, reference in sets.items()}
+    if kept.is_empty() and frame.height:
+        raise InputError(
+            f"step {step.name}: all {frame.height:,} rows hold texts of evaluation sets, so that "
+            "nothing is left to train on; choose other data, or a lower `guard` of these sets"
+        )
     found = {
-        "checked": tuple(name for name, known in checked.items() if known),
-        "unchecked": tuple(name for name, known in checked.items() if not known),
+        "checked": tuple(levels),
+        "unchecked": tuple(name for name in sets if name not in levels),
+        "levels": levels,
         "sets": tuple(sorted(reference.fingerprint for reference in sets.values())),
         "removed": removed,
         "overlaps": tuple(Overlap(**row) for row in overlap.head(SHOWN).to_dicts()),

@@ -1,22 +1,25 @@
-"""Keeps documents, with all their queries, from mining and training, to measure on them."""
+"""Keeps documents with their queries, or queries, from mining and training, to measure on them."""
 
 from dataclasses import replace
-from functools import partial
+from functools import cache
+from typing import Literal
 
 import polars as pl
 
+from polymine.data_contracts.notes import HeldOutNote
 from polymine.data_contracts.references import CollectionRef, fingerprint
 from polymine.data_contracts.settings import HELD_OUT as HELD_OUT
 from polymine.data_contracts.settings import DatasetSettings, EvaluationSettings
 from polymine.evaluation.contamination import NEAR
-from polymine.mining.split import TEST, TRAINING, Side, hold_out, near_texts, take
+from polymine.mining.split import TEST, TRAINING, Split, hold_out, near_texts, take
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.stage import stage, step
+from polymine.tasks.evaluation.sets import HELD_OUT_CONTRACT
 from polymine.tasks.mining.ingestion import SCHEMAS, find_tables, store_tables
 from polymine.tasks.store.datasets import Dataset, load
 
-VERSION = 3
+VERSION = 4
 # Contract to the file's name, as evaluation reads it.
 _FILES = {"documents": "corpus", "queries": "queries", "judgments": "qrels"}
 Tables = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
@@ -30,13 +33,20 @@ def hold_out_set(
     evaluation: EvaluationSettings,
 ) -> Plan:
     """Write the held-out side as a folder that evaluation reads as any other set."""
+    found = cache(lambda: _split(collection, dataset, evaluation))
+
+    def write(target: Dataset) -> None:
+        split, tables = found()
+        cut = take(split, TEST, *tables, whole=_pool(split, evaluation) == "whole")
+        for (contract, name), table in zip(_FILES.items(), cut, strict=True):
+            target.write(f"{name}.parquet", table, SCHEMAS[contract])
+
     return Plan(
-        contract="held-out",
-        depends=_depends(collection, dataset, evaluation),
-        open=lambda _: Maker(
-            lambda *_: partial(_write, _side(TEST, collection, dataset, evaluation))
-        ),
+        contract=HELD_OUT_CONTRACT,
+        depends={**_depends(collection, dataset, evaluation), "pool": evaluation.pool},
+        open=lambda _: Maker(lambda *_: write),
         resumable=False,
+        note=lambda _: _describe(*found(), evaluation),
     )
 
 
@@ -54,7 +64,8 @@ def training_side(
         return found
     if run.dry:
         return replace(collection, fingerprint=version)
-    documents, queries, judgments = _side(TRAINING, collection, dataset, evaluation)
+    split, of_both = _split(collection, dataset, evaluation)
+    documents, queries, judgments = take(split, TRAINING, *of_both)
     copies = load(collection.copies)
     tables = {
         "documents": documents,
@@ -68,20 +79,33 @@ def training_side(
     return store_tables(run, tables, version)
 
 
-def _side(
-    side: Side, collection: CollectionRef, dataset: DatasetSettings, evaluation: EvaluationSettings
-) -> Tables:
-    """Cut the collection in two; documents, queries and judgments of one side."""
+def _split(
+    collection: CollectionRef, dataset: DatasetSettings, evaluation: EvaluationSettings
+) -> tuple[Split, Tables]:
+    """Cut the collection in two; also its documents, queries and judgments."""
     documents, queries, judgments = (load(getattr(collection, name)) for name in _FILES)
     near, asked = near_texts(documents, queries, min(dataset.near_copy, NEAR))
-    share, seed = evaluation.held_out, evaluation.seed
-    split = hold_out(documents, queries, judgments, near, share, seed, asked)
-    return take(split, side, documents, queries, judgments)
+    share, seed, way = evaluation.held_out, evaluation.seed, evaluation.hold_out
+    split = hold_out(documents, queries, judgments, near, share, seed, asked, way)
+    return split, (documents, queries, judgments)
 
 
-def _write(tables: Tables, dataset: Dataset) -> None:
-    for (contract, name), table in zip(_FILES.items(), tables, strict=True):
-        dataset.write(f"{name}.parquet", table, SCHEMAS[contract])
+def _pool(split: Split, evaluation: EvaluationSettings) -> Literal["whole", "held-out"]:
+    """What test queries search: their documents are no pool where those are in training too."""
+    return "whole" if split.way == "queries" else evaluation.pool
+
+
+def _describe(split: Split, tables: Tables, evaluation: EvaluationSettings) -> HeldOutNote:
+    pool = _pool(split, evaluation)
+    asked = tables[2].filter(pl.col("relevance") > 0).join(tables[1], on="query_id", how="semi")
+    return HeldOutNote(
+        way=split.way,
+        pool=pool,
+        documents=tables[0].height if pool == "whole" else split.counts[TEST]["documents"],
+        queries=split.counts[TEST]["queries"],
+        of_queries=asked["query_id"].n_unique(),
+        largest=split.largest,
+    )
 
 
 def _depends(
@@ -92,6 +116,7 @@ def _depends(
         "collection": collection,
         "near_copy": dataset.near_copy,
         "share": evaluation.held_out,
+        "way": evaluation.hold_out,
         "seed": evaluation.seed,
     }
 

@@ -7,7 +7,15 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polymine.evaluation.contamination import COLUMNS, exclude, find_overlap, texts_of
+from polymine.evaluation import contamination
+from polymine.evaluation.contamination import (
+    COLUMNS,
+    at_levels,
+    exclude,
+    find_overlap,
+    shares_corpus,
+    texts_of,
+)
 from polymine.training.mixture import from_collection, from_triplets
 from tests.public_data import public, public_tables
 
@@ -121,6 +129,47 @@ class TestShortTexts:
             trained((0, "anchor", "東京はどこですか日本")), evaluated("東京はどこですか日本")
         )
         assert not found(trained((0, "anchor", "東京")), evaluated("東京"))
+
+
+def test_pieces_of_any_size_find_the_same(monkeypatch):
+    rng = random.Random(1)
+    texts = [" ".join(rng.choices("abcd", k=8)) for _ in range(120)]
+    training = trained(*((i, "positive", text) for i, text in enumerate(texts[:60])), (60, "x", ""))
+    whole = found(training, evaluated(*texts[60:], "!"), near=0.4)
+    assert len(whole) > 10
+    monkeypatch.setattr(contamination, "CHUNK", 7)
+    assert found(training, evaluated(*texts[60:], "!"), near=0.4) == whole
+
+
+class TestLevels:
+    EVALUATION = evaluated(
+        "which words does this passage hold?", PASSAGE, "Who was he?"
+    ).with_columns(part=pl.Series(["query", "document", "query"]))
+
+    def held(self, level: str, *training: tuple[int, str, str]) -> list[tuple[int, str]]:
+        overlap = find_overlap(trained(*training), self.EVALUATION)
+        return at_levels(overlap, {"test": level}).select("row", "part").rows()
+
+    def test_a_document_alone_counts_unless_the_level_is_queries(self):
+        row = (0, "positive", PASSAGE)
+        assert self.held("queries", row) == []
+        assert self.held("relevant", row) == self.held("all", row) == [(0, "document")]
+
+    def test_a_query_counts_at_every_level_and_names_the_document_beside_it(self):
+        rows = ((0, "anchor", "WHICH words does this passage hold?"), (0, "positive", PASSAGE))
+        both = [(0, "query"), (0, "document")]
+        assert [self.held(level, *rows) for level in ("queries", "all")] == [both, both]
+
+    def test_the_document_makes_a_short_query_tell(self):
+        short = (0, "anchor", "who was he?")
+        assert self.held("queries", short) == []
+        assert len(self.held("queries", short, (0, "positive", PASSAGE))) == 2
+
+    def test_a_corpus_is_shared_if_most_positives_are_in_it(self):
+        corpus = pl.Series(["a", "b", "c"])
+        assert shares_corpus(pl.Series(["a", "x"]), corpus)
+        assert not shares_corpus(pl.Series(["a", "x", "y"]), corpus)
+        assert not shares_corpus(pl.Series([], dtype=pl.String), corpus)
 
 
 class TestExclude:

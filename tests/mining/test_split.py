@@ -8,8 +8,9 @@ from polars.testing import assert_frame_equal
 
 from polymine.data_contracts.errors import InputError
 from polymine.mining.near_copies import near_copies
-from polymine.mining.split import hold_out, take
+from polymine.mining.split import hold_out, near_texts, take
 from tests.mining.small_tables import documents, judgments, queries
+from tests.public_data import public_tables
 
 NO_NEAR = pl.DataFrame(schema={"doc_id": pl.String, "near_group": pl.Int64})
 
@@ -92,6 +93,53 @@ class TestInvariants:
         again = hold_out(*(shuffled(frame) for frame in tables), 0.4, 0)
         assert_frame_equal(split.documents, again.documents)
         assert_frame_equal(split.queries, again.queries)
+
+
+class TestWays:
+    """Queries are held out where documents hang together, and their documents stay."""
+
+    @pytest.mark.parametrize(
+        ("name", "way"),
+        [("cisi", "queries"), ("cacm", "queries"), ("cranfield", "queries"),
+         ("med", "documents"), ("scifact", "documents")],
+    )  # fmt: skip
+    def test_judged_collections_all_split(self, name, way):
+        corpus, questions, known = public_tables(name)
+        near, asked = near_texts(corpus, questions, 0.8)
+        split = hold_out(corpus, questions, known, near, 0.1, 0, asked, "auto")
+        assert split.way == way
+        relevant = known.filter(pl.col("relevance") > 0)
+        answered = split.queries.join(relevant, on="query_id", how="semi")
+        share = answered.filter(side="test").height / answered.height
+        assert 0.05 <= share <= 0.2
+        documents, _, judged = take(split, "test", corpus, questions, known, whole=True)
+        assert documents.height == corpus.height
+        assert judged.filter(pl.col("relevance") > 0).height > 0
+
+    @settings(max_examples=60)
+    @given(collections(), st.sampled_from([0.1, 0.5]), st.integers(0, 3))
+    def test_queries_that_ask_the_same_are_on_one_side(self, tables, share, seed):
+        corpus, questions, known, near = tables
+        try:
+            split = hold_out(corpus, questions, known, near, share, seed, way="queries")
+        except InputError:
+            assume(False)
+        asked = split.queries.join(questions, on="query_id")
+        assert one_side(asked, "group_id")
+        assert one_side(asked, "text")
+        assert set(split.documents["side"]) == {"training"}
+        documents, trained, judged = take(split, "training", corpus, questions, known)
+        assert documents.height == corpus.height
+        assert set(judged["query_id"]) <= set(trained["query_id"])
+        tested = take(split, "test", corpus, questions, known, whole=True)[2]
+        assert not set(tested["query_id"]) & set(judged["query_id"])
+
+    def test_the_whole_corpus_adds_no_answers(self):
+        tables = simple(40)
+        split = hold_out(*tables, NO_NEAR, 0.25, 0)
+        alone, whole = (take(split, "test", *tables, whole=whole) for whole in (False, True))
+        assert (alone[0].height, whole[0].height) == (10, 40)
+        assert_frame_equal(alone[2], whole[2])
 
 
 class TestShare:

@@ -36,9 +36,10 @@ from polymine.reporting.report import Figure, flatten
 from polymine.reporting.templates import markdown, say, templates
 
 SECTIONS = (
-    ("steps", "What was done"), ("training", "Training"), ("arms", "Arms"),
-    ("results", "Results"), ("scores", "Other tasks"), ("contamination", "Contamination"),
-    ("timings", "Timings"), ("settings", "Settings"), ("files", "Files"),
+    ("searched", "What is searched"), ("steps", "What was done"), ("training", "Training"),
+    ("arms", "Arms"), ("results", "Results"), ("scores", "Other tasks"),
+    ("contamination", "Contamination"), ("timings", "Timings"), ("settings", "Settings"),
+    ("files", "Files"),
 )  # fmt: skip
 
 
@@ -77,6 +78,7 @@ def render_learning(report: LearningReport) -> str:
     settings = flatten(report.settings)
     shown = {
         **parts,
+        "searched": report.searched,
         "steps": report.steps,
         "training": parts["curves"] or parts["speeds"],
         "timings": report.timings,
@@ -212,8 +214,10 @@ def list_gains(report: LearningReport) -> list[list[str]]:
         report: of any kind; only comparisons and evaluations have gains.
 
     Returns:
-        Cells of each row: set, model, metric, base, value, gain, interval, verdict, cases.
+        Cells of each row: set, model, metric, base, value, gain, interval, verdict, cases, and how
+        many documents are searched.
     """
+    documents = {each.set: format_count(each.documents) for each in report.searched}
     found: list[tuple[str, str, Gain, str]] = []
     if isinstance(report, ComparisonReport):
         found += [(arm.set, arm.arm, arm.together, "") for arm in list_arms(report.arms)]
@@ -230,6 +234,6 @@ def list_gains(report: LearningReport) -> list[list[str]]:
     return [
         [name, model, name_metric(gain.metric, report.k), format_score(gain.base),
          format_score(gain.value), format_gain(gain.gain), format_interval(gain.low, gain.high),
-         VERDICTS[gain.verdict], cases]
+         VERDICTS[gain.verdict], cases, documents.get(name, "")]
         for name, model, gain, cases in found
     ]  # fmt: skip

@@ -71,6 +71,7 @@ class Contamination:
         exact, near: training texts that an evaluation set has, word for word or nearly.
         removed: training rows that were left out for it.
         examples: a few of them, worst first.
+        levels: set name to how much of it was compared.
     """
 
     checked: int
@@ -78,6 +79,23 @@ class Contamination:
     near: int = 0
     removed: int = 0
     examples: tuple[Leak, ...] = ()
+    levels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What the queries of a set search.
+
+    Args:
+        set: its name.
+        documents, queries: of it; queries that have an answer.
+        about: which documents these are, in words.
+    """
+
+    set: str
+    documents: int
+    queries: int
+    about: str
 
 
 @dataclass(frozen=True)
@@ -95,6 +113,7 @@ class LearningReport(Report):
     Args:
         base: the untouched model, by its name in the settings.
         k, confidence: of the metrics and of the intervals.
+        searched: the sets of retrieval.
         files: beside the page, linked from it.
     """
 
@@ -104,6 +123,7 @@ class LearningReport(Report):
     steps: tuple[StepReport, ...] = ()
     k: int = 10
     confidence: float = 0.95
+    searched: tuple[Searched, ...] = ()
     files: tuple[LinkedFile, ...] = Field((), exclude=True)
 
 

@@ -247,7 +247,8 @@ class TestTexts:
     """What training must not have seen, of every kind."""
 
     def texts(self, folder: Path, tables: Tables) -> set[tuple[str, str]]:
-        return set(texts_of_set(read(folder, path=write(folder / "set", tables))).rows())
+        found = texts_of_set(read(folder, path=write(folder / "set", tables)))
+        return set(found.select("id", "text").rows())
 
     def test_of_documents_and_queries(self, tmp_path):
         one = {"corpus": small()["corpus"].head(1), "qrels": small()["qrels"].head(1)}

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.learning import Overlaps
+from polymine.data_contracts.notes import HeldOutNote
 from polymine.data_contracts.settings import (
     ComparisonRunSettings,
     EncoderSettings,
@@ -14,6 +16,7 @@ from polymine.data_contracts.settings import (
     check_as,
 )
 from polymine.tasks.reporting.parts import with_held_out, with_trained
+from polymine.tasks.store.datasets import Store
 
 TABLES = {"dataset": {"corpus": "beir"}, "output": {"path": "out"}}
 SET = {"name": "held-out", "path": "mine"}
@@ -36,7 +39,12 @@ def test_an_evaluation_by_itself_may_use_them():
     assert (found.sets[0].name, found.models[0].name) == ("held-out", "trained")
 
 
-def test_a_pipelines_own_have_them():
-    evaluation = with_held_out(EvaluationSettings(), "mine")
+def test_a_pipelines_own_have_them(tmp_path):
+    note = HeldOutNote(
+        way="documents", pool="whole", documents=9, queries=1, of_queries=9, largest=1
+    )
+    place = Store(str(tmp_path)).dataset("held-out", "f" * 32)
+    held = place.write_single(Overlaps.create_empty(), Overlaps, info=note.model_dump())
+    evaluation = with_held_out(EvaluationSettings(), held)
     own = with_trained(evaluation, Path("model"), EncoderSettings(model="x"))
     assert (own.sets[0].name, own.models[0].name) == ("held-out", "trained")

@@ -7,10 +7,14 @@ from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.learning import TrainingRows
 from polymine.data_contracts.settings import EncoderSettings, EvaluationSettings
 from polymine.data_contracts.trained import TrainedModel
+from polymine.evaluation.contamination import exclude
 from polymine.tasks.evaluation.encoding import Measured
+from polymine.tasks.evaluation.sets import open_collection
 from polymine.tasks.store.datasets import Store
 from polymine.tasks.training import contamination
-from polymine.tasks.training.contamination import ROWS, look_for_seen
+from polymine.tasks.training.contamination import ROWS, look_for_seen, overlap_with
+from polymine.training.mixture import from_collection
+from tests.public_data import public, public_tables
 from tests.tasks.evaluation.small_sets import read, run_in, small, write
 
 PASSAGE = (
@@ -27,7 +31,7 @@ def sets(tmp_path):
         text=pl.when(pl.col("doc_id") == "a-en").then(pl.lit(PASSAGE)).otherwise("text")
     )
     write(tmp_path / "set", tables)
-    return {"own": read(tmp_path)}
+    return {"own": read(tmp_path, guard="all")}
 
 
 def train_on(tmp_path, text: str, looked: list[str] | None = None) -> Measured:
@@ -52,7 +56,7 @@ def measured(rows: dict[str, str]) -> Measured:
 
 
 def look(tmp_path, model: Measured, sets, settings: EvaluationSettings = FAIL):
-    return look_for_seen(run_in(tmp_path), [model], sets, settings)
+    return look_for_seen(run_in(tmp_path), [model], sets, settings)[1]
 
 
 @pytest.mark.parametrize(
@@ -88,3 +92,36 @@ def test_rows_of_another_store_are_said_to_be_unknown(tmp_path, sets):
 
 def test_plain_models_have_learned_nothing_here(tmp_path, sets):
     assert look(tmp_path, Measured("plain", EncoderSettings(model="base")), sets) == ()
+
+
+def test_or_the_queries_that_it_answers_are_left_out_for_all(tmp_path, sets):
+    model = train_on(tmp_path, PASSAGE)
+    excluding = EvaluationSettings(contaminated="exclude")
+    with pytest.raises(InputError, match="learned from everything that it measures"):
+        look_for_seen(run_in(tmp_path), [model], sets, excluding)
+    tables = small()
+    tables["corpus"] = pl.concat([open_collection(sets["own"]).documents, tables["corpus"][2:]],
+                                 how="diagonal").unique("doc_id")  # fmt: skip
+    more = pl.DataFrame({"query_id": ["q-b"], "text": ["what flies?"], "language": ["en"]})
+    tables["queries"] = pl.concat([tables["queries"], more])
+    judged = pl.DataFrame({"query_id": ["q-b"], "doc_id": ["b-en"], "relevance": [1]})
+    tables["qrels"] = pl.concat([tables["qrels"], judged])
+    write(tmp_path / "set", tables)
+    larger = {"own": read(tmp_path, guard="all")}
+    left, (note,) = look_for_seen(run_in(tmp_path), [model], larger, excluding)
+    assert open_collection(left["own"]).queries["query_id"].to_list() == ["q-b"]
+    assert "left out for all models" in note.text
+
+
+def test_scifacts_standard_split_loses_the_rows_with_a_test_query_alone(tmp_path):
+    """All 916 rows hold a document of the corpus that both splits search; 7 hold a test query."""
+    folder = public("scifact")
+    tested = {"scifact": read(tmp_path, path=str(folder), split="validation")}
+    corpus, queries, qrels = public_tables("scifact")
+    splits = pl.read_parquet(folder / "splits.parquet").filter(split="train")
+    own = queries.join(splits, on="query_id", how="semi")
+    rows = from_collection(corpus, own, qrels.join(own, on="query_id", how="semi"), "train").rows
+    overlap, levels = overlap_with(tested, rows)
+    assert levels == {"scifact": "queries"}
+    kept, removed = exclude(rows, overlap)
+    assert (kept.height + removed, removed) == (rows.height, 7)
