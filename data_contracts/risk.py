@@ -65,7 +65,6 @@ class RiskModel(_Value):
     languages: dict[Pair, tuple[str, ...]] = {}
     full: dict[Pair, Linear]
     query_side: Linear
-    validator: float
     offsets: dict[str, float] = {}
     rate_spread: float
     sources: tuple[Source, ...] = ()

@@ -5,9 +5,8 @@ The recipe is `risk.toml`. This module reads collections and draws; `risk_weight
 
 import argparse
 import json
-import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from benchmarks.data import collection
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.risk import RiskModel
-from polymine.data_contracts.settings import TeacherSettings, ValidationSettings
+from polymine.data_contracts.settings import TeacherSettings
 from polymine.mining.evidence import gather_evidence
 from polymine.mining.ingestion import Ingested, ingest
 from polymine.mining.known import Ids, Known
 from polymine.mining.ranking import rank
-from polymine.mining.risk import Array, Teachers
 from polymine.mining.risk_weights import FILE, Shipped
 from polymine.mining.teachers import Teacher
-from polymine.mining.validation import PairScorer, score_all
-from shipped.opening import BATCH_TOKENS, open_teacher
-from shipped.risk_weights import (
-    Judged,
-    Scored,
-    fit_trust,
-    fit_weights,
-    plan_scoring,
-    prove,
-)
+from shipped.opening import open_teacher
+from shipped.risk_weights import Judged, fit_weights, prove
 
 RECIPE = Path(__file__).with_name("risk.toml")
 
@@ -61,9 +51,6 @@ class Recipe(BaseModel):
     collections: tuple[str, ...] = Field(min_length=2)
     foreign: tuple[ForeignSettings, ...] = ()
     teachers: tuple[TeacherSettings, ...] = Field(min_length=1)
-    validator: ValidationSettings | None = None
-    validator_queries: int = Field(100, ge=1, description="Queries per collection it looks at.")
-    validator_pairs: int = Field(12, ge=1, description="Candidates per query it looks at.")
 
 
 def main() -> None:
@@ -77,27 +64,19 @@ def main() -> None:
 
 def fit_risk(recipe: Recipe, out: Path) -> None:
     """Fit the weights for every kind of teachers, prove them, and write them as JSON."""
-    drawn = {name: _draw_judged(name, recipe) for name in recipe.collections}
-    judged = {name: [draw for draw, _ in draws] for name, draws in drawn.items()}
+    judged = {name: _draw_judged(name, recipe) for name in recipe.collections}
     foreign = [_draw_foreign(pool, recipe) for pool in recipe.foreign]
     teachers = [(teacher.name, teacher.kind) for teacher in recipe.teachers]
-    texts = {name: draws[0][1] for name, draws in drawn.items()}
     kinds = sorted({kind for _, kind in teachers})
     variants: list[RiskModel] = []
     without: dict[str, RiskModel] = {}
-    trusts: dict[str | None, float] = {}
     for some in ([*kinds], *([kind] for kind in kinds if len(kinds) > 1)):
         used = [teacher for teacher in teachers if teacher[1] in some]
         model = fit_weights(judged, foreign, used)
         left_out, proofs, spread = prove(judged, foreign, used)
-        found = {"proofs": proofs, "rate_spread": spread}
-        if not trusts:  # of all kinds of teachers together, which come first
-            trusts = _measure_trust(judged, texts, left_out, used, recipe)
-        variants.append(model.model_copy(update={**found, "validator": trusts[None]}))
+        variants.append(model.model_copy(update={"proofs": proofs, "rate_spread": spread}))
         without |= {
-            f"{name}/{'+'.join(some)}": part.model_copy(
-                update={"rate_spread": spread, "validator": trusts[name]}
-            )
+            f"{name}/{'+'.join(some)}": part.model_copy(update={"rate_spread": spread})
             for name, part in left_out.items()
         }
         _show(variants[-1])
@@ -120,48 +99,7 @@ def read_recipe(config: Path) -> Recipe:
         raise SettingsError(f"{config}: " + "; ".join(lines)) from error
 
 
-def _measure_trust(
-    judged: Mapping[str, Sequence[Judged]],
-    texts: Mapping[str, Ingested],
-    left_out: Mapping[str, RiskModel],
-    teachers: Teachers,
-    recipe: Recipe,
-) -> dict[str | None, float]:
-    """How much the embedded validator adds: over all collections, and without each."""
-    if recipe.validator is None:
-        return dict.fromkeys([None, *judged], 0.0)
-    scorer = PairScorer.load(recipe.validator, len(os.sched_getaffinity(0)), BATCH_TOKENS)
-    scored = {}
-    for name, draws in judged.items():
-        pairs = plan_scoring(
-            left_out[name], draws[0], teachers, recipe.validator_queries, recipe.validator_pairs
-        )
-        print(f"{name}: the validator scores {len(pairs)} pairs")
-        scored[name] = _score(scorer, texts[name], pairs)
-    trusts: dict[str | None, float] = {None: fit_trust(list(scored.values()))}
-    for name in scored:
-        trusts[name] = fit_trust([part for other, part in scored.items() if other != name])
-    return trusts
-
-
-def _score(scorer: PairScorer, clean: Ingested, pairs: pl.DataFrame) -> Scored:
-    queries, documents = (
-        dict(table.select(key, "text").rows())
-        for key, table in (("query_id", clean.queries), ("doc_id", clean.documents))
-    )
-
-    def logits(rows: pl.DataFrame) -> Array:
-        asked = rows.select("query_id", "doc_id").rows()
-        return score_all(scorer, [(queries[q], documents[d]) for q, d in asked]).astype(float)
-
-    positives = clean.judgments.join(pairs, on="query_id", how="semi")
-    return Scored(
-        pairs["risk"].to_numpy(), logits(pairs), pairs["truth"].to_numpy().astype(float),
-        logits(positives),
-    )  # fmt: skip
-
-
-def _draw_judged(name: str, recipe: Recipe) -> list[tuple[Judged, Ingested]]:
+def _draw_judged(name: str, recipe: Recipe) -> list[Judged]:
     """Reveal one relevant document per query, as often as there are seeds."""
     print(f"{name}: {recipe.seeds} draws")
     documents, queries, judgments = _read(name)
@@ -173,7 +111,7 @@ def _draw_judged(name: str, recipe: Recipe) -> list[tuple[Judged, Ingested]]:
         revealed = _reveal(several, seed, recipe.queries)
         clean = ingest(documents, queries, revealed)
         opened = opened or _open(clean, recipe)
-        draws.append((_gather(name, clean, truth, opened, recipe), clean))
+        draws.append(_gather(name, clean, truth, opened, recipe))
     return draws
 
 

@@ -14,8 +14,7 @@ import polars as pl
 
 from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.risk import Bin, Linear, Pair, Proof, RiskModel, Source
-from polymine.mining.budget import CURVE, Pool, choose, expected_rate, pool_of
-from polymine.mining.budget import search as find_price
+from polymine.mining.budget import CURVE, Pool, choose, expected_rate
 from polymine.mining.likelihoods import labelled_pairs, solve
 from polymine.mining.risk import (
     FEATURES,
@@ -28,8 +27,7 @@ from polymine.mining.risk import (
     kinds_of,
     predict_risk,
 )
-from polymine.mining.risk_fit import draw_queries, fit
-from polymine.mining.validator_evidence import calibrate_logits, plan_pairs
+from polymine.mining.risk_fit import fit
 
 PAIRS_PER_COLLECTION = 10_000.0  # how many pairs each collection counts as, whatever it has
 SMALLEST_SPREAD = 0.02  # of a weight: a handful of collections cannot show that it is always alike
@@ -81,7 +79,6 @@ def fit_weights(
         query_side=_fit_linear(rows, asked, teachers).model_copy(
             update={"spreads": (QUERY_SIDE_SPREAD,) * len(asked)}
         ),
-        validator=0.0,
         rate_spread=0.0,
         sources=tuple(
             Source(name=name, pairs=len(part)) for name, part in {**rows, **other}.items()
@@ -165,58 +162,6 @@ def prove(
             expected, true = rates.mean(axis=0)
             misses.append(np.log(max(expected, 1e-3) / max(true, 1e-3)))
     return without, tuple(proofs), round(float(np.sqrt(np.mean(np.square(misses)))), 4)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What a validator said of some candidates of one collection: shape (n,) each.
-
-    `risks` are those before it was asked; `positives` its logits of the known positives.
-    """
-
-    risks: Array
-    logits: Array
-    truth: Array
-    positives: Array
-
-
-def fit_trust(scored: Sequence[Scored]) -> float:
-    """Fit how much of a validator's log-odds counts beside the other evidence: at least 0."""
-    blocks, truth, shares = [], [], []
-    for at, part in enumerate(scored):
-        calibration = calibrate_logits(part.positives, part.logits, part.risks)
-        before = np.clip(part.risks, 1e-6, 1 - 1e-6)
-        own = np.zeros((len(part.risks), len(scored)))
-        own[:, at] = 1
-        says = calibration.intercept + calibration.slope * part.logits
-        blocks.append(np.column_stack([says, np.log(before / (1 - before)), own]))
-        truth.append(part.truth)
-        shares.append(np.full(len(part.risks), PAIRS_PER_COLLECTION / len(part.risks)))
-    names = ("validator", "others", *(str(at) for at in range(len(scored))))
-    start = Linear(
-        features=names,
-        centres=(0.0,) * len(names),
-        weights=(0.0, 1.0, *[0.0] * len(scored)),
-        spreads=(10.0, 1e-3, *[10.0] * len(scored)),  # the other evidence counts as it is
-        intercept=0.0,
-        intercept_spread=1e-3,
-    )
-    term = labelled_pairs(np.vstack(blocks), np.concatenate(truth), np.concatenate(shares))
-    return round(solve(start, [term], monotone=1).weights[0], 4)
-
-
-def plan_scoring(
-    prior: RiskModel, draw: Judged, teachers: Teachers, queries: int, pairs: int
-) -> pl.DataFrame:
-    """Choose candidates as mining would: query_id, doc_id, truth, risk."""
-    rows = _assess(prior, draw, teachers).with_columns(reason=pl.lit(None, pl.String))
-    named = rows.select("query_id", language=pl.lit("en")).unique()
-    some = draw_queries(named, pl.Series([], dtype=pl.String), queries)
-    rows = rows.filter(pl.col("query_id").is_in(some.implode()))
-    choice = find_price(pool_of(rows, NEGATIVES), NEGATIVES, RATES[0], 1.0)
-    chosen = plan_pairs(rows, choice, NEGATIVES, pairs, RATES[0], 0.9)
-    columns = ["query_id", "doc_id", "truth", "risk"]
-    return chosen.join(rows.select(columns), on=["query_id", "doc_id"], how="left")
 
 
 def _assess(prior: RiskModel, draw: Judged, teachers: Teachers) -> pl.DataFrame:

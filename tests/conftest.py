@@ -6,9 +6,9 @@ from hypothesis import settings
 from polymine import models
 from polymine.mining.embedding import TextEncoder
 from polymine.mining.validation import PairScorer
-from tests.small import ANIMALS, BM25, FACTS, MINILM, VALIDATOR, animal_tables, write_animals
+from tests.small import ANIMALS, BM25, FACTS, MINILM, animal_tables, small_validator, write_animals
 
-__all__ = ["ANIMALS", "BM25", "FACTS", "MINILM", "VALIDATOR", "animal_tables"]
+__all__ = ["ANIMALS", "BM25", "FACTS", "MINILM", "animal_tables", "small_validator"]
 
 # A busy machine is no bug: tests may take their time.
 settings.register_profile("unhurried", deadline=None)
@@ -38,13 +38,13 @@ def encoder(minilm) -> TextEncoder:
 
 @pytest.fixture(scope="session")
 def cross_encoder():
-    """The embedded validator, in float32 on the CPU."""
-    return models.load_cross_encoder(VALIDATOR.model, device="cpu", dtype="float32")
+    """A small cross-encoder with random weights, in float32 on the CPU."""
+    return models.load_cross_encoder(small_validator().model, device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="session")
 def scorer(cross_encoder) -> PairScorer:
-    """The embedded validator on two threads."""
+    """The same on two threads."""
     return PairScorer([cross_encoder], threads=2, batch_tokens=2048)
 
 

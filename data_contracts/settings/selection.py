@@ -68,6 +68,7 @@ class RiskSettings(Settings):
     """How the probability that a candidate is relevant is estimated."""
 
     replaced = {
+        "validator_trust": "it is called `validator_weight` now",
         "fit_queries": "the fit always draws 1,000 queries; more hardly change it",
         **dict.fromkeys(
             ("validator_labels", "validator_sample"),
@@ -79,9 +80,9 @@ class RiskSettings(Settings):
     fit: bool = True
     """Fit the weights to the known positives, judgments and labels, starting from the shipped ones;
     or use the shipped ones as they are."""
-    validator_trust: float | None = Field(None, ge=0, le=2)
-    """How much the cross-encoder's evidence counts beside the rest: 0 not at all, 1 as much. If not
-    set, what was measured for the embedded one, and half for any other."""
+    validator_weight: float = Field(0.5, ge=0, le=2)
+    """How much the cross-encoder's evidence counts beside the rest: 0 not at all, 1 as evidence of
+    its own. Half, unless you know better: what it says resembles what the teachers say."""
     promote: float = Field(0.9, gt=0.5, le=1)
     """Risk from which a candidate becomes a positive, if a cross-encoder agrees whose evidence
     counts at least half."""

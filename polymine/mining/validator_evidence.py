@@ -15,16 +15,13 @@ from polymine.data_contracts.risk import Linear
 from polymine.data_contracts.settings import MiningSettings
 from polymine.mining.likelihoods import labelled_pairs, solve
 from polymine.mining.risk import Array, sigmoid
-from polymine.mining.risk_weights import load_prior
 from polymine.mining.validation import PairScore
 
 CLEAR = 0.2  # of the budget: a candidate with less risk is clear without being asked about
 PROMOTABLE = 4  # one in so many of a query's pairs is for what may be promoted
 FEWEST_POSITIVES = 10  # from which logits can be calibrated
 LOWEST, HIGHEST = 1e-6, 1 - 1e-6
-EMBEDDED = "embedded:validator"
 PROMOTING_WEIGHT = 0.5  # below it a validator promotes nothing
-UNTESTED_WEIGHT = 0.5  # of a validator nobody has measured here: its pairs resemble the teachers'
 
 
 def plan_pairs(
@@ -166,21 +163,7 @@ def gather_validator_evidence(
     risks = decided.select("query_id", "doc_id", "risk")
     looked = pairs.join(risks, on=["query_id", "doc_id"], how="left", maintain_order="left")
     looked = looked.with_columns(validator_score=pl.Series(score(pairs, "candidates")))
-    return update_scored(looked, known, validator_weight(settings), settings.validation.margin)
-
-
-def validator_weight(settings: MiningSettings) -> float:
-    """Decide how much the validator's evidence counts beside the rest.
-
-    Returns:
-        From 0 to 2: as set, as measured for the embedded validator, or half for any other.
-    """
-    if settings.risk.validator_trust is not None:
-        return settings.risk.validator_trust
-    assert settings.validation is not None
-    if settings.validation.model == EMBEDDED:
-        return load_prior(settings.teacher_kinds).validator
-    return UNTESTED_WEIGHT
+    return update_scored(looked, known, settings.risk.validator_weight, settings.validation.margin)
 
 
 def with_validator(decided: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:

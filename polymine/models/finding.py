@@ -17,9 +17,7 @@ from polymine.data_contracts.errors import ModelError
 from polymine.models.failures import first_line
 from polymine.models.packed import PACKED, unpacked
 
-Kind = Literal["package", "folder", "hub", "embedded"]
-
-EMBEDDED = Path(__file__).parent.parent / "embedded"
+Kind = Literal["package", "folder", "hub"]
 
 # What a model is made of. Everything else in a model folder (README, ONNX and OpenVINO exports,
 # optimizer states) changes no vector and therefore no fingerprint. `.py` is remote code.
@@ -65,8 +63,6 @@ def resolve(name: str) -> ResolvedModel:
     prefix, _, rest = name.partition(":")
     if prefix == "package":
         return ResolvedModel(name, str(_package_folder(name, rest)), None, "package")
-    if prefix == "embedded":
-        return ResolvedModel(name, str(_embedded_folder(name, rest)), None, "embedded")
     folder = Path(name).expanduser()
     if name and folder.is_dir():
         return ResolvedModel(name, str(_checked_folder(name, folder.resolve())), None, "folder")
@@ -154,17 +150,6 @@ def _package_folder(name: str, package: str) -> Path:
     raise ModelError(
         f"Model {name!r}: expected a folder with modules.json or config.json inside {root}, found "
         "none. The package carries no model; name another one."
-    )
-
-
-def _embedded_folder(name: str, model: str) -> Path:
-    folder = EMBEDDED / model
-    if model and "/" not in model and folder.is_dir():
-        return _checked_folder(name, folder)
-    known = sorted(path.name for path in EMBEDDED.glob("*") if path.is_dir())
-    raise ModelError(
-        f"Model {name!r}: expected one of {known}, got {model!r}. These models ship with Polymine; "
-        "any other is named by folder, hub id or 'package:NAME'."
     )
 
 

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polymine.data_contracts.errors import ModelError
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
 Model = TypeVar("Model", "SentenceTransformer", "CrossEncoder")
-
-MAXSIM_HEAD = "maxsim_head.safetensors"
 
 # Architectures whose score head comes with the weights; any other would get a random one.
 _SCORING_HEADS = ("ForSequenceClassification", "ForCausalLM", "ForConditionalGeneration")
@@ -105,9 +102,6 @@ def load_cross_encoder(
     if base is None:
         _check_scoring_head(found)
         encoder = _build_cross_encoder(found, device, dtype, trust_remote_code)
-    elif (found.folder / MAXSIM_HEAD).is_file():
-        bare = build_maxsim_encoder(base, device=device, head=found.folder / MAXSIM_HEAD)
-        encoder = _with_adapter(bare, found, resolve_dtype(dtype, device))
     else:
         bare = _build_cross_encoder(resolve(base), device, "float32", trust_remote_code)
         encoder = _with_adapter(bare, found, resolve_dtype(dtype, device))
@@ -118,49 +112,6 @@ def load_cross_encoder(
         )
     settle_padding(encoder, name, ranks=True)
     settle_length(encoder, max_length, name)
-    return encoder.eval()
-
-
-def build_maxsim_encoder(base: str, *, device: str, head: Path | None = None) -> CrossEncoder:
-    """Put a MaxSim head on an encoder.
-
-    Args:
-        base: name of the encoder, as for `resolve`.
-        head: safetensors file that was saved beside an adapter; a fresh head if None.
-
-    Returns:
-        A cross-encoder in float32 and evaluation mode that gives raw logits.
-
-    Raises:
-        ModelError: the encoder is not there or cannot be loaded.
-    """
-    import torch
-    from safetensors.torch import load_file
-    from sentence_transformers import CrossEncoder
-    from sentence_transformers.base.modules import Transformer
-
-    from polymine.models.maxsim import MaxSimHead
-
-    found = resolve(base)
-    with _loading(base, device):
-        module = Transformer(
-            found.location,
-            model_kwargs={
-                "dtype": torch.float32,
-                "local_files_only": True,
-                "trust_remote_code": False,
-            },
-            # CrossEncoder counts its outputs by the number of labels in the config.
-            config_kwargs={"num_labels": 1, "trust_remote_code": False},
-        )
-        tokenizer: Any = module.tokenizer
-        special = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)
-        scorer = MaxSimHead(module.model.config.hidden_size, special)
-        if head is not None:
-            scorer.load_state_dict(load_file(str(head)))
-        encoder: CrossEncoder = CrossEncoder(
-            modules=[module, scorer], device=device, activation_fn=torch.nn.Identity()
-        )
     return encoder.eval()
 
 
@@ -210,7 +161,7 @@ def _check_scoring_head(found: ResolvedModel) -> None:
         raise ModelError(
             f"Model {found.name!r}: expected a cross-encoder, got the encoder {architectures} in "
             f"{found.location}: its score head would be random. Name a cross-encoder, such as "
-            "'embedded:validator', or use this model as a teacher."
+            "'cross-encoder/ms-marco-MiniLM-L6-v2', or use this model as a teacher."
         )
 
 

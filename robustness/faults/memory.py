@@ -51,12 +51,12 @@ def too_long() -> Outcome:
     from polymine.data_contracts.errors import ModelError
     from polymine.mining.embedding import TextEncoder, encode_all
     from polymine.mining.validation import PairScorer, score_all
-    from tests.small import MINILM, VALIDATOR
+    from tests.small import MINILM, small_validator
 
     outcome = Outcome("memory: a text that does not fit", named=0)
     long = "a text of many words " * 20
     encoder = models.load_encoder(str(MINILM.model), device="cpu", dtype="float32")
-    scorer = models.load_cross_encoder(VALIDATOR.model, device="cpu", dtype="float32")
+    scorer = models.load_cross_encoder(small_validator().model, device="cpu", dtype="float32")
     tries: list[tuple[Any, Any]] = [
         (encoder, lambda: encode_all(TextEncoder([encoder], 1, 2048), ["one", long])),
         (scorer, lambda: score_all(PairScorer([scorer], 1, 2048), [("one", "two"), ("one", long)])),

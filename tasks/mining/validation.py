@@ -13,7 +13,6 @@ from polymine.mining.validation import validate as validate_survivors
 from polymine.mining.validator_evidence import (
     gather_validator_evidence,
     plan_pairs,
-    validator_weight,
 )
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
@@ -85,7 +84,7 @@ def validator_evidence(
         )
 
     maker = Maker(make, ValidatorEvidence)
-    depends = {"pairs": settings.pairs_per_query, "trust": validator_weight(mining)}
+    depends = {"pairs": settings.pairs_per_query, "weight": mining.risk.validator_weight}
     return _plan("validator_evidence", maker, cache, decisions, settings, depends)
 
 

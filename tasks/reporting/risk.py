@@ -4,8 +4,7 @@ import polars as pl
 
 from polymine.data_contracts.notes import DecisionsNote
 from polymine.data_contracts.settings import MiningSettings
-from polymine.mining.validator_evidence import EMBEDDED, validator_weight
-from polymine.reporting.mining.risk import Kept, Origin, RiskData, ValidatorUpdate, compare_update
+from polymine.reporting.mining.risk import Kept, RiskData, ValidatorUpdate, compare_update
 from polymine.tasks.mining.export import Sources
 from polymine.tasks.mining.risk import load_model
 from polymine.tasks.store.datasets import note_of, scan
@@ -46,14 +45,5 @@ def read_update(
         scan(sources.decisions_before),
         negatives,
         mining.negatives,
-        validator_weight(mining),
-        origin_of(mining),
+        mining.risk.validator_weight,
     )
-
-
-def origin_of(mining: MiningSettings) -> Origin:
-    """Say where the validator's weight comes from."""
-    if mining.risk.validator_trust is not None:
-        return "set"
-    embedded = mining.validation is not None and mining.validation.model == EMBEDDED
-    return "measured" if embedded else "untested"

@@ -140,7 +140,7 @@ def _is_place(named: Named) -> bool:
         return value not in _NO_TABLES
     if named.kind != "model":
         return True
-    if value.startswith(("package:", "embedded:")):
+    if value.startswith("package:"):
         return False
     looks = value.startswith((".", "/", "~")) or "\\" in value or value.count("/") > 1
     return looks or ":" in value or ".." in value or os.path.lexists(value)

@@ -56,7 +56,7 @@ margin = 0.1
 sampling = "softmax"
 
 [mining.validation]
-model = "embedded:validator"
+model = "some/validator"
 
 [output]
 path = "runs/one"

@@ -34,7 +34,7 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.execution import carry_out
 from polymine.tasks.engine.plan import Maker, Order, Plan
 from polymine.tasks.store.datasets import Dataset, Store, load, shard_name
-from tests.conftest import BM25, MINILM, VALIDATOR
+from tests.conftest import BM25, MINILM, small_validator
 
 pytest.importorskip("ray", reason='needs Ray: pip install "polymine[ray]"')
 pytest.importorskip("prefect_ray", reason='needs prefect-ray: pip install "polymine[ray]"')
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.flow
 
 MINING = MiningSettings(
     teachers=(MINILM, BM25), negatives=3, depth=6, selection=SelectionSettings(rule="percent"),
-    validation=VALIDATOR.model_copy(update={"margin": 1.0}),
+    validation=small_validator(),
 )  # fmt: skip
 CUT = {"threads": 1, "memory": 12 / 1024}
 SHARDS = {  # 36 queries, 72 documents

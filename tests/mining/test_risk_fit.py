@@ -41,7 +41,7 @@ def prior(intercept=-3.0, spread=0.3):
     asked = linear(NAMES[:2], (0.74, 0.83), (0.05, 0.05), intercept)
     return RiskModel(
         kinds=("dense",), full={"same": full, "foreign": full}, query_side=asked,
-        validator=0.0, rate_spread=0.4,
+        rate_spread=0.4,
     )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def linear(intercept=0.0, **weights):
 def model(same, foreign=None, **offsets):
     return RiskModel(
         kinds=("dense", "lexical"), full={"same": same, "foreign": foreign or same},
-        query_side=same, validator=0.0, offsets=offsets, rate_spread=0.1,
+        query_side=same, offsets=offsets, rate_spread=0.1,
     )  # fmt: skip
 
 

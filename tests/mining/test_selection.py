@@ -18,7 +18,7 @@ from polymine.mining.selection import (
     find_short,
     order_survivors,
 )
-from tests.conftest import MINILM, VALIDATOR
+from tests.conftest import MINILM, small_validator
 
 
 def evidence(*rows):
@@ -295,7 +295,7 @@ class TestHowMany:
         ],
     )
     def test_counts(self, selection, validated, needed, searched):
-        settings = self.settings(VALIDATOR if validated else None, **selection)
+        settings = self.settings(small_validator() if validated else None, **selection)
         assert (count_needed(settings), count_searched(settings)) == (needed, searched)
 
     def test_short_queries_have_fewer_than_needed(self):

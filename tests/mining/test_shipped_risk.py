@@ -26,7 +26,6 @@ def test_there_are_weights_for_every_kind_of_teachers(teachers):
         assert any(linear.weights)
     assert set(model.query_side.features) <= set(QUERY_SIDE)
     assert model.rate_spread > 0
-    assert 0 <= model.validator <= 2
     assert model.notes == ()
 
 

@@ -14,7 +14,6 @@ from polymine.mining.validator_evidence import (
     plan_pairs,
     update_risks,
     update_scored,
-    validator_weight,
     with_validator,
 )
 from tests.conftest import MINILM
@@ -162,7 +161,7 @@ class TestLook:
 
         settings = MiningSettings(
             teachers=(MINILM,), validation=ValidationSettings(model="any"),
-            risk=RiskSettings(validator_trust=0.0),
+            risk=RiskSettings(validator_weight=0.0),
         )  # fmt: skip
         pairs = CANDIDATES.head(2).select("query_id", "doc_id")
         positives = table(("q", "p", 1.0), ("r", "p", 1.0),
@@ -178,17 +177,3 @@ class TestLook:
         assert seen["doc_id"].to_list() == decided["doc_id"].to_list()
         assert seen["validator_score"].to_list() == [0.0, 1.0, *[None] * 6]
         assert seen["risk"].to_list() == decided["risk"].to_list()
-
-    def test_weight_is_that_of_the_settings_then_measured_then_a_half(self):
-        def weight(model, **values):
-            return validator_weight(
-                MiningSettings(
-                    teachers=(MINILM,),
-                    validation=ValidationSettings(model=model),
-                    risk=RiskSettings(**values),
-                )
-            )
-
-        assert weight("embedded:validator", validator_trust=1.5) == 1.5
-        assert weight("some/other") == 0.5
-        assert 0 <= weight("embedded:validator") <= 2

@@ -12,7 +12,7 @@ from polymine.mining.embedding import TextEncoder, encode_all
 from polymine.mining.validation import PairScorer, score_all
 from polymine.models.memory import AdaptiveBatcher, is_out_of_memory
 from robustness.faults.inside import limit_memory
-from tests.conftest import MINILM, VALIDATOR, animal_tables
+from tests.conftest import MINILM, animal_tables, small_validator
 
 LONG = "a text of many words " * 20
 
@@ -71,8 +71,8 @@ def test_vectors_and_logits_are_the_same_in_halves(encoder, scorer, caplog):
     pairs = list(zip(queries["text"], documents["text"], strict=False))
     expected = encode_all(encoder, texts), score_all(scorer, pairs)
     minilm = models.load_encoder(str(MINILM.model), device="cpu", dtype="float32")
-    validator = models.load_cross_encoder(VALIDATOR.model, device="cpu", dtype="float32")
-    refused = limit_memory(minilm, 96), limit_memory(validator, 96)
+    validator = models.load_cross_encoder(small_validator().model, device="cpu", dtype="float32")
+    refused = limit_memory(minilm, 96), limit_memory(validator, 48)
     with caplog.at_level(logging.WARNING, "polymine.models.memory"):
         found = (
             encode_all(TextEncoder([minilm], 2, 2048), texts),

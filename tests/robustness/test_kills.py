@@ -25,12 +25,12 @@ from polymine.mining.ingestion import ingest
 from polymine.tasks.store.manifests import MANIFEST
 from robustness.faults.kills import make_reference, run_kills
 from robustness.faults.work import Forks, Job, make_world
-from tests.conftest import BM25, MINILM, VALIDATOR
+from tests.conftest import BM25, MINILM, small_validator
 from tests.mining.small_mining import Tables, mine
 
 PERCENT = MiningSettings(
     teachers=(MINILM, BM25), negatives=3, depth=6, selection=SelectionSettings(rule="percent"),
-    validation=VALIDATOR.model_copy(update={"margin": 1.0}),
+    validation=small_validator(),
 )  # fmt: skip
 # A budget that half of what is ranked exceeds, and a validator that is asked about the rest.
 RISK = PERCENT.model_copy(

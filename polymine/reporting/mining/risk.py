@@ -7,7 +7,7 @@ interval has the width that leaving out each judged collection in turn showed (`
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,6 @@ from polymine.mining.validator_evidence import PROMOTING_WEIGHT
 BUDGETS = (0.005, 0.01, 0.02, 0.05, 0.1)  # offered in a table beside the curve
 CONFIDENT = 1.96  # standard deviations on either side: 95 of 100 data sets
 
-Origin = Literal["measured", "set", "untested"]  # of the trust in a validator
 SOURCES = ("known positives", "hidden positives", "labels")  # of a fit, by name
 EVERYTHING = 0.99  # share of what the curve finds that counts as all of it
 
@@ -42,24 +41,23 @@ class Kept:
 class ValidatorUpdate:
     """What the validator's evidence on some pairs changed, under the rule `risk`.
 
-    `origin` says where the trust in it comes from. `moved` is the mean absolute change of their
-    risk; `dropped` were negatives before and are none now, `taken` the other way round, among all
-    candidates.
+    `weight` is how much it counts beside the other evidence. `moved` is the mean absolute change of
+    their risk; `dropped` were negatives before and are none now, `taken` the other way round, among
+    all candidates.
     """
 
     pairs: int
-    trust: float
-    origin: Origin
+    weight: float
     moved: float
     dropped: int
     taken: int
     promoted: int
-    least_trust: float = PROMOTING_WEIGHT
+    least_weight: float = PROMOTING_WEIGHT
 
     @property
     def promotes(self) -> bool:
         """Whether it counts enough to make a candidate a positive."""
-        return self.trust >= self.least_trust
+        return self.weight >= self.least_weight
 
 
 class FittedTo(NamedTuple):
@@ -211,8 +209,7 @@ def compare_update(
     before: pl.LazyFrame,
     negatives: pl.LazyFrame,
     wanted: int,
-    trust: float,
-    origin: Origin,
+    weight: float,
 ) -> ValidatorUpdate:
     """Count what the validator changed.
 
@@ -222,8 +219,7 @@ def compare_update(
         before: contract Decisions, without the validator's evidence.
         negatives: contract Negatives, the run's result.
         wanted: negatives per query.
-        trust: the validator's weight, from 0 to 1.
-        origin: where it comes from.
+        weight: of the validator beside the other evidence, from 0 to 2.
     """
     keys = ["query_id", "doc_id"]
     seen = evidence.select(*keys, after="risk").join(risks, on=keys, how="left")
@@ -240,4 +236,4 @@ def compare_update(
     )
     pairs, moved = counted[0].row(0)
     dropped, taken, promoted = (frame.item() for frame in counted[1:])
-    return ValidatorUpdate(pairs, trust, origin, moved or 0.0, dropped, taken, promoted)
+    return ValidatorUpdate(pairs, weight, moved or 0.0, dropped, taken, promoted)

@@ -29,7 +29,7 @@ def own_file(folder: Path, text: str = "") -> Path:
     file = folder / "products.toml"
     file.write_text(
         '[dataset]\npairs = "pairs.csv"\n[mining]\nnegatives = 3\n[mining.validation]\n'
-        f'model = "embedded:validator"\n{text}\n[output]\npath = "runs/products"\n'
+        f'model = "some/validator"\n{text}\n[output]\npath = "runs/products"\n'
     )
     return file
 
@@ -110,7 +110,7 @@ def test_a_schedule_changes_single_settings_of_whole_sections() -> None:
     assert weekdays.parameters["mining"]["teachers"] == mine.parameters["mining"]["teachers"]
     assert weekdays.parameters["mining"]["selection"]["max_false_negative_rate"] == 0.01
     assert sundays.parameters["mining"]["selection"]["rule"] == "percent"
-    assert sundays.parameters["mining"]["validation"] == mine.parameters["mining"]["validation"]
+    assert sundays.parameters["mining"]["negatives"] == mine.parameters["mining"]["negatives"]
 
 
 def test_an_own_file_is_deployed_where_its_sections_fit(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def make_model(**changed: Any) -> RiskModel:
     bins = (Bin(expected=0.01, true=0.02, count=400), Bin(expected=0.5, true=0.0, count=10))
     fields: dict[str, Any] = {
         "kinds": ("lexical",), "full": {"same": linear, "foreign": linear}, "query_side": linear,
-        "validator": 0.0, "rate_spread": math.log(2) / 1.96,
+        "rate_spread": math.log(2) / 1.96,
         "sources": (Source(name="known positives", pairs=12),),
         "proofs": (Proof(collection="cranfield", expected=4.5, true=5.8, bins=bins),),
     }  # fmt: skip

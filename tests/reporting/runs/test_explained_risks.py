@@ -21,7 +21,7 @@ def linear(intercept: float, query: float, words: float) -> Linear:
 MODEL = RiskModel(
     kinds=("dense", "lexical"),
     full={"same": linear(-4.0, 2.0, 0.5), "foreign": linear(-3.0, 1.0, 0.0)},
-    query_side=linear(0.0, 0.0, 0.0), validator=0.0, offsets={"de": 0.25}, rate_spread=0.1,
+    query_side=linear(0.0, 0.0, 0.0), offsets={"de": 0.25}, rate_spread=0.1,
 )  # fmt: skip
 EVIDENCE = pl.DataFrame(
     {

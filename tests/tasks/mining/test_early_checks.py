@@ -14,14 +14,14 @@ from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.mining.teachers import check_languages, check_models
 from polymine.tasks.store.datasets import Store
 from tests.conftest import BM25, MINILM
+from tests.small import small_validator
 
 
 def test_models_that_are_there_pass() -> None:
-    validator = ValidationSettings(model="embedded:validator")
-    check_models(MiningSettings(teachers=(MINILM, BM25), validation=validator))
+    check_models(MiningSettings(teachers=(MINILM, BM25), validation=small_validator()))
 
 
-@pytest.mark.parametrize("model", ["./no/such/folder", "package:no_such_model", "embedded:none"])
+@pytest.mark.parametrize("model", ["./no/such/folder", "package:no_such_model"])
 def test_a_model_that_is_not_there_is_named_before_any_work(model: str) -> None:
     teacher = MINILM.model_copy(update={"model": model})
     for mining in (

@@ -26,12 +26,12 @@ from polymine.data_contracts.settings import (
 from polymine.flows.mining import mine
 from polymine.reporting.runs.inspection import Candidate, Inspection
 from polymine.reporting.runs.inspection_view import draw
-from tests.conftest import BM25, MINILM, VALIDATOR, animal_tables
+from tests.conftest import BM25, MINILM, animal_tables, small_validator
 
 MINING = MiningSettings(
-    teachers=(MINILM, BM25), negatives=3, depth=10, validation=VALIDATOR,
+    teachers=(MINILM, BM25), negatives=3, depth=10, validation=small_validator(),
     selection=SelectionSettings(max_false_negative_rate=0.0005),  # tight, as animals differ
-    risk=RiskSettings(validator_trust=1.0),
+    risk=RiskSettings(validator_weight=1.0),
 )  # fmt: skip
 QUERY, LONELY = "owl-food?", "unanswered?"
 MARKED = "[bold]The owl[/bold] eats [/] mice\x1b[31m and voles."

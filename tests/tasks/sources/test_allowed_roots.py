@@ -123,7 +123,7 @@ def test_a_cluster_is_used_only_where_the_machine_names_it(inside, monkeypatch, 
 
 
 def test_a_name_that_begins_like_a_demo_or_a_model_is_looked_at_all_the_same(inside):
-    for sly in ("demo:/../../x", "package:/../../x", "embedded:/../../x"):
+    for sly in ("demo:/../../x", "package:/../../x"):
         refused(output=OutputSettings(path=sly), engine=EngineSettings())
         refused(engine=EngineSettings(store=sly))
         refused(dataset=corpus(sly))
