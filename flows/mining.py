@@ -20,14 +20,18 @@ from polymine.tasks.engine.graph import Graph, Node
 from polymine.tasks.engine.stage import named_work
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.mining.deepening import deepen
-from polymine.tasks.mining.embedding import embed
 from polymine.tasks.mining.evidence import evidence, score_positives
 from polymine.tasks.mining.export import Sources, export
 from polymine.tasks.mining.ingestion import describe_sources, find_tables, ingest
 from polymine.tasks.mining.ranking import rank
 from polymine.tasks.mining.risk import fit_risk, predict_risk
 from polymine.tasks.mining.selection import select
-from polymine.tasks.mining.teachers import check_languages, check_models, index, inputs_of
+from polymine.tasks.mining.teachers import (
+    check_languages,
+    check_models,
+    inputs_of,
+    prepare_teachers,
+)
 from polymine.tasks.mining.validation import validate, validator_evidence
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.mining import report
@@ -154,17 +158,3 @@ def mine_prepared(
     exported = export(run, sources, mining, output)
     names = [f"{teacher.name}/rank" for teacher in mining.teachers]
     return Mined(sources, exported, {**inputs, **dict(zip(names, rankings, strict=True))})
-
-
-def prepare_teachers(
-    run: Context, collection: CollectionRef, mining: MiningSettings
-) -> dict[str, DatasetRef]:
-    """Embed queries and documents for dense teachers, index the corpus for lexical ones."""
-    calls = {}
-    for teacher in mining.teachers:
-        if teacher.kind == "lexical":
-            calls[f"{teacher.name}/index"] = partial(index, run, teacher, collection.documents)
-            continue
-        for side, table in (("documents", collection.documents), ("queries", collection.queries)):
-            calls[f"{teacher.name}/{side}"] = partial(embed, run, teacher, side, table)
-    return dict(zip(calls, run.together(list(calls.values())), strict=True))

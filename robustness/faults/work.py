@@ -24,6 +24,8 @@ PRELOADED = (
     "polymine.flows.pipeline", "sentence_transformers", "faiss", "peft", "bm25s",
     "robustness.faults.work",
     "polymine.training.callbacks", "polymine.training.losses", "pytrec_eval", "sklearn.cluster",
+    "transformers.models.bert.modeling_bert",
+    "matplotlib.figure", "matplotlib.backends.backend_svg",
 )  # fmt: skip
 RULES = ("risk", "percent")  # each has a stage that the other has not: `look` and `validate`
 # Files that say when and where a run was made, and how long it took.
@@ -136,8 +138,9 @@ def settings(job: Job) -> dict[str, Any]:
 def _open_flow(watch: "_Watch") -> Callable[..., Any]:
     """Watch every stage of the flows; called outside a flow run they need no Prefect."""
     from polymine.flows import evaluation, mining, pipeline, training
+    from polymine.tasks.mining import teachers
 
-    for module in (evaluation, mining, training, pipeline):
+    for module in (evaluation, mining, teachers, training, pipeline):
         for name, value in list(vars(module).items()):
             if callable(getattr(value, "fn", None)) and type(value).__name__ != "Flow":
                 setattr(module, name, watch.stage(name, value))

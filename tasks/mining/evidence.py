@@ -16,7 +16,7 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Order, Plan
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.mining.ranking import from_frame
-from polymine.tasks.mining.teachers import Inputs, Opened, blocks_of
+from polymine.tasks.mining.teachers import KINDS, Inputs, Opened, blocks_of
 from polymine.tasks.store.datasets import load, shard_paths
 
 VERSION = 8
@@ -86,8 +86,8 @@ def _open(
 def schema_of(mining: MiningSettings) -> type[dy.Schema]:
     """Schema of the evidence that these teachers bring."""
     names = tuple(teacher.name for teacher in mining.teachers)
-    dense = tuple(teacher.name for teacher in mining.teachers if teacher.kind == "dense")
-    return evidence_schema(names, dense)
+    sided = tuple(teacher.name for teacher in mining.teachers if KINDS[teacher.kind].sided)
+    return evidence_schema(names, sided)
 
 
 def load_ceilings(positives: DatasetRef, mining: MiningSettings) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from polymine.data_contracts.settings import MiningSettings, TeacherSettings
 from polymine.mining.dense import DenseTeacher
 from polymine.mining.ranking import Ranked, merge_rankings, rank
 from polymine.mining.teachers import Rows, Scores, Teacher
-from polymine.tasks.mining.teachers import Inputs, Opened
+from polymine.tasks.mining.teachers import KINDS, Inputs, Opened
 from polymine.tasks.store.datasets import Store, load, scan
 
 SKETCH = 64  # lowest hashes of texts that stand for a corpus when the closest one is looked for
@@ -38,7 +38,7 @@ def note_ranking(
     Args:
         version: of how rankings are made: no ranking is built on one of another version.
     """
-    if teacher.kind != "dense":
+    if not KINDS[teacher.kind].incremental:
         return RankingNote()
     families = [
         Path(inputs[f"{teacher.name}/{side}"].path).name for side in ("queries", "documents")

@@ -1,9 +1,14 @@
-"""Opens teachers over stored vectors and indexes; builds the lexical index once."""
+"""The kinds of teachers: what each needs before it ranks, and how it is opened over that.
+
+A further kind is a class here and a line in `KINDS`; its name stands in `TeacherSettings.kind`.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -21,6 +26,7 @@ from polymine.mining.teachers import Rows, Teacher
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan, cut
 from polymine.tasks.engine.stage import stage
+from polymine.tasks.mining.embedding import embed
 from polymine.tasks.store.datasets import Dataset, load, open_folder, scan
 from polymine.tasks.store.vectors import open_vectors
 
@@ -96,34 +102,15 @@ class Opened:
         inputs: Inputs,
         engine: EngineSettings,
     ) -> None:
-        self._documents = load(collection.documents)
-        self._queries = load(collection.queries)
-        self.ids = Ids.from_tables(self._queries, self._documents)
+        self.documents = load(collection.documents)
+        self.queries = load(collection.queries)
+        self.ids = Ids.from_tables(self.queries, self.documents)
         self.known = Known.from_tables(load(collection.closure), self.ids, load(collection.labels))
-        self._mining, self._inputs, self._engine = mining, inputs, engine
+        self._mining, self.inputs, self.engine = mining, inputs, engine
 
     def teacher(self, settings: TeacherSettings) -> Teacher:
         """Open one teacher."""
-        name, inputs = settings.name, self._inputs
-        if settings.kind == "lexical":
-            searched = _load_index(open_folder(inputs[f"{name}/index"].path))
-            return LexicalTeacher(
-                name,
-                searched,
-                self._queries["text"].to_list(),
-                self._documents["text"].to_list(),
-                self._rows(),
-                self.ids.languages,
-            )
-        return DenseTeacher(
-            name,
-            open_vectors(inputs[f"{name}/queries"], hash_texts(self._queries["text"])),
-            open_vectors(inputs[f"{name}/documents"], hash_texts(self._documents["text"])),
-            self._rows(),
-            self._engine.tile_documents,
-            self.ids.query_languages,
-            self.ids.languages,
-        )
+        return KINDS[settings.kind].open(self, settings.name)
 
     def teachers(self) -> list[Teacher]:
         """Open all teachers of the run."""
@@ -131,17 +118,17 @@ class Opened:
 
     def blocks(self) -> list[Rows]:
         """List the rows of each block of queries."""
-        size, rows = self._engine.shard_queries, np.arange(len(self._queries))
+        size, rows = self.engine.shard_queries, np.arange(len(self.queries))
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def same_documents(self, others: pl.DataFrame) -> pl.DataFrame:
         """Ids of the documents that `others` holds with the same text and language."""
         on = ["doc_id", "text", "language"]
-        return self._documents.join(others, on=on, how="semi").select("doc_id")
+        return self.documents.join(others, on=on, how="semi").select("doc_id")
 
     def same_queries(self, others: pl.DataFrame) -> pl.DataFrame:
         """Ids of the queries that `others` holds with the same text."""
-        return self._queries.join(others, on=["query_id", "text"], how="semi").select("query_id")
+        return self.queries.join(others, on=["query_id", "text"], how="semi").select("query_id")
 
     def rows_of(self, documents: pl.Series) -> Rows:
         """Rows of documents by their ids."""
@@ -149,13 +136,14 @@ class Opened:
 
     def candidates(self) -> Rows:
         """Rows of the documents that may be ranked."""
-        rows = self._rows()
-        return np.arange(len(self._documents)) if rows is None else rows
+        rows = self.rows()
+        return np.arange(len(self.documents)) if rows is None else rows
 
-    def _rows(self) -> Rows | None:
+    def rows(self) -> Rows | None:
+        """Rows of the documents that may be ranked, or None if those are all."""
         if self._mining.languages is None:
             return None
-        allowed = self._documents["language"].is_in(pl.Series(self._mining.languages).implode())
+        allowed = self.documents["language"].is_in(pl.Series(self._mining.languages).implode())
         return np.flatnonzero(allowed.to_numpy())
 
 
@@ -164,3 +152,77 @@ def _load_index(folder: Path) -> Any:
     import bm25s
 
     return bm25s.BM25.load(folder, mmap=True)
+
+
+class Kind(Protocol):
+    """A kind of teacher.
+
+    `incremental` says that a score depends on its query and document alone, so that an earlier
+    ranking still holds; `sided`, that it scores from the document's and the centroid's side too.
+    """
+
+    incremental: bool
+    sided: bool
+
+    def prepare(
+        self, run: Context, teacher: TeacherSettings, collection: CollectionRef
+    ) -> dict[str, Callable[[], DatasetRef]]:
+        """Name the stages that make what it is opened over."""
+
+    def open(self, opened: Opened, name: str) -> Teacher:
+        """Open it over what these stages made."""
+
+
+class _Dense:
+    incremental = sided = True
+
+    def prepare(
+        self, run: Context, teacher: TeacherSettings, collection: CollectionRef
+    ) -> dict[str, Callable[[], DatasetRef]]:
+        tables = {"documents": collection.documents, "queries": collection.queries}
+        return {side: partial(embed, run, teacher, side, tables[side]) for side in tables}
+
+    def open(self, opened: Opened, name: str) -> Teacher:
+        return DenseTeacher(
+            name,
+            open_vectors(opened.inputs[f"{name}/queries"], hash_texts(opened.queries["text"])),
+            open_vectors(opened.inputs[f"{name}/documents"], hash_texts(opened.documents["text"])),
+            opened.rows(),
+            opened.engine.tile_documents,
+            opened.ids.query_languages,
+            opened.ids.languages,
+        )
+
+
+class _Lexical:
+    incremental = sided = False  # BM25 weighs words by the whole corpus
+
+    def prepare(
+        self, run: Context, teacher: TeacherSettings, collection: CollectionRef
+    ) -> dict[str, Callable[[], DatasetRef]]:
+        return {"index": partial(index, run, teacher, collection.documents)}
+
+    def open(self, opened: Opened, name: str) -> Teacher:
+        return LexicalTeacher(
+            name,
+            _load_index(open_folder(opened.inputs[f"{name}/index"].path)),
+            opened.queries["text"].to_list(),
+            opened.documents["text"].to_list(),
+            opened.rows(),
+            opened.ids.languages,
+        )
+
+
+KINDS: dict[str, Kind] = {"dense": _Dense(), "lexical": _Lexical()}
+
+
+def prepare_teachers(
+    run: Context, collection: CollectionRef, mining: MiningSettings
+) -> dict[str, DatasetRef]:
+    """Make what the teachers are opened over; they do not depend on each other."""
+    calls = {
+        f"{teacher.name}/{what}": call
+        for teacher in mining.teachers
+        for what, call in KINDS[teacher.kind].prepare(run, teacher, collection).items()
+    }
+    return dict(zip(calls, run.together(list(calls.values())), strict=True))
