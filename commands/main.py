@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from polymine.commands import reading
+from polymine.commands import reading, running
 from polymine.commands.running import Name, complain, run_file
 from polymine.commands.server.commands import Overrides, serve, server_app, ui
 from polymine.commands.starters import DEMO, Kind
@@ -22,8 +22,6 @@ from polymine.data_contracts.errors import PolymineError
 
 app = typer.Typer(
     name="polymine",
-    help="From queries, a corpus and known pairs to hard negatives, adapters trained on them, and "
-    "what these did to the search.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,6 +44,25 @@ def _add_flow(command: str, flow: Name, said: str) -> None:
     @app.command(command, help=said)
     def run(file: SettingsFile, overrides: Overrides = None) -> None:
         run_file(flow, file, overrides)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("polymine"))
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only warnings and results.")] = False,
+) -> None:
+    """From queries, a corpus and known pairs to hard negatives, adapters and what these did."""
+    running.quiet = quiet
 
 
 for command, (flow, said) in FLOWS.items():

@@ -25,6 +25,9 @@ MODULES: dict[Name, str] = {
 }
 
 
+quiet = False  # whether the command line was asked to say no more than it must
+
+
 def run_file(name: Name, file: Path, overrides: list[str] | None) -> None:
     """Run a flow with the settings of a file and show what came out."""
     from polymine.commands.summary import show
@@ -95,13 +98,16 @@ def _calm_console() -> None:
 
     logging.getLogger("bm25s").setLevel(logging.INFO)  # it wakes up at DEBUG
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    warnings.filterwarnings("ignore", module="peft")  # of names in adapters that we write ourselves
     logging.getLogger("polymine").setLevel(logging.INFO)  # Prefect adds its handler, not a level
-    bars = sys.stderr.isatty()
+    silent = quiet or sys.stderr.isatty()  # where bars are drawn, they say it
 
     def wanted(record: logging.LogRecord) -> bool:
-        if record.name.startswith(("prefect.flow_runs", "prefect.task_runs")):
-            return record.levelno < logging.ERROR and not (bars and record.levelno < 30)
-        return not (bars and record.levelno < logging.WARNING)
+        if silent and record.levelno < logging.WARNING:
+            return False
+        if record.name.startswith("prefect.task_runs"):  # `polymine.stages` says how each ended
+            return record.levelno < logging.ERROR and "Finished in state" not in record.msg
+        return not (record.name.startswith("prefect.flow_runs") and record.levelno >= logging.ERROR)
 
     for handler in logging.getLogger().handlers:
         handler.addFilter(wanted)

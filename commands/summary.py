@@ -28,9 +28,10 @@ def show(
         console.print(draw_funnel(summary["funnel"]))
     if summary.get("arms"):
         console.print(_arms(summary["arms"]))
-    for part, headline in (summary.get("parts") or {}).items():
+    parts = summary.get("parts") or {}
+    for part, headline in parts.items():
         console.print(Text(f"{part}: {headline}"), soft_wrap=True)
-    if "funnel" not in summary:
+    if "funnel" not in summary and summary["headline"] not in parts.values():
         console.print(Text(str(summary["headline"]), style="bold"), soft_wrap=True)
     console.print(_facts(summary, seconds, page), soft_wrap=True)
 

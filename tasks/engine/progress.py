@@ -29,7 +29,7 @@ from rich.progress import (
 from rich.text import Text
 
 ARTIFACT_EVERY = 5.0  # seconds; each costs the task some 20 ms
-LOG_EVERY = 5.0  # seconds
+LOG_EVERY = 60.0  # seconds; a stage that takes less says how it ended, and no more
 RARER = 100  # in long work not more often than after each hundredth of the time it has taken
 Part = TypeVar("Part", bound=Sized)
 
@@ -99,10 +99,11 @@ class TaskProgress:
         with self._lock:
             state, now = self._stages.pop(stage), self._clock()
             _terminal.remove(state.bar)
-            self._logger.info(
-                "%s: %s %s in %s, %s %s/s", stage, f"{state.done:,}", state.unit,
-                format_seconds(now - state.began), format_speed(state.speed(now)), state.unit,
-            )  # fmt: skip
+            if now - state.began >= LOG_EVERY:
+                self._logger.info(
+                    "%s: %s %s in %s, %s %s/s", stage, f"{state.done:,}", state.unit,
+                    format_seconds(now - state.began), format_speed(state.speed(now)), state.unit,
+                )  # fmt: skip
             if state.artifact is not None:  # full, also where an earlier run had done a part
                 self._publish(stage, state, now, percent=100.0)
 

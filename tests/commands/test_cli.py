@@ -1,9 +1,12 @@
 """The command line as its users meet it: quick answers, clear errors, exit codes."""
 
 import io
-import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -33,15 +36,36 @@ SUMMARY = {
 }
 
 
-def polymine(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "polymine.commands.main", *arguments],
-        env=os.environ | {"POLYMINE_HOME": str(home), "COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+@dataclass(frozen=True)
+class Finished:
+    """What a command returned and printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def polymine(tmp_path, monkeypatch, capsys) -> Callable[..., Finished]:
+    """Run a command in this process, with a home of its own that is not there yet."""
+    monkeypatch.setenv("POLYMINE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(*arguments: str) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["polymine", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            command_line.main()
+        return Finished(int(stopped.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def test_it_is_a_module_that_says_its_version() -> None:
+    command = [sys.executable, "-m", "polymine"]
+    shown = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == version("polymine")
+    failed = subprocess.run([*command, "run", "no.toml"], capture_output=True, check=False)
+    assert (failed.returncode, failed.stdout) == (2, b"")
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -83,12 +107,12 @@ def test_reading_a_run_imports_no_models() -> None:
     ],
 )
 def test_wrong_settings_are_refused_before_a_server_starts(
-    tmp_path: Path, text: str, overrides: list[str], expected: str
+    polymine, tmp_path: Path, text: str, overrides: list[str], expected: str
 ) -> None:
     file = tmp_path / "run.toml"
     file.write_text(text)
     options = [part for override in overrides for part in ("--set", override)]
-    finished = polymine(tmp_path / "home", "run", str(file), *options)
+    finished = polymine("run", str(file), *options)
     assert finished.returncode == 2
     assert expected in finished.stderr
     assert "Traceback" not in finished.stderr
@@ -105,24 +129,24 @@ def test_wrong_settings_are_refused_before_a_server_starts(
     ],
 )
 def test_what_is_no_run_or_no_format_is_refused(
-    tmp_path: Path, arguments: list[str], expected: str
+    polymine, arguments: list[str], expected: str
 ) -> None:
-    finished = polymine(tmp_path, *arguments)
+    finished = polymine(*arguments)
     assert finished.returncode == 2
     assert expected in finished.stderr
     assert "Traceback" not in finished.stderr
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    finished = polymine(tmp_path, "run", "nowhere.toml")
+def test_a_missing_file_is_named(polymine) -> None:
+    finished = polymine("run", "nowhere.toml")
     assert (finished.returncode, finished.stderr.strip()) == (
         2,
         "nowhere.toml: there is no such file",
     )
 
 
-def test_status_without_a_server(tmp_path: Path) -> None:
-    finished = polymine(tmp_path, "server", "status")
+def test_status_without_a_server(polymine) -> None:
+    finished = polymine("server", "status")
     assert (finished.returncode, finished.stdout.strip()) == (1, "There is no server running")
 
 

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from polymine.reporting.reasons import name_reason
 from polymine.reporting.shown import visible
 
 
@@ -23,5 +24,6 @@ def draw_funnel(funnel: list[Mapping[str, Any]]) -> Table:
     table.add_column("count", justify="right")
     table.add_column("", style="dim")
     for row in funnel:
-        table.add_row(str(row["step"]), f"{row['count']:,}", visible(str(row.get("note", ""))))
+        note = visible(name_reason(str(row.get("note", ""))))
+        table.add_row(str(row["step"]), f"{row['count']:,}", note)
     return table

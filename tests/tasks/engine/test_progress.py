@@ -20,14 +20,14 @@ def test_log_lines_are_throttled_and_say_how_fast(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.INFO, logger="polymine.progress"):
         progress.start("embed minilm", 2000, "texts")
         for _ in range(10):
-            clock.now += 1.0
+            clock.now += 12.0
             progress.advance("embed minilm", 100)
         progress.advance("embed minilm", 1000)
         progress.finish("embed minilm")
     assert [record.getMessage() for record in caplog.records] == [
-        "embed minilm: 500 of 2,000 texts, 100 texts/s, 15 s left",
-        "embed minilm: 1,000 of 2,000 texts, 100 texts/s, 10 s left",
-        "embed minilm: 2,000 texts in 10 s, 200 texts/s",
+        "embed minilm: 500 of 2,000 texts, 8.3 texts/s, 3 min left",
+        "embed minilm: 1,000 of 2,000 texts, 8.3 texts/s, 2 min left",
+        "embed minilm: 2,000 texts in 2 min, 17 texts/s",
     ]
 
 

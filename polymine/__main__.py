@@ -1,0 +1,5 @@
+"""`python -m polymine`: the command line."""
+
+from polymine.commands.main import main
+
+main()
