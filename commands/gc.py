@@ -24,6 +24,8 @@ def collect_garbage(
     console.print(Text.assemble(("store  ", "dim"), visible(opened.root)))
     _show(plan, keep_days, console)
     if not delete:
+        if plan.going and not plan.runs:
+            console.print("No run was named, so none keeps what it was made of: see --runs.")
         if plan.going:
             console.print("Nothing was removed; --delete removes what goes.", style="bold")
         return

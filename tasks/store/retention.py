@@ -8,7 +8,7 @@ kept right through crashes, moved folders and other machines.
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -161,7 +161,10 @@ def _gather(root: str, files: Listing) -> Iterator[Item]:
         if part := _part_of(name.split("/"), files):
             things.setdefault(part, []).append(held)
     for (kind, family, name), held_by in sorted(things.items(), key=lambda thing: thing[0][2]):
-        yield _item(kind, family, f"{root}/{name}", held_by)
+        found = _item(kind, family, f"{root}/{name}", held_by)
+        # A lock is written when training begins: it is as young as the checkpoints that it guards.
+        guarded = things.get((kind, family, name.removesuffix(".lock")), held_by)
+        yield replace(found, touched=max(found.touched, *(when for _, when in guarded)))
 
 
 def _item(kind: Kind, family: str, path: str, held: Sequence[tuple[int, float]]) -> Item:

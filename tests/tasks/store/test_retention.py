@@ -117,6 +117,9 @@ def test_leftovers_checkpoints_and_unfinished_datasets_go_when_they_are_old(stor
 
     assert going() == set()
     age(tmp_path, days=30)
+    checkpoint.touch()  # training that began a month ago goes on, under its lock
+    assert going() == expected - {checkpoint.parents[1], lock}
+    age(checkpoint, days=30)
     assert going() == expected
     remove(make_plan(Store(str(store)), [tmp_path / "runs", tmp_path / "two"], 14).going)
     assert not any(path.exists() for path in expected)
