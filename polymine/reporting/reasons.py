@@ -83,15 +83,7 @@ def name_reason(reason: str) -> str:
 
 
 def explain(reason: str, settings: SelectionSettings) -> str:
-    """Say in a plain sentence what a verdict's reason means.
-
-    Args:
-        reason: as in the master table; unknown ones stay as they are.
-        settings: whose bounds the sentence names.
-
-    Returns:
-        The sentence.
-    """
+    """Say in a plain sentence what a verdict's reason means; unknown ones stay as they are."""
     key = _key(reason)
     if key == PASSED and settings.rule == "risk":
         key = "passed the rule risk"

@@ -72,15 +72,7 @@ class Report(BaseModel):
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """List nested settings the way `--set` takes them.
-
-    Args:
-        values: nested; None and empty strings are left out.
-        prefix: goes before every key.
-
-    Returns:
-        (dotted key, value as in TOML), in the order of the settings.
-    """
+    """List nested settings as `--set` takes them, without empty ones: (dotted key, TOML)."""
     lines: list[tuple[str, str]] = []
     for key, value in values.items():
         name = f"{prefix}{key}"

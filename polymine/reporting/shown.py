@@ -49,28 +49,13 @@ def visible(text: str) -> str:
 
 
 def shorten(text: str, longest: int) -> str:
-    """Write a text in one line, cut at a word.
-
-    Args:
-        text: of the data; is made `visible`.
-        longest: characters of the text.
-
-    Returns:
-        The line, with ` …` where it was cut.
-    """
+    """Write a text of the data, made `visible`, in one line, cut with ` …` at a word."""
     flat = " ".join(text.split())
     return visible(flat if len(flat) <= longest else f"{flat[:longest].rsplit(' ', 1)[0]} …")
 
 
 def plain(value: Any) -> Any:
-    """Bring a value into what JSON has.
-
-    Args:
-        value: nested dicts, lists and tuples.
-
-    Returns:
-        The same with lists for tuples, rounded numbers, and None for what is not finite.
-    """
+    """Bring a nested value into what JSON has: lists, rounded numbers, no infinity."""
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -50,15 +50,6 @@ def markdown() -> Environment:
 
 
 def say(sentences: str, name: str, *about: Any) -> str:
-    """Write one of the sentences of a template as plain text.
-
-    Args:
-        sentences: the template's room, as `mining` for `mining/sentences.j2`.
-        name: of its macro.
-        about: what the sentence is about, as the macro takes it.
-
-    Returns:
-        One line.
-    """
+    """Write a sentence as one line of plain text: `name` is a macro of `SENTENCES/sentences.j2`."""
     macros = markdown().get_template(f"{sentences}/sentences.j2").module
     return " ".join(str(getattr(macros, name)(*about)).split())

@@ -25,7 +25,7 @@ from polymine.tasks.runs.folder import RunFolder
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from polymine.reporting.runs.inspection import Inspection
+    from polymine.reporting.runs.inspected import Inspection
     from polymine.tasks.runs.exporting import Exported
 
 NEAREST = 3  # ids named where the one asked for is not there
@@ -114,7 +114,8 @@ class FinishedRun(RunFolder, Shown):
         >>> print(why)  # doctest: +ELLIPSIS
         query  q17  ...
         """
-        from polymine.reporting.runs.inspection import QueryTables, inspect
+        from polymine.reporting.runs.inspected import QueryTables
+        from polymine.reporting.runs.inspection import inspect
 
         negatives, shortfall = (self.read(t, query_id) for t in ("negatives", "shortfalls"))
         if not len(negatives) and not len(shortfall):

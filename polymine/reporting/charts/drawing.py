@@ -42,30 +42,14 @@ STYLE: Any = {
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Open an empty figure.
-
-    Args:
-        width, height: in pixels of the page, 72 to matplotlib's inch.
-
-    Returns:
-        A figure outside pyplot, so that nothing keeps it alive.
-    """
+    """Open an empty figure of so many pixels, outside pyplot, so that nothing keeps it alive."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width / 72, height / 72))
 
 
 def add_panel(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Add axes to a figure.
-
-    Args:
-        figure: of `new_figure`.
-        left, top: of the axes, in pixels from the figure's top left corner.
-        width, height: in pixels, without labels and ticks.
-
-    Returns:
-        The axes.
-    """
+    """Add axes, placed in pixels from the figure's top left corner, without labels and ticks."""
     whole, tall = figure.get_size_inches() * 72
     return figure.add_axes((left / whole, 1 - (top + height) / tall, width / whole, height / tall))
 
@@ -122,14 +106,10 @@ def name_axes(axes: Axes, x: str, y: str) -> None:
 
 
 def to_svg(figure: Figure, title: str) -> Markup:
-    """Write a figure as inline SVG.
+    """Write a figure as inline SVG in the page's colours; equal figures give equal bytes.
 
-    Args:
-        figure: artists whose gid begins with `TIP` get the rest of it as a tooltip.
-        title: is read out by screen readers.
-
-    Returns:
-        An `<svg>` whose colours are the page's variables; equal figures give equal bytes.
+    `title` is read out by screen readers. Artists whose gid begins with `TIP` get the rest
+    of it as a tooltip.
     """
     written = io.BytesIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -185,14 +165,9 @@ def _stripped(element: ElementTree.Element) -> str | None:
 
 
 def as_image(svg: Markup) -> str:
-    """Turn a chart into an image, for places that take no SVG elements.
+    """Turn a chart into a `data:` address, for places that take no SVG elements.
 
-    Args:
-        svg: of `to_svg`.
-
-    Returns:
-        A `data:` address. On a page of whatever colour the chart brings its own paper, dark where
-        the reader wants dark.
+    On a page of whatever colour the chart brings its own paper, dark where the reader wants dark.
     """
     style = f"<style>{_schemes()}svg{{background:var(--paper)}}</style>"
     alone = str(svg).replace(">", f">{style}", 1)

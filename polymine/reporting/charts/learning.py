@@ -66,11 +66,7 @@ def draw_training(curve: pl.DataFrame) -> Markup:
 
 
 def draw_gains(rows: Sequence[tuple[Gain, Sequence[Gain]]], title: str) -> Markup:
-    """Draw gains with their intervals, one row each, below them the gains they are made of.
-
-    Args:
-        rows: a gain and what it is the mean of, such as its seeds, drawn as hollow dots.
-    """
+    """Draw gains with intervals, a row each, below them as hollow dots what they are means of."""
     row = ROW + SEED * max((len(parts) for _, parts in rows), default=0)
     height = row * len(rows)
     with styled():

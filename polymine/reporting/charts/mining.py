@@ -77,16 +77,7 @@ def draw_histogram(
 
 
 def draw_columns(columns: Sequence[tuple[str, int]], title: str, kind: str) -> Markup:
-    """Draw one column per label, its count above it.
-
-    Args:
-        columns: (label, count), from left to right.
-        title: is read out by screen readers.
-        kind: key of `COLOURS`.
-
-    Returns:
-        The chart; counts from 10,000 on are written in thousands.
-    """
+    """Draw one column per (label, count), the count above it, from 10,000 on in thousands."""
     with styled():
         figure = new_figure(WIDTH, 136)
         axes = add_panel(figure, SIDE, 18, WIDTH - 2 * SIDE, 96)
@@ -100,16 +91,7 @@ def draw_columns(columns: Sequence[tuple[str, int]], title: str, kind: str) -> M
 
 
 def draw_trade_off(curve: Sequence[Point], chosen: Point, budget: float) -> Markup:
-    """Draw hardness over expected false negatives, with the budget and what was taken.
-
-    Args:
-        curve: points from the free choice to the dearest.
-        chosen: what the run took.
-        budget: the highest expected rate of false negatives that was allowed, in (0, 1].
-
-    Returns:
-        The chart; rates are on a logarithmic axis.
-    """
+    """Draw hardness over expected false negatives (logarithmic), the budget, and what was taken."""
     high = max(*(p.expected for p in curve), chosen.expected, budget)
     least = min((p.expected for p in curve if p.expected > 0), default=high)
     low = min(v for v in (max(high / SPAN, least), chosen.expected, budget, high) if v > 0)
@@ -139,14 +121,9 @@ def draw_trade_off(curve: Sequence[Point], chosen: Point, budget: float) -> Mark
 
 
 def draw_reliability(proofs: Sequence[Proof]) -> Markup:
-    """Draw the true share of relevant candidates over the expected one.
+    """Draw the true share of relevant candidates over the expected one, two collections a row.
 
-    Args:
-        proofs: one per collection; a bin of fewer than `FEWEST` pairs is hollow and not joined by
-            the line.
-
-    Returns:
-        The chart, two panels a row; both axes are logarithmic.
+    A bin of fewer than `FEWEST` pairs is hollow and not joined by the line.
     """
     side, step = 200, 262
     rows = -(-len(proofs) // 2)

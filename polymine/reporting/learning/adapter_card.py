@@ -75,15 +75,7 @@ def describe_base(base: str, kind: Kind) -> str:
 
 
 def list_languages(report: TrainingReport, routes: Mapping[str, str]) -> list[str]:
-    """List the languages of the card's metadata.
-
-    Args:
-        report: counts training rows by languages.
-        routes: as for `render_adapter_card`.
-
-    Returns:
-        ISO 639-1 codes, sorted; the hub refuses cards with others.
-    """
+    """List the languages of the card's metadata: ISO 639-1 alone, as the hub refuses others."""
     counted = {
         code
         for step in report.steps

@@ -21,15 +21,7 @@ METRICS = {
 
 
 def name_metric(metric: str, k: int) -> str:
-    """Name a metric the way papers do.
-
-    Args:
-        metric: as in `Comparisons`; unknown ones stay as they are.
-        k: the cut-off.
-
-    Returns:
-        As `nDCG@10`.
-    """
+    """Name a metric the way papers do, as `nDCG@10`; unknown ones stay as they are."""
     return METRICS[metric][0].format(k=k) if metric in METRICS else metric
 
 
@@ -39,14 +31,7 @@ def explain_metric(metric: str, k: int) -> str:
 
 
 def write_gain(gain: Gain) -> str:
-    """Write a gain with its interval.
-
-    Args:
-        gain: may lack base and interval.
-
-    Returns:
-        `0.512 → 0.547, +0.035 [+0.021, +0.049]`, as much of it as there is.
-    """
+    """Write as much as there is of `0.512 → 0.547, +0.035 [+0.021, +0.049]`."""
     if gain.base is None or gain.gain is None:
         return format_score(gain.value)
     shown = f"{format_score(gain.base)} → {format_score(gain.value)}, {format_gain(gain.gain)}"

@@ -66,13 +66,9 @@ class ArmTable:
 
 
 def render_learning(report: LearningReport) -> str:
-    """Write the page of a training, evaluation or comparison.
+    """Write the page of a training, evaluation or comparison: HTML that needs no other file.
 
-    Args:
-        report: names and texts of the data are shown as text, whatever they contain.
-
-    Returns:
-        HTML that needs no other file.
+    Names and texts of the data are shown as text, whatever they contain.
     """
     parts = gather_parts(report)
     settings = flatten(report.settings)
@@ -208,14 +204,10 @@ def gather_arms(report: ComparisonReport) -> list[ArmTable]:
 
 
 def list_gains(report: LearningReport) -> list[list[str]]:
-    """List arms, sets and other tasks as one table of gains.
+    """List arms, sets and other tasks as one table of gains, which a training has none of.
 
-    Args:
-        report: of any kind; only comparisons and evaluations have gains.
-
-    Returns:
-        Cells of each row: set, model, metric, base, value, gain, interval, verdict, cases, and how
-        many documents are searched.
+    Cells of each row: set, model, metric, base, value, gain, interval, verdict, cases, and how many
+    documents are searched.
     """
     documents = {each.set: format_count(each.documents) for each in report.searched}
     found: list[tuple[str, str, Gain, str]] = []

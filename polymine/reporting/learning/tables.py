@@ -93,14 +93,7 @@ class ArmResult:
 
 
 def list_results(comparisons: pl.DataFrame) -> list[SetResult]:
-    """Sort comparisons by set, then model, in the order in which they come.
-
-    Args:
-        comparisons: contract Comparisons; rows of the model `base` are left out.
-
-    Returns:
-        A result per model and set.
-    """
+    """Sort comparisons, without the base's own, into a result per set and model, in order."""
     pairs = comparisons.filter(pl.col("model") != "base").select("set", "model")
     order = {name: at for at, name in enumerate(pairs["set"].unique(maintain_order=True))}
     unique = pairs.unique(maintain_order=True).rows()
@@ -111,16 +104,7 @@ def list_results(comparisons: pl.DataFrame) -> list[SetResult]:
 
 
 def pick_result(comparisons: pl.DataFrame, name: str, model: str) -> SetResult:
-    """Pick everything about a model on a set.
-
-    Args:
-        comparisons: contract Comparisons.
-        name: of the set.
-        model: as in `comparisons`.
-
-    Returns:
-        The result; `overall` is empty where there is nothing.
-    """
+    """Pick everything about a model on a set; `overall` is empty where there is nothing."""
     rows = comparisons.filter(pl.col("set") == name, pl.col("model") == model)
     primary = rows.filter(metric=main_metric(rows))
     grouped = {
@@ -139,14 +123,7 @@ def pick_result(comparisons: pl.DataFrame, name: str, model: str) -> SetResult:
 
 
 def main_metric(rows: pl.DataFrame) -> str:
-    """Choose the metric to show first.
-
-    Args:
-        rows: with the column metric.
-
-    Returns:
-        nDCG where it is there, else the first; nDCG for no rows.
-    """
+    """Choose the metric to show first: nDCG, or the first where that is not there."""
     found = rows["metric"].unique(maintain_order=True).to_list()
     return min(found, key=_place, default=PRIMARY)
 

@@ -124,15 +124,7 @@ class Histograms(Section):
 
 
 def choose_edges(low: float, high: float, bins: int = BINS) -> tuple[float, ...]:
-    """Cover a range with equal bins whose edges are round numbers.
-
-    Args:
-        low, high: lowest and highest value; a range of nothing is widened.
-        bins: about how many at most.
-
-    Returns:
-        Edges in ascending order, one more than bins.
-    """
+    """Cover a range with at most about `bins` equal bins, whose edges are round numbers."""
     from matplotlib.ticker import MaxNLocator
 
     least = max(abs(low), abs(high), 1.0) * 1e-6  # below it float32 scores do not differ

@@ -10,15 +10,7 @@ MANY = 0.1  # share of queries, pairs or candidates from which a remark is a war
 
 
 def find_notes(summary: Summary, funnel: tuple[Step, ...], mining: MiningSettings) -> list[Note]:
-    """Look for what may be wrong with the data.
-
-    Args:
-        summary, funnel: of the run.
-        mining: its rule decides on what is said of promoted candidates.
-
-    Returns:
-        Warnings and remarks, most serious first.
-    """
+    """Look for what may be wrong with the data: warnings and remarks, most serious first."""
     promoted = [step for step in funnel if step.kind == "promoted"]
     validated = sum(step.count for step in funnel if step.step == "pairs validated")
     unmarked = sum(step.count for step in promoted) > MANY * max(validated, 1)

@@ -39,14 +39,7 @@ class MiningReport(Report):
 
 
 def render_page(report: MiningReport) -> str:
-    """Write the page.
-
-    Args:
-        report: texts of the data set are shown as text, whatever they contain.
-
-    Returns:
-        HTML that needs no other file.
-    """
+    """Write the page: HTML that needs no other file, in which texts of the data are only text."""
     return (
         templates()
         .get_template("mining/page.html.j2")

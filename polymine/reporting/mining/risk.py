@@ -145,14 +145,7 @@ class Offer(NamedTuple):
 
 
 def offer_budgets(data: RiskData) -> list[Offer]:
-    """Read off the curve how hard the negatives of some budgets are.
-
-    Args:
-        data: of the run.
-
-    Returns:
-        `BUDGETS` and the run's own, ascending; none under other rules than `risk`.
-    """
+    """Read off the curve how hard the negatives of `BUDGETS` and the run's own are, ascending."""
     if data.budget is None:
         return []
     most = max((point.expected for point in data.curve), default=0.0)
@@ -163,15 +156,7 @@ def offer_budgets(data: RiskData) -> list[Offer]:
 
 
 def hardness_at(curve: Sequence[Point], budget: float) -> float | None:
-    """Interpolate the hardness of a budget between the two nearest points.
-
-    Args:
-        curve: points in any order.
-        budget: a rate, in [0, 1].
-
-    Returns:
-        Mean score of the negatives; the highest there is above all rates, None below the lowest.
-    """
+    """Interpolate the mean score at a budget: the highest above all points, None below."""
     points = sorted((point.expected, point.hardness) for point in curve)
     if not points or budget < points[0][0]:
         return None

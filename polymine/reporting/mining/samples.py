@@ -111,15 +111,7 @@ class Texts(Section):
 def read_evidence(
     rows: pl.DataFrame, teachers: Teachers
 ) -> dict[tuple[str, str], list[tuple[str, float]]]:
-    """Summarise the z-scores as the risk does.
-
-    Args:
-        rows: contract Evidence.
-        teachers: name and kind of each teacher.
-
-    Returns:
-        (feature, z-score) by query_id and doc_id; missing ones are left out.
-    """
+    """Summarise z-scores as the risk does: (feature, z-score) by query_id and doc_id."""
     features = features_of(rows, teachers)
     names = [name.replace("_", " ") for name in features]
     values = zip(*(column.tolist() for column in features.values()), strict=True)

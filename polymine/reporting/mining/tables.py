@@ -54,11 +54,7 @@ class Section:
         self.tables = tables
 
     def plan(self) -> tuple[pl.LazyFrame, ...]:
-        """Plan what to read.
-
-        Returns:
-            Frames whose results `collect` puts into `frames`, in the same order.
-        """
+        """Plan what to read: `collect` puts the results into `frames`, in the same order."""
         raise NotImplementedError
 
 

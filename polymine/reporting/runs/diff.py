@@ -51,14 +51,7 @@ class RunDiff(Shown):
         return self.changes if limit is None else self.changes.filter(nth < limit)
 
     def texts(self, shown: pl.DataFrame) -> Texts:
-        """Read question and negative of changes by their ids.
-
-        Args:
-            shown: rows of the contract Changes.
-
-        Returns:
-            (question, negative) by query_id and doc_id; what has no triplet is left out.
-        """
+        """Read (question, negative) of changes by query_id and doc_id, where there is a triplet."""
         found: Texts = {}
         for triplets in self.triplets:  # the later run's text where both have one
             rows = (
@@ -97,15 +90,7 @@ class RunDiff(Shown):
 
 
 def differences(before: Any, after: Any, name: str = "") -> Differences:
-    """List the values that differ.
-
-    Args:
-        before, after: nested settings or versions.
-        name: goes before every key.
-
-    Returns:
-        (dotted name, before, after); None stands for what is not there.
-    """
+    """List nested values that differ: (dotted name, before, after); None for what is not there."""
     if isinstance(before, list) and isinstance(after, list):
         before, after = _by_name(before), _by_name(after)
     if isinstance(before, Mapping) and isinstance(after, Mapping):
@@ -128,14 +113,7 @@ def _by_name(items: list[Any]) -> Any:
 
 
 def compare_stages(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, list[str]]:
-    """Sort the stages by what became of their results.
-
-    Args:
-        before, after: fingerprint by stage.
-
-    Returns:
-        Names that are the `same`, `other` (the fingerprint differs), `before_only`, `after_only`.
-    """
+    """Sort stages, fingerprints by name, into `same`, `other`, `before_only` and `after_only`."""
     return {
         "same": [name for name in after if before.get(name) == after[name]],
         "other": [name for name in after if before.get(name, after[name]) != after[name]],

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from polymine.reporting.formatting import count_of, format_share
-from polymine.reporting.runs.inspection import (
+from polymine.reporting.runs.inspected import (
     OPINIONS,
     ROLES,
     Candidate,
@@ -85,10 +85,8 @@ def _rule(found: Inspection) -> str:
     if found.positive_score is not None:
         said.append(f"known positives score {_figure(found.positive_score)} or more")
     if found.price is not None and found.highest_risk is not None:
-        said.append(
-            f"taken by utility = score − {found.price:.3g} × risk, "
-            f"up to a risk of {format_share(found.highest_risk)}"
-        )
+        utility = f"utility = score − {found.price:.3g} × risk" if found.price else "score"
+        said.append(f"taken by {utility}, up to a risk of {format_share(found.highest_risk)}")
     if found.lowest_utility is not None:
         said.append(f"the last one taken has a utility of {_figure(found.lowest_utility)}")
     return "; ".join(said)

@@ -6,7 +6,8 @@ import pytest
 
 from polymine.data_contracts.risk import Linear, RiskModel
 from polymine.mining.risk import columns_of, predict_risk
-from polymine.reporting.runs.inspection import Contribution, explain_risks
+from polymine.reporting.runs.inspected import Contribution
+from polymine.reporting.runs.inspection import explain_risks
 
 TEACHERS = (("left", "dense"), ("right", "dense"), ("words", "lexical"))
 

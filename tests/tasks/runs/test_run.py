@@ -24,7 +24,7 @@ from polymine.data_contracts.settings import (
     SelectionSettings,
 )
 from polymine.flows.mining import mine
-from polymine.reporting.runs.inspection import Candidate, Inspection
+from polymine.reporting.runs.inspected import Candidate, Inspection
 from polymine.reporting.runs.inspection_view import draw
 from tests.conftest import BM25, MINILM, animal_tables, small_validator
 
