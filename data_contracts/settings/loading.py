@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from polymine.data_contracts.credentials import credential_in
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings.base import Settings
-from polymine.data_contracts.settings.locations import check_places
+from polymine.data_contracts.settings.locations import check_locations
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
@@ -49,7 +49,7 @@ def check_as(kind: type[Kind], values: dict[str, Any], where: str) -> Kind:
         lines = "\n".join(f"  {_describe(problem, kind)}" for problem in problems)
         noun = "setting" if len(problems) == 1 else "settings"
         raise SettingsError(f"{where}: {len(problems)} wrong {noun}\n{lines}") from error
-    check_places(settings)
+    check_locations(settings)
     return settings
 
 

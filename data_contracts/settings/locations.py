@@ -2,7 +2,8 @@
 
 A server takes the settings of a run from whoever may start it, so every place that they name has to
 be found: by a mark on the field's type, not by a list of names that the next field is missing from.
-`places_in` finds them, `with_places` replaces them, `check_places` refuses passwords in them.
+`locations_in` finds them, `with_locations` replaces them, `check_locations` refuses passwords in
+them.
 """
 
 import re
@@ -20,7 +21,7 @@ Part = TypeVar("Part", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """The mark: what kind of place the field names.
 
     `table`: files or folders to read, or their address. `model`: a folder, or else a name of a
@@ -31,8 +32,8 @@ class Place:
     kind: Kind
 
 
-Table = Annotated[str, Place("table")]
-Model = Annotated[str, Place("model")]
+Table = Annotated[str, Location("table")]
+Model = Annotated[str, Location("model")]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Named:
     trusts_code: bool = False
 
 
-def places_in(settings: BaseModel, prefix: str = "") -> list[Named]:
+def locations_in(settings: BaseModel, prefix: str = "") -> list[Named]:
     """Find every place that settings name, however deep."""
     found: list[Named] = []
 
@@ -57,17 +58,17 @@ def places_in(settings: BaseModel, prefix: str = "") -> list[Named]:
     return found
 
 
-def with_places(settings: Part, change: Callable[[str, Kind], str]) -> Part:
+def with_locations(settings: Part, change: Callable[[str, Kind], str]) -> Part:
     """Copy settings with every place changed that was set."""
     return _map_places(settings, "", lambda named: change(named.value, named.kind))
 
 
-def check_places(settings: BaseModel, prefix: str = "") -> None:
+def check_locations(settings: BaseModel, prefix: str = "") -> None:
     """Refuse names that are none, and addresses that hold a password or key.
 
     Settings are shown in logs and reports; the SettingsError does not repeat the address.
     """
-    for named in places_in(settings, prefix):
+    for named in locations_in(settings, prefix):
         if found := credential_in(named.value):
             raise SettingsError(
                 f"{named.key}: this address holds {found}, and settings are written into "
@@ -86,7 +87,7 @@ def check_places(settings: BaseModel, prefix: str = "") -> None:
 def _map_places(settings: Part, prefix: str, change: Callable[[Named], str]) -> Part:
     trusts = bool(getattr(settings, "trust_remote_code", False))
 
-    def changed(value: Any, key: str, mark: Place | None) -> Any:
+    def changed(value: Any, key: str, mark: Location | None) -> Any:
         if isinstance(value, BaseModel):
             return _map_places(value, key, change)
         if isinstance(value, (list, tuple)):
@@ -106,10 +107,10 @@ def _map_places(settings: Part, prefix: str, change: Callable[[Named], str]) -> 
     return settings.model_copy(update=kept)
 
 
-def _mark_of(annotation: Any, metadata: Any = ()) -> Place | None:
+def _mark_of(annotation: Any, metadata: Any = ()) -> Location | None:
     """Find the mark in a type, however it is wrapped: `Table | list[Table] | None`."""
     for item in (*metadata, *getattr(annotation, "__metadata__", ())):
-        if isinstance(item, Place):
+        if isinstance(item, Location):
             return item
     found = (_mark_of(argument) for argument in get_args(annotation))
     return next((mark for mark in found if mark is not None), None)

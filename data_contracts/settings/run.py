@@ -8,7 +8,7 @@ from polymine.data_contracts.settings.base import Settings
 from polymine.data_contracts.settings.comparison import ComparisonSettings
 from polymine.data_contracts.settings.dataset import DatasetSettings
 from polymine.data_contracts.settings.evaluation import HELD_OUT, TRAINED, EvaluationSettings
-from polymine.data_contracts.settings.locations import Place
+from polymine.data_contracts.settings.locations import Location
 from polymine.data_contracts.settings.mining import MiningSettings
 from polymine.data_contracts.settings.training import TrainingSettings
 
@@ -19,7 +19,7 @@ Format = Literal["flagembedding", "tevatron", "nemo", "ms-swift"]
 class OutputSettings(Settings):
     """Where the result goes and in which shapes."""
 
-    path: Annotated[str, Place("output")] = Field(
+    path: Annotated[str, Location("output")] = Field(
         min_length=1, pattern=r"^([^{}]|\{date\}|\{run\})+$"
     )
     """Folder of this run. `{date}` stands for the day it was scheduled for (UTC), `{run}` for its
@@ -52,10 +52,10 @@ class EngineSettings(Settings):
 
     kind: Literal["local", "ray"] = "local"
     """Who computes: this process, or a Ray cluster whose nodes share the store."""
-    address: Annotated[str, Place("address")] | None = Field(None, min_length=1)
+    address: Annotated[str, Location("address")] | None = Field(None, min_length=1)
     """Of the Ray cluster: `host:port` of its head from one of its nodes, `ray://host:10001` from
     anywhere. If not set, this machine's cluster, or else one that this run starts."""
-    store: Annotated[str, Place("store")] | None = None
+    store: Annotated[str, Location("store")] | None = None
     """Where results are kept for reuse: a folder, or a URI as `s3://bucket/prefix`;
     `$POLYMINE_HOME/store` if not set."""
     threads: int | None = Field(None, ge=1)

@@ -124,13 +124,13 @@ def try_tables(case: Case) -> str:
 def ingest(case: Case, on_invalid: str) -> Any:
     """Read, check and close the tables as the first stage does; what was raised is returned."""
     from polymine.data_contracts.settings import DatasetSettings
-    from polymine.data_contracts.settings.locations import check_places
+    from polymine.data_contracts.settings.locations import check_locations
     from polymine.mining.ingestion import ingest as ingest_tables
     from polymine.tasks.sources.reading import read_sources
 
     try:
         settings = DatasetSettings(**{**case.settings, "on_invalid": on_invalid})
-        check_places(settings, "dataset")
+        check_locations(settings, "dataset")
         raw = read_sources(settings)
         made = ingest_tables(
             raw.documents, raw.queries, raw.judgments, raw.labels,

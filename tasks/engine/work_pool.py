@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings import EngineSettings
-from polymine.data_contracts.settings.locations import Kind, with_places
+from polymine.data_contracts.settings.locations import Kind, with_locations
 from polymine.tasks.store.datasets import Store
 
 NEEDED = ("train", "evaluate")
@@ -38,7 +38,7 @@ def for_elsewhere(engine: EngineSettings, settings: Mapping[str, BaseModel]) -> 
     here = {"store": str(Store(engine.store).root), "gpu_pool": None}
     away = engine.model_copy(update={**here, "kind": "local", "address": None})
     dumped = {
-        name: with_places(part, _absolute).model_dump(mode="json")
+        name: with_locations(part, _absolute).model_dump(mode="json")
         for name, part in settings.items()
     }
     return {**dumped, "engine": away.model_dump(mode="json")}

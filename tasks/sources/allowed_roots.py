@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings import EngineSettings, EvaluationSettings, OutputSettings
-from polymine.data_contracts.settings.locations import Named, check_places, places_in
+from polymine.data_contracts.settings.locations import Named, check_locations, locations_in
 from polymine.tasks.sources.files import SIDE_TABLES
 from polymine.tasks.store.home import home
 
@@ -102,7 +102,7 @@ def check_roots(**parts: BaseModel) -> None:
     SettingsError naming the key.
     """
     for name, part in parts.items():
-        check_places(part, name)
+        check_locations(part, name)
     _check_apart(parts)
     for name, part in parts.items():
         # What is measured may be a trained model: whose code that runs, its folder says, and is
@@ -110,7 +110,7 @@ def check_roots(**parts: BaseModel) -> None:
         later = isinstance(part, EvaluationSettings)
         check_named(
             replace(named, trusts_code=named.trusts_code and not later)
-            for named in places_in(part, name)
+            for named in locations_in(part, name)
         )
 
 

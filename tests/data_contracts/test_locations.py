@@ -26,9 +26,9 @@ from polymine.data_contracts.settings import (
 )
 from polymine.data_contracts.settings.locations import (
     _mark_of,
-    check_places,
-    places_in,
-    with_places,
+    check_locations,
+    locations_in,
+    with_locations,
 )
 from polymine.data_contracts.settings.run import SETTINGS, RunSettings
 from polymine.tasks.monitoring.run_names import describe_run, name_data
@@ -67,20 +67,20 @@ def test_every_setting_that_is_a_text_is_marked_or_known_to_be_no_place():
         for name, annotation, metadata in fields_of(settings, seen):
             marked = _mark_of(annotation, metadata) is not None
             known = name in TEXTS or not holds_text(annotation)
-            assert marked != known, f"{name}: mark it as a Place, or say here that it is none"
+            assert marked != known, f"{name}: mark it as a Location, or say here that it is none"
 
 
 def test_places_are_found_however_deep():
     training = TrainingSettings(
         base="b", recipe=RecipeSettings(mono=TrainingData(triplets=["one", "two"]))
     )
-    found = {(p.key, p.value, p.kind) for p in places_in(training, "training")}
+    found = {(p.key, p.value, p.kind) for p in locations_in(training, "training")}
     assert found == {
         ("training.base.model", "b", "model"),
         ("training.recipe.mono.triplets.0", "one", "table"),
         ("training.recipe.mono.triplets.1", "two", "table"),
     }
-    moved = with_places(training, lambda value, kind: f"/{kind}/{value}")
+    moved = with_locations(training, lambda value, kind: f"/{kind}/{value}")
     assert moved.recipe.mono.triplets == ["/table/one", "/table/two"]
     assert moved.model_dump()["steps"] == ()
 
@@ -89,9 +89,9 @@ def test_code_is_trusted_model_by_model():
     evaluation = EvaluationSettings(
         base="b", models=(EvaluatedModel(name="x", model="m", trust_remote_code=True),)
     )
-    assert {p.value: p.trusts_code for p in places_in(evaluation)} == {"b": False, "m": True}
+    assert {p.value: p.trusts_code for p in locations_in(evaluation)} == {"b": False, "m": True}
     assert not any(p.trusts_code for kind in (TrainingSettings(), EvaluationSettings())
-                   for p in places_in(kind))  # fmt: skip
+                   for p in locations_in(kind))  # fmt: skip
 
 
 @pytest.mark.parametrize("address", [
@@ -105,7 +105,7 @@ def test_code_is_trusted_model_by_model():
 def test_a_password_in_an_address_is_refused_and_not_repeated(address):
     dataset = DatasetSettings(corpus=address, queries="q", judgments="j")
     with pytest.raises(SettingsError, match=r"dataset\.corpus: .* holds a (user|secret)") as caught:
-        check_places(dataset, "dataset")
+        check_locations(dataset, "dataset")
     assert not any(word in str(caught.value) for word in ("AKIAX", "=secret", ":secret", "cr+et"))
 
 
@@ -138,7 +138,7 @@ def test_whatever_the_password_it_is_found_and_shown_nowhere(password, address):
     named = address.format(password)
     dataset = DatasetSettings(corpus=[named], queries="q", judgments="j")
     with pytest.raises(SettingsError, match=r"corpus\.0: this address holds a ") as caught:
-        check_places(dataset, "dataset")
+        check_locations(dataset, "dataset")
     output = OutputSettings(path="runs/a")
     shown = [str(caught.value), describe_run({"dataset": dataset, "output": output}),
              name_data(dataset)]  # fmt: skip
@@ -171,4 +171,4 @@ def test_the_command_line_never_shows_a_password(tmp_path, value):
 
 def test_arms_are_texts_whose_places_are_found_when_they_are_applied():
     arm = ArmSettings(name="x", set=("teachers.0.model=/etc",))
-    assert list(places_in(ComparisonSettings(arms=(arm,)))) == []  # see tests/tasks/test_roots.py
+    assert list(locations_in(ComparisonSettings(arms=(arm,)))) == []  # as allowed_roots does

@@ -13,7 +13,7 @@ from polymine.commands.starters import PLAN as OWN_PLAN
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings import OutputSettings, check_as
 from polymine.data_contracts.settings.deploying import DeploymentSettings
-from polymine.data_contracts.settings.locations import places_in
+from polymine.data_contracts.settings.locations import locations_in
 from polymine.data_contracts.settings.run import SETTINGS
 from polymine.tasks.sources.allowed_roots import check_roots
 
@@ -73,7 +73,7 @@ def test_the_demos_find_their_data_where_runs_start(tmp_path: Path, monkeypatch)
         if each.parameters:
             settings = check_as(SETTINGS[each.flow], each.parameters, each.full_name)
             check_roots(**{name: getattr(settings, name) for name in each.parameters})
-            tables += [named for named in places_in(settings) if named.kind == "table"]
+            tables += [named for named in locations_in(settings) if named.kind == "table"]
     paths = {named.value for named in tables} - {"demo:docstrings", "mined"}
     assert paths == {"examples/parallel"}
     assert (tmp_path / "examples/parallel/corpus.jsonl").is_file()
