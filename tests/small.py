@@ -91,6 +91,15 @@ def save_small_encoder(folder: Path, seed: int = 0) -> str:
 
 
 @cache
+def small_teacher() -> TeacherSettings:
+    """One such encoder for all tests of a process: words in common decide."""
+    kept = TemporaryDirectory(prefix="polymine-teacher-")
+    atexit.register(kept.cleanup)
+    model = save_small_encoder(Path(kept.name))
+    return TeacherSettings(name="small", model=model, dtype="float32")
+
+
+@cache
 def small_validator() -> ValidationSettings:
     """One such cross-encoder for all tests of a process.
 

@@ -153,19 +153,29 @@ def test_second_run_reuses_every_stage_and_says_so(first, second):
     assert contents(second.place, "labeled-list") == contents(first.place, "labeled-list")
 
 
-def test_another_rule_reuses_all_up_to_the_risk_model(second, folder, animals):
-    output = OutputSettings(path=str(folder / "other"))
+def test_another_rule_reuses_all_up_to_the_risk_model_and_replaces_what_was_there(
+    first, second, folder, animals
+):
+    output = OutputSettings(path=str(second.place), overwrite=True)
     run = start(folder / "store", animals, other_rule(), output)
     assert {name for name, state in run.states.items() if state == "Reused"} == RANKED
     assert {run.states[name] for name in DECIDED} == {"Completed"}
-    assert contents(run.place, "triplets") != contents(second.place, "triplets")
+    assert run.place == second.place
+    assert contents(run.place, "triplets") != contents(first.place, "triplets")
+    assert not (run.place / "labeled-list").exists()
+    assert not list(run.place.parent.glob(".second*"))
 
 
-@pytest.mark.parametrize("validated", [True, False])
-def test_rule_risk_from_data_to_triplets(second, folder, animals, validated):
-    mining = by_risk(0.05) if validated else by_risk(0.05, validation=None)
-    output = OutputSettings(path=str(folder / f"risk-{validated}"))
-    run = start(folder / "store", animals, mining, output)
+@pytest.fixture(scope="module", params=[True, False], ids=["validated", "alone"])
+def risky(second, folder, animals, request) -> tuple[Run, bool]:
+    """A run by the rule `risk`, with and without a validator."""
+    mining = by_risk(0.05) if request.param else by_risk(0.05, validation=None)
+    output = OutputSettings(path=str(folder / f"risk-{request.param}"))
+    return start(folder / "store", animals, mining, output), request.param
+
+
+def test_rule_risk_from_data_to_triplets(risky):
+    run, validated = risky
     # The validator's look lies between two selections.
     looked = {"validate", "select-again"} if validated else set()
     assert run.states.keys() >= RANKED | {"deepen", "predict-risk", "select", "export"} | looked
@@ -183,13 +193,18 @@ def test_rule_risk_from_data_to_triplets(second, folder, animals, validated):
         assert row["weight"] == pytest.approx(right, abs=1e-6)
 
 
-def test_another_budget_reuses_all_up_to_the_risk_model(second, folder, animals):
-    start(folder / "store", animals, by_risk(0.05), OutputSettings(path=str(folder / "budget")))
-    place = OutputSettings(path=str(folder / "narrow"))
-    run = start(folder / "store", animals, by_risk(0.005), place)
-    assert {name for name, state in run.states.items() if state == "Reused"} >= RANKED
-    assert run.states["select"] == run.states["export"] == "Completed"
-    assert contents(run.place, "triplets") != contents(folder / "budget", "triplets")
+@pytest.mark.parametrize("risky", [False], indirect=True, ids=["alone"])
+def test_another_budget_reuses_all_up_to_the_risk_model(risky, folder, animals):
+    run, _ = risky
+    narrow = start(
+        folder / "store",
+        animals,
+        by_risk(0.005, validation=None),
+        OutputSettings(path=str(folder / "narrow")),
+    )
+    assert {name for name, state in narrow.states.items() if state == "Reused"} >= RANKED
+    assert narrow.states["select"] == narrow.states["export"] == "Completed"
+    assert contents(narrow.place, "triplets") != contents(run.place, "triplets")
 
 
 def by_risk(budget: float, **changes) -> MiningSettings:
@@ -273,11 +288,3 @@ def test_place_that_holds_another_run_is_refused_and_left_alone(first, folder, a
         start(folder / "store", animals, other_rule(), output)
     assert contents(first.place, "triplets") == before
     assert not list(first.place.parent.glob(".first*"))
-
-
-def test_overwrite_replaces_another_run(second, folder, animals):
-    output = OutputSettings(path=str(second.place), overwrite=True)
-    run = start(folder / "store", animals, other_rule(), output)
-    assert run.place == second.place
-    assert not (run.place / "labeled-list").exists()
-    assert not list(run.place.parent.glob(".second*"))

@@ -24,13 +24,14 @@ from polymine.data_contracts.settings import (
 from polymine.mining.ingestion import ingest
 from polymine.tasks.store.manifests import MANIFEST
 from robustness.faults.kills import make_reference, run_kills
-from robustness.faults.work import Forks, Job, make_world
-from tests.conftest import BM25, MINILM, small_validator
+from robustness.faults.work import PRELOADED, Forks, Job, make_world
+from tests.conftest import BM25, small_validator
 from tests.mining.small_mining import Tables, mine
+from tests.small import small_teacher
 
 PERCENT = MiningSettings(
-    teachers=(MINILM, BM25), negatives=3, depth=6, selection=SelectionSettings(rule="percent"),
-    validation=small_validator(),
+    teachers=(small_teacher(), BM25), negatives=3, depth=6, validation=small_validator(),
+    selection=SelectionSettings(rule="percent"),
 )  # fmt: skip
 # A budget that half of what is ranked exceeds, and a validator that is asked about the rest.
 RISK = PERCENT.model_copy(
@@ -91,9 +92,7 @@ def die_at(part: str, number: int) -> None:
 def fork():
     """Starts a function in a process that has the libraries loaded already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["polymine.flows.mining", "sentence_transformers", "faiss", "peft"]
-    )
+    context.set_forkserver_preload([*PRELOADED])
 
     def start(function, *arguments) -> multiprocessing.Process:
         process = context.Process(target=function, args=arguments)
@@ -208,7 +207,7 @@ def test_killed_run_goes_on_where_it_was(stage, run, undisturbed, tmp_path):
 
     reused = json.loads((tmp_path / "reused.json").read_text())
     order = [
-        "ingest", "embed minilm documents", "embed minilm queries", "index bm25", "rank minilm",
+        "ingest", "embed small documents", "embed small queries", "index bm25", "rank small",
         "rank bm25", "positives", "evidence", "fit risk", "deepen", "predict risk", "select",
         "validate", "export",
     ]  # fmt: skip
@@ -217,9 +216,9 @@ def test_killed_run_goes_on_where_it_was(stage, run, undisturbed, tmp_path):
 
 
 INTERRUPTED = {
-    "embed": "embed minilm documents",
+    "embed": "embed small documents",
     "index": "index bm25",
-    "rank": "rank minilm",
+    "rank": "rank small",
     "evidence": "evidence",
     "fit-risk": "fit risk",
     "deepen": "deepen",
