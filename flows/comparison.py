@@ -40,7 +40,7 @@ from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import COMPARISON, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
-from polymine.tasks.training.data import resolve_mined
+from polymine.tasks.training.data import resolve_training
 from polymine.tasks.training.split import hold_out_set, training_side
 
 
@@ -129,7 +129,7 @@ def train_arm(
     evaluation: EvaluationSettings,
 ) -> Measured:
     """Train the recipe on an arm's negatives."""
-    own = arm_training(name, seed, resolve_mined(training, triplets))
+    own = arm_training(name, seed, resolve_training(training, triplets))
     with named_work(f"{name}-{seed}"):
         trained = run_steps(run, own, evaluation)
     folder = str(open_folder(trained.assembled.path))

@@ -40,7 +40,7 @@ from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.output import PIPELINE, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.checks import check_training
-from polymine.tasks.training.data import resolve_mined
+from polymine.tasks.training.data import resolve_training
 from polymine.tasks.training.rows import gather_rows
 from polymine.tasks.training.split import hold_out_set, training_side
 
@@ -69,7 +69,7 @@ def pipeline(
         run = Context.of(engine)
         check_learning(run, mining, training, evaluation)
         triplets, held_out = mine_training_side(run, dataset, output, mining, evaluation)
-    training = resolve_mined(training, triplets)
+    training = resolve_training(training, triplets)
     evaluation = with_held_out(evaluation, held_out)
     part = part_of(output, "training")
     start("train", engine, training=training, evaluation=evaluation, output=part)

@@ -20,7 +20,7 @@ from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.output import TRAINING, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.checks import check_training
-from polymine.tasks.training.data import resolve_mined
+from polymine.tasks.training.data import resolve_training
 from polymine.tasks.training.model import assemble, describe_model
 from polymine.tasks.training.rows import check_rows, gather_rows, guard_rows
 from polymine.tasks.training.steps import find_parent
@@ -43,7 +43,7 @@ def train(
     output = resolve_path(output)
     check_roots(training=training, output=output, evaluation=evaluation, engine=engine)
     check_output(output, settings={"training": training}, kind=TRAINING)
-    training = resolve_mined(training, None)
+    training = resolve_training(training, None)
     with limited_threads(engine), recorded_use():
         run = Context.of(engine)
         trained = run_steps(run, training, evaluation)

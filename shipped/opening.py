@@ -10,6 +10,7 @@ from polymine.mining.ingestion import Ingested
 from polymine.mining.known import Ids
 from polymine.mining.lexical import build_index
 from polymine.mining.teachers import ArrayVectors, Rows, Teacher
+from polymine.models import prompted
 
 BATCH_TOKENS = EngineSettings().batch_tokens
 
@@ -35,10 +36,11 @@ def open_teacher(
         index = build_index(documents, settings.k1, settings.b)
         return LexicalTeacher(settings.name, index, queries, documents, candidates, ids.languages)
     encoder = TextEncoder.load(settings, _threads(), BATCH_TOKENS)
+    settings = prompted(settings)
     return DenseTeacher(
         settings.name,
-        ArrayVectors(encode_all(encoder, queries, settings.query_prompt)),
-        ArrayVectors(encode_all(encoder, documents, settings.document_prompt)),
+        ArrayVectors(encode_all(encoder, queries, settings.prompt_for("queries"))),
+        ArrayVectors(encode_all(encoder, documents, settings.prompt_for("documents"))),
         candidates,
         query_languages=ids.query_languages,
         languages=ids.languages,

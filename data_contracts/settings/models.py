@@ -32,8 +32,12 @@ class ModelSettings(Settings):
 class EncoderSettings(ModelSettings):
     """A model that turns queries and documents into vectors."""
 
-    query_prompt: str = ""
+    query_prompt: str | None = None
     """Text put before every query, as `query: `. Models are trained with such prompts and search
-    worse without."""
-    document_prompt: str = ""
-    """Text put before every document, as `passage: `."""
+    worse without. If not set, what the model's folder names; empty for none."""
+    document_prompt: str | None = None
+    """Text put before every document, as `passage: `; likewise."""
+
+    def prompt_for(self, side: str) -> str:
+        """Return the prompt of `queries` or `documents`, once it is settled; empty for none."""
+        return (self.query_prompt if side == "queries" else self.document_prompt) or ""

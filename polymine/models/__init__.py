@@ -23,6 +23,7 @@ from polymine.models.finding import ResolvedModel, fingerprint, resolve
 from polymine.models.limits import length_limit
 from polymine.models.loading import load_cross_encoder, load_encoder, quiet
 from polymine.models.packed import PACKED
+from polymine.models.prompts import prompted
 
 __all__ = [
     "PACKED",
@@ -31,6 +32,7 @@ __all__ = [
     "length_limit",
     "load_cross_encoder",
     "load_encoder",
+    "prompted",
     "quiet",
     "resolve",
     "resolve_dtype",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", "SentenceTransformer", "CrossEncoder")
 
+logger = logging.getLogger("polymine.models.loading")
+
 # Architectures whose score head comes with the weights; any other would get a random one.
 _SCORING_HEADS = ("ForSequenceClassification", "ForCausalLM", "ForConditionalGeneration")
 
@@ -70,6 +72,7 @@ def load_encoder(
         )
     settle_padding(encoder, name, ranks=False)
     settle_length(encoder, max_length, name)
+    _warn_of_similarity(encoder, name)
     return encoder.eval()
 
 
@@ -150,6 +153,22 @@ def _with_adapter(model: Model, adapter: ResolvedModel, dtype: str) -> Model:
         module.model = wrapped.merge_and_unload()
     model.to(getattr(torch, dtype))
     return model.eval()
+
+
+def _warn_of_similarity(encoder: SentenceTransformer, name: str) -> None:
+    """Say where a model was made for another comparison than that by cosine, and it matters."""
+    from sentence_transformers.base.modules import Normalize
+
+    made_for = encoder.similarity_fn_name
+    unit = any(isinstance(module, Normalize) for module in encoder)
+    if made_for == "cosine" or (unit and made_for in ("dot", "euclidean")):  # one order on a sphere
+        return
+    logger.warning(
+        "Model %r: its folder names %r to compare its vectors, whose lengths then count; here they "
+        "are compared by cosine, and it may search worse than it can",
+        name,
+        made_for,
+    )
 
 
 def _check_scoring_head(found: ResolvedModel) -> None:

@@ -226,7 +226,8 @@ class _Job:
         return arguments
 
     def _prompts(self, columns: Sequence[str]) -> dict[str, str]:
-        query, document = self.training.base.query_prompt, self.training.base.document_prompt
+        base = self.training.base
+        query, document = base.prompt_for("queries"), base.prompt_for("documents")
         return {c: query if c == "anchor" else document for c in columns if c != "label"}
 
     def _languages(self, part: str, columns: Sequence[str]) -> dict[str, str]:

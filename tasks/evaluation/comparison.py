@@ -166,8 +166,9 @@ def _version_of(teacher: TeacherSettings, device: str) -> dict[str, Any]:
 
 def _prompted(arm: ArmSettings, teacher: TeacherSettings) -> dict[str, Any]:
     """Give the library the teacher's prompts, unless the arm names some."""
+    teacher = models.prompted(teacher)
     prompts = {"query_prompt": teacher.query_prompt, "corpus_prompt": teacher.document_prompt}
-    return {name: text for name, text in prompts.items() if text} | _options(arm)
+    return prompts | _options(arm)
 
 
 def _options(arm: ArmSettings) -> dict[str, Any]:

@@ -86,17 +86,19 @@ def as_measured(base: EncoderSettings, evaluation: EvaluationSettings) -> Encode
 def open_measured(name: str, call: EncoderSettings) -> Measured:
     """Find a model and, if it is a trained one, its base and adapters.
 
-    A trained model reads with the prompts it was trained with where `call` has none, and the code
-    that `call` lets run is that of its base, so that is what the machine has to trust.
+    Where `call` names no prompts, a trained model reads with those it was trained with, another
+    with its own. The code that `call` lets run is that of a trained model's base, so that is what
+    the machine has to trust.
     Raises ModelError when it is not there, SettingsError when this machine lets no run use it.
     """
     found = find_model(call.model)
     if found is None:
         _find_all(name, [call.model], call.trust_remote_code)
-        return Measured(name, call)
+        return Measured(name, models.prompted(call))
     folder, trained = found
-    call = _prompted(call, trained.query_prompt, trained.document_prompt)
-    call = call.model_copy(update={"model": trained.base})
+    learned = {"query_prompt": trained.query_prompt, "document_prompt": trained.document_prompt}
+    said = {key: text for key in learned if (text := getattr(call, key)) is not None}
+    call = call.model_copy(update={**learned, **said, "model": trained.base})
     measured = Measured(name, call, str(folder), trained)
     wanted = [trained.base, *map(measured._path, trained.adapters)]
     _find_all(name, wanted, call.trust_remote_code)
@@ -136,8 +138,8 @@ def check_candidates(evaluation: EvaluationSettings) -> tuple[Measured, ...]:
 def open_candidates(evaluation: EvaluationSettings) -> tuple[Measured, tuple[Measured, ...]]:
     """Find the untouched base and the models to compare with it, before anything is encoded.
 
-    The base reads texts with the prompts of the first model that was trained on it, whatever name
-    it goes by, where it has none of its own. Raises SettingsError where nothing is to be measured,
+    A base without prompts of its own reads texts with those of the first model that was trained on
+    it, whatever name it goes by. Raises SettingsError where nothing is to be measured,
     ModelError for a model that is not there.
     """
     if not evaluation.sets:
@@ -148,12 +150,15 @@ def open_candidates(evaluation: EvaluationSettings) -> tuple[Measured, tuple[Mea
     trained = [each.call for each in candidates if each.trained is not None]
     if evaluation.base is None and not trained:
         raise SettingsError("evaluation.base: name the untouched model that all are compared with")
-    base = open_measured("base", evaluation.base or trained[0])
+    unsaid = {"query_prompt": None, "document_prompt": None}
+    call = evaluation.base or trained[0].model_copy(update=unsaid)
+    base = open_measured("base", call)
+    if base.trained is not None:
+        return base, candidates
     content = models.fingerprint(base.call.model)
     for each in trained:
         if models.fingerprint(each.model) == content:
-            call = _prompted(base.call, each.query_prompt, each.document_prompt)
-            return replace(base, call=call), candidates
+            return replace(base, call=models.prompted(call, otherwise=each)), candidates
     return base, candidates
 
 
@@ -165,7 +170,7 @@ def encode(
     Vectors are stored as a teacher's are: what another run or set has encoded is not encoded again.
     """
     call = measured.call
-    prompt = call.query_prompt if side == "queries" else call.document_prompt
+    prompt = call.prompt_for(side)
     table = pl.DataFrame({"text": list(texts), "language": list(languages)})
     paths = {each: measured.path_for(each) for each in table["language"].unique()}
     table = table.with_columns(model=pl.col("language").replace_strict(paths)).with_row_index("row")
@@ -186,12 +191,3 @@ def encode(
         out[part["row"].to_numpy()] = vectors
     assert out is not None, "there are no texts to encode"
     return out
-
-
-def _prompted(call: EncoderSettings, query: str, document: str) -> EncoderSettings:
-    """Give it these prompts where it has none."""
-    prompts = {
-        "query_prompt": call.query_prompt or query,
-        "document_prompt": call.document_prompt or document,
-    }
-    return call.model_copy(update=prompts)

@@ -30,7 +30,7 @@ def embed(
     run: Context, teacher: TeacherSettings, side: str, table: DatasetRef
 ) -> Plan | DatasetRef:
     """Encode the texts of one table that this teacher has no vector for."""
-    prompt = teacher.query_prompt if side == "queries" else teacher.document_prompt
+    prompt = models.prompted(teacher).prompt_for(side)
     planned = plan_vectors(run, teacher, prompt, load(table)["text"], f"{teacher.name} {side}")
 
     def vectors_of_table(family: DatasetRef) -> DatasetRef:

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from polymine import models
 from polymine.data_contracts.errors import SettingsError, StoreError
 from polymine.data_contracts.references import fingerprint
 from polymine.data_contracts.settings import (
@@ -29,8 +30,11 @@ from polymine.training import mixture
 _NUMBERS = ("score", "weight", "position", "positive_score", "negative_score", "relevance")
 
 
-def resolve_mined(training: TrainingSettings, run: str | None) -> TrainingSettings:
-    """Put the folder of a run in the place of `mined`; SettingsError where there is none."""
+def resolve_training(training: TrainingSettings, run: str | None) -> TrainingSettings:
+    """Put the folder of a run in the place of `mined`, and settle the prompts of the base.
+
+    Raises SettingsError where `mined` stands for nothing, ModelError for a base that is not there.
+    """
 
     def resolved(part: TrainingData) -> TrainingData:
         if part.triplets != MINED:
@@ -50,7 +54,8 @@ def resolve_mined(training: TrainingSettings, run: str | None) -> TrainingSettin
     if recipe is not None:
         cross = resolved(recipe.cross) if recipe.cross else None
         recipe = recipe.model_copy(update={"mono": resolved(recipe.mono), "cross": cross})
-    return training.model_copy(update={"steps": steps, "recipe": recipe})
+    base = models.prompted(training.base)
+    return training.model_copy(update={"steps": steps, "recipe": recipe, "base": base})
 
 
 def describe_source(part: TrainingData) -> str:

@@ -37,8 +37,8 @@ def describe_model(
     return TrainedModel(
         base=_lasting_name(training.base.model),
         routes=routes,
-        query_prompt=training.base.query_prompt,
-        document_prompt=training.base.document_prompt,
+        query_prompt=training.base.prompt_for("queries"),
+        document_prompt=training.base.prompt_for("documents"),
         max_length=training.base.max_length,
         fingerprint=fingerprint(
             adapters={name: reference.fingerprint for name, reference in made.items()},

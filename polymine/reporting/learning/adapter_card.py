@@ -51,6 +51,8 @@ def render_adapter_card(
         package=training.base.model.partition(":")[2],
         packed=training.base.model in {f"package:{name}" for name in PACKED},
         base=describe_base(training.base.model, kind),
+        query_prompt=training.base.prompt_for("queries"),
+        document_prompt=training.base.prompt_for("documents"),
         languages=list_languages(report, routes),
         adapters=adapters,
         routes={**routes, OTHERS: routes.get(OTHERS, BASE)},

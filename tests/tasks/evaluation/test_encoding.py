@@ -70,6 +70,24 @@ class TestPrompts:
         found, _ = open_candidates(candidates(trained, base=str(copy)))
         assert prompts_of(found) == ("", "")
 
+    def test_a_base_reads_with_the_prompts_of_its_folder(self, tmp_path):
+        base = tmp_path / "base"
+        shutil.copytree(models.resolve(MINILM).folder, base)
+        own = {"prompts": {"query": "find: ", "document": "text: "}}
+        (base / "config_sentence_transformers.json").write_text(json.dumps(own))
+        trained = train(tmp_path / "trained", str(base))
+        for named in (None, str(base)):
+            found, (model,) = open_candidates(candidates(trained, base=named))
+            assert prompts_of(found) == ("find: ", "text: ")
+            assert prompts_of(model) == PROMPTS
+        assert prompts_of(open_named(str(base), document_prompt="")) == ("find: ", "")
+
+    def test_empty_prompts_of_the_settings_are_none(self, tmp_path):
+        trained = train(tmp_path / "trained", MINILM)
+        none = {"query_prompt": "", "document_prompt": ""}
+        found, _ = open_candidates(candidates(trained, base={"model": MINILM, **none}))
+        assert prompts_of(found) == prompts_of(open_named(trained, **none)) == ("", "")
+
     def test_a_models_own_prompts_come_first(self, tmp_path):
         trained = train(tmp_path / "t", MINILM)
         settings = EvaluationSettings(

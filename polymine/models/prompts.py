@@ -1,0 +1,85 @@
+"""Says which prompts a model reads texts with: those that a call names, else the model's own."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from polymine.data_contracts.errors import ModelError
+from polymine.models.failures import told
+from polymine.models.finding import adapter_base, resolve
+
+if TYPE_CHECKING:
+    from polymine.data_contracts.settings import EncoderSettings
+
+Call = TypeVar("Call", bound="EncoderSettings")
+
+CONFIG = "config_sentence_transformers.json"
+
+logger = logging.getLogger("polymine.models.prompts")
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What stands before every query and every document; empty for nothing."""
+
+    query: str = ""
+    document: str = ""
+
+
+def own_prompts(name: str) -> Prompts:
+    """Read the prompts that a model's folder names.
+
+    Names are those of sentence-transformers: `query`; `document`, else `passage`, else `corpus`. A
+    folder that names neither side, but a `default_prompt_name`, puts that prompt before both.
+
+    Args:
+        name: as for `resolve`. An adapter without prompts of its own has those of its base.
+
+    Raises:
+        ModelError: there is no such model, or its configuration cannot be read.
+    """
+    folder = resolve(name).folder
+    config = folder / CONFIG
+    if not config.is_file():
+        base = adapter_base(folder)
+        return own_prompts(base) if base else Prompts()
+    with told(f"Model {name!r}: {config} could not be read"):
+        said = json.loads(config.read_text(encoding="utf-8"))
+        prompts: dict[str, str | None] = said.get("prompts") or {}
+        default = prompts.get(said.get("default_prompt_name")) or ""
+    if any(not isinstance(text, str | None) for text in prompts.values()):
+        raise ModelError(f"Model {name!r}: expected texts as `prompts` in {config}, got {prompts}")
+    query = prompts.get("query") or ""
+    document = next(filter(None, map(prompts.get, ("document", "passage", "corpus"))), "")
+    return Prompts(query, document) if query or document else Prompts(default, default)
+
+
+def prompted(call: Call, otherwise: EncoderSettings | None = None) -> Call:
+    """Settle the prompts of a call, before anything is named by them or read with them.
+
+    Args:
+        call: `query_prompt` and `document_prompt` are None where the settings name none.
+        otherwise: whose prompts are taken where neither `call` nor the model's folder names any.
+
+    Returns:
+        The call with both prompts as texts; what the folder named is logged.
+
+    Raises:
+        ModelError: as from `own_prompts`.
+    """
+    named = (call.query_prompt, call.document_prompt)
+    own = own_prompts(call.model) if call.model and None in named else Prompts()
+    found = (own.query, own.document)
+    if any(found):
+        logger.info(
+            "Model %r: its own prompts are used where the settings name none: %r before queries, "
+            "%r before documents",
+            call.model, *found,
+        )  # fmt: skip
+    elif otherwise is not None:
+        found = (otherwise.query_prompt or "", otherwise.document_prompt or "")
+    texts = [text if text is not None else own for text, own in zip(named, found, strict=True)]
+    return call.model_copy(update={"query_prompt": texts[0], "document_prompt": texts[1]})
