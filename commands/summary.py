@@ -65,6 +65,8 @@ def _facts(summary: Mapping[str, Any], seconds: float, page: str | None) -> Tabl
     table.add_row()
     table.add_row("Reused", ", ".join(summary.get("reused") or []) or "nothing")
     table.add_row("Timings", " · ".join([*timings, f"whole command {seconds:.1f} s"]))
+    if summary.get("recall"):
+        table.add_row("Positives first / in ten", str(summary["recall"]))
     if summary.get("funnel"):
         table.add_row("Triplets", f"{summary['output']}/triplets/*.parquet")
     else:

@@ -71,6 +71,7 @@ def report(
         "output": str(folder),
         "report": str(folder / "report.html"),
         "headline": made.headline,
+        "recall": say("mining", "recall", made.summary),
         "triplet": with_details(made.example),
         "funnel": manifest["funnel"],
         "reused": manifest["reused"],

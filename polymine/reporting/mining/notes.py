@@ -19,6 +19,7 @@ def find_notes(summary: Summary, funnel: tuple[Step, ...], mining: MiningSetting
     doubtful = summary.suspect_count > MANY * summary.pairs
     rules = (  # the sentence, what it is about, whether it is said, whether it is a warning
         ("nothing", summary, not summary.triplets, True),
+        ("weak", summary, bool(summary.weak), True),
         ("short", summary, summary.short > MANY * summary.queries, True),
         ("unanswered", summary, bool(summary.unanswered), True),
         ("suspects", summary, bool(summary.suspect_count), doubtful),

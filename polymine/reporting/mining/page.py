@@ -1,5 +1,6 @@
 """The report of a mining run, and its page: HTML that stands on its own."""
 
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import Field
@@ -33,6 +34,7 @@ class MiningReport(Report):
         return {
             **self.model_dump(mode="json"),
             "seed": self.mining.seed,
+            "recall": [asdict(found) for found in self.summary.recall],
             "risk": self.risk.to_manifest(),
             "warnings": [note.text for note in self.notes if note.level == "warning"],
         }

@@ -13,6 +13,7 @@ import polars as pl
 from polymine.data_contracts.settings import MiningSettings
 from polymine.reporting.mining.histograms import Histogram, Histograms, Ranges
 from polymine.reporting.mining.languages import Languages
+from polymine.reporting.mining.recall import Recall, Recalled, Weak, find_weak
 from polymine.reporting.mining.risk import Kept
 from polymine.reporting.mining.samples import Drawn, Texts
 from polymine.reporting.mining.tables import Section, Tables, collect
@@ -31,6 +32,8 @@ class Summary:
         languages, language_pairs: as from `Languages`.
         samples: as from `Texts`, by kind.
         shortfalls: per reason its count and examples (text, reason, found, wanted).
+        recall: of known positives, by teacher and language.
+        primary: name of the teacher whose scores decide.
         suspects: known pairs that their teacher scores below the query's median candidate.
         closure, rejected: counts by reason, and by source and rule.
     """
@@ -46,6 +49,8 @@ class Summary:
     unanswered_candidates: int
     histograms: dict[str, Histogram]
     teachers: TeacherSummary
+    recall: tuple[Recalled, ...]
+    primary: str
     languages: pl.DataFrame
     language_pairs: pl.DataFrame
     samples: dict[str, list[dict[str, Any]]]
@@ -54,6 +59,11 @@ class Summary:
     suspect_count: int
     closure: dict[str, int]
     rejected: dict[tuple[str, str], int]
+
+    @property
+    def weak(self) -> list[Weak]:
+        """Teachers that do not seem to know the texts, the one whose scores decide first."""
+        return sorted(find_weak(self.recall), key=lambda w: w.found.teacher != self.primary)
 
 
 class Counts(Section):
@@ -119,7 +129,8 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
     """
     counts, doubts, languages = Counts(tables), Doubts(tables), Languages(tables)
     teachers, drawn, ranges = Teachers(tables), Drawn(tables), Ranges(tables)
-    collect(counts, doubts, languages, teachers, drawn, ranges)
+    recall = Recall(tables, mining.depth)
+    collect(counts, doubts, languages, teachers, drawn, ranges, recall)
     pairs, suspect_count, suspects, unanswered, causes, short = doubts.frames
     histograms = Histograms(tables, ranges.finish())
     texts = Texts(tables, drawn.finish(), mining.teacher_kinds, suspects, short)
@@ -141,6 +152,8 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
         unanswered_candidates=unanswered["candidates"].item() or 0,
         histograms=histograms.finish(),
         teachers=teachers.finish(),
+        recall=recall.finish(),
+        primary=tables.primary,
         languages=asked,
         language_pairs=language_pairs,
         samples=texts.finish(),
