@@ -68,11 +68,9 @@ class CollectionNote(Note):
 
     Args:
         sources: what each of its files was taken for.
-        given: pairs of queries and negatives that its files give.
     """
 
     sources: tuple[Understood, ...] = ()
-    given: int = 0
 
 
 class RankingNote(Note):
@@ -114,12 +112,18 @@ class ScoredNote(Note):
 
 
 class ExportNote(Note):
-    """Counts of an export; `reasons` are (verdict, reason, rows) of the master of negatives."""
+    """Counts of an export.
+
+    Args:
+        reasons: (verdict, reason, rows) of the master of negatives.
+        given: the same of the candidates that files gave.
+    """
 
     queries: int
     triplets: int
     shortfalls: int
     reasons: tuple[tuple[str, str | None, int], ...]
+    given: tuple[tuple[str, str, int], ...] = ()
 
 
 @dataclass(frozen=True)

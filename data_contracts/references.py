@@ -41,6 +41,7 @@ class CollectionRef:
     closure: DatasetRef
     copies: DatasetRef
     rejected: DatasetRef
+    given: DatasetRef
     fingerprint: str
     reused: bool = False
     seconds: float = 0.0

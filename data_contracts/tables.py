@@ -69,6 +69,16 @@ class Labels(dy.Schema):
     source = dy.Enum(["judgments", "labels"], nullable=False)
 
 
+class Given(dy.Schema):
+    """Candidates that files give: their own negatives, and rankings of other systems.
+
+    They are judged like all others, wherever a teacher ranks them.
+    """
+
+    query_id = dy.String(primary_key=True, min_length=1)
+    doc_id = dy.String(primary_key=True, min_length=1)
+
+
 class Closure(dy.Schema):
     """What may never be a negative of a query, and why: the known-positive closure.
 
@@ -228,6 +238,40 @@ class Promoted(dy.Schema):
     validator_score = dy.Float32(nullable=True, allow_inf=False, allow_nan=False)
     weight = dy.Float32(nullable=False, min_exclusive=0.0, max=1.0)
     reason = dy.String(nullable=False, min_length=1)
+
+
+class GivenVerdicts(dy.Schema):
+    """What became of each candidate that a file gave.
+
+    `unused`: nothing speaks against it, and it is not needed or cannot be judged; `reason` says so.
+    """
+
+    query_id = dy.String(primary_key=True)
+    doc_id = dy.String(primary_key=True)
+    verdict = dy.Enum([*VERDICTS, "unused"], nullable=False)
+    reason = dy.String(nullable=False, min_length=1)
+    position = dy.UInt32(nullable=True, min=1)
+    risk = dy.Float32(nullable=True, min=0.0, max=1.0)
+
+
+class Cleaned(dy.Schema):
+    """What became of each negative of a cleaned file.
+
+    `row` counts the file's rows from 1, `place` the texts of a cell from 0. `action`: kept,
+    replaced by `replacement`, removed, or the whole row removed with it.
+    """
+
+    row = dy.Int64(primary_key=True, min=1)
+    column = dy.String(primary_key=True)
+    place = dy.Int64(primary_key=True, min=0)
+    query = dy.String(nullable=False)
+    negative = dy.String(nullable=False)
+    action = dy.Enum(["kept", "replaced", "removed", "row removed"], nullable=False)
+    verdict = dy.Enum([*VERDICTS, "unused"], nullable=False)
+    reason = dy.String(nullable=False)
+    risk = dy.Float32(nullable=True, min=0.0, max=1.0)
+    replacement = dy.String(nullable=True)
+    replacement_risk = dy.Float32(nullable=True, min=0.0, max=1.0)
 
 
 class Copies(dy.Schema):

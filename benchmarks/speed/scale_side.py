@@ -86,6 +86,7 @@ def write_tables(size: int, store: Store, asked: int | None = None) -> Collectio
         "closure": closure,
         "copies": SCHEMAS["copies"].create_empty(),
         "rejected": SCHEMAS["rejected"].create_empty(),
+        "given": SCHEMAS["given"].create_empty(),
     }
     run = Context(store, EngineSettings())
     return store_tables(run, tables, "synthetic")

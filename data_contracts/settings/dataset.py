@@ -44,9 +44,13 @@ class _Sources(Settings):
     labels: Source | None = None
     """Further judgments, which the risk is fitted on. Relevance 0 makes a safe negative, above 0 a
     further positive."""
+    candidates: Source | None = None
+    """Rankings of other systems, as TREC runs or tables of query_id, doc_id: further candidates,
+    judged like those of the teachers."""
     pairs: Source | None = None
     """Instead of queries and judgments: a file of queries and positives, by the names of its
-    columns, or its only two texts. Positives and given negatives join the corpus."""
+    columns, or its only two texts. Positives and given negatives join the corpus,
+    and the negatives are candidates."""
     language: str = Field("und", min_length=2)
     """ISO 639-1 code of rows that name no language; `und` is undetermined."""
     title: Literal["prepend", "ignore"] = "prepend"

@@ -40,7 +40,7 @@ def gather_evidence(
     Args:
         teachers: the first is the one whose scores set `positive_score`.
         rankings: one per teacher; a candidate outside a ranking has a null rank there.
-        known: positives, closed and labelled pairs of these queries.
+        known: positives, closed, labelled and given pairs of these queries.
         deep: further candidates, found below a ceiling and therefore without a rank.
         likeliest: query_id, doc_id of the candidates that form each query's centroid, as evidence
             that was gathered before says (`in_centroid`); else they are chosen anew.
@@ -50,8 +50,8 @@ def gather_evidence(
     """
     width = len(ids.documents)
     found = [(ranked.queries, ranked.documents) for ranked in rankings]
-    # What is labelled is looked at wherever it lies; deeper, only what was searched for.
-    found.append(known.labels[:2] if deep is None else (deep.queries, deep.documents))
+    # What is labelled or given is looked at wherever it lies; deeper, only what was searched for.
+    found += [known.labels[:2], known.given] if deep is None else [(deep.queries, deep.documents)]
     keys = np.unique(np.concatenate([queries * width + rows for queries, rows in found]))
     rows = None if likeliest is None else ids.rows(likeliest)
     pairs = Pairs(keys // width, keys % width, teachers, rankings, known, ids, likeliest=rows)

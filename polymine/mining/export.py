@@ -55,6 +55,42 @@ def build_negatives(
     ).sort("query_id", "position", "doc_id", nulls_last=True)
 
 
+def build_given(
+    given: pl.DataFrame,
+    negatives: pl.DataFrame,
+    risks: pl.DataFrame,
+    positives: pl.DataFrame,
+) -> pl.DataFrame:
+    """Say what became of the candidates that files gave.
+
+    Args:
+        given: contract Given.
+        negatives: contract Negatives, with all verdicts.
+        risks: contract Risks: what was looked at.
+        positives: query_id of known positives.
+
+    Returns:
+        Contract GivenVerdicts, in the order of `given`.
+    """
+    keys = ["query_id", "doc_id"]
+    decided = negatives.select(*keys, "verdict", "reason", "position")
+    known = positives.select("query_id", known=pl.lit(True)).unique("query_id")
+    table = given
+    for part, on in ((decided, keys), (risks, keys), (known, "query_id")):
+        table = table.join(part, on=on, how="left", maintain_order="left")
+    unused = (
+        pl.when(pl.col("risk").is_null())
+        .then(pl.lit("its language is none that negatives may come from"))
+        .when(pl.col("known").is_null())
+        .then(pl.lit("its query has no known positive"))
+        .otherwise(pl.lit("passed, and its query had its negatives already"))
+    )
+    return table.select(
+        *keys, pl.col("verdict").cast(pl.String).fill_null("unused"),
+        pl.coalesce("reason", unused).alias("reason"), "position", "risk",
+    )  # fmt: skip
+
+
 def build_promoted(negatives: pl.DataFrame) -> pl.DataFrame:
     """List what became a positive, with the weight it has in training.
 

@@ -16,6 +16,7 @@ from polymine.data_contracts.tables import (
     Closure,
     Copies,
     Documents,
+    Given,
     Judgments,
     Labels,
     Queries,
@@ -47,6 +48,7 @@ class Ingested:
         queries: with or without a known positive.
         judgments: re-pointed to the documents that stand for merged copies.
         labels: pairs judged not relevant, and what the labels say of further pairs.
+        given: candidates that files give.
         closure: what may not be a negative of which query, and why.
         copies: `doc_id` of every merged document and the `kept_id` that stands for it.
         rejected: rows that broke a rule.
@@ -59,6 +61,7 @@ class Ingested:
     closure: dy.DataFrame[Closure]
     copies: dy.DataFrame[Copies]
     rejected: dy.DataFrame[Rejected]
+    given: dy.DataFrame[Given]
 
 
 def ingest(
@@ -66,6 +69,7 @@ def ingest(
     queries: pl.DataFrame,
     judgments: pl.DataFrame,
     labels: pl.DataFrame | None = None,
+    given: pl.DataFrame | None = None,
     *,
     near_copy: float = 0.8,
     on_invalid: OnInvalid = "fail",
@@ -76,7 +80,7 @@ def ingest(
     The order of the rows never changes the result.
 
     Args:
-        documents, queries, judgments, labels: as `check_tables` takes them.
+        documents, queries, judgments, labels, given: as `check_tables` takes them.
         near_copy: Jaccard similarity of word 3-grams from which two documents are near-copies.
         names: what errors call the tables, in this order.
 
@@ -87,12 +91,13 @@ def ingest(
         InputError: for bad input, see `check_tables`.
     """
     checked = check_tables(
-        documents, queries, judgments, labels, on_invalid=on_invalid, names=names
+        documents, queries, judgments, labels, given, on_invalid=on_invalid, names=names
     )
     asked = _normalised(checked.queries).sort("query_id")
     corpus, judged, copies = merge_copies(_normalised(checked.documents), checked.judgments)
     labels = _labels(judged, checked.labels, copies)
     near = near_copies(corpus, near_copy)
+    candidates = checked.given.with_columns(pl.col("doc_id").replace(dict(copies.rows())))
     return Ingested(
         documents=Documents.validate(corpus),
         queries=Queries.validate(asked),
@@ -101,6 +106,7 @@ def ingest(
         closure=Closure.validate(close_positives(corpus, asked, judged, near, labels)),
         copies=Copies.validate(copies),
         rejected=checked.rejected,
+        given=Given.validate(candidates.unique().sort("query_id", "doc_id")),
     )
 
 

@@ -18,10 +18,10 @@ import dataframely as dy
 import polars as pl
 
 from polymine.data_contracts.errors import InputError
-from polymine.data_contracts.tables import Documents, Judgments, Queries, Rejected
+from polymine.data_contracts.tables import Documents, Given, Judgments, Queries, Rejected
 
 OnInvalid = Literal["fail", "quarantine"]
-NAMES = ("corpus.parquet", "queries.parquet", "qrels.parquet", "labels.parquet")
+NAMES = ("corpus.parquet", "queries.parquet", "qrels.parquet", "labels.parquet", "run.trec")
 SOURCE_COLUMN = "source_file"  # optional, beside the contract's: the file a row came from
 BROKEN = pl.Schema([("source", pl.String()), ("rules", pl.List(pl.String)), ("row", pl.String())])
 EXAMPLES = 3  # rows shown for a broken rule
@@ -57,10 +57,15 @@ class _JudgmentRows(Judgments):
         return pl.col("whole")
 
 
+class _GivenRows(Given):
+    number = dy.UInt32()
+
+
 _ROWS: dict[type[dy.Schema], type[dy.Schema]] = {
     Documents: _DocumentRows,
     Queries: _QueryRows,
     Judgments: _JudgmentRows,
+    Given: _GivenRows,
 }
 _PHRASES = {
     "text_is_not_empty": "`text` is empty",
@@ -84,6 +89,7 @@ class Checked:
     queries: dy.DataFrame[Queries]
     judgments: dy.DataFrame[Judgments]
     labels: dy.DataFrame[Judgments]
+    given: dy.DataFrame[Given]
     rejected: dy.DataFrame[Rejected]
 
 
@@ -124,6 +130,7 @@ def check_tables(
     queries: pl.DataFrame,
     judgments: pl.DataFrame,
     labels: pl.DataFrame | None = None,
+    given: pl.DataFrame | None = None,
     *,
     on_invalid: OnInvalid,
     names: Sequence[str] = NAMES,
@@ -135,10 +142,10 @@ def check_tables(
     says which is right. Queries without a positive are legal.
 
     Args:
-        documents, queries, judgments, labels: ids may be strings or integers, relevance any kind
-            of number; `title` and `group_id` may be missing; other columns are left out.
+        documents, queries, judgments, labels, given: ids may be strings or integers, relevance any
+            kind of number; `title` and `group_id` may be missing; other columns are left out.
         on_invalid: "fail" stops at broken rules of rows, "quarantine" sets the rows aside.
-        names: what errors call the four tables.
+        names: what errors call the five tables.
 
     Returns:
         The tables in the order of their rows, and what was set aside.
@@ -148,17 +155,21 @@ def check_tables(
             for missing columns, wrong types, a table without rows, and data without a single
             positive; for any broken rule if `on_invalid` is "fail".
     """
-    given = list(zip(_ROWS, (documents, queries, judgments), names, strict=False))
-    if labels is not None:
-        given.append((Judgments, labels, names[3]))
+    contracts = (Documents, Queries, Judgments, Judgments, Given)
+    frames = (documents, queries, judgments, labels, given)
+    named = [
+        (contract, frame, name)
+        for contract, frame, name in zip(contracts, frames, names, strict=True)
+        if frame is not None
+    ]
     problems = [
         problem
-        for contract, frame, name in given
+        for contract, frame, name in named
         for problem in shape_problems(frame, contract, name)
     ]
     if problems:
         raise input_error(problems, _empty_broken())
-    tables = [_Table(frame, contract, name) for contract, frame, name in given]
+    tables = [_Table(frame, contract, name) for contract, frame, name in named]
     for pointing in tables[2:]:
         _mark_pointers(pointing, tables[0], "doc_id", on_invalid)
         _mark_pointers(pointing, tables[1], "query_id", on_invalid)
@@ -166,12 +177,13 @@ def check_tables(
     problems = _empty_tables(tables)
     if problems or (on_invalid == "fail" and broken.height):
         raise input_error(problems, broken)
-    kept = [table.kept() for table in tables]
+    kept = iter([table.kept() for table in tables])
     return Checked(
-        documents=Documents.validate(kept[0]),
-        queries=Queries.validate(kept[1]),
-        judgments=Judgments.validate(kept[2]),
-        labels=Judgments.validate(kept[3]) if labels is not None else Judgments.create_empty(),
+        documents=Documents.validate(next(kept)),
+        queries=Queries.validate(next(kept)),
+        judgments=Judgments.validate(next(kept)),
+        labels=Judgments.create_empty() if labels is None else Judgments.validate(next(kept)),
+        given=Given.create_empty() if given is None else Given.validate(next(kept)),
         rejected=rejected_rows(broken),
     )
 
@@ -291,6 +303,8 @@ def _mark_pointers(judgments: _Table, target: _Table, key: str, on_invalid: OnIn
 def _empty_tables(tables: Sequence[_Table]) -> list[str]:
     problems = []
     for table in tables:
+        if table.contract is Given:
+            continue  # pairs need not bring negatives
         if table.given.height == 0:
             problems.append(f"{table.source}: there are no rows")
         elif table.kept().height == 0:

@@ -1,6 +1,6 @@
 """Row numbers for ids, and what is known of pairs before any teacher looks at them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,7 @@ from polymine.mining.teachers import Rows
 
 UNDETERMINED = 0  # the number of a language that is not stated; the others count from 1
 _NO_ROWS = np.empty(0, dtype=np.int64)
+_NO_PAIRS = (_NO_ROWS, _NO_ROWS)
 _NO_LABELS = (_NO_ROWS, _NO_ROWS, np.empty(0, dtype=np.int8))
 
 
@@ -71,17 +72,22 @@ class Known:
 
     `positives` are what judgments call relevant; `closed` every pair that may not be a negative,
     positives included, with its `reasons`; `labels` pairs with a 0 (judged not relevant) or a 1
-    (relevant by a labelled file), and these numbers.
+    (relevant by a labelled file), and these numbers; `given` candidates that files gave.
     """
 
     positives: tuple[Rows, Rows]
     closed: tuple[Rows, Rows]
     reasons: pl.Series
     labels: tuple[Rows, Rows, NDArray[np.int8]] = _NO_LABELS
+    given: tuple[Rows, Rows] = _NO_PAIRS
 
     @classmethod
     def from_tables(
-        cls, closure: pl.DataFrame, ids: Ids, labels: pl.DataFrame | None = None
+        cls,
+        closure: pl.DataFrame,
+        ids: Ids,
+        labels: pl.DataFrame | None = None,
+        given: pl.DataFrame | None = None,
     ) -> "Known":
         """Translate tables to row numbers.
 
@@ -89,6 +95,7 @@ class Known:
             closure: contract Closure.
             ids: of the same data set.
             labels: contract Labels; a relevance above 0 becomes 1.
+            given: contract Given.
         """
         table = closure.select(
             query=_row_of(ids.queries, closure["query_id"]),
@@ -96,7 +103,8 @@ class Known:
             reason=pl.col("reason").cast(pl.String),
         ).sort("query", "document")
         positive = table.filter(pl.col("reason") == "positive")
-        known = cls(_rows(positive), _rows(table), table["reason"])
+        pairs = _NO_PAIRS if given is None else ids.rows(given.sort("query_id", "doc_id"))
+        known = cls(_rows(positive), _rows(table), table["reason"], given=pairs)
         if labels is None or not len(labels):
             return known
         rows = labels.select(
@@ -104,23 +112,21 @@ class Known:
             document=_row_of(ids.documents, labels["doc_id"]),
             label=(pl.col("relevance") > 0).cast(pl.Int8),
         ).sort("query", "document")
-        return cls(*_parts(known), (*_rows(rows), rows["label"].to_numpy()))
+        return replace(known, labels=(*_rows(rows), rows["label"].to_numpy()))
 
     def of(self, queries: Rows) -> "Known":
         """Keep the pairs of some queries, in the order they had."""
         closed = np.isin(self.closed[0], queries)
         positive = np.isin(self.positives[0], queries)
         labelled = np.isin(self.labels[0], queries)
+        given = np.isin(self.given[0], queries)
         return Known(
             (self.positives[0][positive], self.positives[1][positive]),
             (self.closed[0][closed], self.closed[1][closed]),
             self.reasons.filter(pl.Series(closed)),
             (self.labels[0][labelled], self.labels[1][labelled], self.labels[2][labelled]),
+            (self.given[0][given], self.given[1][given]),
         )
-
-
-def _parts(known: Known) -> tuple[tuple[Rows, Rows], tuple[Rows, Rows], pl.Series]:
-    return known.positives, known.closed, known.reasons
 
 
 def _row_of(ids: pl.Series, values: pl.Series) -> pl.Series:

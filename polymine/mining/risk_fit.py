@@ -61,13 +61,17 @@ class Rows:
     def read(cls, evidence: pl.DataFrame, teachers: Teachers, languages: pl.Series) -> "Rows":
         """Take them from evidence; closed pairs other than positives are left out.
 
+        So is what a file gave and no teacher ranked: the density of known positives among
+        candidates is that of the search, whatever was brought beside it.
+
         Args:
             evidence: rows of the contract Evidence.
             teachers: name and kind of each.
             languages: the query's language, per row.
         """
         kept = evidence.with_columns(language=languages).filter(
-            pl.col("closed").is_null() | pl.col("closed").is_in(["positive", "labelled"])
+            pl.col("closed").is_null() | pl.col("closed").is_in(["positive", "labelled"]),
+            pl.col("rank").is_not_null() | pl.col("label").is_not_null(),
         )
         known = (kept["closed"] == "positive").fill_null(value=False).to_numpy()
         label = kept["label"].cast(pl.Float64).fill_null(np.nan).to_numpy()

@@ -21,7 +21,7 @@ from polymine.reading.trec import read_trec
 from polymine.reading.understood import Broken, Table, broken_frame
 
 _SAMPLE = 200  # lines that the separator is chosen by
-_EXCEL = re.compile(r"sep=(.)\r?\n")  # what Excel writes before the header
+EXCEL = re.compile(r"sep=(.)\r?\n")  # what Excel writes before the header
 
 Record = tuple[int, str, list[str]]  # number of the last line, raw text, fields
 
@@ -47,9 +47,9 @@ def read_delimited(
     """
     lines = [line for line in text.split("\n") if line.strip()]
     separator = hints.separator
-    if told := _EXCEL.match(text):
+    if told := EXCEL.match(text):
         separator, text, lines = separator or told[1], text[told.end() :], lines[1:]
-    trec = role.is_judgments and separator in (None, " ", "\t") and hints.header is not True
+    trec = role.is_trec and separator in (None, " ", "\t") and hints.header is not True
     if trec and (found := read_trec(lines, name, role)):
         return found
     separator = separator or find_separator(lines[:_SAMPLE], suffix, role.known, name)

@@ -52,7 +52,7 @@ def read_file(path: Path, name: str, role: Role, hints: Reading) -> Table:
         InputError: the file as a whole cannot be read.
     """
     suffix = suffix_of(path)
-    if not suffix or (suffix in _TREC and not role.is_judgments):
+    if not suffix or (suffix in _TREC and not role.is_trec):
         raise InputError(f"{name}: cannot tell the format; known are {', '.join(SUFFIXES)}")
     if path.stat().st_size == 0:
         raise InputError(f"{name}: the file is empty")

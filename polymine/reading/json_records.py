@@ -30,14 +30,15 @@ def read_json(text: str, name: str, known: frozenset[str], whole: bool) -> Table
         The rows, trainers' records as flat columns; Python's `NaN` is a missing value.
     """
     broken: Broken = []
-    given = _array(text) if whole else None
+    given = array_of(text) if whole else None
     numbered = enumerate(text.split("\n"), start=1) if given is None else ()
     lines = [(number, line) for number, line in numbered if line.strip()]
-    rows, forms = [], Counter[str]()
+    rows, numbers, forms = [], list[int](), Counter[str]()
     for number, line in lines if given is None else enumerate(given, start=1):
         try:
             row, form = flattened(_object(line))
             rows.append(row)
+            numbers.append(number)
             forms[form] += 1
         except ValueError as error:
             seen = line if isinstance(line, str) else json.dumps(line)
@@ -49,10 +50,11 @@ def read_json(text: str, name: str, known: frozenset[str], whole: bool) -> Table
     form = form or ("JSON" if given is not None else "JSON lines")
     read = len(lines) if given is None else len(given)
     about = Understood(name, form, read, len(lines) if given is None else None)
-    return Table(frame, broken_frame(broken), about)
+    kept = [number for index, number in enumerate(numbers) if index not in misfits]
+    return Table(frame, broken_frame(broken), about, kept)
 
 
-def _array(text: str) -> list[Any] | None:
+def array_of(text: str) -> list[Any] | None:
     """The objects of a JSON array or of a list under `data`; None for JSON lines."""
     try:
         value = json.loads(text, parse_constant=_nothing)

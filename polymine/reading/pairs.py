@@ -171,14 +171,14 @@ def tables_of_pairs(pairs: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
         highest relevance counts.
     """
     pairs = pairs.with_columns(
-        query_id=pl.Series(_ids("q", pairs["anchor"]), dtype=pl.String),
-        doc_id=pl.Series(_ids("d", pairs["positive"]), dtype=pl.String),
+        query_id=pl.Series(text_ids("q", pairs["anchor"]), dtype=pl.String),
+        doc_id=pl.Series(text_ids("d", pairs["positive"]), dtype=pl.String),
     )
     judgments = pairs.group_by("query_id", "doc_id").agg(
         pl.col("relevance").max(), pl.col(SOURCE_COLUMN).min()
     )
     given = pairs.explode("negative").filter(pl.col("negative").is_not_null())
-    given = given.with_columns(doc_id=pl.Series(_ids("d", given["negative"]), dtype=pl.String))
+    given = given.with_columns(doc_id=pl.Series(text_ids("d", given["negative"]), dtype=pl.String))
     columns = ["doc_id", "text", "positive_language", SOURCE_COLUMN]
     documents = pl.concat(
         [pairs.rename({"positive": "text"}).select(columns),
@@ -201,7 +201,8 @@ def _texts(rows: pl.DataFrame, key: str, text: str, language: str) -> pl.DataFra
     return texts.sort(key)
 
 
-def _ids(prefix: str, texts: Iterable[str]) -> list[str]:
+def text_ids(prefix: str, texts: Iterable[str]) -> list[str]:
+    """Ids of texts: `q` or `d`, and the hash of the text as it is stored."""
     return [f"{prefix}-{xxhash.xxh3_64_hexdigest(normalise(text).encode())}" for text in texts]
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import dataframely as dy
 
-from polymine.data_contracts.tables import Documents, Judgments, Queries
+from polymine.data_contracts.tables import Documents, Given, Judgments, Queries
 
 Names = dict[str, tuple[str, ...]]
 
@@ -46,6 +46,11 @@ class Role:
     def is_judgments(self) -> bool:
         """Whether its rows judge pairs of ids."""
         return self.contract is Judgments
+
+    @property
+    def is_trec(self) -> bool:
+        """Whether it comes in files of TREC: judgments and rankings."""
+        return self.contract in (Judgments, Given)
 
 
 CORPUS = Role(
@@ -100,6 +105,13 @@ LABELS = Role(
     files=("labels",),
     contract=Judgments,
     without_header=JUDGMENTS.without_header,
+)
+CANDIDATES = Role(
+    name="candidates",
+    columns={"query_id": _QUERY_ID, "doc_id": _DOC_ID},
+    needed=("query_id", "doc_id"),
+    contract=Given,
+    without_header={2: ("query_id", "doc_id"), 3: ("query_id", "doc_id", "rank")},
 )
 PAIRS = Role(
     name="pairs",
@@ -157,6 +169,5 @@ SPLITS = Role(
     needed=("split",),
 )  # fmt: skip
 TABLES = (CORPUS, QUERIES, JUDGMENTS)
-FILE_NAMES = frozenset(
-    name for role in (*TABLES, LABELS, PAIRS, SENTENCES) for name in role.files or (role.name,)
-)
+_NAMED = (*TABLES, LABELS, CANDIDATES, PAIRS, SENTENCES)
+FILE_NAMES = frozenset(name for role in _NAMED for name in role.files or (role.name,))

@@ -1,4 +1,8 @@
-"""TREC's judgments: `query 0 document grade` a line, by spaces or tabs, without a header."""
+"""TREC's judgments and rankings, by spaces or tabs, without a header.
+
+Judgments (qrels) are `query 0 document grade` a line, rankings (runs) `query Q0 document rank score
+system`; MS MARCO leaves the constant out of both.
+"""
 
 import re
 
@@ -12,44 +16,59 @@ from polymine.reading.understood import Table, broken_frame
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _SAMPLE = 200
+_QRELS = {3: ("query_id", "doc_id", "relevance"), 4: ("query_id", "", "doc_id", "relevance")}
+_RUN = {3: ("query_id", "doc_id", ""), 6: ("query_id", "", "doc_id", "", "", "")}
 
 
 def read_trec(lines: list[str], name: str, role: Role) -> Table | None:
-    """Read TREC judgments (qrels) of three or four columns.
+    """Read judgments of three or four columns, or a ranking of three or six.
 
     Args:
         lines: those that are not blank.
         name: what errors call the file.
+        role: judgments or candidates.
 
     Returns:
-        query_id, doc_id, relevance as strings; None where the file is something else.
+        query_id, doc_id and, of judgments, relevance as strings; None where the file is something
+        else.
 
     Raises:
-        InputError: a ranking of six columns, which says what a system found and not what is
-            relevant.
+        InputError: a ranking for judgments, which says what a system found and not what is
+            relevant, or judgments for candidates.
     """
     rows = [line.split() for line in lines[:_SAMPLE]]
     widths = {len(row) for row in rows}
     if len(widths) != 1 or any(cell.lower() in role.known for cell in rows[0]):
         return None
     width = widths.pop()
-    if width == 6 and all(_is_number(row[3]) and _is_number(row[4]) for row in rows):
+    if width == 6 and role.is_judgments and all(map(_is_ranked, rows)):
         raise InputError(
             f"{name}: is a ranking (query, Q0, document, rank, score, system), which says what was "
-            "found and not what is relevant; name judgments (query, 0, document, grade)"
+            "found and not what is relevant; name judgments (query, 0, document, grade) here, and "
+            "the ranking as `candidates`"
         )
-    if width not in (3, 4) or not all(_is_number(row[-1]) for row in rows):
+    if width == 4 and not role.is_judgments and all(_is_number(row[-1]) for row in rows):
+        raise InputError(
+            f"{name}: holds judgments (query, 0, document, grade); name them as `judgments` or "
+            "`labels`, and here a ranking (query, Q0, document, rank, score, system)"
+        )
+    columns = (_QRELS if role.is_judgments else _RUN).get(width)
+    numbered = _is_ranked if width == 6 else lambda row: _is_number(row[-1])
+    if columns is None or not all(map(numbered, rows)):
         return None
     whole = [line.split() for line in lines]
     if any(len(row) != width for row in whole) or not is_whole("".join(lines)):
         return None
-    columns = list(zip(*whole, strict=True))
-    frame = pl.DataFrame(
-        {"query_id": columns[0], "doc_id": columns[-2], "relevance": columns[-1]},
-        schema=dict.fromkeys(("query_id", "doc_id", "relevance"), pl.String),
-    )
-    about = Understood(name, "TREC qrels", len(whole), len(whole), header=False)
+    taken = zip(columns, zip(*whole, strict=True), strict=True)
+    cells = {column: values for column, values in taken if column}
+    form = "TREC qrels" if role.is_judgments else "TREC run"
+    about = Understood(name, form, len(whole), len(whole), header=False)
+    frame = pl.DataFrame(cells, schema=dict.fromkeys(cells, pl.String))
     return Table(frame, broken_frame([]), about)
+
+
+def _is_ranked(row: list[str]) -> bool:
+    return _is_number(row[3]) and _is_number(row[4])
 
 
 def _is_number(cell: str) -> bool:

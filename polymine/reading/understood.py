@@ -1,5 +1,6 @@
 """What a file was taken for: said in one line, and kept with what was read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -16,15 +17,24 @@ Broken = list[tuple[str, list[str], str]]  # source, rules, row
 
 @dataclass(frozen=True)
 class Table:
-    """A file's rows under its own column names, those that cannot be read, and what it is."""
+    """A file's rows under its own column names, those that cannot be read, and what it is.
+
+    `numbers` are of JSON alone: which line or object of the file, from 1, a row was.
+    """
 
     rows: pl.DataFrame
     broken: pl.DataFrame
     understood: Understood
+    numbers: Sequence[int] = ()
 
 
 def describe(file: Understood) -> str:
     """Say in one line what a file was taken for."""
+    return f"{file.file}: {file.format}; " + "; ".join(details(file))
+
+
+def details(file: Understood) -> list[str]:
+    """Say what a file was taken for: rows, dialect, columns and values, a few words each."""
     lines = f" in {file.lines:,} lines" if file.lines not in (None, file.rows) else ""
     parts = [f"{file.rows:,} rows{lines}"]
     if file.separator is not None:
@@ -44,7 +54,7 @@ def describe(file: Understood) -> str:
         if values:
             counted = ", ".join(f"{value} ({count:,})" for value, count in values[:_SHOWN])
             parts.append(f"{what} {counted}{' ...' if len(values) > _SHOWN else ''}")
-    return f"{file.file}: {file.format}; " + "; ".join(parts)
+    return parts
 
 
 def with_values(file: Understood, table: pl.DataFrame) -> Understood:

@@ -133,7 +133,7 @@ def ingest(case: Case, on_invalid: str) -> Any:
         check_locations(settings, "dataset")
         raw = read_sources(settings)
         made = ingest_tables(
-            raw.documents, raw.queries, raw.judgments, raw.labels,
+            raw.documents, raw.queries, raw.judgments, raw.labels, raw.given,
             near_copy=settings.near_copy, on_invalid=settings.on_invalid, names=raw.names,
         )  # fmt: skip
         return _Made(made, raw.rows_rejected)

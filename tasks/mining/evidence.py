@@ -19,7 +19,7 @@ from polymine.tasks.mining.ranking import from_frame
 from polymine.tasks.mining.teachers import KINDS, Inputs, Opened, blocks_of
 from polymine.tasks.store.datasets import load, shard_paths
 
-VERSION = 8
+VERSION = 9
 
 
 @stage("positives", "score-positives")
@@ -53,6 +53,8 @@ def evidence(
 ) -> Plan:
     """Let every teacher score the union of the candidates."""
     columns = {"names": schema_of(mining).column_names(), "rankings": rankings}
+    if collection.given.rows:
+        columns["languages"] = mining.languages  # given candidates of others are left out
     return Plan(
         contract="evidence",
         depends=_depends(collection, inputs) | columns,

@@ -13,6 +13,7 @@ from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import MiningSettings, OutputSettings
 from polymine.data_contracts.tables import (
     DocumentHashes,
+    GivenVerdicts,
     Negatives,
     Promoted,
     QueryHashes,
@@ -20,6 +21,7 @@ from polymine.data_contracts.tables import (
     Triplets,
 )
 from polymine.mining.export import (
+    build_given,
     build_negatives,
     build_promoted,
     build_triplets,
@@ -46,7 +48,7 @@ from polymine.tasks.store.datasets import (
 from polymine.tasks.store.manifests import RUN
 from polymine.tasks.store.output import check_output, copy_file, write_folder_manifest
 
-VERSION = 5
+VERSION = 6
 QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a run was cut into
 
 
@@ -142,6 +144,10 @@ class _Writer:
         dataset.write(f"promoted/{name}", promoted, Promoted)
         dataset.write(f"triplets/{name}", triplets, Triplets)
         dataset.write(f"negatives/{name}", negatives, Negatives)
+        if sources.collection.given.rows:
+            given, risks = _of(sources.collection.given, block), _of(sources.risks, block)
+            verdicts_of_given = build_given(given, negatives, risks, positives)
+            dataset.write(f"given/{name}", verdicts_of_given, GivenVerdicts)
 
 
 def _count(queries: int, dataset: Dataset) -> ExportNote:
@@ -150,13 +156,19 @@ def _count(queries: int, dataset: Dataset) -> ExportNote:
     def scan_table(name: str) -> pl.LazyFrame:
         return pl.scan_parquet(sorted((dataset.folder / name).glob("*.parquet")), glob=False)
 
-    counted = scan_table("negatives").group_by("verdict", "reason").len().collect()
-    rows = counted.sort("verdict", "len", "reason", descending=[False, True, False])
+    def count_reasons(name: str) -> tuple[tuple[Any, ...], ...]:
+        counted = scan_table(name).group_by("verdict", "reason").len().collect()
+        rows = counted.sort("verdict", "len", "reason", descending=[False, True, False])
+        return tuple(rows.iter_rows())
+
     triplets, shortfalls = (
         scan_table(name).select(pl.len()).collect().item() for name in ("triplets", "shortfalls")
     )
-    reasons = tuple(rows.iter_rows())
-    return ExportNote(queries=queries, triplets=triplets, shortfalls=shortfalls, reasons=reasons)
+    return ExportNote(
+        queries=queries, triplets=triplets, shortfalls=shortfalls,
+        reasons=count_reasons("negatives"),
+        given=count_reasons("given") if (dataset.folder / "given").is_dir() else (),
+    )  # fmt: skip
 
 
 def _of(reference: DatasetRef, block: pl.DataFrame) -> pl.DataFrame:

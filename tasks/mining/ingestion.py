@@ -13,6 +13,7 @@ from polymine.data_contracts.tables import (
     Closure,
     Copies,
     Documents,
+    Given,
     Judgments,
     Labels,
     Queries,
@@ -25,7 +26,7 @@ from polymine.tasks.engine.stage import step
 from polymine.tasks.sources.reading import fingerprint_sources, read_sources
 from polymine.tasks.store.datasets import manifest_of, note_of
 
-VERSION = 4
+VERSION = 5
 SCHEMAS = {
     "documents": Documents,
     "queries": Queries,
@@ -34,6 +35,7 @@ SCHEMAS = {
     "closure": Closure,
     "copies": Copies,
     "rejected": Rejected,
+    "given": Given,
 }
 logger = logging.getLogger("polymine.ingest")
 
@@ -55,14 +57,14 @@ def ingest(run: Context, settings: DatasetSettings) -> CollectionRef:
         raw.queries,
         raw.judgments,
         raw.labels,
+        raw.given,
         near_copy=settings.near_copy,
         on_invalid=settings.on_invalid,
         names=raw.names,
     )
     tables: dict[str, pl.DataFrame] = {name: getattr(clean, name) for name in SCHEMAS}
     tables["rejected"] = pl.concat([raw.rows_rejected, clean.rejected])
-    given = 0 if raw.given is None else raw.given.height
-    made = store_tables(run, tables, version, CollectionNote(sources=raw.understood, given=given))
+    made = store_tables(run, tables, version, CollectionNote(sources=raw.understood))
     if raw.labels is not None and len(raw.labels) > made.labels.rows:
         logger.warning(
             "labels: %s rows, of which %s with judgments of 0 are used; the others were rejected, "
@@ -122,6 +124,7 @@ def collect_tables(tables: dict[str, DatasetRef], version: str) -> CollectionRef
         tables["closure"],
         tables["copies"],
         tables["rejected"],
+        tables["given"],
         version,
     )
 

@@ -105,8 +105,10 @@ class Opened:
         self.documents = load(collection.documents)
         self.queries = load(collection.queries)
         self.ids = Ids.from_tables(self.queries, self.documents)
-        self.known = Known.from_tables(load(collection.closure), self.ids, load(collection.labels))
         self._mining, self.inputs, self.engine = mining, inputs, engine
+        self.known = Known.from_tables(
+            load(collection.closure), self.ids, load(collection.labels), self._given(collection)
+        )
 
     def teacher(self, settings: TeacherSettings) -> Teacher:
         """Open one teacher."""
@@ -138,6 +140,14 @@ class Opened:
         """Rows of the documents that may be ranked."""
         rows = self.rows()
         return np.arange(len(self.documents)) if rows is None else rows
+
+    def _given(self, collection: CollectionRef) -> pl.DataFrame:
+        """Pairs that files give, of the languages that negatives may come from."""
+        given = load(collection.given)
+        if self._mining.languages is None:
+            return given
+        allowed = pl.col("language").is_in(self._mining.languages)
+        return given.join(self.documents.filter(allowed), on="doc_id", how="semi")
 
     def rows(self) -> Rows | None:
         """Rows of the documents that may be ranked, or None if those are all."""

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import polars as pl
 
-from polymine.data_contracts.notes import DecisionsNote, ExportNote, ScoredNote
+from polymine.data_contracts.notes import CollectionNote, DecisionsNote, ExportNote, ScoredNote
 from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import (
     DatasetSettings,
@@ -20,7 +20,7 @@ from polymine.data_contracts.settings import (
 from polymine.mining.hashing import hash_texts
 from polymine.reporting.mining.card import render_card
 from polymine.reporting.mining.figures import draw_figures
-from polymine.reporting.mining.funnel import Step, Totals, build_funnel
+from polymine.reporting.mining.funnel import Step, Totals, build_funnel, count_given
 from polymine.reporting.mining.notes import find_notes
 from polymine.reporting.mining.page import MiningReport, render_page
 from polymine.reporting.mining.summary import Summary, summarise
@@ -93,13 +93,16 @@ def compose(
     risk = read_risk(sources, scan_part(exported, "negatives"), summary.kept, mining)
     expected = say("mining", "expected_briefly", risk)
     funnel = count_funnel(sources, exported, summary, mining, expected)
+    given = count_given(note_of(exported, ExportNote).given, mining)
     return MiningReport(
         title=name,
         headline=say("mining", "headline", summary),
-        notes=find_notes(summary, funnel, mining),
+        notes=find_notes(summary, funnel, given, mining),
         summary=summary,
         risk=risk,
         funnel=funnel,
+        given=given,
+        sources=note_of(sources.collection.documents, CollectionNote).sources,
         example=choose_example(exported),
         mining=mining,
         timings=[Timing(n, round(r.seconds, 3), r.rows, r.reused) for n, r in named.items()],
@@ -118,6 +121,7 @@ def open_tables(
         queries=scan(sources.collection.queries),
         documents=scan(sources.collection.documents),
         closure=scan(sources.collection.closure),
+        given=scan(sources.collection.given),
         rejected=scan(sources.collection.rejected),
         positives=scan(sources.positives),
         evidence=pl.scan_parquet(

@@ -3,7 +3,7 @@
 | a source | is read as |
 |---|---|
 | `corpus.parquet`, `.arrow`, `.csv`, `.tsv`, `.jsonl`, `.json`; `.txt`, `.qrels` and `.trec` for \
-TREC's judgments (text also with `.gz`) | one file |
+TREC's judgments and rankings (text also with `.gz`) | one file |
 | a folder | its files named for the role (`corpus.*`, `queries.*`, `qrels.*` or `qrels/*`), \
 or else all of its files |
 | `hf://datasets/ORG/NAME[@REVISION][/PATH]`, `s3://...`, any fsspec URL | as a file or folder |
@@ -33,12 +33,13 @@ from polymine.data_contracts.settings import DatasetSettings, Reading, Source
 from polymine.data_contracts.tables import Rejected
 from polymine.mining.input_checks import Checked, OnInvalid, check_tables, rejected_rows
 from polymine.reading.files import suffix_of
-from polymine.reading.roles import CORPUS, LABELS, QUERIES, TABLES, Role
+from polymine.reading.pairs import GIVEN
+from polymine.reading.roles import CANDIDATES, CORPUS, LABELS, QUERIES, TABLES, Role
 from polymine.tasks.sources.demo_data import demo_versions, docstring_tables
 from polymine.tasks.sources.files import SourceFile, digest, fetch, side_table
 from polymine.tasks.sources.tables import Findings, read_pairs, read_role
 
-VERSION = 2  # of the reading; raise it when the same files come to give other tables
+VERSION = 3  # of the reading; raise it when the same files come to give other tables
 DEMO = "demo:docstrings"
 
 
@@ -52,10 +53,10 @@ class RawTables:
         judgments: query_id, doc_id, relevance, likewise.
         labels: the same, or None where the settings name none.
         fingerprint: of everything that was read; equal to `fingerprint_sources(settings)`.
-        names: what errors call the four tables.
+        names: what errors call the five tables.
         rows_rejected: lines that could not even be read; empty unless in quarantine.
-        given: query_id, doc_id of the negatives that pair files give; candidates like all others.
-            None without pair files.
+        given: query_id, doc_id of the candidates that files give: negatives of pair files, and
+            rankings; None where there are none.
         understood: what each file was taken for.
     """
 
@@ -78,9 +79,10 @@ def read_sources(settings: DatasetSettings) -> RawTables:
     """
     if settings.corpus == DEMO:
         documents, queries, judgments = docstring_tables()
-        names: tuple[str, ...] = (DEMO,) * 4
-        if settings.labels is not None:
-            raise InputError(f"dataset.labels: `{DEMO}` brings no ids to label")
+        names: tuple[str, ...] = (DEMO,) * 5
+        for name in ("labels", "candidates"):
+            if getattr(settings, name) is not None:
+                raise InputError(f"dataset.{name}: `{DEMO}` brings no ids to name")
         nothing = Rejected.create_empty()
         version = fingerprint_sources(settings)
         return RawTables(documents, queries, judgments, None, version, names, nothing)
@@ -88,17 +90,23 @@ def read_sources(settings: DatasetSettings) -> RawTables:
     with _located(settings) as files:
         tables = [read_role(files[role.name], role, settings, found) for role in TABLES]
         pairs = read_pairs(files["pairs"], settings, tables[0], found)
-        labels = read_role(files["labels"], LABELS, settings, found) if files["labels"] else None
+        labels, given = (
+            read_role(files[role.name], role, settings, found) if files[role.name] else None
+            for role in (LABELS, CANDIDATES)
+        )
         version = _fingerprint(settings, files)
         named = _names(files)
-    rejected, given = rejected_rows(found.check(settings)), None
+    rejected = rejected_rows(found.check(settings))
     if pairs is not None:
-        *added, given = pairs
+        *added, negatives = pairs
+        given = negatives if given is None else pl.concat([negatives, given], how="diagonal")
         tables = [
             pl.concat([table, more], how="diagonal_relaxed") if table.height else more
             for table, more in zip(tables, added, strict=True)
         ]
     documents, queries, judgments = tables
+    if given is not None:
+        given = given.select(GIVEN).unique(maintain_order=True)  # several systems may find the same
     return RawTables(
         documents, queries, judgments, labels, version, named, rejected, given,
         tuple(found.understood),
@@ -110,7 +118,7 @@ def check_raw(raw: RawTables, on_invalid: OnInvalid) -> Checked:
 
     Raises InputError for rows that break a contract, unless they are to be set aside.
     """
-    tables = (raw.documents, raw.queries, raw.judgments, raw.labels)
+    tables = (raw.documents, raw.queries, raw.judgments, raw.labels, raw.given)
     checked = check_tables(*tables, on_invalid=on_invalid, names=raw.names)
     rejected = pl.concat([raw.rows_rejected, checked.rejected])
     return replace(checked, rejected=Rejected.validate(rejected))
@@ -130,7 +138,7 @@ def fingerprint_sources(settings: DatasetSettings) -> str:
 
 @contextmanager
 def _located(settings: DatasetSettings) -> Iterator[dict[str, list[SourceFile]]]:
-    """Files of each role (`corpus`, `queries`, `judgments`, `pairs`, `labels`), on this machine."""
+    """Files of each key of `[dataset]` that names some, on this machine."""
     together = settings.pairs is None and settings.queries is None
     with ExitStack() as stack:
         listed: dict[str, list[SourceFile]] = {}
@@ -142,9 +150,9 @@ def _located(settings: DatasetSettings) -> Iterator[dict[str, list[SourceFile]]]
                 if source not in listed:
                     listed[source] = stack.enter_context(fetch(source))
                 files[role.name] += _for_role(listed[source], source, role, together)
-        for name, sources in (("pairs", settings.pairs), ("labels", settings.labels)):
+        for name in ("pairs", "labels", "candidates"):
             files[name] = []
-            for source in _sources(sources):
+            for source in _sources(getattr(settings, name)):
                 files[name] += stack.enter_context(fetch(source))
         yield files
 
@@ -194,7 +202,8 @@ def _names(files: dict[str, list[SourceFile]]) -> tuple[str, ...]:
         for role in TABLES
     )
     labels = [file.name for file in files["labels"]]
-    return _summary(corpus), _summary(queries), _summary(judgments), _summary(labels)
+    given = [file.name for name in ("pairs", "candidates") for file in files[name]]
+    return tuple(map(_summary, (corpus, queries, judgments, labels, given)))
 
 
 def _summary(names: Sequence[str]) -> str:

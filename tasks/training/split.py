@@ -75,6 +75,7 @@ def training_side(
         "closure": _both(load(collection.closure), queries, documents),
         "copies": copies.join(documents.select(kept_id="doc_id"), on="kept_id", how="semi"),
         "rejected": load(collection.rejected),
+        "given": _both(load(collection.given), queries, documents),
     }
     return store_tables(run, tables, version)
 

@@ -23,6 +23,7 @@ class Tables:
     triplets: pl.DataFrame
     negatives: pl.DataFrame
     shortfalls: pl.DataFrame
+    given: pl.DataFrame | None
     evidence: pl.DataFrame
     risk: RiskModel
 
@@ -44,6 +45,7 @@ def mine(data: Ingested, mining: MiningSettings, run: Context | None = None) -> 
             table("triplets"),
             table("negatives"),
             table("shortfalls"),
+            table("given") if len(data.given) else None,
             evidence.join(load(sources.risks), on=["query_id", "doc_id"]).sort(
                 "query_id", "doc_id"
             ),

@@ -143,6 +143,7 @@ def simulate(intercept, queries=300, candidates=60, seed=0, language="en", spoke
     return rows.with_columns(
         closed,
         same_language=pl.lit(value=True),
+        rank=pl.lit(1),
         label=pl.when(known).then(pl.lit(1, pl.Int8)),
         positive_similarity=pl.lit(None, pl.Float32),  # each query has one positive
     ).with_columns(feedback_z_t=pl.when(~known.fill_null(value=False)).then("feedback_z_t"))

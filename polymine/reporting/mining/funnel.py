@@ -81,6 +81,25 @@ def build_funnel(totals: Totals, mining: MiningSettings) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def count_given(
+    reasons: Sequence[tuple[str, str, int]], mining: MiningSettings
+) -> tuple[Step, ...]:
+    """Divide up the candidates that files gave.
+
+    Args:
+        reasons: (verdict, reason, count) of the contract GivenVerdicts.
+        mining: its bounds are named.
+
+    Returns:
+        A step for each, with its share of all that were given.
+    """
+    whole = max(sum(count for _, _, count in reasons), 1)
+    return tuple(
+        Step(verdict, count, reason, verdict, count / whole, explain(reason, mining.selection))
+        for verdict, reason, count in reasons
+    )
+
+
 def _parts(totals: Totals, mining: MiningSettings) -> list[Step]:
     """Divide the candidates up by verdict and reason."""
     whole = max(totals.candidates, 1)

@@ -9,8 +9,19 @@ from polymine.reporting.templates import say
 MANY = 0.1  # share of queries, pairs or candidates from which a remark is a warning
 
 
-def find_notes(summary: Summary, funnel: tuple[Step, ...], mining: MiningSettings) -> list[Note]:
-    """Look for what may be wrong with the data: warnings and remarks, most serious first."""
+def find_notes(
+    summary: Summary, funnel: tuple[Step, ...], given: tuple[Step, ...], mining: MiningSettings
+) -> list[Note]:
+    """Look for what may be wrong with the data.
+
+    Args:
+        summary, funnel: of the run.
+        given: as from `count_given`.
+        mining: its rule decides on what is said of promoted candidates.
+
+    Returns:
+        Warnings and remarks, most serious first.
+    """
     promoted = [step for step in funnel if step.kind == "promoted"]
     validated = sum(step.count for step in funnel if step.step == "pairs validated")
     unmarked = sum(step.count for step in promoted) > MANY * max(validated, 1)
@@ -26,6 +37,7 @@ def find_notes(summary: Summary, funnel: tuple[Step, ...], mining: MiningSetting
         ("further_positives", promoted, bool(promoted) and by_risk, False),
         ("promoted", promoted, bool(promoted) and not by_risk, unmarked),
         ("rejected", summary, bool(summary.rejected), True),
+        ("given", given, bool(given), False),
         ("closed", closed, bool(closed), False),
     )
     return [

@@ -30,7 +30,11 @@ class Drawn(Section):
             "closed": closed & (reason != f"{KNOWN}positive"),
         }
         rows = self.tables.negatives
-        return tuple(_draw(rows.filter(which), kind) for kind, which in kinds.items())
+        given = rows.filter(verdict != "negative").join(self.tables.given, on=KEYS, how="semi")
+        return (
+            *(_draw(rows.filter(which), kind) for kind, which in kinds.items()),
+            _draw(given, "given"),
+        )
 
     def finish(self) -> pl.DataFrame:
         """Rows of the master table with the column `kind`."""

@@ -28,6 +28,7 @@ class Tables:
     evidence: pl.LazyFrame
     negatives: pl.LazyFrame
     triplets: pl.LazyFrame
+    given: pl.LazyFrame
     shortfalls: pl.LazyFrame
     logits: pl.DataFrame | None
     teachers: Sequence[str]

@@ -33,6 +33,7 @@ ROWS = [
 ]
 RISKS = {"d1": 0.01, "d2": 0.02, "d3": 0.06, "d4": 0.3, "d5": 0.5, "d6": 0.0}  # by document
 POSITIVES = [("q1", "d1", 0.9), ("q2", "d4", 0.8)]
+GIVEN = [("q1", "d2"), ("q1", "d4")]
 QUERIES = [("q1", "first question", "en"), ("q2", SCRIPT, "fr"), ("q3", "no answer", "en")]
 DOCUMENTS = [(f"d{n}", f"passage {n} {SCRIPT}", "en" if n < 4 else "fr") for n in range(1, 7)]
 SHORTFALLS = [
@@ -76,6 +77,7 @@ def make_tables(rows: list[tuple[Any, ...]] = ROWS, **changed: Any) -> Tables:
         ),
         "evidence": _evidence(rows, positive),
         "negatives": _negatives(rows, positive),
+        "given": pl.LazyFrame(GIVEN, schema=["query_id", "doc_id"], orient="row"),
         "triplets": _triplets(rows, positive),
         "shortfalls": Shortfalls.cast(
             pl.DataFrame(SHORTFALLS, schema=Shortfalls.columns().keys(), orient="row")

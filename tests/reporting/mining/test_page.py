@@ -7,10 +7,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import MiningSettings
 from polymine.reporting.mining.card import render_card
 from polymine.reporting.mining.figures import draw_figures
-from polymine.reporting.mining.funnel import Totals, build_funnel
+from polymine.reporting.mining.funnel import Totals, build_funnel, count_given
 from polymine.reporting.mining.notes import find_notes
 from polymine.reporting.mining.page import MiningReport, render_page
 from polymine.reporting.mining.risk import RiskData
@@ -54,13 +55,20 @@ def make_report(tables: Tables | None = None, **changed: Any) -> MiningReport:
     tables = tables or make_tables()
     mining = changed.get("mining", MINING)
     summary = summarise(tables, mining)
-    reasons = tables.negatives.group_by("verdict", "reason").len().collect().rows()
+    decided = tables.negatives.group_by("verdict", "reason").len().collect().rows()
     totals = Totals(
         documents=6, copies=0, rejected=2, queries=3, candidates=12, deep=1,
-        unanswered_candidates=3, reasons=reasons, validated=None, validated_now=0,
+        unanswered_candidates=3, reasons=decided, validated=None, validated_now=0,
         triplets=summary.triplets, shortfalls=summary.short,
     )  # fmt: skip
     funnel = build_funnel(totals, mining)
+    given = count_given(
+        [("negative", "passed the rule", 3), ("excluded", "known positive: copy", 1)], mining
+    )
+    source = Understood(
+        SCRIPT, "CSV", 7, 9, separator=";", quoting=True, header=True,
+        columns=(("anchor", "Frage"),), by_position=("anchor",), ignored=("score",),
+    )  # fmt: skip
     example = {
         "query_id": "q2", "positive_id": "d4", "negative_id": "d1", "anchor": SCRIPT,
         "positive": "yes", "negative": SCRIPT, "anchor_language": "fr", "positive_language": "fr",
@@ -68,9 +76,9 @@ def make_report(tables: Tables | None = None, **changed: Any) -> MiningReport:
     }  # fmt: skip
     fields: dict[str, Any] = {
         "title": "run", "headline": say("mining", "headline", summary), "summary": summary,
-        "notes": find_notes(summary, funnel, mining),
+        "notes": find_notes(summary, funnel, given, mining),
         "risk": RiskData(make_model(), summary.kept, fitted=True),
-        "funnel": funnel,
+        "funnel": funnel, "given": given, "sources": (source,),
         "example": example, "mining": MINING, "timings": [Timing("ingest", 2.0, 100, False)],
         "settings": {"mining": MINING.model_dump(mode="json")},
         "fingerprints": {"ingest": "abc"}, "versions": {"polars": "2.1"},
@@ -90,6 +98,14 @@ def test_markup_in_texts_is_shown_and_not_obeyed() -> None:
     assert "script" not in outline.tags
     assert "<script>alert(1)</script>" in outline.text
     assert SCRIPT in outline.text
+
+
+def test_what_the_files_were_taken_for_and_what_became_of_their_candidates() -> None:
+    text = read(make_report()).text
+    assert "semicolon, quotes, a header; anchor = `Frage` (by its position); not used" in text
+    assert "in 9 lines" in text
+    assert "The files gave 4 candidates of their own: 3 kept, 1 excluded, 0 promoted" in text
+    assert "Refused negatives of the files" in text
 
 
 def test_nothing_is_requested() -> None:

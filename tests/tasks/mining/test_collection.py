@@ -45,7 +45,6 @@ def test_a_collection_says_what_its_files_were_taken_for(tmp_path):
     run = Context(Store(str(tmp_path / "store")), EngineSettings())
     path = CASES / "trainers" / "flagembedding.jsonl"
     note = note_of(ingest(run, DatasetSettings(pairs=str(path))).documents, CollectionNote)
-    assert note.given == 4
     (source,) = note.sources
     assert (source.format, source.rows, source.lines) == ("FlagEmbedding", 4, 4)
     assert source.columns == (("anchor", "query"), ("positive", "pos"), ("negative", "neg"))

@@ -6,8 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from polymine.data_contracts.errors import InputError
 from polymine.mining.ingestion import ingest
-from polymine.tasks.sources.reading import RawTables
+from polymine.tasks.sources.reading import RawTables, check_raw
 from tests.tasks.sources.small_sources import failure, read, write_lines, write_tables
 
 
@@ -107,3 +108,18 @@ class TestPairs:
         assert raw.queries["language"].to_list() == ["de"]
         assert dict(raw.documents.select("text", "language").iter_rows()) == {"x": "fr", "y": "en"}
         assert sorted(raw.judgments["relevance"]) == [0, 1]
+
+
+class TestCandidates:
+    def test_rankings_of_several_systems_are_one_set_and_must_be_of_the_data(self, folder):
+        for name, ids in (("a.run", ("d1", "d2")), ("b.run", ("d2",)), ("c.run", ("nobody",))):
+            path = folder / f"{name}.trec"
+            path.write_text("".join(f"q1 Q0 {each} 1 3.5 {name}\n" for each in ids))
+        tables = {"queries": folder / "queries.parquet", "judgments": folder / "qrels.parquet"}
+        runs = [folder / "a.run.trec", folder / "b.run.trec"]
+        raw = read(folder / "corpus.parquet", candidates=runs, **tables)
+        assert raw.given.rows() == [("q1", "d1"), ("q1", "d2")]
+        dangling = read(folder / "corpus.parquet", candidates=folder / "c.run.trec", **tables)
+        with pytest.raises(InputError, match=r"c\.run\.trec: `doc_id` is not in .*corpus"):
+            check_raw(dangling, "fail")
+        assert check_raw(dangling, "quarantine").given.height == 0
