@@ -67,7 +67,7 @@ def common(
 
 for command, (flow, said) in FLOWS.items():
     _add_flow(command, flow, said)
-for other in (reading.inspect, reading.diff, reading.export, serve, ui):
+for other in (reading.inspect, reading.diff, reading.export, reading.clean, serve, ui):
     app.command()(other)
 app.add_typer(server_app, name="server")
 

@@ -2,14 +2,40 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import polymine
+from polymine.commands.server.commands import Overrides
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, texts in full.")]
+
+
+def clean(
+    triplets: Annotated[Path, typer.Argument(metavar="FILE", help="Triplets or n-tuples.")],
+    to: Annotated[Path | None, typer.Option(help="The new file; FILE-clean if not set.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Further documents that replacements may come from.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Keep the mining run in this folder.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Replace the bad negatives of a file of triplets by good ones, and explain each."""
+    from polymine.data_contracts.errors import SettingsError
+    from polymine.data_contracts.settings.loading import apply_override
+
+    asked: dict[str, dict[str, Any]] = {"dataset": {}, "mining": {}}
+    for override in overrides or ():
+        apply_override(asked, override)
+    if unknown := set(asked) - {"dataset", "mining"}:
+        raise SettingsError(f"--set {unknown.pop()}: here only `dataset.` and `mining.` have keys")
+    mining = asked["mining"]
+    changes = {**mining.pop("selection", {}), **mining}
+    dataset = asked["dataset"]
+    cleaned = polymine.clean(triplets, to, corpus=corpus, output=output, dataset=dataset, **changes)
+    _print(cleaned)
 
 
 def export(

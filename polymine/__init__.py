@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polymine.front_door import (
         Run,
+        clean,
         compare,
         diff,
         evaluate,
@@ -20,7 +21,18 @@ if TYPE_CHECKING:
         train,
     )
 
-__all__ = ["Run", "compare", "diff", "evaluate", "mine", "open", "pipeline", "plan", "train"]
+__all__ = [
+    "Run",
+    "clean",
+    "compare",
+    "diff",
+    "evaluate",
+    "mine",
+    "open",
+    "pipeline",
+    "plan",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

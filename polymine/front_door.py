@@ -16,6 +16,7 @@ from polymine.data_contracts.settings import (
     EngineSettings,
     MiningSettings,
     OutputSettings,
+    Reading,
     RunSettings,
     SelectionSettings,
     check_as,
@@ -25,11 +26,23 @@ from polymine.data_contracts.settings.run import SETTINGS
 from polymine.reporting.runs.diff import RunDiff
 from polymine.reporting.shown import Page
 from polymine.tasks.engine.graph import Graph
+from polymine.tasks.runs.cleaning import Cleaned, clean_file, read_triplets
 from polymine.tasks.runs.diff import diff_runs
 from polymine.tasks.runs.run import FinishedRun
 from polymine.tasks.sources.given import Given, as_sources
 
-__all__ = ["Run", "compare", "diff", "evaluate", "mine", "open", "pipeline", "plan", "train"]
+__all__ = [
+    "Run",
+    "clean",
+    "compare",
+    "diff",
+    "evaluate",
+    "mine",
+    "open",
+    "pipeline",
+    "plan",
+    "train",
+]
 _TABLES = ("corpus", "queries", "judgments", "labels", "pairs")
 
 
@@ -74,6 +87,7 @@ def mine(
     pairs: Given = None,
     output: str | Path | None = None,
     engine: EngineSettings | None = None,
+    dataset: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> Run:
     """Mine hard negatives, for what a settings file says or for tables that are given.
@@ -86,6 +100,7 @@ def mine(
         output: the run's folder. If None, that of the file; of tables, one that is gone with the
             result, and nothing is kept for later runs.
         engine: how the work is done and where stages are kept, instead of the file's.
+        dataset: further keys of `[dataset]` for tables, as `{"language": "en", "quoting": False}`.
         changes: keys of `[mining]` or `[mining.selection]`, as `negatives=7` or
             `max_false_negative_rate=0.05`, or `teachers=["intfloat/e5-small", "bm25"]`.
 
@@ -112,7 +127,7 @@ def mine(
         sources = as_sources(given, folder / "input")
         store = None if output else str(folder / "store")
         asked = RunSettings(
-            dataset=check_as(DatasetSettings, dict(sources), "polymine.mine"),
+            dataset=check_as(DatasetSettings, {**(dataset or {}), **sources}, "polymine.mine"),
             output=OutputSettings(path=str(folder / "run")),
             engine=EngineSettings(store=store),
         )
@@ -120,6 +135,46 @@ def mine(
     mining = with_changes(asked.mining, changes)
     made = flow.fn(asked.dataset, placed, mining, engine or asked.engine)
     return Run(made["output"], keep=keep)
+
+
+def clean(
+    triplets: str | Path,
+    to: str | Path | None = None,
+    *,
+    corpus: Given = None,
+    output: str | Path | None = None,
+    engine: EngineSettings | None = None,
+    dataset: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Cleaned:
+    """Take the bad negatives out of a file of triplets, put better ones in, and explain each.
+
+    Mines what the file holds as `mine` does, with its negatives among the candidates. Those that
+    are excluded or promoted are replaced by the query's best that are not in the file yet; where
+    there are none, they are removed, and rows without any other go, too. All else stays as it is.
+
+    Args:
+        triplets: Parquet, Arrow, JSON lines, a JSON array, CSV or TSV with columns such as anchor,
+            positive, and negative, `negative_1` ... or a list (`neg`).
+        to: the new file, of the same format; with `-clean` in its name if None. Beside it lies a
+            table that explains every negative (contract Cleaned).
+        corpus: further documents that replacements may come from, as of `mine`.
+        output, engine, dataset, changes: as of `mine`; `negatives` is the most that a query has.
+
+    Raises InputError, SettingsError, ModelError, or StoreError where the new file is there already.
+
+    >>> cleaned = polymine.clean("triplets.csv", teachers=["bm25"], rule="naive")
+    >>> cleaned.changes.select("negative", "action", "reason").row(1)
+    ('Owls live in old barns.', 'replaced', 'known positive: positive')
+    """
+    path = Path(triplets).expanduser()
+    reading = {key: value for key, value in (dataset or {}).items() if key in Reading.model_fields}
+    file = read_triplets(path, check_as(Reading, reading, "polymine.clean"))
+    stem, dot, suffix = path.name.partition(".")
+    target = Path(to).expanduser() if to else path.with_name(f"{stem}-clean{dot}{suffix}")
+    changes = {"negatives": min(file.most, 1000), **changes}
+    run = mine(pairs=path, corpus=corpus, output=output, engine=engine, dataset=dataset, **changes)
+    return clean_file(file, run, target.absolute())
 
 
 def open(folder: str | Path) -> Run:

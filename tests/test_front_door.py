@@ -42,6 +42,12 @@ def make_rows(facts: dict[str, tuple[str, str]]) -> dict[str, list[dict[str, str
 
 
 ROWS = make_rows(FACTS)
+OWLS, OTTERS, CAMELS = (row["text"] for row in ROWS["corpus"][1:6:2])
+TRIPLETS = [
+    ("What do owls eat?", ROWS["corpus"][0]["text"], ROWS["corpus"][2]["text"]),
+    ("Where do owls live?", OWLS, OWLS),
+    ("Where do otters live?", OTTERS, CAMELS),
+]
 RULE = {"teachers": ["bm25"], "negatives": 1, "rule": "naive"}
 MINE = """
 [dataset]
@@ -95,6 +101,9 @@ def desk(tmp_path_factory):
     place = tmp_path_factory.mktemp("desk")
     for name, rows in ROWS.items():
         pl.DataFrame(rows).write_parquet(place / f"{name}.parquet")
+    pl.DataFrame(TRIPLETS, ["anchor", "positive", "negative"], orient="row").write_csv(
+        place / "triplets.csv"
+    )
     (place / "set").mkdir()
     for name, rows in make_rows(UNSEEN).items():
         pl.DataFrame(rows).write_parquet(place / "set" / f"{name}.parquet")

@@ -1,0 +1,139 @@
+"""Writes a file again with some cells changed and some records left out, in the form it had.
+
+What is not changed keeps every field to the byte: lines of JSON are copied, Parquet and Arrow keep
+their schema with its metadata, delimited text its separator, header, encoding and line ends.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from pyarrow import parquet
+
+from polymine.data_contracts.notes import Understood
+from polymine.reading.delimited import EXCEL
+from polymine.reading.json_records import array_of
+from polymine.reading.text import decoded
+from polymine.reading.understood import Table
+
+Cells = Mapping[str, str | list[str] | None]
+Edits = Mapping[int, Cells]  # new cells by row and column
+
+
+def rewrite(path: Path, target: Path, table: Table, kept: Sequence[int], edits: Edits) -> None:
+    """Write some rows of a file to another file, with other cells.
+
+    Args:
+        path: the file that `table` was read from.
+        kept: rows of the table that stay, ascending.
+        edits: of rows that stay.
+    """
+    about = table.understood
+    if about.format in ("Parquet", "Arrow"):
+        _rewrite_columnar(path, target, about.format, kept, edits)
+        return
+    content = path.read_bytes()
+    compressed = path.suffix.lower() == ".gz"
+    content = gzip.decompress(content) if compressed else content
+    text, _ = decoded(content, about.file, about.encoding)
+    write = _json_text if about.separator is None else _delimited_text
+    written = write(text, table, kept, edits).encode(about.encoding or "utf-8")
+    if content.startswith(codecs.BOM_UTF8):
+        written = codecs.BOM_UTF8 + written
+    target.write_bytes(gzip.compress(written, mtime=0) if compressed else written)
+
+
+def _rewrite_columnar(
+    path: Path, target: Path, form: str, kept: Sequence[int], edits: Edits
+) -> None:
+    if form == "Parquet":
+        table = parquet.read_table(path, partitioning=None)
+    else:
+        with pa.memory_map(str(path)) as file:
+            streamed = file.read(6) != b"ARROW1"
+            file.seek(0)
+            opened = pa.ipc.open_stream(file) if streamed else pa.ipc.open_file(file)
+            table = opened.read_all()
+    for name in sorted({column for cells in edits.values() for column in cells}):
+        at = table.schema.get_field_index(name)
+        values = table.column(at).to_pylist()
+        for row, cells in edits.items():
+            values[row] = cells.get(name, values[row])
+        field = table.schema.field(at)
+        table = table.set_column(at, field, pa.array(values, type=field.type))
+    table = table.take(pa.array(kept, type=pa.int64()))
+    if form == "Parquet":
+        parquet.write_table(table, target)
+        return
+    new = pa.ipc.new_stream if streamed else pa.ipc.new_file
+    with pa.OSFile(str(target), "wb") as sink, new(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _json_text(text: str, table: Table, kept: Sequence[int], edits: Edits) -> str:
+    """JSON lines as they stood, or an array; `numbers` say which record a row was."""
+    array = array_of(text) if table.understood.lines is None else None
+    if array is not None:
+        records = [array[table.numbers[row] - 1] | edits.get(row, {}) for row in kept]
+        return json.dumps(records, ensure_ascii=text.isascii(), indent=1) + "\n"
+    lines, written = text.split("\n"), []
+    for row in kept:
+        line = lines[table.numbers[row] - 1].removesuffix("\r")
+        if row in edits:
+            line = json.dumps(json.loads(line) | edits[row], ensure_ascii=line.isascii())
+        written.append(f"{line}\n")
+    return "".join(written)
+
+
+def _delimited_text(text: str, table: Table, kept: Sequence[int], edits: Edits) -> str:
+    about, names = table.understood, table.rows.columns
+    assert about.separator is not None
+    told = EXCEL.match(text)
+    ending = "\r\n" if "\r\n" in text else "\n"
+    cells = [["" if name == f"column {at}" else name for at, name in enumerate(names, start=1)]]
+    rows = [cells[0]] if about.header else []
+    values = table.rows.rows()
+    for row in kept:
+        new: Mapping[str, Any] = edits.get(row, {})
+        rows.append(
+            [new.get(name, old) or "" for name, old in zip(names, values[row], strict=True)]
+        )
+    return (told[0] if told else "") + _joined(rows, about, ending, '"' in text)
+
+
+def _joined(rows: list[list[str]], about: Understood, ending: str, marks: bool) -> str:
+    """Write fields; where quotation marks are letters, what would end a field becomes a blank."""
+    separator = about.separator or ","
+    if about.quoting or (separator != "\t" and not marks):
+        stream = io.StringIO()
+        csv.writer(stream, delimiter=separator, lineterminator=ending).writerows(rows)
+        return stream.getvalue()
+    ends = str.maketrans(dict.fromkeys(f"{separator}\r\n", " "))
+    return "".join(separator.join(cell.translate(ends) for cell in row) + ending for row in rows)
+
+
+def slots_of(table: Table, columns: Sequence[str]) -> pl.DataFrame:
+    """List the texts of some columns, each a string or a list of them.
+
+    Returns:
+        `row` of the table, `column`, `place` in its cell from 0, `text`; no nulls.
+    """
+    parts = []
+    for column in columns:
+        cells = table.rows.select(
+            row=pl.int_range(pl.len()), column=pl.lit(column), text=pl.col(column)
+        )
+        if cells.schema["text"] == pl.List(pl.String):
+            cells = cells.with_columns(place=pl.int_ranges(0, pl.col("text").list.len()))
+            cells = cells.explode("text", "place", empty_as_null=True)
+        else:
+            cells = cells.with_columns(place=pl.lit(0, pl.Int64))
+        parts.append(cells.select("row", "column", "place", "text").drop_nulls("text"))
+    return pl.concat(parts).sort("row", maintain_order=True)
