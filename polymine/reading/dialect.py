@@ -16,6 +16,8 @@ from polymine.reading.text import is_whole
 SEPARATORS = (",", "\t", ";", "|")
 _NAME = re.compile(r"[\w.:/#()\[\]-]*( [\w.:/#()\[\]-]+){0,2}")  # of a column: three words at most
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
+_ENCLOSED = re.compile(r'(?:\A|(?<=[\t\n]))"((?:[^"]|"")*)"(?=[\t\r\n]|\Z)')  # a field of TSV
+_SAY_WHICH = "Say which it is: `quoting = true` or `false`"
 
 
 def find_separator(lines: list[str], suffix: str, known: frozenset[str], name: str) -> str:
@@ -66,11 +68,12 @@ def is_quoted(
         name: what errors call the file.
 
     Raises:
-        InputError: quoting merges lines, and each of them is a record without it.
+        InputError: quoting merges lines, and each of them is a record without it; or fields of TSV
+            are enclosed where none needs to be.
     """
     width = lines[0].count(separator)
     even = all(line.count(separator) == width for line in lines)
-    shown = strict is not None and (separator != "\t" or _shows_quoting(text, separator, strict))
+    shown = strict is not None and (separator != "\t" or _shows_quoting(text, strict, name))
     if strict is None or not shown:
         return separator != "\t" and not even
     if even and len(strict) < len(lines):
@@ -78,22 +81,34 @@ def is_quoted(
         raise InputError(
             f"{name}: quotation marks merge lines, {len(strict):,} records in {len(lines):,} "
             f"lines, and every line is a record without them; the first merged one is "
-            f"{separator.join(merged)!r:.160}. Say which it is: `quoting = true` or `false`"
+            f"{separator.join(merged)!r:.160}. {_SAY_WHICH}"
         )
     return True
 
 
-def _shows_quoting(text: str, separator: str, rows: list[list[str]]) -> bool:
-    """Whether fields are quoted because they have to be, or whole columns are."""
-    field = re.compile(rf'(?:\A|(?<=[{separator}\n]))"((?:[^"]|"")*)"(?=[{separator}\r\n]|\Z)')
-    quoted = [match[1] for match in field.finditer(text)]
-    needed = sum(
-        not inner or '"' in inner or separator in inner or "\n" in inner for inner in quoted
-    )
+def _shows_quoting(text: str, rows: list[list[str]], name: str) -> bool:
+    """Tell from fields by tabs whether marks enclose them.
+
+    For it speaks a mark that has to be there, or that all fields of a column have; against it a
+    mark within a field without any around it, as nobody would write who encloses fields.
+
+    Raises:
+        InputError: both, or nothing but fields that would need no marks.
+    """
+    enclosed = [match[1] for match in _ENCLOSED.finditer(text)]
+    if not enclosed:
+        return False
+    bare = '"' in _ENCLOSED.sub("", text)
+    needed = any(not inner or '"' in inner or "\t" in inner or "\n" in inner for inner in enclosed)
     # Whole columns: of all records, or of all but a header without quotation marks.
     below = len(rows) - 1 if '"' not in text.partition("\n")[0] else len(rows)
-    whole = any(len(quoted) % (count or 1) == 0 for count in (len(rows), below))
-    return bool(quoted) and (needed == len(quoted) or whole)
+    whole = any(len(enclosed) % (count or 1) == 0 for count in (len(rows), below))
+    if bare == (needed or whole):
+        raise InputError(
+            f"{name}: quotation marks enclose {len(enclosed):,} fields, as {enclosed[0]!r:.80}; "
+            f"nothing tells whether they belong to the texts. {_SAY_WHICH}"
+        )
+    return not bare
 
 
 def strict_records(text: str, separator: str) -> list[list[str]] | None:

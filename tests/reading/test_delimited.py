@@ -9,7 +9,7 @@ import pytest
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.settings import Reading
 from polymine.reading.files import read_file
-from polymine.reading.roles import CORPUS, JUDGMENTS, PAIRS, Role
+from polymine.reading.roles import CANDIDATES, CORPUS, JUDGMENTS, PAIRS, Role
 from polymine.reading.understood import Table
 
 
@@ -66,6 +66,21 @@ class TestQuoting:
             text = given.write_csv(separator=separator)
             assert read(text, name).rows.equals(given)
 
+    @pytest.mark.parametrize(
+        "fields",
+        [('"moby dick"', "x", "b", "y"), ('"a\tb"', "x", '5" pipe', "y"), ('"a"', "x", 'b"', "y")],
+    )
+    def test_tsv_with_marks_that_may_be_either_is_asked_about(self, read, fields):
+        text = "query\tpassage\n{}\t{}\n{}\t{}\nc\td\n".format(*fields)
+        if fields[2] == 'b"':  # a mark that encloses nothing: the other is a letter, too
+            assert rows(read(text, "x.tsv"))[0] == ('"a"', "x")
+            return
+        with pytest.raises(InputError, match=r"nothing tells .*`quoting = true` or `false`"):
+            read(text, "x.tsv")
+        assert rows(read(text, "x.tsv", quoting=True))[0][1] == "x"
+        if "\t" not in fields[0]:
+            assert rows(read(text, "x.tsv", quoting=False))[0] == (fields[0], "x")
+
     def test_csv_whose_quotes_are_no_quotes(self, read):
         assert rows(read('query,positive\n"a" b,x\nc,"y\n')) == [('"a" b', "x"), ("c", '"y')]
 
@@ -98,9 +113,15 @@ class TestHeaders:
         assert rows(table) == [("q1", f"d{n}", f"{n}") for n in range(3)]
         assert table.understood.format == "TREC qrels"
 
-    def test_a_ranking_is_no_judgment(self, read):
-        with pytest.raises(InputError, match="is a ranking"):
-            read("q1 Q0 d1 1 9.5 bm25\nq1 Q0 d2 2 9.1 bm25\n", "run.trec", JUDGMENTS)
+    def test_a_ranking_is_no_judgment_and_the_other_way_round(self, read):
+        ranking, judgments = "q1 Q0 d1 1 9.5 bm25\nq1 Q0 d2 2 9.1 bm25\n", "q1 0 d1 1\n"
+        with pytest.raises(InputError, match=r"is a ranking.*as `candidates`"):
+            read(ranking, "run.trec", JUDGMENTS)
+        with pytest.raises(InputError, match="holds judgments"):
+            read(judgments, "qrels.trec", CANDIDATES)
+        assert rows(read(ranking, "run.trec", CANDIDATES)) == [("q1", "d1"), ("q1", "d2")]
+        marco = read("7\t12\t1\n7\t9\t2\n", "run.tsv", CANDIDATES)
+        assert (rows(marco), marco.understood.format) == ([("7", "12"), ("7", "9")], "TREC run")
 
     def test_csv_without_one_is_asked_about(self, read):
         text = "d1,red apples\n2,green pears\n"
