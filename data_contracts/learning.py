@@ -12,8 +12,11 @@ class TrainingRows(dy.Schema):
     """What a step learns from: one row per (query, positive), its negatives in lists.
 
     `source` names the part of the data; batches hold rows of one source and one pair of languages.
-    `weights` says how likely each negative's triplet is right, 1 where nobody knows; `scores` are
-    the teacher's, the positive's first, then the negatives', and empty where there are none.
+    `positive_weight` says how likely the positive is right, `weights` how likely each negative is
+    one, 1 where nobody knows; `scores` are the teacher's, the positive's first, then the
+    negatives', and empty where there are none. `related` are texts of the source's rows of which
+    something is known beside this anchor, by hash (xxh3); `related_weights` say how much each
+    counts as its negative: 0 for a known positive, its copies and versions, else 1 - risk.
     """
 
     source = dy.String(primary_key=True)
@@ -22,9 +25,16 @@ class TrainingRows(dy.Schema):
     positive_language = dy.String(nullable=False, min_length=2)
     anchor = dy.String(nullable=False, min_length=1)
     positive = dy.String(nullable=False, min_length=1)
+    positive_weight = dy.Float32(nullable=False, min_exclusive=0.0, max=1.0)
     negatives = dy.List(dy.String(nullable=False, min_length=1), nullable=False)
     weights = dy.List(dy.Float32(nullable=False, min=0.0, max=1.0), nullable=False)
     scores = dy.List(dy.Float32(nullable=False, allow_inf=False, allow_nan=False), nullable=False)
+    related = dy.List(dy.UInt64(nullable=False), nullable=False)
+    related_weights = dy.List(dy.Float32(nullable=False, min=0.0, max=1.0), nullable=False)
+
+    @dy.rule()
+    def every_related_text_has_a_weight(cls) -> pl.Expr:
+        return pl.col("related").list.len() == pl.col("related_weights").list.len()
 
     @dy.rule()
     def every_negative_has_a_weight(cls) -> pl.Expr:

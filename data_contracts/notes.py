@@ -180,6 +180,8 @@ class AdapterNote(Note):
         rows, shares: of each part of the data, and what share of the batches it had.
         steps: of the optimizer.
         tokens, seconds: read and spent.
+        closed: pairs of a query and another row's document that were no negatives, as known to
+            belong together, over all batches.
         parents: adapters it stands on, which are stored beside it.
         device: it was trained on.
     """
@@ -188,6 +190,7 @@ class AdapterNote(Note):
     shares: dict[str, float]
     steps: int
     tokens: int
+    closed: int
     seconds: float
     parents: int
     device: str

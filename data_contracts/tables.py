@@ -145,7 +145,10 @@ class Negatives(dy.Schema):
 
 
 class Triplets(dy.Schema):
-    """The product: one row per (query, positive, negative), texts included."""
+    """The product: one row per (query, positive, negative), texts included.
+
+    `weight` is how likely the negative is one, `positive_weight` how likely the positive is right.
+    """
 
     query_id = dy.String(primary_key=True)
     positive_id = dy.String(primary_key=True)
@@ -160,6 +163,7 @@ class Triplets(dy.Schema):
     positive_score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
     negative_score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
     weight = dy.Float32(nullable=False, min_exclusive=0.0, max=1.0)
+    positive_weight = dy.Float32(nullable=False, min_exclusive=0.0, max=1.0)
 
 
 class Shortfalls(dy.Schema):
@@ -227,8 +231,8 @@ class ValidatorEvidence(dy.Schema):
 class Promoted(dy.Schema):
     """Candidates that became positives: risk and a validator or a label agree.
 
-    They stand in further triplets of their query, with `weight`, the probability that they are
-    right.
+    They stand in further triplets of their query, whose `positive_weight` is `weight`, the
+    probability that they are right.
     """
 
     query_id = dy.String(primary_key=True)

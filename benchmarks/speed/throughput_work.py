@@ -52,6 +52,8 @@ def prepare(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def make_rows(folder: Path) -> pl.DataFrame:
     """Make TrainingRows of a judged collection; negatives drawn at random, since none is judged."""
+    from polymine.training.relations import own_relations, relate
+
     corpus = pl.read_parquet(folder / "corpus.parquet").sort("doc_id")
     judged = (
         pl.read_parquet(folder / "qrels.parquet")
@@ -66,7 +68,7 @@ def make_rows(folder: Path) -> pl.DataFrame:
     )[:, :NEGATIVES]
     places = (judged["at"].to_numpy()[:, None] + draws) % len(corpus)
     texts = corpus["text"].to_list()
-    return judged.select(
+    rows = judged.select(
         pl.lit("data-0").alias("source"),
         pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
         pl.col("language").alias("anchor_language"),
@@ -76,7 +78,9 @@ def make_rows(folder: Path) -> pl.DataFrame:
         pl.Series("negatives", [[texts[at] for at in row] for row in places]),
         pl.Series("weights", [[1.0] * NEGATIVES] * len(places), pl.List(pl.Float32)),
         pl.Series("scores", [[]] * len(places), pl.List(pl.Float32)),
+        pl.lit(1.0, pl.Float32).alias("positive_weight"),
     )
+    return relate(rows, own_relations(rows))
 
 
 def order_rows(rows: pl.DataFrame, step: Any, steps: int, batch: int) -> pl.DataFrame:

@@ -61,6 +61,11 @@ class LossSettings(Settings):
     margin: float = Field(0.05, ge=0, lt=1)
     """The guide masks what it scores above (1 - margin) times the positive's cosine (`gist`
     only)."""
+    contrasts: tuple[Literal["queries", "documents"], ...] = ("queries", "documents")
+    """Also compare queries with queries, and positives with positives (`gist` only)."""
+    unseen_margin: float | None = Field(None, ge=0, le=2)
+    """Leave out documents of other rows that nobody has looked at where their cosine lies more than
+    this above the positive's (`infonce` only); none if not set."""
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "LossSettings":
@@ -72,6 +77,10 @@ class LossSettings(Settings):
             raise ValueError("loss `distill` needs `negatives`: it learns the order of a list")
         if self.symmetric and self.kind != "infonce":
             raise ValueError(f"`symmetric` is for the loss `infonce`, this one is `{self.kind}`")
+        if self.unseen_margin is not None and self.kind != "infonce":
+            raise ValueError(
+                f"`unseen_margin` is for the loss `infonce`, this one is `{self.kind}`"
+            )
         return self
 
 

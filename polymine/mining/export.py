@@ -129,7 +129,7 @@ def build_triplets(
 
     Args:
         promoted: further positives, as from `build_promoted`.
-        weighted: whether `weight` is the probability that the triplet is right; else it is 1.
+        weighted: whether `weight` is the probability that the negative is one; else it is 1.
 
     Returns:
         Rows ordered by query_id, positive_id, position.
@@ -142,9 +142,9 @@ def build_triplets(
     columns = ["query_id", "doc_id", "score", "weight"]
     tables = [known] if promoted is None else [known, promoted]
     pairs = pl.concat([table.select(columns) for table in tables]).rename(
-        {"doc_id": "positive_id", "score": "positive_score"}
+        {"doc_id": "positive_id", "score": "positive_score", "weight": "positive_weight"}
     )
-    right = _weight(pl.col("weight") * (1 - pl.col("negative_risk"))) if weighted else pl.lit(1.0)
+    right = _weight(1 - pl.col("negative_risk")) if weighted else pl.lit(1.0)
     rows = kept.join(pairs, on="query_id").sort("query_id", "positive_id", "position")
     for side, table, key in (
         ("anchor", queries, "query_id"),
@@ -158,7 +158,7 @@ def build_triplets(
     return rows.select(
         "query_id", "positive_id", "negative_id", "position", "anchor", "positive", "negative",
         "anchor_language", "positive_language", "negative_language", "positive_score",
-        "negative_score", right.cast(pl.Float32).alias("weight"),
+        "negative_score", right.cast(pl.Float32).alias("weight"), "positive_weight",
     )  # fmt: skip
 
 

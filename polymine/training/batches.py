@@ -157,38 +157,29 @@ def build_datasets(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> Dat
 
     Args:
         parts: of `split_rows`.
-        step: how many negatives, and which loss reads the labels.
+        step: how many negatives.
 
     Returns:
-        By part: columns anchor, positive, negative_1 ... n and, with negatives, `label`: their
-        weights, or for distillation the scores and then the weights of all candidates.
+        By part: columns anchor, positive, negative_1 ... n, and `label`, the row's number over all
+        parts, by which `RowFacts` of the same parts knows it.
     """
     from datasets import Dataset, DatasetDict
 
-    shaped = {}
+    shaped, first = {}, 0
     for name, part in parts.items():
         padded = pad(part, min(step.loss.negatives, _count(part)))
         wide = padded.select(
             "anchor", "positive",
             *(pl.col("negatives").list.get(i).alias(f"negative_{i + 1}")
               for i in range(_count(padded))),
-            *_labels(padded, step),
+            label=pl.int_range(first, first + pl.len()),
         )  # fmt: skip
-        shaped[name] = Dataset(wide.to_arrow())
+        shaped[name], first = Dataset(wide.to_arrow()), first + len(part)
     return DatasetDict(shaped)
 
 
 def _count(part: pl.DataFrame) -> int:
     return int(part["negatives"].list.len().max() or 0)  # type: ignore[arg-type]
-
-
-def _labels(padded: pl.DataFrame, step: StepSettings) -> list[pl.Expr]:
-    if not _count(padded):
-        return []  # in-batch negatives only: there is nothing to weigh
-    if step.loss.kind != "distill":
-        return [pl.col("weights").alias("label")]
-    sure = pl.lit([1.0], pl.List(pl.Float32))
-    return [pl.concat_list("scores", sure, "weights").alias("label")]
 
 
 def sample_without_copies(

@@ -1,4 +1,4 @@
-"""The library's trainer, storing only the adapter, counting tokens and telling its progress."""
+"""The library's trainer, storing only the adapter, counting what it reads, telling its progress."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from polymine.models.memory import is_out_of_memory, release_memory
 from polymine.progress import Progress
 from polymine.training import adapters
 from polymine.training.checkpoints import Checkpoint
+from polymine.training.labels import LabellingCollator, Labels, RowFacts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,27 +36,33 @@ class StepTrainer(SentenceTransformerTrainer):
     Args:
         adapter: that learns, by its name in the model.
         fingerprint: of all that the result depends on.
+        facts: on the rows, by their numbers in the datasets.
         arguments: of `SentenceTransformerTrainer`.
     """
 
-    def __init__(self, *, adapter: str, fingerprint: str, **arguments: Any) -> None:
+    data_collator_class = LabellingCollator
+
+    def __init__(
+        self, *, adapter: str, fingerprint: str, facts: RowFacts, **arguments: Any
+    ) -> None:
         self._adapter, self._fingerprint = adapter, fingerprint
-        self._tokens, self._began, self._before = 0, time.monotonic(), 0.0
-        self._pending: Any = 0
+        self._tokens, self._closed, self._began, self._before = 0, 0, time.monotonic(), 0.0
+        self._pending: Any = torch.zeros(2, dtype=torch.int64)  # tokens, closed pairs
         super().__init__(**arguments)
+        self.data_collator.facts = facts  # type: ignore[attr-defined]
         self.remove_callback(PrinterCallback)  # a core that prints disturbs whoever calls it
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Leave the library's card out: it tokenizes examples for seconds and ours says more."""
 
-    def collect_features(
-        self, inputs: dict[str, Any]
-    ) -> tuple[list[dict[str, Tensor]], Tensor | None]:
-        """Count the tokens that are read, padding left out."""
-        features, labels = super().collect_features(inputs)
+    def collect_features(self, inputs: dict[str, Any]) -> tuple[list[dict[str, Tensor]], Any]:
+        """Count the tokens that are read, padding left out, and the pairs that labels close."""
+        features, _ = super().collect_features(inputs)
+        labels = Labels.collect(inputs)
         # On the device, and read when it is logged: waiting for a GPU at every step is slow.
-        for each in features:
-            self._pending = each["attention_mask"].sum() + self._pending
+        tokens = torch.stack([each["attention_mask"].sum() for each in features]).sum()
+        counted = torch.stack([tokens, labels.closed])
+        self._pending = counted + self._pending.to(counted.device)
         return features, labels
 
     def training_step(
@@ -63,7 +70,7 @@ class StepTrainer(SentenceTransformerTrainer):
     ) -> Tensor:
         """Halve the mini-batch for as long as a step does not fit into memory.
 
-        A step that failed is taken back: gradients, RNG state and the count of tokens are as before
+        A step that failed is taken back: gradients, RNG state and what was counted are as before
         it. So the loss is that of the smaller mini-batch from the start, which differs by rounding
         (and by the draws of a LoRA's dropout).
         """
@@ -105,8 +112,16 @@ class StepTrainer(SentenceTransformerTrainer):
         )  # fmt: skip
 
     def _count(self) -> int:
-        self._tokens, self._pending = self._tokens + int(self._pending), 0
+        tokens, closed = self._pending.tolist()
+        self._pending = torch.zeros_like(self._pending)
+        self._tokens, self._closed = self._tokens + tokens, self._closed + closed
         return self._tokens
+
+    @property
+    def closed(self) -> int:
+        """Pairs of a query and another row's document that were masked so far."""
+        self._count()
+        return self._closed
 
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._began
@@ -143,6 +158,7 @@ class StepTrainer(SentenceTransformerTrainer):
             step=str(self.args.run_name),
             fingerprint=self._fingerprint,
             tokens=self._count(),
+            closed=self._closed,
             seconds=self._seconds(),
             mini_batch=getattr(self.loss, "mini_batch_size", None),
         ).write(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
@@ -150,6 +166,7 @@ class StepTrainer(SentenceTransformerTrainer):
     def resume_counts(self, checkpoint: Checkpoint) -> None:
         """Count on from where the interrupted run was."""
         self._tokens, self._before = checkpoint.tokens, checkpoint.seconds
+        self._closed = checkpoint.closed
         if checkpoint.mini_batch is not None:  # smaller than the settings' where memory was short
             loss: Any = self.loss
             loss.mini_batch_size = checkpoint.mini_batch

@@ -25,7 +25,7 @@ class Checkpoint:
     Args:
         step: of the recipe.
         fingerprint: of all that the result depends on.
-        tokens, seconds: read and spent until then.
+        tokens, closed, seconds: read, masked pairs and spent until then.
         mini_batch: texts in memory at once, None where the loss holds a whole batch.
         files: file name to its checksum (xxh3, 128 bit).
     """
@@ -33,6 +33,7 @@ class Checkpoint:
     step: str
     fingerprint: str
     tokens: int
+    closed: int
     seconds: float
     mini_batch: int | None
     files: dict[str, str] = field(default_factory=dict)

@@ -1,12 +1,13 @@
-"""The losses of sentence-transformers, with the weight of each triplet.
+"""The losses of a step, with the weight of each row and of each pair of its batch.
 
-`weight` is the probability w that a triplet is right. In a softmax over candidates, a negative that
-is one only with probability w should count for w of one, so its logit is shifted by ln w: w = 1 is
-the plain loss, w -> 0 is the mask of GIST. Only a query's own negatives carry a weight; how another
-query's documents relate to it nobody has looked at.
+`weight` is the probability w that a negative is one. In a softmax over candidates, what is a
+negative only with probability w should count for w of one, so its logit is shifted by ln w: w = 1
+is the plain loss, w -> 0 is the mask of GIST. `Labels` has the shift of every pair of a batch: a
+query's own negatives by their weight, other rows' documents where they are known to be relevant to
+it or where the evidence doubts that they are not. A row counts as its positive is likely to be
+right.
 
-The shift is put into the embeddings as extra components, one per row of the batch, so that the
-losses themselves, their chunks and their gradient caching stay those of the library.
+Embedding, gradient caching and its chunks are those of sentence-transformers.
 """
 
 from __future__ import annotations
@@ -21,76 +22,105 @@ from sentence_transformers.sentence_transformer.losses import (
     DistillKLDivLoss,
 )
 from sentence_transformers.util import pairwise_cos_sim
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
 
 from polymine import models
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
     from polymine.data_contracts.settings import LossSettings
+    from polymine.training.labels import Labels
 
-LOWEST = -50.0  # ln of a weight of 0: e^-50 of a negative is none
-SMALL = 1e-3  # squared it is nothing: queries are compared with queries, too (GIST)
+LOWEST = -50.0  # shift of a candidate that is none where -inf would make 0 x inf: e^-50 is none
 
 
 class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
-    """Cached InfoNCE; labels are weights (rows, negatives), or None where all count fully."""
+    """Cached InfoNCE (van den Oord et al., arXiv 1807.03748) over the documents of a batch.
+
+    Args:
+        model: that learns.
+        temperature: cosines are divided by it.
+        mini_batch: texts embedded, and rows compared, at once.
+        symmetric: whether the document finds its query, too; the mean of both losses.
+        unseen_margin: documents of other rows of which nothing is known are left out where their
+            cosine lies more than this above the positive's (arXiv 2506.05176); none if None.
+    """
 
     def __init__(
-        self, model: SentenceTransformer, temperature: float, mini_batch: int, symmetric: bool
+        self,
+        model: SentenceTransformer,
+        temperature: float,
+        mini_batch: int,
+        symmetric: bool,
+        unseen_margin: float | None = None,
     ) -> None:
-        super().__init__(
-            model,
-            scale=1 / temperature,
-            similarity_fct=_Shifted(_dimension(model)),
-            mini_batch_size=mini_batch,
-            directions=("query_to_doc", "doc_to_query") if symmetric else ("query_to_doc",),
-            partition_mode="per_direction" if symmetric else "joint",
-        )
+        super().__init__(model, scale=1 / temperature, mini_batch_size=mini_batch)
+        self._symmetric, self._margin = symmetric, unseen_margin
 
-    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Any) -> Tensor:
         """Embed a batch that fits into one mini-batch once; caching would embed it twice.
 
         Args:
             sentence_features: per column, queries first, then positives and negatives.
-            labels: weights (rows, negatives), or None.
+            labels: `Labels` of the batch.
 
         Returns:
             The mean loss over rows, a scalar.
         """
         features = list(sentence_features)
         if len(features[0]["attention_mask"]) > self.mini_batch_size:
-            return super().forward(features, labels)
+            loss: Tensor = super().forward(features, labels)
+            return loss
         reps = [[each] for each in embed_columns(self.model, features)]
         return self.calculate_loss(reps, labels)
 
     def calculate_loss(
-        self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
+        self, reps: list[list[Tensor]], labels: Any = None, *, with_backward: bool = False
     ) -> Tensor:
-        """Shift the logits of a row's own negatives by ln weight, then as the library does.
+        """Compare every query with all documents of the batch.
 
         Args:
             reps: mini-batches of embeddings per column.
-            labels: weights (rows, negatives), or None.
+            labels: `Labels` of the batch.
             with_backward: whether gradients are computed, mini-batch by mini-batch.
 
         Returns:
             The mean loss over rows, a scalar.
         """
-        shifted = shift_logits(reps, labels, 1 / self.scale)
-        return super().calculate_loss(shifted, with_backward=with_backward)
+        query, *columns = (torch.cat(list(each)) for each in reps)
+        documents, rows = torch.cat(columns), len(query)
+        targets = torch.arange(rows, device=query.device)
+
+        def compare(part: slice) -> Tensor:
+            cosines = cosine(query[part], documents)
+            shifts = labels.shifts[part, rows:]
+            if self._margin is not None:
+                shifts = _mask_unseen(cosines.detach(), shifts, targets, part, self._margin)
+            loss = cross_entropy(cosines * self.scale + shifts, targets[part], reduction="none")
+            if not self._symmetric:
+                return loss
+            asked = cosine(columns[0][part], query) * self.scale + labels.of_column(1).T[part]
+            return (loss + cross_entropy(asked, targets[part], reduction="none")) / 2
+
+        return _in_chunks(compare, labels.weights, self.mini_batch_size, with_backward)
 
 
 class WeightedGISTLoss(CachedGISTEmbedLoss):
-    """Cached GIST (Solatorio, arXiv 2402.16829) with a margin; labels as in WeightedRankingLoss."""
+    """Cached GIST (Solatorio, arXiv 2402.16829) with a margin as a share of the positive's cosine.
 
-    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
-        """Keep the weights for `calculate_loss`, which this loss does not hand them to."""
-        self._weights = labels
-        return super().forward(sentence_features, labels)
+    Queries are compared with queries and positives with positives, too, unless the library's
+    `contrast_anchors` and `contrast_positives` say otherwise.
+    """
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Any) -> Tensor:
+        """Keep the labels for `calculate_loss`, which this loss does not hand them to."""
+        self._labels: Labels = labels
+        loss: Tensor = super().forward(sentence_features, labels)
+        return loss
 
     def calculate_loss(
         self,
@@ -99,7 +129,7 @@ class WeightedGISTLoss(CachedGISTEmbedLoss):
         *,
         with_backward: bool = False,
     ) -> Tensor:
-        """Shift the student's logits, never the guide's, then as the library does.
+        """Compare as InfoNCE does, without what the guide takes for right or the labels close.
 
         Args:
             reps: the student's mini-batches of embeddings per column.
@@ -109,53 +139,57 @@ class WeightedGISTLoss(CachedGISTEmbedLoss):
         Returns:
             The mean loss over rows, a scalar.
         """
-        shifted = shift_logits(reps, self._weights, self.temperature)
-        self._width = shifted[0][0].shape[1]
-        if self._width == reps_guided[0][0].shape[1]:  # else the two could not be told apart
-            shifted = [[torch.nn.functional.pad(each, (0, 1)) for each in c] for c in shifted]
-            self._width += 1
-        return super().calculate_loss(shifted, reps_guided, with_backward=with_backward)
+        student = [torch.cat(list(each)) for each in reps]
+        guide = [torch.cat(list(each)) for each in reps_guided]
+        labels = self._labels
+        pairs = [(0, column) for column in range(1, len(student))]
+        pairs += [(0, 0)] * self.contrast_anchors + [(1, 1)] * self.contrast_positives
+        targets = torch.arange(len(labels.weights), device=student[0].device)
 
-    def sim_matrix(self, embed1: Tensor, embed2: Tensor) -> Tensor:
-        """Compute cosines, with the shift where the embeddings are the student's and carry one.
+        def compare(part: slice) -> Tensor:
+            own = torch.eye(len(targets), dtype=torch.bool, device=targets.device)[part]
+            positive = (normalize(guide[0][part]) * normalize(guide[1][part])).sum(1, keepdim=True)
+            limit = positive - positive.abs() * self.margin
+            logits = []
+            for left, right in pairs:
+                masked = cosine(guide[left][part], guide[right]) > limit
+                # A positive is never masked for itself; a text is never compared with itself.
+                masked = masked | own if left == right else masked & ~(own & (right == 1))
+                found = cosine(student[left][part], student[right]) / self.temperature
+                shifted = found + labels.of_column(right)[part]
+                logits.append(shifted.masked_fill(masked, -torch.inf))
+            return cross_entropy(torch.cat(logits, dim=1), targets[part], reduction="none")
 
-        Args:
-            embed1, embed2: (n, d) and (m, d), both the student's or both the guide's.
-
-        Returns:
-            Similarities (n, m).
-        """
-        if embed1.shape[1] != self._width:
-            return super().sim_matrix(embed1, embed2)
-        return _Shifted(_dimension(self.model))(embed1, embed2)
+        return _in_chunks(compare, labels.weights, self.mini_batch_size, with_backward)
 
 
 class WeightedDistillationLoss(DistillKLDivLoss):
-    """KL divergence from the teacher's order of a list to the student's.
+    """KL divergence from the teacher's order of a row's own candidates to the student's.
 
-    Labels are (rows, 2 x candidates): the teacher's scores of positive and negatives, then their
-    weights, the positive's being 1. ln weight shifts the logits of both sides, so that a doubtful
-    negative counts as little in what is asked as in what is answered.
+    ln weight shifts the logits of both sides, so that a doubtful negative counts as little in what
+    is asked as in what is answered.
     """
 
-    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor) -> Tensor:
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Any) -> Tensor:
         """Compare the student's order of each row's candidates with the teacher's.
 
         Args:
             embeddings: queries, positives and negatives, each (rows, d).
-            labels: as the class says.
+            labels: `Labels` of the batch, with scores.
 
         Returns:
             The mean over rows, a scalar; student and teacher logits are cosines over temperature.
         """
-        scores, weights = labels.chunk(2, dim=1)
-        shift = _log(weights)
         query, *candidates = embeddings
+        own = [labels.of_column(column).diagonal() for column in range(1, len(embeddings))]
+        shift = torch.stack(own, dim=1).clamp(min=LOWEST)
         student = torch.stack([pairwise_cos_sim(query, each) for each in candidates], dim=1)
-        student = torch.log_softmax(student / self.student_temperature + shift, dim=1)
-        teacher = torch.log_softmax(scores / self.teacher_temperature + shift, dim=1)
-        loss = torch.nn.functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
-        return loss * self.student_temperature**2  # as the library: T changes no gradient's size
+        student = log_softmax(student / self.student_temperature + shift, dim=1)
+        teacher = log_softmax(labels.scores / self.teacher_temperature + shift, dim=1)
+        loss = kl_div(student, teacher, reduction="none", log_target=True).sum(1)
+        # As in the library: T changes no gradient's size.
+        mean: Tensor = (loss * labels.weights).mean() * self.student_temperature**2
+        return mean
 
 
 def build_loss(
@@ -174,8 +208,7 @@ def build_loss(
         device: of the guide.
 
     Returns:
-        A loss as the sentence-transformers trainer calls it; labels are weights, or scores and
-        weights.
+        A loss as the sentence-transformers trainer calls it, with `Labels` of the batch.
     """
     if settings.kind == "distill":
         return WeightedDistillationLoss(model, temperature=settings.temperature)
@@ -195,68 +228,47 @@ def build_loss(
             mini_batch_size=mini_batch,
             margin_strategy="relative",
             margin=settings.margin,
+            contrast_anchors="queries" in settings.contrasts,
+            contrast_positives="documents" in settings.contrasts,
         )
-    return WeightedRankingLoss(model, settings.temperature, mini_batch, settings.symmetric)
+    return WeightedRankingLoss(
+        model, settings.temperature, mini_batch, settings.symmetric, settings.unseen_margin
+    )
 
 
-def shift_logits(
-    reps: Sequence[Sequence[Tensor]], weights: Tensor | None, temperature: float
-) -> list[list[Tensor]]:
-    """Add components whose dot products shift logits: one per row, and one for all rows.
-
-    A query has 1 in its row's component, a negative of weight w temperature x ln w there. A
-    negative of weight 0 is padding and nobody's: the last component says so to all.
+def cosine(left: Tensor, right: Tensor) -> Tensor:
+    """Compute cosines in float32: a bfloat16 product would round one to .004, a logit to .08.
 
     Args:
-        reps: mini-batches of embeddings per column: queries, positives, negatives_1 ... n.
-        weights: (rows, n), or None.
+        left, right: (n, d) and (m, d).
 
     Returns:
-        One tensor per column, (rows, dimension + rows + 1); unchanged without weights.
+        (n, m), also under autocast.
     """
-    if weights is None or len(reps) < 3:
-        return [list(column) for column in reps]
-    first = reps[0][0]
-    rows = len(weights)
-    like: Any = {"device": first.device, "dtype": first.dtype}
-    own, ones = torch.eye(rows, **like), torch.ones(rows, 1, **like)
-    shifts = (_log(weights) * temperature).to(first)
-    padding = torch.where(weights == 0, LOWEST * temperature / SMALL, 0.0).to(first)
-    query = torch.cat([own, ones * SMALL], dim=1)
-    negatives = [
-        torch.cat([own * shift, ones * nobodys[:, None]], dim=1)
-        for shift, nobodys in zip(shifts.T, padding.T, strict=True)
-    ]
-    extra = [query, torch.zeros_like(query), *negatives]
-    return [
-        [torch.cat([torch.cat(list(column)), more], dim=1)]
-        for column, more in zip(reps, extra, strict=True)
-    ]
+    with torch.autocast(left.device.type, enabled=False):
+        return normalize(left.float()) @ normalize(right.float()).T
 
 
-class _Shifted:
-    """Cosine of the first components plus the dot product of the rest, always in float32.
-
-    Under autocast a bfloat16 product would round a cosine to .004, a logit to .08.
-    """
-
-    def __init__(self, dimension: int) -> None:
-        self._dimension = dimension
-
-    def __call__(self, left: Tensor, right: Tensor) -> Tensor:
-        d = self._dimension
-        unit = torch.nn.functional.normalize
-        with torch.autocast(left.device.type, enabled=False):
-            left, right = left.float(), right.float()
-            cosines = unit(left[:, :d], dim=1) @ unit(right[:, :d], dim=1).T
-            return cosines if left.shape[1] == d else cosines + left[:, d:] @ right[:, d:].T
+def _mask_unseen(
+    cosines: Tensor, shifts: Tensor, targets: Tensor, part: slice, margin: float
+) -> Tensor:
+    """Shifts of some rows without others' unknown documents that lie far above the positive."""
+    own = targets[part, None]
+    others = torch.arange(shifts.shape[1], device=own.device) % len(targets) != own
+    above = cosines > cosines.gather(1, own) + margin
+    return shifts.masked_fill(above & others & (shifts == 0), -torch.inf)
 
 
-def _dimension(model: SentenceTransformer) -> int:
-    dimension = model.get_embedding_dimension()
-    assert dimension is not None
-    return dimension
-
-
-def _log(weights: Tensor) -> Tensor:
-    return weights.log().clamp(min=LOWEST)
+def _in_chunks(
+    compare: Callable[[slice], Tensor], weights: Tensor, size: int, with_backward: bool
+) -> Tensor:
+    """Sum up weighted losses of rows over a batch's mini-batches, as a mean over its rows."""
+    total = torch.zeros((), device=weights.device)
+    for begin in range(0, len(weights), size):
+        part = slice(begin, begin + size)
+        loss = (compare(part) * weights[part]).sum() / len(weights)
+        if with_backward:
+            loss.backward()  # type: ignore[no-untyped-call]
+            loss = loss.detach()
+        total = total + loss
+    return total

@@ -3,7 +3,8 @@
 Three kinds of tables make rows: triplets, parallel pairs, and collections whose texts have versions
 in other languages. The `anchor` is the query, the `positive` the document. Whatever is left out is
 counted by its reason, and equal (anchor, positive) pairs of the same languages are merged into one:
-as two rows of a batch they would be each other's false negatives.
+as two rows of a batch they would be each other's false negatives. What else is known of a row's
+anchor and other rows' texts, `relations.relate` puts to them.
 """
 
 from collections import Counter
@@ -20,6 +21,10 @@ from polymine.mining.hashing import hash_texts, uniform
 from polymine.training.triplet_tables import gather, languages_of, present, require_columns
 
 PAIR_KEY = ["anchor_language", "positive_language", "anchor", "positive"]
+_LISTS = {
+    "negatives": pl.String, "weights": pl.Float32, "scores": pl.Float32, "related": pl.UInt64,
+    "related_weights": pl.Float32,
+}  # fmt: skip
 OTHER_LANGUAGES, OVER_LIMIT = "other language pairs", "over the limit"
 
 
@@ -291,9 +296,11 @@ def _part(rows: pl.DataFrame, source: str, dropped: dict[str, int]) -> Part:
     if rows.height == 0:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
         raise InputError(f"{source}: no training row is left ({reasons or 'the table is empty'})")
-    for name, kind in (("negatives", pl.String), ("weights", pl.Float32), ("scores", pl.Float32)):
+    for name, kind in _LISTS.items():
         if name not in rows.columns:
             rows = rows.with_columns(pl.lit([], pl.List(kind)).alias(name))
+    if "positive_weight" not in rows.columns:
+        rows = rows.with_columns(positive_weight=pl.lit(1.0, pl.Float32))
     merged = (
         rows.with_row_index("row")
         .sort(pl.col("negatives").list.len(), descending=True, maintain_order=True)

@@ -40,6 +40,7 @@ class TrainedStep:
     shares: dict[str, float]
     steps: int
     tokens: int
+    closed: int
     seconds: float
 
     def write(self, folder: Path, base: str) -> None:
@@ -103,6 +104,7 @@ def train_step(
         shares=shares,
         steps=steps,
         tokens=int(curve["tokens"].max() or 0),  # type: ignore[arg-type]
+        closed=trainer.closed,
         seconds=float(curve["seconds"].max() or 0.0),  # type: ignore[arg-type]
     )
 
@@ -167,6 +169,7 @@ class _Job:
         progress: Progress,
     ) -> Any:
         from polymine.training.callbacks import ProgressCallback, StepTrainer
+        from polymine.training.labels import RowFacts
         from polymine.training.losses import build_loss
 
         datasets = batches.build_datasets(parts, self.step)
@@ -185,6 +188,7 @@ class _Job:
             callbacks=[ProgressCallback(progress, self.step.name, self.steps)],
             adapter=self.name,
             fingerprint=self.fingerprint,
+            facts=RowFacts(parts.values()),
         )
 
     def arguments(self, datasets: Any, folder: Path) -> Any:

@@ -53,6 +53,7 @@ def gather(
     }
     gathered = rows.group_by(key, maintain_order=True).agg(
         pl.first("anchor", "positive", "anchor_language", "positive_language", "positive_score"),
+        pl.first("positive_weight"),
         pl.col("negative").filter(taken).head(negatives).alias("negatives"),
         pl.col("weight").filter(taken).head(negatives).alias("weights"),
         pl.col("negative_score").filter(taken).head(negatives).alias("scores"),
@@ -152,16 +153,19 @@ def _aligned(long: pl.DataFrame, source: str) -> pl.DataFrame:
         languages_of(long, source, "anchor_language"),
         languages_of(long, source, "positive_language"),
         _numbers(long, source, "weight").fill_null(1.0),
+        _numbers(long, source, "positive_weight").fill_null(1.0),
         _numbers(long, source, "positive_score"),
         _numbers(long, source, "negative_score"),
         _numbers(long, source, "position").fill_null(0),
     )
-    wrong = frame.filter(~pl.col("weight").is_between(0, 1))
-    if wrong.height:
-        raise InputError(
-            f"{source}: `weight` should lie between 0 and 1, got {wrong['weight'][0]:g} "
-            f"({wrong.height:,} rows); the first: {wrong['anchor'][0][:_EXAMPLE_CHARACTERS]!r}"
-        )
+    for name, least in (("weight", "from 0"), ("positive_weight", "above 0")):
+        right = pl.col(name).is_between(0, 1, closed="both" if name == "weight" else "right")
+        wrong = frame.filter(~right)
+        if wrong.height:
+            raise InputError(
+                f"{source}: `{name}` should lie {least} to 1, got {wrong[name][0]:g} "
+                f"({wrong.height:,} rows); the first: {wrong['anchor'][0][:_EXAMPLE_CHARACTERS]!r}"
+            )
     return frame
 
 

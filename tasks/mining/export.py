@@ -12,6 +12,7 @@ from polymine.data_contracts.notes import ExportNote
 from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import MiningSettings, OutputSettings
 from polymine.data_contracts.tables import (
+    Closure,
     DocumentHashes,
     GivenVerdicts,
     Negatives,
@@ -141,6 +142,7 @@ class _Writer:
             files = TrainerFiles(dataset.folder / form, form, dataset.fingerprint)
             files.write_block(number, triplets)
         dataset.write(f"shortfalls/{name}", shortfalls, Shortfalls)
+        dataset.write(f"closure/{name}", _of(sources.collection.closure, block), Closure)
         dataset.write(f"promoted/{name}", promoted, Promoted)
         dataset.write(f"triplets/{name}", triplets, Triplets)
         dataset.write(f"negatives/{name}", negatives, Negatives)

@@ -105,7 +105,7 @@ def report_training(
             | {f"train {name}": ref for name, ref in trained.made.items()}
         ),
         fingerprints={"model": trained.assembled.fingerprint},
-        notes=_unchecked(trained.rows),
+        notes=(*_unchecked(trained.rows), *_closed(info)),
         versions=versions(),
         files=(LinkedFile(f"{MODEL}/", f"{MODEL}/", "the adapters, with their card"),),
     )
@@ -233,6 +233,15 @@ def _unchecked(rows: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
     notes = [note_of(reference, RowsNote) for reference in rows.values()]
     names = sorted({name for note in notes for name in note.unchecked})
     return (Note("warning", say("learning", "unchecked", names)),) if names else ()
+
+
+def _closed(info: Mapping[str, AdapterNote]) -> tuple[Note, ...]:
+    """Say how many pairs of a batch were no negatives."""
+    return tuple(
+        Note("remark", say("learning", "closed", name, note.closed))
+        for name, note in info.items()
+        if note.closed
+    )
 
 
 def _row_counts(step: StepSettings, note: AdapterNote) -> tuple[RowCount, ...]:

@@ -1,5 +1,7 @@
 """Reads the data that a step's settings name: triplets of runs and files, pairs, collections."""
 
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,29 @@ from polymine.tasks.sources.tables import Findings, read_texts
 from polymine.tasks.store.datasets import is_dataset, open_folder
 from polymine.tasks.store.manifests import RUN, read_manifest
 from polymine.training import mixture
+from polymine.training.relations import own_relations, relations_of_run
 
-_NUMBERS = ("score", "weight", "position", "positive_score", "negative_score", "relevance")
+_NUMBERS = (
+    "score", "weight", "positive_weight", "position", "positive_score", "negative_score",
+    "relevance",
+)  # fmt: skip
+_TABLES = ("triplets", "closure", "negatives")  # of a run, that training reads
+logger = logging.getLogger("polymine.training")
+
+
+@dataclass(frozen=True)
+class ReadPart:
+    """A part of a step's data.
+
+    Args:
+        made: its rows.
+        relations: what is known of anchors and texts of these rows, of those not chosen, too.
+        rejected: rows of its files that were set aside.
+    """
+
+    made: mixture.Part
+    relations: pl.DataFrame
+    rejected: int
 
 
 def resolve_training(training: TrainingSettings, run: str | None) -> TrainingSettings:
@@ -64,17 +87,20 @@ def describe_source(part: TrainingData) -> str:
     return source if isinstance(source, str) else ", ".join(source or [])
 
 
-def read_part(part: TrainingData, name: str, negatives: int) -> tuple[mixture.Part, int]:
-    """A part's rows, and how many of its files' rows were set aside."""
+def read_part(part: TrainingData, name: str, negatives: int) -> ReadPart:
+    """Read a part's rows and what is known beside them."""
+    known: list[pl.DataFrame] = []
     if part.triplets is not None:
-        triplets, rejected = _read_triplets(part, part.triplets)
-        return mixture.from_triplets(triplets, name, negatives), rejected
-    if part.parallel is not None:
+        triplets, known, rejected = _read_triplets(part, part.triplets)
+        made = mixture.from_triplets(triplets, name, negatives)
+    elif part.parallel is not None:
         pairs, rejected = _read_files(part, part.parallel, PARALLEL)
-        return mixture.from_parallel(pairs, name, part.min_score), rejected
-    checked = check_raw(read_sources(_as_dataset(part)), part.on_invalid)
-    made = mixture.from_collection(checked.documents, checked.queries, checked.judgments, name)
-    return made, checked.rejected.height
+        made = mixture.from_parallel(pairs, name, part.min_score)
+    else:
+        checked = check_raw(read_sources(_as_dataset(part)), part.on_invalid)
+        made = mixture.from_collection(checked.documents, checked.queries, checked.judgments, name)
+        rejected = checked.rejected.height
+    return ReadPart(made, pl.concat([own_relations(made.rows), *known]), rejected)
 
 
 def _as_dataset(part: TrainingData) -> DatasetSettings:
@@ -82,19 +108,38 @@ def _as_dataset(part: TrainingData) -> DatasetSettings:
     return DatasetSettings(corpus=part.collection, **hints)
 
 
-def _read_triplets(part: TrainingData, source: Source) -> tuple[pl.DataFrame, int]:
-    frames, rejected = [], 0
+def _read_triplets(
+    part: TrainingData, source: Source
+) -> tuple[pl.DataFrame, list[pl.DataFrame], int]:
+    """Triplets of runs and files, the runs' relations, and how many rows were set aside."""
+    frames, known, rejected = [], [], 0
     for each in [source] if isinstance(source, str) else source:
         folder = _folder(each)
         if (folder / "triplets").is_dir():
             _check_run(folder)
-            files = sorted((folder / "triplets").glob("*.parquet"))
-            frames.append(pl.read_parquet(files, glob=False))
+            frames.append(_table(folder, "triplets"))
+            known += _relations(folder, frames[-1])
         else:
             frame, broken = _read_files(part, each, PAIRS)
             frames.append(triplet_rows(frame))
             rejected += broken
-    return pl.concat(frames, how="diagonal_relaxed"), rejected
+    return pl.concat(frames, how="diagonal_relaxed"), known, rejected
+
+
+def _relations(folder: Path, triplets: pl.DataFrame) -> list[pl.DataFrame]:
+    """What a run knows beside its triplets; none where another miner wrote nothing else."""
+    if not all((folder / name).is_dir() for name in _TABLES):
+        logger.info(
+            "%s: has no closure, so of texts in other rows of a batch only the triplets' own "
+            "positives are known not to be negatives; mine again to have it",
+            folder,
+        )
+        return []
+    return [relations_of_run(triplets, _table(folder, "closure"), _table(folder, "negatives"))]
+
+
+def _table(folder: Path, name: str) -> pl.DataFrame:
+    return pl.read_parquet(sorted((folder / name).glob("*.parquet")), glob=False)
 
 
 def _folder(source: str) -> Path:
@@ -139,7 +184,7 @@ def fingerprint_part(part: TrainingData) -> str:
         if (folder / "triplets").is_dir():
             manifest = read_manifest(folder)
             shards = manifest.shards if manifest else ()
-            digests += [s.checksum for s in shards if s.name.startswith("triplets/")]
+            digests += [s.checksum for s in shards if s.name.partition("/")[0] in _TABLES]
             continue
         with fetch(each) as files:
             digests += [digest(file.path) for file in files]

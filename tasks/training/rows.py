@@ -20,6 +20,7 @@ from polymine.tasks.training.contamination import SHOWN, describe_overlap, overl
 from polymine.tasks.training.data import fingerprint_part, kind_and_choice, read_part
 from polymine.tasks.training.split import HELD_OUT
 from polymine.training import mixture
+from polymine.training.relations import relate
 
 VERSION = 4
 CONTRACT = "training-rows"
@@ -87,10 +88,10 @@ def _gather(step: StepSettings) -> Noted:
     rows, counts = [], []
     for number, part in enumerate(step.data):
         name = f"data-{number}"
-        made, rejected = read_part(part, name, step.loss.negatives)
-        chosen = mixture.select(made.rows, part.languages, part.limit, step.seed)
-        counted = made.counts.then(chosen.counts).and_dropped(_BROKEN, rejected)
-        rows.append(chosen.rows)
+        read = read_part(part, name, step.loss.negatives)
+        chosen = mixture.select(read.made.rows, part.languages, part.limit, step.seed)
+        counted = read.made.counts.then(chosen.counts).and_dropped(_BROKEN, read.rejected)
+        rows.append(relate(chosen.rows, read.relations))
         counts.append(SourceCounts(name, counted.rows, counted.merged, dict(counted.dropped)))
         merged = {"merged into equal pairs": counted.merged} if counted.merged else {}
         for reason, count in {**merged, **counted.dropped}.items():

@@ -23,7 +23,7 @@ from polymine.tasks.training.locks import alone
 from polymine.training import recipes
 from polymine.training.adapters import CONFIG, WEIGHTS, AdapterStack
 
-VERSION = 3
+VERSION = 4
 ADAPTER, CURVE, LOGS = "adapter", "curve.parquet", "logs"
 Parent = DatasetRef | Path | None  # the adapter of an earlier step, or a folder
 
@@ -120,6 +120,7 @@ def _train(
             shares=trained.shares,
             steps=trained.steps,
             tokens=trained.tokens,
+            closed=trained.closed,
             seconds=trained.seconds,
             parents=len(stack.frozen),
             device=device,

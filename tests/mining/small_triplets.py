@@ -22,6 +22,7 @@ def table(rows, texts) -> pl.DataFrame:
         positive=pl.col("positive_id").replace_strict(texts, return_dtype=pl.String),
         negative=pl.col("negative_id").replace_strict(texts, return_dtype=pl.String),
         weight=pl.lit(1.0, pl.Float32),
+        positive_weight=pl.lit(1.0, pl.Float32),
         **{f"{side}_language": pl.lit("und") for side in ("anchor", "positive", "negative")},
     )
     return Triplets.validate(frame, cast=True)

@@ -146,6 +146,7 @@ class TestTriplets:
             "anchor": "fruit?", "positive": "pear", "negative": "chou",
             "anchor_language": "en", "positive_language": "en", "negative_language": "fr",
             "positive_score": 0.5, "negative_score": 0.375, "weight": 1.0,
+            "positive_weight": 1.0,
         }  # fmt: skip
 
     def test_datasets_opens_what_was_written(self, tmp_path):
@@ -199,12 +200,17 @@ class TestRisk:
         ]  # fmt: skip
         assert product.filter(positive_id="e")["positive_score"].unique().to_list() == [0.4375]
 
-    def test_weight_is_the_probability_that_both_sides_are_right(self):
-        weights = {row[1:3]: row[-1] for row in self.product(weighted=True).rows()}
+    def test_weights_are_the_probabilities_that_each_side_is_right(self):
+        product = self.product(weighted=True)
+        weights = {row[1:3]: row[-2] for row in product.rows()}
         # d is wrong with 1/8, c with 1/4; e is relevant with .95
         assert weights["a", "d"] == 0.875
         assert weights["p", "c"] == 0.75
-        assert weights["e", "d"] == pytest.approx(0.95 * 0.875)
+        assert weights["e", "d"] == 0.875
+        of_rows = product.group_by("positive_id").agg(pl.col("positive_weight").unique())
+        assert dict(of_rows.explode("positive_weight").rows()) == pytest.approx(
+            {"a": 1.0, "p": 1.0, "e": 0.95}
+        )
         assert set(self.product()["weight"]) == {1.0}
 
     def test_the_lowest_weight_is_not_nought(self):

@@ -1,4 +1,6 @@
-"""The weighted losses against the library's own and against a few lines of torch."""
+"""The losses against the library's own and against a few lines of torch."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,11 +11,11 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 
 from polymine import models
+from polymine.training.labels import Labels
 from polymine.training.losses import (
     WeightedDistillationLoss,
     WeightedGISTLoss,
     WeightedRankingLoss,
-    shift_logits,
 )
 from tests.training.small_encoder import save_small_encoder
 
@@ -38,116 +40,164 @@ def reps(encoder, columns=TEXTS):
     return [encoder(each)["sentence_embedding"].detach() for each in features(encoder, columns)]
 
 
-def logits(columns, temperature=T):
-    query, *documents = columns
-    return query @ torch.cat(documents).T / temperature
+def plain(columns=2 + NEGATIVES) -> Labels:
+    """Labels of rows of which nothing is known."""
+    shifts = torch.zeros(ROWS, columns * ROWS)
+    shifts[:, :ROWS].fill_diagonal_(-torch.inf)
+    return Labels(shifts, torch.ones(ROWS), torch.zeros(ROWS, columns - 1), torch.tensor(0))
+
+
+def known(columns=2 + NEGATIVES) -> Labels:
+    """Doubtful rows and pairs, and closed ones: another row's positive and its negative."""
+    labels = plain(columns)
+    labels.weights.copy_(torch.rand(ROWS) * 0.9 + 0.1)
+    labels.shifts[:, 2 * ROWS :] = torch.rand(ROWS, (columns - 2) * ROWS).log()
+    labels.shifts[0, ROWS + 3] = labels.shifts[3, ROWS] = -torch.inf
+    if columns > 2:
+        labels.shifts[1, 2 * ROWS + 4] = -torch.inf
+        labels.shifts[:, 3 * ROWS + 2] = -torch.inf  # padding is nobody's negative
+    return labels
+
+
+def value_and_gradient(small, loss, labels, columns=TEXTS):
+    small.zero_grad()
+    value = loss(features(small, columns), labels)
+    value.backward()
+    return value.item(), small[0].model.encoder.layer[0].output.dense.weight.grad.clone()
+
+
+def of_rows(logits, labels):
+    """The weighted mean of each row's cross-entropy."""
+    losses = torch.nn.functional.cross_entropy(logits, torch.arange(ROWS), reduction="none")
+    return (losses * labels.weights).mean()
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("mini_batch", [4, 64])
-def test_weights_of_one_are_the_librarys_loss_and_gradient(small, symmetric, mini_batch):
+def test_without_knowledge_it_is_the_librarys_loss_and_gradient(small, symmetric, mini_batch):
     directions = ("query_to_doc", "doc_to_query") if symmetric else ("query_to_doc",)
     theirs = CachedMultipleNegativesRankingLoss(
         small, scale=1 / T, mini_batch_size=mini_batch, directions=directions,
         partition_mode="per_direction" if symmetric else "joint",
     )  # fmt: skip
     ours = WeightedRankingLoss(small, T, mini_batch, symmetric)
-    values, gradients = [], []
-    for loss, labels in ((theirs, None), (ours, torch.ones(ROWS, NEGATIVES))):
-        small.zero_grad()
-        value = loss(features(small), labels)
-        value.backward()
-        values.append(value.item())
-        gradients.append(small[0].model.encoder.layer[0].output.dense.weight.grad.clone())
-    assert values[0] == pytest.approx(values[1], rel=1e-5)
-    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
-
-
-def test_a_weight_shifts_the_logit_of_a_rows_own_negative_and_no_other(small):
-    weights = torch.rand(ROWS, NEGATIVES) * 0.9 + 0.05
-    value = WeightedRankingLoss(small, T, 4, False)(features(small), weights)
-    expected = logits(reps(small))
-    for row in range(ROWS):
-        for n in range(NEGATIVES):
-            expected[row, ROWS * (n + 1) + row] += weights[row, n].log()
-    target = torch.arange(ROWS)
-    assert value.item() == pytest.approx(
-        torch.nn.functional.cross_entropy(expected, target).item(), rel=1e-5
+    expected, value = (
+        value_and_gradient(small, theirs, None),
+        value_and_gradient(small, ours, plain()),
     )
+    assert value[0] == pytest.approx(expected[0], rel=1e-5)
+    torch.testing.assert_close(value[1], expected[1], rtol=1e-4, atol=1e-6)
 
 
-def test_a_negative_of_weight_zero_is_nobodys(small):
-    columns = reps(small)
-    weights = torch.tensor([[1.0, 0.0]] * ROWS)
-    value = WeightedRankingLoss(small, T, 64, False)(features(small), weights)
-    kept = logits(columns)
-    kept[:, 2 * ROWS :] = -torch.inf  # padding is nobody's negative
-    target = torch.arange(ROWS)
-    assert value.item() == pytest.approx(
-        torch.nn.functional.cross_entropy(kept, target).item(), rel=1e-5
-    )
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("mini_batch", [4, 64])
+@pytest.mark.parametrize("columns", [2, 4])
+def test_infonce_is_a_few_lines_of_torch(small, symmetric, mini_batch, columns):
+    """With closed pairs, doubtful ones and rows; cached or not, with negatives or without."""
+    labels, texts = known(columns), TEXTS[:columns]
+
+    def reference(given, _):
+        query, *documents = [small(each)["sentence_embedding"] for each in given]
+        logits = query @ torch.cat(documents).T / T + labels.shifts[:, ROWS:]
+        loss = of_rows(logits, labels)
+        if symmetric:
+            back = documents[0] @ query.T / T + labels.shifts[:, ROWS : 2 * ROWS].T
+            loss = (loss + of_rows(back, labels)) / 2
+        return loss
+
+    expected = value_and_gradient(small, reference, labels, texts)
+    loss = WeightedRankingLoss(small, T, mini_batch, symmetric)
+    value = value_and_gradient(small, loss, labels, texts)
+    assert value[0] == pytest.approx(expected[0], rel=1e-5)
+    torch.testing.assert_close(value[1], expected[1], rtol=1e-4, atol=1e-6)
 
 
-def test_gist_masks_as_three_lines_of_torch_do(small, minilm):
-    margin = 0.05
-    loss = WeightedGISTLoss(
-        small, minilm, temperature=T, mini_batch_size=4, margin_strategy="relative", margin=margin
-    )
-    weights = torch.rand(ROWS, NEGATIVES) * 0.9 + 0.05
-    value = loss(features(small), weights).item()
+def test_a_closed_pair_is_as_if_the_document_were_not_there(small):
+    """Also at temperatures at which no finite shift would outweigh a cosine."""
+    labels = plain(2)
+    labels.shifts[0, ROWS + 1 :] = -torch.inf
+    labels.weights[1:] = 1e-30
+    loss = WeightedRankingLoss(small, 0.001, 64, symmetric=False)
+    assert loss(features(small, TEXTS[:2]), labels).item() == pytest.approx(0.0, abs=1e-7)
+
+
+def test_what_nobody_looked_at_is_left_out_far_above_the_positive_only(small):
+    labels, margin = known(), -0.05
+    query, *documents = reps(small)
+    cosines = query @ torch.cat(documents).T
+    own = torch.arange(ROWS).repeat(1 + NEGATIVES) == torch.arange(ROWS)[:, None]
+    labels.shifts[:, 2 * ROWS : 3 * ROWS] = 0.0  # a column of which nothing is known
+    shifts = labels.shifts[:, ROWS:]
+    above = cosines > cosines[:, :ROWS].diagonal()[:, None] + margin
+    unseen = above & ~own & (shifts == 0)
+    assert unseen.any()
+    assert (above & ~unseen).any()
+    expected = of_rows((cosines / T + shifts).masked_fill(unseen, -torch.inf), labels)
+    for mini_batch in (4, 64):
+        loss = WeightedRankingLoss(small, T, mini_batch, False, unseen_margin=margin)
+        assert loss(features(small), labels).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def make_gist(small, guide, **others):
+    return WeightedGISTLoss(
+        small, guide, temperature=T, mini_batch_size=4, margin_strategy="relative", margin=0.05,
+        **others,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("contrasts", [True, False])
+def test_gist_masks_as_a_few_lines_of_torch_do(small, minilm, contrasts):
+    labels = known()
+    loss = make_gist(small, minilm, contrast_anchors=contrasts, contrast_positives=contrasts)
+    value = loss(features(small), labels).item()
     student, guide = reps(small), reps(minilm)
+    pairs = [(0, 1), *[(0, 0), (1, 1)] * contrasts, (0, 2), (0, 3)]
 
     def similarities(columns):
-        query, positive, *negatives = columns
-        others = [query @ query.T, positive @ positive.T]
-        return torch.cat([query @ positive.T, *others, *(query @ n.T for n in negatives)], dim=1)
+        return torch.stack([columns[left] @ columns[right].T for left, right in pairs])
 
     threshold = (guide[0] * guide[1]).sum(1, keepdim=True)
-    masked = similarities(guide) > threshold - threshold.abs() * margin
-    masked[:, :ROWS] &= ~torch.eye(ROWS, dtype=torch.bool)
-    expected = similarities(student) / T
-    for n in range(NEGATIVES):
-        rows = torch.arange(ROWS)
-        expected[rows, (3 + n) * ROWS + rows] += weights[:, n].log()
-    expected[masked] = -torch.inf
+    masked = similarities(guide) > threshold - threshold.abs() * 0.05
+    masked[0].fill_diagonal_(False)
+    shifts = torch.stack([labels.of_column(right) for _, right in pairs])
     assert masked.any()
     assert (~masked).any()
-    target = torch.arange(ROWS)
-    assert value == pytest.approx(
-        torch.nn.functional.cross_entropy(expected, target).item(), rel=1e-4
+    scores = (similarities(student) / T + shifts).masked_fill(masked, -torch.inf)
+    expected = of_rows(torch.cat(list(scores), dim=1), labels)
+    assert value == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_gist_without_knowledge_is_the_librarys(small, minilm):
+    theirs = CachedGISTEmbedLoss(
+        small, minilm, temperature=T, mini_batch_size=4, margin_strategy="relative", margin=0.05
     )
+    expected = value_and_gradient(small, theirs, None)
+    value = value_and_gradient(small, make_gist(small, minilm), plain())
+    assert value[0] == pytest.approx(expected[0], rel=1e-6)
+    torch.testing.assert_close(value[1], expected[1], rtol=1e-4, atol=1e-6)
 
 
-def test_gist_without_weights_is_the_librarys(small, minilm):
-    arguments = {"temperature": T, "mini_batch_size": 4, "margin": 0.05}
-    theirs = CachedGISTEmbedLoss(small, minilm, **arguments)(features(small), None)
-    ours = WeightedGISTLoss(small, minilm, **arguments)(features(small), None)
-    assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
+def with_scores(labels: Labels, scores) -> Labels:
+    return replace(labels, scores=scores)
 
 
-def test_distillation_with_weights_of_one_is_the_librarys(small):
+def test_distillation_without_knowledge_is_the_librarys(small):
     scores = torch.rand(ROWS, 1 + NEGATIVES)
     theirs = DistillKLDivLoss(small, temperature=T)
     theirs.similarity_fct = torch.nn.CosineSimilarity(dim=-1)
     ours = WeightedDistillationLoss(small, temperature=T)
-    labels = torch.cat([scores, torch.ones_like(scores)], dim=1)
+    labels = with_scores(plain(), scores)
     assert ours(features(small), labels).item() == pytest.approx(
         theirs(features(small), scores).item(), rel=1e-4
     )
 
 
-def test_distillation_passes_over_a_negative_of_weight_zero(small):
+def test_distillation_passes_over_a_negative_of_weight_zero_and_weighs_rows(small):
     scores = torch.rand(ROWS, 1 + NEGATIVES)
-    weights = torch.tensor([[1.0, 1.0, 0.0]] * ROWS)
-    both = WeightedDistillationLoss(small, temperature=T)(
-        features(small), torch.cat([scores, weights], dim=1)
-    )
-    one = WeightedDistillationLoss(small, temperature=T)(
-        features(small, TEXTS[:3]), torch.cat([scores[:, :2], weights[:, :2]], dim=1)
-    )
-    assert both.item() == pytest.approx(one.item(), rel=1e-4)
-
-
-def test_pairs_without_negatives_are_left_alone():
-    columns = [[torch.rand(3, 4)], [torch.rand(3, 4)]]
-    assert shift_logits(columns, None, T)[0][0] is columns[0][0]
+    loss = WeightedDistillationLoss(small, temperature=T)
+    labels = plain()
+    labels.shifts[:, 3 * ROWS :].fill_diagonal_(-torch.inf)
+    labels.weights.fill_(0.5)
+    both = loss(features(small), with_scores(labels, scores))
+    one = loss(features(small, TEXTS[:3]), with_scores(plain(3), scores[:, :2]))
+    assert both.item() == pytest.approx(one.item() / 2, rel=1e-4)

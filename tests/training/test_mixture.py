@@ -87,7 +87,8 @@ class TestTriplets:
             "set",
             5,
         )
-        assert part.rows.drop("source", "row").rows() == [
+        unused = ["source", "row", "positive_weight", "related", "related_weights"]
+        assert part.rows.drop(unused).rows() == [
             ("und", "und", "a", "A", ["1"], [1.0], []),
             ("und", "und", "b", "B", ["2", "1"], [1.0, 1.0], []),
         ]
@@ -140,7 +141,7 @@ class TestTriplets:
             (plain(anchor=["a"], positives=["b"]), "`positive` is missing; rename `positives`"),
             (plain(anchor=[1], positive=["b"]), "`anchor` should hold strings"),
             (plain(anchor=["a"], positive=["b"], negative=[["c"]]), "`negative` should hold"),
-            (plain(anchor=["a"], positive=["b"], weight=[1.5]), "`weight` should lie between"),
+            (plain(anchor=["a"], positive=["b"], weight=[1.5]), "`weight` should lie from 0 to 1"),
             (plain(anchor=["a"], positive=["b"], positive_score=["x"]), "should hold numbers"),
             (plain(anchor=["a"], positive=["b"], positive_score=[float("nan")]), "got nan"),
             (plain(anchor=["a"], positive=["b"], anchor_language=["e"]), "codes as `ru`"),

@@ -23,6 +23,7 @@ from polymine.training import adapters, batches
 from polymine.training.adapters import AdapterStack
 from polymine.training.checkpoints import METADATA, Checkpoint
 from polymine.training.mixture import pad
+from polymine.training.relations import own_relations, relate
 from polymine.training.trainer import prepare, route_by_language, train_step
 from robustness.faults.inside import limit_memory
 from tests.pickle_scan import find_pickles
@@ -51,14 +52,17 @@ def make_rows(source="data-0", document="en", query="en", count=12, negatives=2)
             "negatives": [f"it is {WORDS[number - 1 - i]} near {number}" for i in range(negatives)],
             "weights": [0.9 - 0.1 * i for i in range(negatives)],
             "scores": [0.8, *(0.5 - 0.1 * i for i in range(negatives))] if negatives else [],
+            "positive_weight": 0.5 if number == 1 else 1.0,
         }
         for number in range(count)
     ]
     overrides = {
         "row": pl.UInt32, "negatives": pl.List(pl.String), "weights": pl.List(pl.Float32),
-        "scores": pl.List(pl.Float32),
+        "scores": pl.List(pl.Float32), "positive_weight": pl.Float32,
     }  # fmt: skip
-    return pl.DataFrame(rows, schema_overrides=overrides)
+    frame = pl.DataFrame(rows, schema_overrides=overrides)
+    nexts = frame.with_columns(positive=pl.col("positive").shift(-1)).drop_nulls("positive")
+    return relate(frame, own_relations(pl.concat([frame, nexts])))
 
 
 def make_step(name="mono", steps=6, **others) -> StepSettings:
@@ -128,6 +132,7 @@ def test_an_interrupted_step_ends_with_the_same_bytes(base, tmp_path, kind):
     assert same(weights(whole), weights(resumed))
     assert resumed.curve["loss"].to_list() == whole.curve["loss"].to_list()
     assert resumed.tokens == whole.tokens
+    assert resumed.closed == whole.closed > 0
 
 
 class Evil:
@@ -146,7 +151,8 @@ def test_a_checkpoint_holds_no_pickle_that_runs_code_and_none_is_read(base, tmp_
     [folder] = tmp_path.glob("checkpoint-*")
     torch.save({"state": Evil(tmp_path / "ran")}, folder / "optimizer.pt")
     assert find_pickles(tmp_path) == [str(folder / "optimizer.pt")]
-    Checkpoint("mono", "s", tokens=0, seconds=0.0, mini_batch=3).write(folder)  # with its checksum
+    forged = Checkpoint("mono", "s", tokens=0, closed=0, seconds=0.0, mini_batch=3)
+    forged.write(folder)  # with its checksum
     with pytest.raises(UnpicklingError, match="Weights only load failed"):
         train(step, make_rows(), base, tmp_path)
     assert not (tmp_path / "ran").exists()
@@ -343,7 +349,9 @@ def test_rows_with_and_without_negatives_are_batched_apart():
     assert shaped["data-0 | en | en"].column_names == [
         "anchor", "positive", "negative_1", "negative_2", "label",
     ]  # fmt: skip
-    assert shaped["data-0 | en | en | pairs"].column_names == ["anchor", "positive"]
+    bare = shaped["data-0 | en | en | pairs"]
+    assert bare.column_names == ["anchor", "positive", "label"]
+    assert bare["label"] == [3, 4, 5, 6]
 
 
 def test_a_pair_with_a_single_row_is_refused(base, tmp_path):

@@ -14,6 +14,7 @@ from polymine.tasks.store.datasets import Store
 from polymine.tasks.training import contamination
 from polymine.tasks.training.contamination import ROWS, look_for_seen, overlap_with
 from polymine.training.mixture import from_collection
+from polymine.training.relations import own_relations, relate
 from tests.public_data import public, public_tables
 from tests.tasks.evaluation.small_sets import read, run_in, small, write
 
@@ -41,10 +42,12 @@ def train_on(tmp_path, text: str, looked: list[str] | None = None) -> Measured:
             "source": ["data-0"], "row": [0], "anchor_language": ["en"],
             "positive_language": ["en"], "anchor": ["how do they open shells, after all?"],
             "positive": [text], "negatives": [[]], "weights": [[]], "scores": [[]],
+            "positive_weight": [1.0],
         },
         schema_overrides={"negatives": pl.List(pl.String), "weights": pl.List(pl.Float32),
-                          "scores": pl.List(pl.Float32)},
+                          "scores": pl.List(pl.Float32), "positive_weight": pl.Float32},
     )  # fmt: skip
+    frame = relate(frame, own_relations(frame))
     place = Store(str(tmp_path / "store")).dataset(ROWS, "f" * 32)
     place.write_single(frame, TrainingRows, info={"sets": looked or []})
     return measured({"mono": "f" * 32})
