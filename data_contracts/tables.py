@@ -278,6 +278,20 @@ class Cleaned(dy.Schema):
     replacement_risk = dy.Float32(nullable=True, min=0.0, max=1.0)
 
 
+class Doubtful(dy.Schema):
+    """Known pairs that the evidence doubts, taken out of the triplets for a person to review.
+
+    `reason` names the setting that they fail: `least_validity`, `within` or `least_logit`.
+    """
+
+    query_id = dy.String(primary_key=True)
+    doc_id = dy.String(primary_key=True)
+    validity = dy.Float32(nullable=True, min=0.0, max=1.0)
+    reason = dy.String(nullable=False, min_length=1)
+    anchor = dy.String(nullable=False, min_length=1)
+    positive = dy.String(nullable=False, min_length=1)
+
+
 class Copies(dy.Schema):
     """Documents that were merged into an equal one."""
 
@@ -376,12 +390,18 @@ def _real(nullable: bool = False) -> dy.Float32:
 
 @cache
 def positives_schema(teachers: tuple[str, ...]) -> type[dy.Schema]:
-    """Schema of the known positives with every teacher's score; they set each query's ceiling."""
+    """Schema of the known positives with every teacher's score; they set each query's ceiling.
+
+    `validity` is how likely the pair is right, null where too few are known to tell;
+    `validator_score` a logit, null where no settings ask for it.
+    """
     columns: dict[str, Any] = {
         "query_id": dy.String(primary_key=True),
         "doc_id": dy.String(primary_key=True),
     }
     columns |= {f"score_{teacher}": _real() for teacher in teachers}
+    columns["validity"] = dy.Float32(nullable=True, min=0.0, max=1.0)
+    columns["validator_score"] = _real(nullable=True)
     return type("Positives", (dy.Schema,), columns)
 
 

@@ -86,7 +86,7 @@ def check_learning(
 ) -> None:
     """Refuse what would fail only after hours of work, and read all data that is there."""
     check_models(mining)
-    steps = check_training(training)
+    steps = check_training(training, mining)
     check_evaluation(evaluation, training.base)
     if run.engine.gpu_pool is not None:
         check_deployments(run.engine.gpu_pool)

@@ -118,18 +118,16 @@ def prepare(collection: Collection, encoder: Encoder) -> Prepared:
     )
 
 
-def open_case(prepared: Prepared, revealed: Revealed, depth: int) -> Case:
-    """Gather the evidence on the candidates of the revealed queries."""
-    collection, queries = prepared.collection, revealed.queries
+def open_teachers(
+    prepared: Prepared, queries: pl.DataFrame
+) -> tuple[Ids, tuple[DenseTeacher, LexicalTeacher]]:
+    """Open both teachers for some of a collection's queries, over its whole corpus."""
+    collection = prepared.collection
     ids = Ids.from_tables(queries, collection.documents)
-    judgments = revealed.known.with_columns(relevance=pl.lit(1, pl.Int8))
-    closure = close_positives(collection.documents, queries, judgments, collection.near)
-    known = Known.from_tables(closure, ids)
     rows = collection.queries["query_id"].search_sorted(queries["query_id"]).to_numpy()
-    vectors = prepared.query_vectors[rows]
     dense = DenseTeacher(
         DENSE.name,
-        ArrayVectors(vectors),
+        ArrayVectors(prepared.query_vectors[rows]),
         ArrayVectors(prepared.document_vectors),
         query_languages=ids.query_languages,
         languages=ids.languages,
@@ -141,13 +139,23 @@ def open_case(prepared: Prepared, revealed: Revealed, depth: int) -> Case:
         collection.documents["text"].to_list(),
         languages=ids.languages,
     )
-    teachers: tuple[Teacher, ...] = (dense, lexical)
+    return ids, (dense, lexical)
+
+
+def open_case(prepared: Prepared, revealed: Revealed, depth: int) -> Case:
+    """Gather the evidence on the candidates of the revealed queries."""
+    collection, queries = prepared.collection, revealed.queries
+    ids, teachers = open_teachers(prepared, queries)
+    judgments = revealed.known.with_columns(relevance=pl.lit(1, pl.Int8))
+    closure = close_positives(collection.documents, queries, judgments, collection.near)
+    known = Known.from_tables(closure, ids)
+    rows = collection.queries["query_id"].search_sorted(queries["query_id"]).to_numpy()
     rankings = [rank(teacher, np.arange(len(queries)), depth) for teacher in teachers]
     return Case(
         name=collection.name,
         queries=queries,
         documents=collection.documents,
-        query_vectors=vectors,
+        query_vectors=prepared.query_vectors[rows],
         document_vectors=prepared.document_vectors,
         teachers=teachers,
         known=known,

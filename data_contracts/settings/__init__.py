@@ -29,6 +29,7 @@ from polymine.data_contracts.settings.run import (
     View,
 )
 from polymine.data_contracts.settings.selection import (
+    PositiveSettings,
     RiskSettings,
     SelectionSettings,
     ValidationSettings,
@@ -71,6 +72,7 @@ __all__ = [
     "ModelSettings",
     "OutputSettings",
     "PipelineSettings",
+    "PositiveSettings",
     "Reading",
     "RecipeSettings",
     "RiskSettings",

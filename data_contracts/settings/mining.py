@@ -8,6 +8,7 @@ from polymine.data_contracts.settings.base import Settings
 from polymine.data_contracts.settings.locations import Model
 from polymine.data_contracts.settings.models import EncoderSettings
 from polymine.data_contracts.settings.selection import (
+    PositiveSettings,
     RiskSettings,
     SelectionSettings,
     ValidationSettings,
@@ -65,6 +66,8 @@ class MiningSettings(Settings):
     """Seed of every random choice: the same settings and seed give the same bytes."""
     selection: SelectionSettings = SelectionSettings()
     """Which candidates become negatives."""
+    positives: PositiveSettings = PositiveSettings()
+    """What becomes of known pairs that the evidence doubts."""
     risk: RiskSettings = RiskSettings()
     """How the probability that a candidate is relevant is estimated."""
     validation: ValidationSettings | None = None
@@ -101,6 +104,24 @@ class MiningSettings(Settings):
                 f"selection.sampling `{sampling}` draws the hardest, and so the riskiest, more "
                 "often than the budget counts on: take `top` or `random`, or another rule than "
                 "`risk`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _logits_have_a_validator(self) -> "MiningSettings":
+        if self.positives.least_logit is not None and self.validation is None:
+            raise ValueError(
+                "positives.least_logit is for the logits of a validator, and there is none: name a "
+                "`validation.model`, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ranks_reach_as_far_as_asked(self) -> "MiningSettings":
+        if (self.positives.within or 0) > self.depth:
+            raise ValueError(
+                f"positives.within is {self.positives.within}, and teachers rank no more than "
+                f"`depth`, {self.depth}: set it to that at most, or rank deeper"
             )
         return self
 

@@ -64,6 +64,27 @@ class ValidationSettings(ModelSettings):
     first. Under the other rules it reads on until the query has its negatives."""
 
 
+class PositiveSettings(Settings):
+    """What becomes of known pairs that the evidence doubts.
+
+    A pair's validity is the probability that it is right: how much more frequent known pairs with
+    its scores are than pairs put together at random. It takes 50 known pairs.
+    """
+
+    doubtful: Literal["keep", "weight", "drop", "review"] = "keep"
+    """`keep` trains on doubtful pairs as on others; `weight` counts every pair by its validity;
+    `drop` leaves doubtful ones out of the triplets; `review` does so and writes them to
+    `doubtful/`. They are never negatives."""
+    least_validity: float = Field(0.5, ge=0, le=1)
+    """Validity below which a known pair is doubtful."""
+    within: int | None = Field(None, ge=1)
+    """Known pairs are also doubtful if no teacher ranks them among its best so many (consistency
+    filter); not asked for if not set."""
+    least_logit: float | None = None
+    """Known pairs are also doubtful if the validator's logit is below it; it is asked about all of
+    them then. Not asked for if not set."""
+
+
 class RiskSettings(Settings):
     """How the probability that a candidate is relevant is estimated."""
 

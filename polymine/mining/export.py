@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from polymine.data_contracts.settings import MiningSettings, View
+from polymine.data_contracts.settings import MiningSettings, PositiveSettings, View
 from polymine.mining.selection import PROMOTED
 
 LOWEST_WEIGHT = 0.05  # a triplet that hardly counts still does
@@ -116,6 +116,36 @@ def _weight(probability: pl.Expr) -> pl.Expr:
     return probability.clip(LOWEST_WEIGHT, 1.0).cast(pl.Float32)
 
 
+def judge_positives(
+    positives: pl.DataFrame, near: pl.DataFrame, settings: PositiveSettings
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Apply what the settings say of doubtful known pairs.
+
+    Args:
+        positives: query_id, doc_id, score, validity, validator_score; a null is never doubted.
+        near: query_id, doc_id of those that some teacher ranks within `within`.
+        settings: what is doubtful, and what becomes of it.
+
+    Returns:
+        Those to train on, with their `weight`, and those left out, with the `reason`.
+    """
+    marked = near.select("query_id", "doc_id", near=pl.lit(value=True))
+    judged = positives.join(marked, on=["query_id", "doc_id"], how="left", maintain_order="left")
+    fails = {"least_validity": pl.col("validity") < settings.least_validity}
+    if settings.within is not None:
+        fails["within"] = pl.col("near").is_null()
+    if settings.least_logit is not None:
+        fails["least_logit"] = pl.col("validator_score") < settings.least_logit
+    reason = pl.coalesce(pl.when(failed).then(pl.lit(name)) for name, failed in fails.items())
+    judged = judged.with_columns(reason=reason, weight=pl.lit(1.0, pl.Float32)).drop("near")
+    if settings.doubtful == "weight":
+        filtered = pl.col("reason").is_in(["within", "least_logit"])
+        right = pl.when(filtered).then(0.0).otherwise("validity").fill_null(1.0)
+        judged = judged.with_columns(weight=_weight(right))
+    left_out = pl.lit(settings.doubtful in ("drop", "review")) & pl.col("reason").is_not_null()
+    return judged.filter(~left_out), judged.filter(left_out)
+
+
 def build_triplets(
     negatives: pl.DataFrame,
     positives: pl.DataFrame,
@@ -128,6 +158,7 @@ def build_triplets(
     """Write out every (query, positive, negative) with its texts (contract Triplets).
 
     Args:
+        positives: query_id, doc_id, score and, if not all are sure, `weight`.
         promoted: further positives, as from `build_promoted`.
         weighted: whether `weight` is the probability that the negative is one; else it is 1.
 
@@ -138,7 +169,8 @@ def build_triplets(
         "query_id", pl.col("doc_id").alias("negative_id"), "position",
         pl.col("score").alias("negative_score"), pl.col("risk").alias("negative_risk"),
     )  # fmt: skip
-    known = positives.with_columns(weight=pl.lit(1.0, pl.Float32))
+    sure = [] if "weight" in positives.columns else [pl.lit(1.0, pl.Float32).alias("weight")]
+    known = positives.with_columns(sure)
     columns = ["query_id", "doc_id", "score", "weight"]
     tables = [known] if promoted is None else [known, promoted]
     pairs = pl.concat([table.select(columns) for table in tables]).rename(

@@ -14,6 +14,7 @@ from polymine.data_contracts.settings import MiningSettings, OutputSettings
 from polymine.data_contracts.tables import (
     Closure,
     DocumentHashes,
+    Doubtful,
     GivenVerdicts,
     Negatives,
     Promoted,
@@ -29,6 +30,7 @@ from polymine.mining.export import (
     build_view,
     describe_searched,
     find_shortfalls,
+    judge_positives,
 )
 from polymine.mining.hashing import hash_texts
 from polymine.tasks.engine.context import Context
@@ -90,6 +92,8 @@ def export(run: Context, sources: Sources, mining: MiningSettings, output: Outpu
             "decisions": sources.decisions,
             "verdicts": sources.verdicts,
             "collection": sources.collection,
+            "positives": sources.positives,
+            "doubtful": mining.positives,
             "negatives": mining.negatives,
             "views": output.views,
             "formats": output.formats,
@@ -113,8 +117,9 @@ class _Writer:
         self._queries = load(sources.collection.queries)
         self._documents = load(sources.collection.documents)
         self._positives = load(sources.positives).select(
-            "query_id", "doc_id", score=f"score_{mining.primary_teacher}"
-        )
+            "query_id", "doc_id", "validity", "validator_score",
+            score=f"score_{mining.primary_teacher}",
+        )  # fmt: skip
 
     def make(self, number: int, *_: object) -> Callable[[Dataset], None]:
         """Give what writes all tables for some queries."""
@@ -130,8 +135,9 @@ class _Writer:
         negatives = build_negatives(decisions.drop("order"), survivors, verdicts, wanted)
         by_risk = self._mining.selection.rule == "risk"
         promoted = build_promoted(negatives)
+        trained, doubtful = judge_positives(positives, self._near(block), self._mining.positives)
         triplets = build_triplets(
-            negatives, positives, block, self._documents, promoted, weighted=by_risk
+            negatives, trained, block, self._documents, promoted, weighted=by_risk
         )
         searched = describe_searched(self._mining)
         shortfalls = find_shortfalls(block, positives, survivors, negatives, wanted, searched)
@@ -144,12 +150,27 @@ class _Writer:
         dataset.write(f"shortfalls/{name}", shortfalls, Shortfalls)
         dataset.write(f"closure/{name}", _of(sources.collection.closure, block), Closure)
         dataset.write(f"promoted/{name}", promoted, Promoted)
+        if self._mining.positives.doubtful == "review":
+            asked = block.select("query_id", anchor="text")
+            read = self._documents.select("doc_id", positive="text")
+            texts = doubtful.join(asked, on="query_id").join(read, on="doc_id")
+            listed = texts.select(Doubtful.column_names()).sort("query_id", "doc_id")
+            dataset.write(f"doubtful/{name}", listed, Doubtful)
         dataset.write(f"triplets/{name}", triplets, Triplets)
         dataset.write(f"negatives/{name}", negatives, Negatives)
         if sources.collection.given.rows:
             given, risks = _of(sources.collection.given, block), _of(sources.risks, block)
             verdicts_of_given = build_given(given, negatives, risks, positives)
             dataset.write(f"given/{name}", verdicts_of_given, GivenVerdicts)
+
+    def _near(self, block: pl.DataFrame) -> pl.DataFrame:
+        """Known positives that some teacher ranks near enough, if the settings ask for it."""
+        within = self._mining.positives.within
+        if within is None:
+            return self._positives.clear()
+        ranks = [f"rank_{teacher.name}" for teacher in self._mining.teachers]
+        ranked = _of(self._sources.evidence, block).filter(pl.col("closed") == "positive")
+        return ranked.filter(pl.min_horizontal(ranks) <= within).select("query_id", "doc_id")
 
 
 def _count(queries: int, dataset: Dataset) -> ExportNote:

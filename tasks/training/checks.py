@@ -5,19 +5,35 @@ from pathlib import Path
 
 from polymine import models
 from polymine.data_contracts.errors import SettingsError
-from polymine.data_contracts.settings import StepSettings, TrainingSettings
+from polymine.data_contracts.settings import (
+    MINED,
+    MiningSettings,
+    StepSettings,
+    TrainingData,
+    TrainingSettings,
+)
 from polymine.data_contracts.trained import BASE
+from polymine.tasks.runs.folder import RunFolder
+from polymine.tasks.store.manifests import RUN, read_manifest
+from polymine.tasks.store.output import PIPELINE
 from polymine.training import recipes
 
 
-def check_training(training: TrainingSettings) -> tuple[StepSettings, ...]:
+def check_training(
+    training: TrainingSettings, mining: MiningSettings | None = None
+) -> tuple[StepSettings, ...]:
     """Write out the steps, and refuse what cannot work.
+
+    Args:
+        training: what is to be trained.
+        mining: of the data that are `mined`, where they are still to be mined.
 
     Returns:
         The steps, in their order.
 
     Raises:
-        SettingsError: steps, routes or trackers that cannot be.
+        SettingsError: steps, routes or trackers that cannot be; a step that would distill the base
+            from its own scores.
         ModelError: a base without the target layers, a guide that is not there, adapters that do
             not fit the base.
     """
@@ -31,6 +47,7 @@ def check_training(training: TrainingSettings) -> tuple[StepSettings, ...]:
         if step.loss.guide is not None:
             models.resolve(step.loss.guide.model)
     _check_trackers(training.report_to)
+    _check_teachers(steps, training.base.model, mining)
     base = adapters.load_base(
         training.base.model,
         device="cpu",
@@ -49,6 +66,42 @@ def check_training(training: TrainingSettings) -> tuple[StepSettings, ...]:
         if step.adapter == "continue":
             _check_targets(step, targets)
     return steps
+
+
+def _check_teachers(
+    steps: Sequence[StepSettings], base: str, mining: MiningSettings | None
+) -> None:
+    """Refuse to distill a model from itself: it would learn rounding noise, and look as if it had.
+
+    What continues or stacks on another adapter is no longer the base, and may be held to it.
+    """
+    for step in steps:
+        if step.loss.kind != "distill" or step.adapter != "new":
+            continue
+        for mined in filter(None, (each for part in step.data for each in _minings(part, mining))):
+            teacher = next(t for t in mined.teachers if t.name == mined.primary_teacher)
+            if teacher.model and models.fingerprint(teacher.model) == models.fingerprint(base):
+                raise SettingsError(
+                    f"step `{step.name}`: loss `distill` learns the scores of teacher "
+                    f"`{teacher.name}`, which is the base itself ({base}): nothing would be "
+                    "learned. Mine with another `mining.selection.teacher`, or choose another loss"
+                )
+
+
+def _minings(part: TrainingData, mining: MiningSettings | None) -> list[MiningSettings | None]:
+    """Settings that a part's triplets were mined with, as far as anybody knows."""
+    named = part.triplets or []
+    return [
+        mining if source == MINED else _mining_of(Path(source).expanduser())
+        for source in ([named] if isinstance(named, str) else named)
+    ]
+
+
+def _mining_of(folder: Path) -> MiningSettings | None:
+    manifest = read_manifest(folder) if folder.is_dir() else None
+    if manifest is None or manifest.contract not in (RUN, PIPELINE):
+        return None
+    return RunFolder(folder).settings_of("mining", MiningSettings)
 
 
 def _check_targets(step: StepSettings, targets: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ def find_notes(
         ("weak", summary, bool(summary.weak), True),
         ("short", summary, summary.short > MANY * summary.queries, True),
         ("unanswered", summary, bool(summary.unanswered), True),
-        ("suspects", summary, bool(summary.suspect_count), doubtful),
+        ("suspects", (summary, mining.positives.doubtful), bool(summary.suspect_count), doubtful),
         ("further_positives", promoted, bool(promoted) and by_risk, False),
         ("promoted", promoted, bool(promoted) and not by_risk, unmarked),
         ("rejected", summary, bool(summary.rejected), True),

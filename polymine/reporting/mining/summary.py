@@ -34,7 +34,8 @@ class Summary:
         shortfalls: per reason its count and examples (text, reason, found, wanted).
         recall: of known positives, by teacher and language.
         primary: name of the teacher whose scores decide.
-        suspects: known pairs that their teacher scores below the query's median candidate.
+        suspects: known pairs whose validity is below what the settings ask for or, where it is not
+            known, that their teacher scores below the query's median candidate.
         closure, rejected: counts by reason, and by source and rule.
     """
 
@@ -86,6 +87,10 @@ class Counts(Section):
 class Doubts(Section):
     """What may be wrong: weak known pairs, queries without any, and shortfalls."""
 
+    def __init__(self, tables: Tables, least_validity: float) -> None:
+        super().__init__(tables)
+        self._least = least_validity
+
     def plan(self) -> tuple[pl.LazyFrame, ...]:
         """Plan what may be wrong.
 
@@ -100,8 +105,13 @@ class Doubts(Section):
         )
         doubtful = tables.known.join(typical, on="query_id").with_columns(
             gap=pl.col("median") - pl.col("score")
-        ).filter(pl.col("gap") > 0)  # fmt: skip
-        order = {"by": ["gap", "query_id", "doc_id"], "descending": [True, False, False]}
+        ).filter(
+            (pl.col("validity") < self._least).fill_null(pl.col("gap") > 0)
+        )  # fmt: skip
+        order = {
+            "by": ["validity", "gap", "query_id", "doc_id"],
+            "descending": [False, True, False, False],
+        }
         cause = pl.col("reason").str.replace_all(r"\d[\d,.]*", "N")
         short = tables.shortfalls.with_columns(cause=cause).sort("query_id")
         unanswered = tables.queries.select("query_id").join(tables.known, on="query_id", how="anti")
@@ -127,7 +137,11 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
     Returns:
         The summary, the same in every run over the same tables.
     """
-    counts, doubts, languages = Counts(tables), Doubts(tables), Languages(tables)
+    counts, doubts, languages = (
+        Counts(tables),
+        Doubts(tables, mining.positives.least_validity),
+        Languages(tables),
+    )
     teachers, drawn, ranges = Teachers(tables), Drawn(tables), Ranges(tables)
     recall = Recall(tables, mining.depth)
     collect(counts, doubts, languages, teachers, drawn, ranges, recall)

@@ -42,8 +42,9 @@ class Tables:
 
     @property
     def known(self) -> pl.LazyFrame:
-        """Known positives with the primary teacher's score, as query_id, doc_id, score."""
-        return self.positives.select("query_id", "doc_id", score=f"score_{self.primary}")
+        """Known positives: query_id, doc_id, the primary teacher's score, validity."""
+        score = f"score_{self.primary}"
+        return self.positives.select("query_id", "doc_id", "validity", score=score)
 
 
 class Section:

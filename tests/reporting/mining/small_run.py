@@ -71,7 +71,7 @@ def make_tables(rows: list[tuple[Any, ...]] = ROWS, **changed: Any) -> Tables:
             {"source": ["corpus"] * 2, "rule": ["text_is_not_empty"] * 2, "row": ["{}"] * 2}
         ),
         "positives": pl.LazyFrame(
-            [(q, d, s, s) for q, d, s in POSITIVES],
+            [(q, d, s, s, None, None) for q, d, s in POSITIVES],
             schema=positives_schema(("one", "two")).create_empty().schema,
             orient="row",
         ),

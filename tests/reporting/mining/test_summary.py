@@ -109,6 +109,16 @@ def test_a_weak_known_pair_is_suspect() -> None:
     assert summarise(make_tables(), MINING).suspect_count == 0
 
 
+def test_where_validity_is_known_it_decides_what_is_suspect() -> None:
+    assessed = make_tables().positives.with_columns(
+        score_one=pl.lit(0.1, pl.Float32),
+        validity=pl.when(pl.col("query_id") == "q1").then(0.2).otherwise(0.9).cast(pl.Float32),
+    )
+    found = summarise(make_tables(positives=assessed), MINING)
+    assert [each["query_id"] for each in found.suspects] == ["q1"] * found.suspect_count
+    assert found.suspect_count > 0
+
+
 def test_shortfalls_are_counted_by_cause() -> None:
     found = summarise(make_tables(), MINING).shortfalls
     assert [(row["reason"], row["count"]) for row in found] == [

@@ -1,0 +1,45 @@
+"""What cannot be trained is refused before anything is read."""
+
+import pytest
+
+from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.settings import (
+    LossSettings,
+    MiningSettings,
+    StepSettings,
+    TeacherSettings,
+    TrainingData,
+    TrainingSettings,
+)
+from polymine.tasks.store.manifests import RUN
+from polymine.tasks.store.output import write_folder_manifest
+from polymine.tasks.training.checks import check_training
+from tests.training.small_encoder import save_small_encoder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    return save_small_encoder(tmp_path_factory.mktemp("base"))
+
+
+def mined_by(*teachers: TeacherSettings, decides: str) -> MiningSettings:
+    return MiningSettings.model_validate({"teachers": teachers, "selection": {"teacher": decides}})
+
+
+def distilled(base: str, triplets: str) -> TrainingSettings:
+    loss = LossSettings(kind="distill", negatives=2)
+    step = StepSettings(name="a", data=(TrainingData(triplets=triplets),), loss=loss)
+    return TrainingSettings.model_validate({"base": {"model": base}, "steps": (step,)})
+
+
+def test_no_model_is_distilled_from_itself(base, tmp_path):
+    own, words = TeacherSettings(name="own", model=base), TeacherSettings(name="w", kind="lexical")
+    training = distilled(base, "mined")
+    with pytest.raises(SettingsError, match="teacher `own`, which is the base itself"):
+        check_training(training, mined_by(own, words, decides="own"))
+    check_training(training, mined_by(own, words, decides="w"))
+    settings = mined_by(own, words, decides="own").model_dump(mode="json")
+    info = {"settings": {"mining": settings}}
+    write_folder_manifest(tmp_path, RUN, "f" * 32, 0, info)
+    with pytest.raises(SettingsError, match="step `a`: loss `distill` learns the scores"):
+        check_training(distilled(base, str(tmp_path)))
