@@ -4,8 +4,10 @@ Nothing is downloaded: the collection is written out below, the encoder is drawn
 """
 
 import atexit
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from string import printable
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -73,8 +75,8 @@ def write_animals(folder: Path) -> dict[str, str]:
     return files
 
 
-def save_small_encoder(folder: Path, seed: int = 0) -> str:
-    """Write a two-layer BERT of 32 components with random weights and MiniLM's words.
+def save_small_encoder(folder: Path, seed: int = 0, width: int = 32, tokenizer: Any = None) -> str:
+    """Write a two-layer BERT with random weights that reads MiniLM's words, unless told otherwise.
 
     Returns the folder of the sentence-transformers model; it trains in seconds.
     """
@@ -83,9 +85,9 @@ def save_small_encoder(folder: Path, seed: int = 0) -> str:
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
     from transformers import BertModel
 
-    _save_bert(folder / "bert", seed, BertModel)
+    _save_bert(folder / "bert", seed, BertModel, tokenizer, hidden_size=width)
     word = Transformer(str(folder / "bert"))
-    model = SentenceTransformer(modules=[word, Pooling(32, "mean"), Normalize()], device="cpu")
+    model = SentenceTransformer(modules=[word, Pooling(width, "mean"), Normalize()], device="cpu")
     model.save_pretrained(str(folder / "model"))
     return str(folder / "model")
 
@@ -111,31 +113,65 @@ def small_validator() -> ValidationSettings:
     return ValidationSettings(model=model, dtype="float32", grey_zone=0.5)
 
 
+def save_small_decoder(folder: Path, seed: int = 0, tokenizer: Any = None) -> str:
+    """Write a two-layer Llama of 24 components that reads characters, unless told otherwise."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = tokenizer or list_tokenizer(printable, ".")
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=24, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=48, max_position_embeddings=256, tie_word_embeddings=True,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.model_max_length = 256
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def list_tokenizer(pieces: Iterable[str], pattern: str) -> Any:
+    """A tokenizer of listed pieces; a text is cut into what the pattern matches."""
+    from tokenizers import Regex, Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Split
+    from transformers import PreTrainedTokenizerFast
+
+    special = {f"{name}_token": f"<{name}>" for name in ("pad", "unk", "mask", "eos")}
+    numbers = {piece: n for n, piece in enumerate(dict.fromkeys([*special.values(), *pieces]))}
+    words = Tokenizer(WordLevel(numbers, unk_token="<unk>"))
+    words.pre_tokenizer = Split(Regex(pattern), "removed", invert=True)
+    return PreTrainedTokenizerFast(tokenizer_object=words, **special)
+
+
 def save_small_validator(folder: Path, seed: int = 0) -> str:
     """Write a cross-encoder of that size, whose logits say nothing; return its folder."""
     from transformers import BertForSequenceClassification
 
     # Drawn wide, so that logits lie some units apart.
     options = {"num_labels": 1, "initializer_range": 0.3}
-    _save_bert(folder / "validator", seed, BertForSequenceClassification, **options)
+    _save_bert(folder / "validator", seed, BertForSequenceClassification, None, **options)
     return str(folder / "validator")
 
 
-def _save_bert(folder: Path, seed: int, kind: Any, **options: Any) -> None:
+def _save_bert(folder: Path, seed: int, kind: Any, tokenizer: Any, **options: Any) -> None:
     import torch
     from sentence_transformers.base.modules import Transformer
     from transformers import BertConfig
 
     from polymine import models
 
-    source = models.resolve(str(MINILM.model)).folder
+    if tokenizer is None:
+        source = models.resolve(str(MINILM.model)).folder
+        tokenizer = Transformer(str(source), model_kwargs={"local_files_only": True}).tokenizer
+    shape = {"hidden_size": 32, "vocab_size": len(tokenizer)} | options
     config = BertConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=64, **options,
+        num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64, **shape,
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         kind(config).save_pretrained(folder)
-    tokenizer = Transformer(str(source), model_kwargs={"local_files_only": True}).tokenizer
     tokenizer.model_max_length = 64
     tokenizer.save_pretrained(folder)

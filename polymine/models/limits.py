@@ -38,7 +38,7 @@ def settle_length(model: SentenceTransformer | CrossEncoder, wanted: int | None,
         ModelError: `wanted` is more than the model has positions for.
     """
     rows, reserved = count_positions(model)
-    most = rows - reserved if rows else _declared(model)
+    most = most_tokens(model)
     source = f"of {rows} positions {reserved} are reserved" if reserved else f"{most} positions"
     if wanted is not None:
         if wanted < 3 or (most and most < wanted):
@@ -120,6 +120,16 @@ def count_positions(model: Any) -> tuple[int, int]:
                 behind = padding + 1 if isinstance(padding, int) else 0
                 return table.num_embeddings, int(getattr(table, "offset", behind))
     return 0, 0
+
+
+def most_tokens(model: Any) -> int | None:
+    """Count the tokens that a model has positions for, by its table or as it declares them.
+
+    Returns:
+        None where nothing limits them.
+    """
+    rows, reserved = count_positions(model)
+    return rows - reserved if rows else _declared(model)
 
 
 def _declared(model: Any) -> int | None:

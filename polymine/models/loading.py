@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from polymine.data_contracts.errors import ModelError
 from polymine.models.devices import resolve_dtype, torch_dtype
 from polymine.models.failures import told
-from polymine.models.finding import ResolvedModel, adapter_base, resolve
+from polymine.models.finding import CHAIN, ResolvedModel, adapter_base, resolve
 from polymine.models.limits import settle_length, settle_padding
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", "SentenceTransformer", "CrossEncoder")
 
 logger = logging.getLogger("polymine.models.loading")
+CONNECTOR = "polymine.models.lusifer.Connector"  # as modules.json names it
+CHAIN_WEIGHTS = "lusifer.safetensors"  # beside CHAIN: connector and projection
+CHAIN_ADAPTERS = ("encoder", "target")  # beside CHAIN: folders of their LoRA, where they have one
 
 # Architectures whose score head comes with the weights; any other would get a random one.
 _SCORING_HEADS = ("ForSequenceClassification", "ForCausalLM", "ForConditionalGeneration")
@@ -52,6 +55,10 @@ def load_encoder(
     from sentence_transformers import SentenceTransformer
 
     found = resolve(name)
+    if (found.folder / CHAIN).is_file():
+        encoder = _load_chain(found, device, resolve_dtype(dtype, device), trust_remote_code)
+        settle_length(encoder, max_length, name)
+        return encoder
     base = adapter_base(found.folder)
     if base is not None:
         encoder = load_encoder(
@@ -63,8 +70,9 @@ def load_encoder(
         )
         return _with_adapter(encoder, found, resolve_dtype(dtype, device))
     with _loading(name, device):
-        encoder = SentenceTransformer(
+        encoder = SentenceTransformer._load_with_module_classes(
             found.location,
+            _own_modules(found),
             device=device,
             trust_remote_code=trust_remote_code,
             local_files_only=True,
@@ -134,6 +142,45 @@ def _build_cross_encoder(
             model_kwargs={"dtype": torch_dtype(dtype, device)},
         )
     return encoder
+
+
+def _load_chain(
+    found: ResolvedModel, device: str, dtype: str, trust_remote_code: bool
+) -> SentenceTransformer:
+    """Chain two models as a folder says, their adapters merged, and cast the result to `dtype`."""
+    import torch
+    from safetensors.torch import load_file
+
+    from polymine.models.lusifer import build, load_own_state
+
+    about = json.loads((found.folder / CHAIN).read_text(encoding="utf-8"))
+    parts = []
+    for part in CHAIN_ADAPTERS:
+        model = load_encoder(
+            about.pop(part), device=device, dtype="float32", trust_remote_code=trust_remote_code
+        )
+        adapter = found.folder / part
+        if adapter.is_dir():
+            trained = ResolvedModel(f"{found.name}/{part}", str(adapter), None, "folder")
+            model = _with_adapter(model, trained, "float32")
+        parts.append(model)
+    with _loading(found.name, device):
+        chain = build(*parts, **about)
+        load_own_state(chain, load_file(str(found.folder / CHAIN_WEIGHTS)), found.name)
+    return chain.to(getattr(torch, dtype)).eval()
+
+
+def _own_modules(found: ResolvedModel) -> dict[str, type]:
+    """Name the modules of a model that are Polymine's own, for which no code need be trusted.
+
+    The library's public way to load them is to trust any code that the folder names.
+    """
+    modules = found.folder / "modules.json"
+    if not modules.is_file() or CONNECTOR not in modules.read_text(encoding="utf-8"):
+        return {}
+    from polymine.models.lusifer import Connector
+
+    return {CONNECTOR: Connector}
 
 
 def _with_adapter(model: Model, adapter: ResolvedModel, dtype: str) -> Model:

