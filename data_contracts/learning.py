@@ -153,8 +153,8 @@ class Comparisons(dy.Schema):
 class Arms(dy.Schema):
     """A way to mine against the base, by the widest mean of a set; one row per arm, seed, metric.
 
-    A null `seed` stands for all seeds together: every query's scores averaged over them. `low` and
-    `high` bound `gain` over queries; what another seed would have come to is not in them.
+    A null `seed` stands for all seeds together. `low` and `high` bound `gain` over questions and,
+    of all seeds together, over seeds.
     """
 
     arm = dy.String(nullable=False)
@@ -173,15 +173,19 @@ class Arms(dy.Schema):
 
 
 class Differences(dy.Schema):
-    """An arm against the reference arm on the same queries, all seeds of each averaged.
+    """Two arms on the same queries: every pair once, the one with the higher mean as `arm`.
 
-    `gain` is the arm's mean minus the reference's; `low` and `high` bound it over queries.
+    `gain` is the arm's mean minus the reference's; `low` and `high` bound it over questions and
+    seeds. `p` is the chance of as much if they were alike (two-sided), `adjusted` the same
+    corrected for the number of pairs and sets of this metric (Holm).
     """
 
     arm = dy.String(primary_key=True)
     reference = dy.String(primary_key=True)
     set = dy.String(primary_key=True)
     metric = dy.String(primary_key=True)
-    gain = dy.Float64(nullable=False)
+    gain = dy.Float64(nullable=False, min=0.0)
     low = dy.Float64(nullable=False)
     high = dy.Float64(nullable=False)
+    p = dy.Float64(nullable=False, min=0.0, max=1.0)
+    adjusted = dy.Float64(nullable=False, min=0.0, max=1.0)

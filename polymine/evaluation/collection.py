@@ -16,8 +16,10 @@ import polars as pl
 from polymine.data_contracts.errors import InputError
 from polymine.evaluation.bitext import texts_of_pairs
 from polymine.evaluation.tables import check_known, check_unique, texts, typed
+from polymine.mining.groups import linked
 from polymine.mining.hashing import hash_texts, uniform
 
+CHAINED = 1 / 3  # share of the questions from which a component is no unit to draw
 POOL = "*"  # stands for all languages
 _PAIR = {"query_id": pl.String, "doc_id": pl.String}
 _JUDGMENTS = {**_PAIR, "relevance": pl.Int8}
@@ -137,14 +139,33 @@ class EvaluationCollection:
             .sort("document_language", "query_language")
         )
 
-    @property
+    @cached_property
     def questions(self) -> pl.DataFrame:
-        """Name the question that each query asks in its language.
+        """Name what each query is resampled with, see `polymine.evaluation.significance`.
+
+        Queries hang together that ask the same in other languages, or that a document answers that
+        answers both, or its translations: connected components. A component of more than CHAINED of
+        the questions, as where many queries share many documents, says nothing about spread: there
+        each question is drawn by itself (`chained`).
 
         Returns:
-            query_id, question: what is resampled together, see `polymine.evaluation.matrix`.
+            query_id, question.
         """
-        return self.queries.select("query_id", question=_circle("query_id"))
+        asked = self.queries.select("query_id", own=_circle("query_id"))
+        group = self.documents.select("doc_id", group=_circle("doc_id"))
+        pairs = self.relevant.join(group, on="doc_id").select("query_id", "group").unique()
+        rows = asked.join(pairs, on="query_id", how="left", maintain_order="left")
+        rows = rows.with_columns(linked(rows, ["query_id", "own", "group"]))
+        held = pl.col("own").n_unique().over("component")
+        rows = rows.with_columns(chained=held > max(1, CHAINED * asked["own"].n_unique()))
+        name = pl.when("chained").then("own").otherwise(pl.format("c:{}", "component"))
+        named = rows.select("query_id", "chained", question=name)
+        return named.unique("query_id", keep="first", maintain_order=True)
+
+    @property
+    def chained(self) -> int:
+        """Count the questions that hang together with too many others to be drawn with them."""
+        return self.questions.filter("chained")["question"].n_unique()
 
     def only(self, languages: tuple[str, ...]) -> EvaluationCollection:
         """Keep texts of some languages.

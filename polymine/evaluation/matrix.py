@@ -6,12 +6,11 @@ intervals come from drawing questions with all their directions (`significance`)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.learning import Comparisons
@@ -20,7 +19,7 @@ from polymine.evaluation.metrics import METRICS
 from polymine.evaluation.significance import (
     Numbers,
     Resampling,
-    interval_of_means,
+    draw_means,
     mean_over,
     sum_by_question,
 )
@@ -71,18 +70,54 @@ def compare(
     Raises:
         InputError: the frames do not hold the same queries, or `questions` lacks one of them.
     """
-    scores = _paired(base, model)
-    if questions is None:
-        scores = scores.with_columns(question="query_id")
+    found = compare_seeds(
+        [base], [model], name=name, questions=questions, pivot=pivot, fewest=fewest,
+        resampling=resampling,
+    )  # fmt: skip
+    return Comparisons.validate(found.select(Comparisons.column_names()), cast=True)
+
+
+def compare_seeds(
+    base: Sequence[pl.DataFrame],
+    model: Sequence[pl.DataFrame],
+    *,
+    name: str,
+    questions: pl.DataFrame | None = None,
+    pivot: str | None = "en",
+    fewest: int = 1,
+    resampling: Resampling | None = None,
+) -> pl.DataFrame:
+    """Compare models of several seeds, which are drawn as questions are.
+
+    Args:
+        base, model: `QueryScores` of every seed, the same queries in all; of a base without seeds
+            one frame. Seeds are paired in their order.
+        name, questions, pivot, fewest, resampling: as for `compare`.
+
+    Returns:
+        Columns of `Comparisons`, means over the seeds, and `p`: of the gain being 0, two-sided.
+
+    Raises:
+        InputError: as `compare`.
+    """
+    bases = list(base) * len(model) if len(base) == 1 else base
+    paired = [_paired(one, other) for one, other in zip(bases, model, strict=True)]
+    for other in paired[1:]:
+        _paired(paired[0].select(_KEY), other.select(_KEY))  # the same queries in every seed
+    if questions is not None:
+        paired = [_with_questions(scores, questions) for scores in paired]
     else:
-        scores = _with_questions(scores, questions)
+        paired = [scores.with_columns(question="query_id") for scores in paired]
+    sets = paired[0]["set"].unique(maintain_order=True)
     parts = [
-        _compare_set(part, pivot, fewest, resampling or Resampling())
-        for _, part in scores.group_by("set", maintain_order=True)
-    ]
-    found = pl.concat(parts) if parts else Comparisons.create_empty()
-    named = found.with_columns(model=pl.lit(name)).select(Comparisons.column_names())
-    return Comparisons.validate(named, cast=True)
+        _compare_set(
+            [scores.filter(set=chosen) for scores in paired], pivot, fewest,
+            resampling or Resampling(),
+        )
+        for chosen in sets
+    ]  # fmt: skip
+    found = pl.concat(parts) if parts else Comparisons.create_empty().with_columns(p=pl.lit(1.0))
+    return found.with_columns(model=pl.lit(name))
 
 
 def overall(comparisons: pl.DataFrame) -> pl.DataFrame:
@@ -132,22 +167,28 @@ def _with_questions(scores: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFra
 
 
 def _compare_set(
-    scores: pl.DataFrame, pivot: str | None, fewest: int, resampling: Resampling
+    seeds: Sequence[pl.DataFrame], pivot: str | None, fewest: int, resampling: Resampling
 ) -> pl.DataFrame:
-    """Compare one set."""
+    """Compare one set, from the paired scores of every seed."""
+    scores = seeds[0]
     directions = scores.group_by(_DIRECTION).agg(queries=pl.len()).sort(_DIRECTION)
-    new, counts = sum_by_question(scores, directions, "question", METRICS)
-    old, _ = sum_by_question(scores, directions, "question", [f"{m}_base" for m in METRICS])
+    old_columns = [f"{metric}_base" for metric in METRICS]
+    counts = sum_by_question(scores, directions, "question", METRICS)[1]
+    new, old = (
+        np.stack([sum_by_question(each, directions, "question", names)[0] for each in seeds])
+        for names in (METRICS, old_columns)
+    )
     means = list(_means(directions, pivot, fewest))
     members = np.zeros((len(means), directions.height), dtype=bool)
     for row, mean in enumerate(means):
         members[row, list(mean.directions)] = True
-    base, value = (mean_over(part, counts, members) for part in (old, new))
-    low, high = interval_of_means(new - old, counts, members, resampling)
+    base, value = (mean_over(part.mean(0), counts, members) for part in (old, new))
+    drawn = draw_means(new - old, counts, members, resampling)
+    low, high = drawn.interval(resampling)
     asked = _asked(scores, means, directions)
     return pl.concat(
         _rows(scores["set"][0], mean, *row)
-        for mean, *row in zip(means, asked, base, value, low, high, strict=True)
+        for mean, *row in zip(means, asked, base, value, low, high, drawn.p_values(), strict=True)
     )
 
 
@@ -201,12 +242,13 @@ def _rows(
     queries: int,
     base: Numbers,
     value: Numbers,
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
+    low: Numbers,
+    high: Numbers,
+    p: Numbers,
 ) -> pl.DataFrame:
     return pl.DataFrame(
         {"metric": list(METRICS), "base": base, "value": value, "gain": value - base}
-        | {"low": low, "high": high}
+        | {"low": low, "high": high, "p": p}
     ).with_columns(
         set=pl.lit(set_name),
         group=pl.lit(mean.group),

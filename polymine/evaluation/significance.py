@@ -1,11 +1,18 @@
-"""Intervals of gains: the paired percentile bootstrap over questions (Efron & Tibshirani 1993).
+"""Intervals of gains: the paired bootstrap over questions (Efron & Tibshirani 1993).
 
-What is drawn with replacement is a question with everything it was asked in: its translations and
-all directions. Treated as independent, a question in twelve languages would count as 144 proofs.
+What is drawn with replacement is a question with all that hangs together with it: its translations,
+all directions, and the questions that the same document answers. Treated as independent, a question
+in twelve languages would count as 144 proofs, and the five questions on a passage as five.
+
+Percentiles of few draws are too narrow, as normal quantiles of few values are: the draws are
+stretched to Student's t (Hesterberg 2015, "What Teachers Should Know About the Bootstrap"). Where a
+model was trained with several seeds, the seed is drawn, too; degrees of freedom are then those of
+the sum of two variances (Welch 1947, Satterthwaite 1946).
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +23,7 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 WEIGHTS = 1 << 22  # weights in memory at once: 32 MB
+BUNDLES = 10_000  # more clusters than this are drawn in bundles
 SPARSE = 0.1  # share of filled cells below which a sparse product is the faster one
 
 
@@ -39,13 +47,50 @@ class Resampling:
         return (1 - self.confidence) / 2, (1 + self.confidence) / 2
 
 
-def interval_of_means(
+@dataclass(frozen=True)
+class Drawn:
+    """Means as they could have been.
+
+    Attributes:
+        means: as they are, (means, metrics).
+        draws: (resamples, means, metrics), stretched around the means; NaN where a resample says
+            nothing of a mean.
+    """
+
+    means: Numbers
+    draws: Numbers
+
+    def interval(self, resampling: Resampling) -> tuple[Numbers, Numbers]:
+        """Bound the means: low and high, (means, metrics) each; both the mean where none is known.
+
+        Of a single question nothing is known: a resample can be nothing else.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a mean that no resample knows
+            ends = np.nanquantile(self.draws, resampling.ends, axis=0)
+        # rounding alone must not tell a constant gain from its interval
+        close = np.isnan(ends) | (np.abs(ends - self.means) < 1e-12)
+        ends = np.where(close, self.means, ends)
+        return ends[0], ends[1]
+
+    def p_values(self) -> Numbers:
+        """Chance of draws as far on the other side of 0, two-sided: (means, metrics).
+
+        1 where no draw is known. Never 0: with 5,000 draws at least .0004.
+        """
+        known = np.isfinite(self.draws).sum(0)
+        tail = np.minimum((self.draws <= 0).sum(0), (self.draws >= 0).sum(0))
+        found: Numbers = np.where(known, np.minimum(1.0, 2 * (tail + 1) / (known + 1)), 1.0)
+        return found
+
+
+def draw_means(
     sums: Numbers, counts: Numbers, members: NDArray[np.bool_], resampling: Resampling
-) -> tuple[Numbers, Numbers]:
-    """Bound means of means over directions, resampling questions.
+) -> Drawn:
+    """Resample means of means over directions, drawing questions and, of several, seeds.
 
     Args:
-        sums: gains summed per question, direction and metric, shape (questions, directions,
+        sums: gains summed per question, direction and metric, shape (seeds, questions, directions,
             metrics).
         counts: queries per question and direction, (questions, directions); 0 where a question is
             not asked.
@@ -53,24 +98,80 @@ def interval_of_means(
         resampling: how often, and so on.
 
     Returns:
-        low and high, shape (means, metrics). Of a single question both ends are the gain itself: a
-        resample can be nothing else, and nothing is known of its spread. A resample that misses
-        all questions of a direction says nothing of it and is left out of its means.
+        The means, seeds averaged, and their draws. A resample that misses all questions of a
+        direction says nothing of it and leaves it out of its means.
     """
-    questions, directions, metrics = sums.shape
-    table = np.concatenate([sums.reshape(questions, -1), counts], axis=1)
-    compact = _compact(table)
+    seeds, questions, directions, metrics = sums.shape
+    columns = sums.transpose(1, 0, 2, 3).reshape(questions, -1)
+    compact = _compact(_bundle(np.concatenate([columns, counts], axis=1), resampling.seed))
     parts = []
-    for weights in _weights(questions, resampling):
+    for weights in _weights(compact.shape[0], resampling):
         totals = weights @ compact
-        asked = totals[:, directions * metrics :]
-        parts.append(_means(totals[:, : directions * metrics], asked, members, metrics))
-    means = np.concatenate(parts)
-    point = _means(table.sum(0)[None, :-directions], counts.sum(0)[None], members, metrics)[0]
-    ends = np.nanquantile(means, resampling.ends, axis=0)
-    # rounding alone must not tell a constant gain from its interval
-    ends = np.where(np.isnan(ends) | (np.abs(ends - point) < 1e-12), point, ends)
-    return ends[0], ends[1]
+        shaped = totals[:, :-directions].reshape(len(weights), seeds, directions * metrics)
+        parts.append(_means(shaped, totals[:, -directions:], members, metrics))
+    each = np.concatenate(parts)
+    whole = sums.sum(1).reshape(1, seeds, directions * metrics)
+    points = _means(whole, counts.sum(0)[None], members, metrics)[0]
+    asked = (counts @ members.T > 0).sum(0)
+    return Drawn(points.mean(0), _stretched(each, points, asked, resampling))
+
+
+def _stretched(each: Numbers, points: Numbers, asked: Numbers, resampling: Resampling) -> Numbers:
+    """Average the seeds' draws, draw seeds beside them, and widen all to Student's t.
+
+    Takes draws (resamples, seeds, means, metrics), the means per seed, and how many questions each
+    mean has.
+    """
+    from scipy.stats import norm, t
+
+    seeds, questions = len(points), asked[:, None].astype(np.float64)
+    spread = each.mean(1) - points.mean(0)
+    spread *= np.sqrt(questions / np.maximum(questions - 1, 1))
+    of_questions, freedom = np.nanvar(spread, axis=0), np.maximum(questions - 1, 1)
+    if seeds > 1:
+        rng = np.random.default_rng([resampling.seed, seeds])
+        taken = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(each)) / seeds
+        beside = np.tensordot(taken - 1 / seeds, points, axes=1) * np.sqrt(seeds / (seeds - 1))
+        of_seeds = points.var(0, ddof=1) / seeds
+        spread = spread + beside
+        both = (of_questions + of_seeds) ** 2
+        parts = of_questions**2 / freedom + of_seeds**2 / (seeds - 1)
+        freedom = np.where(parts > 0, both / np.where(parts > 0, parts, 1), freedom)
+    end = resampling.ends[1]
+    widened: Numbers = points.mean(0) + spread * (t.ppf(end, freedom) / norm.ppf(end))
+    return np.where(questions > 1, widened, np.nan)
+
+
+def interval_of_means(
+    sums: Numbers, counts: Numbers, members: NDArray[np.bool_], resampling: Resampling
+) -> tuple[Numbers, Numbers]:
+    """Bound means of means over directions, of a single seed.
+
+    Args:
+        sums: as for `draw_means`, without the seeds: (questions, directions, metrics).
+        counts, members, resampling: as for `draw_means`.
+
+    Returns:
+        low and high, shape (means, metrics).
+    """
+    return draw_means(sums[None], counts, members, resampling).interval(resampling)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Correct p-values for their number (Holm 1979).
+
+    Args:
+        values: of all comparisons made.
+
+    Returns:
+        In their order: rejecting those below a level makes any false rejection at most that likely.
+    """
+    order = np.argsort(values, kind="stable")
+    factors = np.arange(len(order), 0, -1)
+    raised = np.minimum(1.0, np.maximum.accumulate(np.asarray(values)[order] * factors))
+    adjusted = np.empty(len(order))
+    adjusted[order] = raised
+    return [float(value) for value in adjusted]
 
 
 def sum_by_question(
@@ -149,10 +250,27 @@ def _weights(questions: int, resampling: Resampling) -> Iterator[Numbers]:
     """Draw how often each question is taken: (resamples, questions), a batch at a time."""
     rng = np.random.default_rng(resampling.seed)
     size = max(1, WEIGHTS // questions)
-    probabilities = np.full(questions, 1 / questions)
     for start in range(0, resampling.resamples, size):
         rows = min(size, resampling.resamples - start)
-        yield rng.multinomial(questions, probabilities, size=rows).astype(np.float64)
+        # thirty times as fast as drawing the multinomial numbers themselves
+        taken = rng.integers(questions, size=(rows, questions))
+        taken += np.arange(rows)[:, None] * questions
+        counted = np.bincount(taken.ravel(), minlength=rows * questions)
+        yield counted.reshape(rows, questions).astype(np.float64)
+
+
+def _bundle(table: Numbers, seed: int) -> Numbers:
+    """Put very many clusters together at random, into BUNDLES of equal number.
+
+    Sums of independent clusters are independent clusters: their spread is the same, and 10,000 tell
+    it within 1 %.
+    """
+    if len(table) <= BUNDLES:
+        return table
+    order = np.random.default_rng(seed).permutation(len(table))
+    starts = np.linspace(0, len(table), BUNDLES, endpoint=False).astype(np.int64)
+    bundled: Numbers = np.add.reduceat(table[order], starts, axis=0)
+    return bundled
 
 
 def _compact(table: Numbers) -> Any:
@@ -164,12 +282,12 @@ def _compact(table: Numbers) -> Any:
 
 
 def _means(sums: Numbers, counts: Numbers, members: NDArray[np.bool_], metrics: int) -> Numbers:
-    """Average over queries, then over directions: (resamples, means, metrics)."""
+    """Average over queries, then over directions: (resamples, seeds, means, metrics)."""
     resamples, directions = counts.shape
-    shaped = sums.reshape(resamples, directions, metrics)
+    shaped = sums.reshape(resamples, -1, directions, metrics)
     asked = counts > 0
-    gains = shaped / np.where(asked, counts, 1)[:, :, None]
-    total = np.einsum("kd,rdm->rkm", members.astype(np.float64), gains, optimize=True)
+    gains = shaped / np.where(asked, counts, 1)[:, None, :, None]
+    total = np.einsum("kd,rsdm->rskm", members.astype(np.float64), gains, optimize=True)
     known = asked.astype(np.float64) @ members.T.astype(np.float64)
-    means: Numbers = total / np.where(known > 0, known, np.nan)[:, :, None]
+    means: Numbers = total / np.where(known > 0, known, np.nan)[:, None, :, None]
     return means

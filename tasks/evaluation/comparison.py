@@ -1,8 +1,8 @@
 """Negatives found in other ways, the arms of a comparison, and what they come to."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import dataframely as dy
 import polars as pl
@@ -21,7 +21,8 @@ from polymine.data_contracts.settings import (
     check_as,
 )
 from polymine.data_contracts.tables import Triplets
-from polymine.evaluation.matrix import compare, overall
+from polymine.evaluation.arms import adjust, compare_pairs
+from polymine.evaluation.matrix import compare_seeds, overall
 from polymine.evaluation.significance import Resampling
 from polymine.mining.baseline_miners import library_triplets, random_triplets
 from polymine.mining.library_miner import check_options
@@ -33,13 +34,11 @@ from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Dataset, load, shard_name
 from polymine.training import recipes
 
-VERSION = 3
+VERSION = 4
 ARMS, DIFFERENCES = "arms.parquet", "differences.parquet"
 _TRIPLETS = f"triplets/{shard_name(0)}"
-Schema = TypeVar("Schema", bound=dy.Schema)
 Scores = Mapping[str, Mapping[int, pl.DataFrame]]  # arm, seed: QueryScores
 Measured = Mapping[str, Mapping[int, Mapping[str, DatasetRef]]]  # arm, seed, set: measures
-Against = Callable[..., pl.DataFrame]  # `compare` with all but the scores and the name given
 
 
 def arm_mining(arm: ArmSettings, mining: MiningSettings, seed: int) -> MiningSettings:
@@ -191,12 +190,11 @@ def compare_arms(
     Args:
         run: of the stage.
         sets, base: set name to its tables, and to the base's measures.
-        arms: arm, seed and set name to measures; the last arm is the reference.
+        arms: arm, seed and set name to measures.
         evaluation: says how to resample.
 
     Returns:
-        The plan of `arms` (Arms) and `differences` (Differences): all other arms minus the
-        reference.
+        The plan of `arms` (Arms) and `differences` (Differences) of every pair of arms.
     """
     measured = {
         f"{arm}/{seed}": dict(of) for arm, seeds in arms.items() for seed, of in seeds.items()
@@ -207,7 +205,7 @@ def compare_arms(
             "version": VERSION,
             "base": dict(base),
             "arms": measured,
-            "reference": list(arms)[-1],
+            "order": list(arms),
             "resampling": [evaluation.confidence, evaluation.resamples, evaluation.seed],
         },
         open=lambda _: Maker(lambda *_: partial(_write, sets, base, arms, evaluation)),
@@ -222,62 +220,44 @@ def _write(
     evaluation: EvaluationSettings,
     dataset: Dataset,
 ) -> None:
-    resampling = Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed)
     compared: list[pl.DataFrame] = [Arms.create_empty()]
-    differences: list[pl.DataFrame] = [Differences.create_empty()]
+    pairs: list[pl.DataFrame] = []
     for name, tables in sets.items():
         if kind_of(tables) != "retrieval":
             continue
-        against = partial(
-            compare,
-            questions=open_collection(tables).questions.with_columns(set=pl.lit(name)),
-            pivot=None,
-            fewest=fewest_of(load(base[name])),
-            resampling=resampling,
-        )
+        before = _scores(base[name])
+        options = {
+            "questions": open_collection(tables).questions.with_columns(set=pl.lit(name)),
+            "pivot": None,
+            "fewest": fewest_of(before),
+            "resampling": Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed),
+        }
         scores = {
             arm: {seed: _scores(measures[name]) for seed, measures in seeds.items()}
             for arm, seeds in arms.items()
         }
-        compared += _gains(_scores(base[name]), scores, against)
-        differences += _differences(scores, list(arms)[-1], against)
+        compared += _gains(before, scores, options)
+        pairs.append(
+            compare_pairs({arm: list(own.values()) for arm, own in scores.items()}, **options)
+        )
     dataset.write(ARMS, pl.concat(compared), Arms)
-    dataset.write(DIFFERENCES, pl.concat(differences), Differences)
+    found = adjust(pl.concat(pairs)) if pairs else Differences.create_empty()
+    dataset.write(DIFFERENCES, found, Differences)
 
 
-def _gains(base: pl.DataFrame, scores: Scores, against: Against) -> list[dy.DataFrame[Arms]]:
-    """Compare each arm with the base: seed by seed, then with all seeds averaged."""
+def _gains(
+    base: pl.DataFrame, scores: Scores, options: Mapping[str, Any]
+) -> list[dy.DataFrame[Arms]]:
+    """Compare each arm with the base: seed by seed, then all seeds together."""
     found = []
     for arm, own in scores.items():
-        for seed, measured in (*own.items(), (None, _mean_of_seeds(own))):
-            rows = overall(against(base, measured, name=arm))
-            found.append(_as(Arms, rows.with_columns(arm="model", seed=pl.lit(seed))))
+        seeds: dict[int | None, list[pl.DataFrame]] = {seed: [of] for seed, of in own.items()}
+        for seed, measured in {**seeds, None: list(own.values())}.items():
+            rows = overall(compare_seeds([base], measured, name=arm, **options))
+            rows = rows.with_columns(arm="model", seed=pl.lit(seed))
+            found.append(Arms.validate(rows.select(Arms.column_names()), cast=True))
     return found
-
-
-def _differences(
-    scores: Scores, reference: str, against: Against
-) -> list[dy.DataFrame[Differences]]:
-    """Compare each other arm with the reference arm, all seeds averaged."""
-    before = _mean_of_seeds(scores[reference])
-    found = []
-    for arm, own in scores.items():
-        if arm != reference:
-            rows = overall(against(before, _mean_of_seeds(own), name=arm))
-            rows = rows.with_columns(arm="model", reference=pl.lit(reference))
-            found.append(_as(Differences, rows))
-    return found
-
-
-def _as(schema: type[Schema], rows: pl.DataFrame) -> dy.DataFrame[Schema]:
-    return schema.validate(rows.select(schema.column_names()), cast=True)
 
 
 def _scores(measures: DatasetRef) -> pl.DataFrame:
     return QueryScores.validate(load(measures), cast=True)
-
-
-def _mean_of_seeds(scores: Mapping[int, pl.DataFrame]) -> pl.DataFrame:
-    key = ["set", "document_language", "query_language", "query_id"]
-    metrics = pl.col("ndcg", "recall", "mrr", "map").mean()
-    return pl.concat(scores.values()).group_by(key).agg(metrics).sort(key)

@@ -18,8 +18,8 @@ from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Dataset, load, open_folder
 
-VERSION = 3
-FEWEST = 5  # queries a direction needs to count in a mean
+VERSION = 4
+FEWEST = 10  # queries a direction needs to count in a mean
 COMPARISONS, SCORES = "comparisons.parquet", "scores.parquet"
 Measures = Mapping[str, DatasetRef]  # set name to the measures of one model
 

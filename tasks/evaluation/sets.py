@@ -41,7 +41,7 @@ from polymine.tasks.store.atomic import write_frame
 from polymine.tasks.store.datasets import Dataset, is_dataset, note_of, open_folder
 from polymine.tasks.store.manifests import read_manifest
 
-VERSION = 5
+VERSION = 6
 CONTRACT, HELD_OUT_CONTRACT = "evaluation-sets", "held-out"
 HUB = ("belebele", "belebele-choice", "xquad")
 logger = logging.getLogger("polymine.evaluation")
@@ -207,7 +207,8 @@ def _describe(chosen: EvaluationSet, kind: str, tables: dict[str, pl.DataFrame])
         return note
     collection = EvaluationCollection(*(tables[name] for name in _COLLECTION))
     asked = collection.relevant["query_id"].n_unique()
-    return note.model_copy(update={"documents": collection.documents.height, "queries": asked})
+    counts = {"documents": collection.documents.height, "queries": asked}
+    return note.model_copy(update=counts | {"chained": collection.chained})
 
 
 def held_out_note(path: str) -> HeldOutNote | None:

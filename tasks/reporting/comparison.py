@@ -9,13 +9,14 @@ from pydantic import BaseModel
 
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import EvaluationSettings, OutputSettings, TrainingSettings
+from polymine.evaluation.arms import find_best
 from polymine.reporting.learning.metrics import name_metric, write_gain
 from polymine.reporting.learning.report import ComparisonReport, LinkedFile, StepReport
 from polymine.reporting.learning.tables import ArmResult, list_arms
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
-from polymine.tasks.reporting.learning import describe_sets, show, write_folder
+from polymine.tasks.reporting.learning import describe_sets, remark_on_sets, show, write_folder
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import COMPARISON
@@ -37,23 +38,25 @@ def report_comparison(
     """Write the output folder of a comparison."""
     folder = open_folder(compared.path)
     arms = pl.read_parquet(folder / ARMS_FILE, glob=False)
+    differences = pl.read_parquet(folder / DIFFERENCES, glob=False)
     results = list_arms(arms)
     report = ComparisonReport(
         title=Path(output.path).name,
-        headline=_headline(results, evaluation.k),
+        headline=_headline(results, differences, evaluation),
         base=training.base.model,
         steps=tuple(StepReport(step) for step in recipes.expand(training)),
         arms=arms,
-        differences=pl.read_parquet(folder / DIFFERENCES, glob=False),
+        differences=differences,
         k=evaluation.k,
         confidence=evaluation.confidence,
         searched=describe_sets(sets),
+        notes=remark_on_sets(sets),
         settings=show(**parts),
         fingerprints={"comparison": compared.fingerprint},
         versions=versions(),
         files=(
             LinkedFile(ARMS_FILE, ARMS_FILE, "every arm, seed, set and metric"),
-            LinkedFile(DIFFERENCES, DIFFERENCES, "every arm minus the last one"),
+            LinkedFile(DIFFERENCES, DIFFERENCES, "every pair of arms, corrected for their number"),
         ),
     )
     tables = {name: folder / name for name in (ARMS_FILE, DIFFERENCES)}
@@ -66,10 +69,14 @@ def report_comparison(
     return {**summary, "arms": shown}
 
 
-def _headline(results: list[ArmResult], k: int) -> str:
-    """Name the arm that gains most, unless it may be chance that it gains at all."""
+def _headline(
+    results: list[ArmResult], differences: pl.DataFrame, evaluation: EvaluationSettings
+) -> str:
+    """Name the best arm of the first set, or those that are not told apart."""
     if not results:
-        return say("learning", "best_arm", None, "", False)
-    best = max(results, key=lambda r: r.together.gain or 0.0)
-    gain = f"{name_metric(best.metric, k)} on {best.set} {write_gain(best.together)}"
-    return say("learning", "best_arm", best.arm, gain, best.together.verdict == "better")
+        return say("learning", "best_arm", [], "", "")
+    name, metric = results[0].set, results[0].metric
+    own = {r.arm: r for r in results if (r.set, r.metric) == (name, metric)}
+    best = find_best(differences, name, metric, evaluation.confidence) or list(own)
+    gain = f"{name_metric(metric, evaluation.k)} on {name} {write_gain(own[best[0]].together)}"
+    return say("learning", "best_arm", best, gain, own[best[0]].together.verdict)

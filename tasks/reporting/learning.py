@@ -10,7 +10,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from polymine import models
-from polymine.data_contracts.notes import AdapterNote, RowsNote, SetNote
+from polymine.data_contracts.notes import AdapterNote, MeasuresNote, RowsNote, SetNote
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import (
     EvaluationSettings,
@@ -38,11 +38,11 @@ from polymine.reporting.report import Note, Timing
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
-from polymine.tasks.evaluation.gains import read_comparisons
+from polymine.tasks.evaluation.gains import FEWEST, read_comparisons
 from polymine.tasks.evaluation.measuring import untouched_languages
 from polymine.tasks.reporting.learning_artifacts import publish_learning
 from polymine.tasks.reporting.mining import versions
-from polymine.tasks.store.datasets import note_of, open_folder
+from polymine.tasks.store.datasets import load, note_of, open_folder
 from polymine.tasks.store.model_folder import MODEL
 from polymine.tasks.store.output import EVALUATION, TRAINING, publish_folder, without_passwords
 from polymine.tasks.training.data import describe_source
@@ -152,6 +152,8 @@ def report_evaluation(
         versions=versions(),
         notes=(
             *evaluated.notes,
+            *remark_on_sets(evaluated.sets),
+            *remark_on_few(evaluated.measures["base"]),
             *(
                 Note("warning", say("learning", "untouched", model, name, languages))
                 for (model, name), ref in measures.items()
@@ -212,6 +214,31 @@ def describe_sets(sets: Mapping[str, DatasetRef]) -> tuple[Searched, ...]:
         for name, note in notes.items()
         if note.kind == "retrieval"
     )
+
+
+def remark_on_sets(sets: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
+    """Say what readers of intervals and means should know of the sets."""
+    notes = {name: note_of(reference, SetNote) for name, reference in sets.items()}
+    return tuple(
+        Note("remark", say("learning", "chained", name, note.chained, note.queries))
+        for name, note in notes.items()
+        if note.chained
+    )
+
+
+def remark_on_few(measures: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
+    """Name the directions of each set that have too few queries to count in a mean."""
+    notes = []
+    for name, reference in measures.items():
+        if note_of(reference, MeasuresNote).kind != "retrieval":
+            continue
+        counts = load(reference).group_by("document_language", "query_language").len()
+        few = counts.filter(pl.col("len") < FEWEST).sort("document_language", "query_language")
+        cells = [f"{document}-{query} ({count})" for document, query, count in few.rows()]
+        if cells:
+            every = few.height == counts.height
+            notes.append(Note("warning", say("learning", "few", name, cells, FEWEST, every)))
+    return tuple(notes)
 
 
 def describe_gain(

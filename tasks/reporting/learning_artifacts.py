@@ -101,10 +101,11 @@ def _list_tables(
                            *((gain.name.removeprefix("seed "), gain) for gain in arm.seeds))
     ]  # fmt: skip
     differences = [
-        {"set": part.set, "arm": gain.name, "against": part.reference,
-         "measure": name_metric(part.metric, k), "difference": _rounded(gain.gain),
-         "low": _rounded(gain.low), "high": _rounded(gain.high), "verdict": VERDICTS[gain.verdict]}
-        for part in parts["arms"] for gain in part.differences
+        {"set": part.set, "arm": pair.arm, "against": pair.reference,
+         "measure": name_metric(part.metric, k), "difference": _rounded(pair.gain),
+         "low": _rounded(pair.low), "high": _rounded(pair.high), "p": _rounded(pair.adjusted),
+         "verdict": "better" if pair.surely else "not told apart"}
+        for part in parts["arms"] for pair in part.differences
     ]  # fmt: skip
     return {
         "rows": ("What each step of the recipe learned from", rows),
@@ -112,7 +113,7 @@ def _list_tables(
         "gains": ("Before and after, direction by direction", gains),
         "scores": ("Before and after on sets without queries", scores),
         "arms": ("Each way to mine against the untouched base", arms),
-        "differences": ("Each way to mine against the last one", differences),
+        "differences": ("Every pair of ways to mine, corrected for their number", differences),
     }
 
 

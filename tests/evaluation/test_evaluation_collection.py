@@ -156,3 +156,39 @@ class TestBadTables:
         with pytest.raises(InputError) as caught:
             EvaluationCollection(**(tables | change))
         assert message in str(caught.value)
+
+
+class TestQuestions:
+    """What is resampled together."""
+
+    def collection(self, *pairs: tuple[str, str]) -> EvaluationCollection:
+        queries = sorted({query for query, _ in pairs})
+        documents = sorted({document for _, document in pairs})
+        return EvaluationCollection(
+            texts("doc_id", *((name, "en", None) for name in documents)),
+            texts("query_id", *((name, "en", None) for name in queries)),
+            judged(*((query, document, 1) for query, document in pairs)),
+        )
+
+    def test_questions_on_one_passage_are_drawn_together(self):
+        found = self.collection(*((f"q{n}", f"d{n // 5}") for n in range(25)))
+        names = found.questions["question"].to_list()
+        assert len(set(names)) == 5
+        assert all(len(set(names[5 * n : 5 * n + 5])) == 1 for n in range(5))
+        assert found.chained == 0
+
+    def test_and_so_are_those_of_its_translations(self):
+        documents = texts("doc_id", ("d-en", "en", "d"), ("d-ru", "ru", "d"), ("e", "en", None),
+                          ("f", "en", None), ("g", "en", None))  # fmt: skip
+        queries = texts("query_id", *((name, "en", None) for name in "abcde"))
+        known = judged(("a", "d-en", 1), ("b", "d-ru", 1), ("c", "e", 1), ("d", "f", 1))
+        names = dict(EvaluationCollection(documents, queries, known).questions
+                     .select("query_id", "question").rows())  # fmt: skip
+        assert names["a"] == names["b"]
+        assert len(set(names.values())) == 4
+
+    def test_a_chain_of_too_many_questions_is_drawn_question_by_question(self):
+        chain = [(f"q{n}", f"d{m}") for n in range(8) for m in (n, n + 1)]
+        found = self.collection(*chain, ("r", "e"), ("s", "f"))
+        assert found.questions["question"].n_unique() == 10
+        assert found.chained == 8

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from polymine.evaluation.arms import find_best
 from polymine.reporting.charts.learning import draw_gains, draw_training
 from polymine.reporting.charts.matrix import draw_panels, panel_width
 from polymine.reporting.formatting import (
@@ -26,9 +27,11 @@ from polymine.reporting.learning.report import (
 from polymine.reporting.learning.tables import (
     ArmResult,
     Gain,
+    Pair,
     SetResult,
     count_verdicts,
     list_arms,
+    list_pairs,
     list_results,
     list_scores,
 )
@@ -61,8 +64,8 @@ class ArmTable:
     metric: str
     rows: tuple[ArmResult, ...]
     chart: Markup | None
-    differences: tuple[Gain, ...] = ()
-    reference: str = ""
+    differences: tuple[Pair, ...] = ()
+    best: tuple[str, ...] = ()
 
 
 def render_learning(report: LearningReport) -> str:
@@ -177,15 +180,12 @@ def gather_arms(report: ComparisonReport) -> list[ArmTable]:
         report: of a comparison.
 
     Returns:
-        A table per set and metric, best arm first, of the main metric with a chart. Differences
-        from the reference arm stand in the same order.
+        A table per set and metric, highest arm first, of the main metric with a chart; pairs of
+        arms, the largest difference first, and those that are best (`find_best`).
     """
     tables: dict[tuple[str, str], list[ArmResult]] = {}
     for arm in list_arms(report.arms):
         tables.setdefault((arm.set, arm.metric), []).append(arm)
-    compared = {
-        (row["set"], row["metric"], row["arm"]): row for row in report.differences.to_dicts()
-    }
     made = []
     for (name, metric), found in tables.items():
         best = sorted(found, key=lambda arm: -(arm.together.gain or 0.0))
@@ -193,13 +193,9 @@ def gather_arms(report: ComparisonReport) -> list[ArmTable]:
         if metric == next(iter(tables))[1]:
             drawn = [(arm.together, arm.seeds) for arm in best]
             chart = draw_gains(drawn, f"Gain over the base on {name}")
-        rows = [compared[key] for arm in best if (key := (name, metric, arm.arm)) in compared]
-        differences = tuple(
-            Gain(row["arm"], None, row["gain"], row["gain"], row["low"], row["high"])
-            for row in rows
-        )
-        reference = rows[0]["reference"] if rows else ""
-        made.append(ArmTable(name, metric, tuple(best), chart, differences, reference))
+        pairs = list_pairs(report.differences, name, metric, report.confidence)
+        top = find_best(report.differences, name, metric, report.confidence)
+        made.append(ArmTable(name, metric, tuple(best), chart, pairs, tuple(top)))
     return made
 
 

@@ -92,6 +92,42 @@ class ArmResult:
     seeds: tuple[Gain, ...]
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two arms on one set: `arm` minus `reference`; `surely`: told apart after correction."""
+
+    arm: str
+    reference: str
+    gain: float
+    low: float
+    high: float
+    adjusted: float
+    surely: bool
+
+
+def list_pairs(
+    differences: pl.DataFrame, name: str, metric: str, confidence: float
+) -> tuple[Pair, ...]:
+    """List the pairs of a set, the largest difference first.
+
+    Args:
+        differences: contract Differences.
+        name, metric: of the set, and to look at.
+        confidence: with which a pair is told apart.
+
+    Returns:
+        A pair per row.
+    """
+    rows = differences.filter(set=name, metric=metric).sort("gain", descending=True)
+    return tuple(
+        Pair(
+            row["arm"], row["reference"], row["gain"], row["low"], row["high"], row["adjusted"],
+            row["adjusted"] <= 1 - confidence,
+        )
+        for row in rows.to_dicts()
+    )  # fmt: skip
+
+
 def list_results(comparisons: pl.DataFrame) -> list[SetResult]:
     """Sort comparisons, without the base's own, into a result per set and model, in order."""
     pairs = comparisons.filter(pl.col("model") != "base").select("set", "model")

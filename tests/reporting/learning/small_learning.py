@@ -156,12 +156,13 @@ def make_arms() -> pl.DataFrame:
 
 
 def make_differences() -> pl.DataFrame:
-    """The other arms minus the last."""
+    """The best arm minus each of the others, the last of which is not told apart from it."""
     rows = [
-        (arm, "default", name, "ndcg", gain, gain - 0.01, gain + 0.01)
+        ("default", arm, name, "ndcg", gain, gain - 0.01, gain + 0.01, p, 3 * p)
         for name in ("medquad", "pquad")
-        for arm, gain in (("random", -0.05), ("naive", -0.027), ("st-percent", -0.004))
-    ]
+        for arm, gain, p in (("random", 0.05, 0.001), ("naive", 0.027, 0.002),
+                             ("st-percent", 0.004, 0.2))
+    ]  # fmt: skip
     return Differences.validate(
         pl.DataFrame(rows, Differences.column_names(), orient="row"), cast=True
     )

@@ -153,16 +153,15 @@ def test_arms_are_listed_best_first_with_their_seeds() -> None:
     assert "seed 1:" in table
 
 
-def test_arms_stand_beside_the_reference_arm_with_an_interval() -> None:
+def test_pairs_of_arms_say_which_are_told_apart() -> None:
     report = make_comparison(differences=make_differences())
     text = " ".join(read(report).text.split())
-    assert text.count("on the same questions, all seeds averaged") == 2
-    table = text.partition("Each arm minus default")[2]
-    assert table.index("st-percent") < table.index("naive") < table.index("random")
-    assert "-0.027 [-0.037, -0.017]" in table.replace("\u2212", "-")
-    assert "do not contain the variance between seeds" in text
-    alone = read(make_comparison()).text
-    assert "Each arm minus" not in alone
+    assert text.count("default and st-percent are not told apart.") == 2
+    table = text.partition("corrected for the number of pairs")[2]
+    assert table.index("random") < table.index("naive") < table.index("st-percent")
+    assert "+0.027 [+0.017, +0.037] 0.006 better" in table
+    assert "0.6 not told apart" in table
+    assert "corrected" not in read(make_comparison()).text
 
 
 def test_without_a_row_for_all_seeds_their_mean_stands_in() -> None:

@@ -70,7 +70,8 @@ def test_a_comparison_shows_arms_seeds_and_intervals() -> None:
     together = [row for row in arms if row["seeds"] == "all" and row["set"] == "pquad"]
     assert together[0]["arm"] == "default"
     differences = rows(made["compare-differences"])
-    assert {row["against"] for row in differences} == {"default"}
+    assert {row["arm"] for row in differences} == {"default"}
+    assert {row["verdict"] for row in differences} == {"better", "not told apart"}
     assert all(row["low"] < row["difference"] < row["high"] for row in differences)
     assert made["compare-chart"]["data"].count("data:image") == 2
 

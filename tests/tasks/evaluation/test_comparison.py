@@ -54,15 +54,15 @@ def test_what_changes_none_is_not(mined):
     assert mined(chance, query_prompt="q: ") == mined(chance)
 
 
-# nDCG of queries 0 to 5 by arm and seed; one Russian query is too few to count in a mean
-BASE = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+# nDCG of queries 0 to 11 by arm and seed; one Russian query is too few to count in a mean
+BASE = [0.05 * n for n in range(12)]
 GAINS = {"even": {0: 0.1, 1: 0.3}, "same": {0: 0.1, 1: 0.3}, "last": {0: 0.0, 1: 0.1}}
 
 
 def measures(run: Context, version: str, gain: float, russian: float) -> DatasetRef:
     values = [*(value + gain for value in BASE), russian]
     rows = [
-        ("own", "en", "ru" if n == 6 else "en", f"q{n}", value, 0.5, 0.5, 0.5)
+        ("own", "en", "ru" if n == 12 else "en", f"q{n}", value, 0.5, 0.5, 0.5)
         for n, value in enumerate(values)
     ]
     frame = pl.DataFrame(rows, QueryScores.column_names(), orient="row")
@@ -73,12 +73,16 @@ def measures(run: Context, version: str, gain: float, russian: float) -> Dataset
 def compared(tmp_path) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Arms and differences; the single Russian query would turn every mean around."""
     (tmp_path / "set").mkdir()
-    queries = pl.DataFrame([(f"q{n}", f"{n}?", "ru" if n == 6 else "en") for n in range(7)],
+    queries = pl.DataFrame([(f"q{n}", f"{n}?", "ru" if n == 12 else "en") for n in range(13)],
                            ["query_id", "text", "language"], orient="row")  # fmt: skip
     tables = {
-        "corpus": pl.DataFrame({"doc_id": ["d"], "text": ["it"], "language": ["en"]}),
+        "corpus": queries.select(
+            doc_id=pl.col("query_id").str.replace("q", "d"),
+            text=pl.format("it is {}", "text"),
+            language=pl.lit("en"),
+        ),
         "queries": queries,
-        "qrels": queries.select("query_id", doc_id=pl.lit("d")),
+        "qrels": queries.select("query_id", doc_id=pl.col("query_id").str.replace("q", "d")),
     }
     for name, table in tables.items():
         table.write_parquet(tmp_path / "set" / f"{name}.parquet")
@@ -105,10 +109,13 @@ def test_each_seed_and_all_together_stand_against_the_base(compared):
     }
 
 
-def test_differences_are_of_every_arm_from_the_last(compared):
+def test_every_pair_stands_once_and_alike_arms_are_not_told_apart(compared):
     found = Differences.validate(compared[1]).filter(metric="ndcg")
-    assert found["arm"].to_list() == ["even", "same"]
-    assert set(found["reference"]) == {"last"}
-    # gains are the same for every query, so that nothing is left to chance
-    for name in ("gain", "low", "high"):
-        assert found[name].to_list() == pytest.approx([0.15, 0.15])
+    pairs = {row[:2]: row[2:] for row in found.select("arm", "reference", "gain", "p").rows()}
+    assert set(pairs) == {("even", "same"), ("even", "last"), ("same", "last")}
+    assert pairs["even", "same"] == pytest.approx((0.0, 1.0))
+    # paired by seed: .1 and .2 for every query, so that the seeds alone are left to chance
+    assert pairs["even", "last"][0] == pytest.approx(0.15)
+    even = found.filter(arm="even", reference="last").row(0, named=True)
+    assert even["low"] < 0.1 < even["gain"] < 0.2 < even["high"]
+    assert (found["adjusted"] >= found["p"]).all()
