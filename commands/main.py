@@ -35,7 +35,6 @@ FLOWS: dict[str, tuple[Name, str]] = {
     "run": ("mine", "Mine what a settings file says."),
     "pipeline": ("pipeline", "Mine, train, evaluate and report."),
     "train": ("train", "Train adapters on triplets and pairs that are there."),
-    "evaluate": ("evaluate", "Measure trained models against their untouched base."),
     "compare": ("compare", "Train on negatives found in several ways and say which help most."),
 }
 
@@ -70,6 +69,19 @@ for command, (flow, said) in FLOWS.items():
 for other in (reading.inspect, reading.diff, reading.export, reading.clean, serve, ui):
     app.command()(other)
 app.add_typer(server_app, name="server")
+
+
+@app.command()
+def evaluate(
+    file: SettingsFile,
+    overrides: Overrides = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Compare with `bm25` instead of the untouched `base`.")
+    ] = None,
+) -> None:
+    """Measure models, or rankings of other systems, against their untouched base or BM25."""
+    chosen = [f"evaluation.baseline={baseline}"] if baseline else []
+    run_file("evaluate", file, [*(overrides or []), *chosen])
 
 
 @app.command()

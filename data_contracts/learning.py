@@ -189,3 +189,21 @@ class Differences(dy.Schema):
     high = dy.Float64(nullable=False)
     p = dy.Float64(nullable=False, min=0.0, max=1.0)
     adjusted = dy.Float64(nullable=False, min=0.0, max=1.0)
+
+
+class Changes(dy.Schema):
+    """A query that a model answers much better or worse than the base, by nDCG.
+
+    `answer` is the text of its most relevant document in this direction.
+    """
+
+    model = dy.String(primary_key=True)
+    set = dy.String(primary_key=True)
+    document_language = dy.String(primary_key=True)
+    query_language = dy.String(primary_key=True)
+    query_id = dy.String(primary_key=True)
+    query = dy.String(nullable=False)
+    answer = dy.String(nullable=False)
+    base = dy.Float64(nullable=False)
+    value = dy.Float64(nullable=False)
+    gain = dy.Float64(nullable=False)

@@ -12,7 +12,13 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.evaluation.encoding import Measured, open_candidates
 from polymine.tasks.evaluation.gains import compare_models
-from polymine.tasks.evaluation.measuring import measure
+from polymine.tasks.evaluation.measuring import (
+    UNTOUCHED,
+    check_runs,
+    measure,
+    measure_run,
+    measure_words,
+)
 from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.learning import Evaluated, report_evaluation
@@ -31,8 +37,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure models.
 
-    Compares them with the untouched base: retrieval in every direction of documents' and queries'
-    languages, pooled, and whatever else the sets measure, with intervals.
+    Compares them with the untouched base, or measures it alone: retrieval in every direction of
+    documents' and queries' languages, pooled, and whatever else the sets measure, with intervals.
     """
     output = resolve_path(output)
     check_roots(evaluation=evaluation, output=output, engine=engine)
@@ -46,15 +52,23 @@ def run_measures(run: Context, evaluation: EvaluationSettings) -> Evaluated:
     """Read the sets, measure base and models on each, and compare."""
     base, candidates = open_candidates(evaluation)
     sets = read_sets(run, evaluation)
+    check_runs(evaluation)
     sets, notes = look_for_seen(run, candidates, sets, evaluation)
     measures = {
         measured.name: measure_all(run, measured, sets, evaluation)
         for measured in (base, *candidates)
     }
-    names = tuple(measured.name for measured in candidates)
-    of_models = {name: measures[name] for name in names}
+    for chosen in evaluation.runs:
+        found = measure_run(run, chosen, sets[chosen.set], evaluation)
+        measures.setdefault(chosen.name, {})[chosen.set] = found
+    name = base.call.model
+    if evaluation.baseline == "bm25":
+        words = {name: measure_words(run, tables, evaluation) for name, tables in sets.items()}
+        measures = {"base": words, UNTOUCHED: measures.pop("base"), **measures}
+        name = "BM25"
+    of_models = {model: of for model, of in measures.items() if model != "base"}
     compared = compare_models(run, sets, measures["base"], of_models, evaluation)
-    return Evaluated(base.call.model, names, sets, measures, compared, notes)
+    return Evaluated(name, tuple(of_models), sets, measures, compared, notes)
 
 
 def read_sets(run: Context, evaluation: EvaluationSettings) -> dict[str, DatasetRef]:

@@ -11,6 +11,7 @@ from polymine.data_contracts.settings.evaluation import (
     HELD_OUT,
     TRAINED,
     EvaluatedModel,
+    EvaluatedRun,
     EvaluationSet,
     EvaluationSettings,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "EncoderSettings",
     "EngineSettings",
     "EvaluatedModel",
+    "EvaluatedRun",
     "EvaluationRunSettings",
     "EvaluationSet",
     "EvaluationSettings",

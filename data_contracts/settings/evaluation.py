@@ -25,6 +25,15 @@ class EvaluatedModel(EncoderSettings, _Named):
     """
 
 
+class EvaluatedRun(_Named):
+    """What another system ranked for one set, as a TREC run; one name may rank several sets."""
+
+    set: str
+    """Name of the set that it ranks."""
+    path: Table
+    """File of `query Q0 document rank score system` lines."""
+
+
 class _Set(Settings):
     name: str = Field(pattern=NAME)
     """Short name, used in tables."""
@@ -91,8 +100,14 @@ class EvaluationSettings(Settings):
     """What to measure on, beside what a pipeline holds out."""
     models: tuple[EvaluatedModel, ...] = ()
     """What to measure, beside what a pipeline trains."""
+    runs: tuple[EvaluatedRun, ...] = ()
+    """Rankings of other systems, measured beside the models."""
     base: EncoderSettings | None = None
-    """The untouched model that all are compared with; the first trained model's base if not set."""
+    """The untouched model that all are compared with; the first trained model's base if not set.
+    Named alone, without models, it is measured by itself."""
+    baseline: Literal["base", "bm25"] = "base"
+    """What all are compared with: the untouched `base`, or BM25, beside which the base then stands
+    as one model more (retrieval alone)."""
     held_out: float = Field(0.1, ge=0, lt=1)
     """Share of a pipeline's documents that mining and training never see, with all their queries;
     or of its queries (`hold_out`). They are measured on."""
@@ -124,6 +139,11 @@ class EvaluationSettings(Settings):
             names = [item.name for item in getattr(self, kind)]
             if len(set(names)) < len(names):
                 raise ValueError(f"{kind} need different names, got {', '.join(names)}")
-        if any(model.name == "base" for model in self.models):
-            raise ValueError("no model may be called `base`: that is the untouched one")
+        if any(item.name == "base" for item in (*self.models, *self.runs)):
+            raise ValueError("no model may be called `base`: that is what all are compared with")
+        ranked = [(item.name, item.set) for item in self.runs]
+        if len(set(ranked)) < len(ranked) or {item.name for item in self.runs} & {
+            item.name for item in self.models
+        }:
+            raise ValueError("runs need names that no model has, and one file per name and set")
         return self

@@ -137,14 +137,12 @@ def check_candidates(evaluation: EvaluationSettings) -> tuple[Measured, ...]:
 def open_candidates(evaluation: EvaluationSettings) -> tuple[Measured, tuple[Measured, ...]]:
     """Find the untouched base and the models to compare with it, before anything is encoded.
 
-    A base without prompts of its own reads texts with those of the first model that was trained on
-    it, whatever name it goes by. Raises SettingsError where nothing is to be measured,
-    ModelError for a model that is not there.
+    The base reads texts with the prompts of the first model that was trained on it, whatever name
+    it goes by, where it names none of its own. Without models the base is measured by itself.
+    Raises SettingsError where nothing is to be measured, ModelError for a model that is not there.
     """
     if not evaluation.sets:
         raise SettingsError("evaluation.sets: name at least one set to measure on")
-    if not evaluation.models:
-        raise SettingsError("evaluation.models: name at least one model to compare with its base")
     candidates = check_candidates(evaluation)
     trained = [each.call for each in candidates if each.trained is not None]
     if evaluation.base is None and not trained:

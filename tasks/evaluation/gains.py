@@ -5,11 +5,13 @@ from functools import partial
 
 import polars as pl
 
-from polymine.data_contracts.learning import Comparisons, QueryScores, SetScores
+from polymine.data_contracts.learning import Changes, Comparisons, QueryScores, SetScores
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import EvaluationSettings
+from polymine.evaluation.changes import changed_most
 from polymine.evaluation.gains import score_models
 from polymine.evaluation.matrix import compare
+from polymine.evaluation.metrics import METRICS
 from polymine.evaluation.significance import Resampling
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
@@ -18,9 +20,10 @@ from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Dataset, load, open_folder
 
-VERSION = 4
+VERSION = 5
 FEWEST = 10  # queries a direction needs to count in a mean
 COMPARISONS, SCORES = "comparisons.parquet", "scores.parquet"
+CHANGES = "changes.parquet"
 Measures = Mapping[str, DatasetRef]  # set name to the measures of one model
 
 
@@ -42,7 +45,8 @@ def compare_models(
         evaluation: says how to resample, and the pivot.
 
     Returns:
-        The plan of `comparisons` (retrieval) and `scores` (all else).
+        The plan of `comparisons` and `changes` (retrieval) and `scores` (all else). Without models
+        `comparisons` holds the base's own figures, as gains over 0.
     """
     return Plan(
         contract="comparisons",
@@ -69,16 +73,20 @@ def _write(
     resampling = Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed)
     compared: list[pl.DataFrame] = [Comparisons.create_empty()]
     scored: list[pl.DataFrame] = [SetScores.create_empty()]
+    changed: list[pl.DataFrame] = [Changes.create_empty()]
     for (name,) in track([(name,) for name in sets], "compare", len(sets), "sets"):
         before = load(base[name])
-        after = {model: load(of[name]) for model, of in models.items()}
+        after = {model: load(of[name]) for model, of in models.items() if name in of}
         kind = kind_of(sets[name])
         if kind == "retrieval":
             compared += _compare(name, sets[name], before, after, evaluation.pivot, resampling)
+            collection = open_collection(sets[name])
+            changed += [changed_most(collection, before, own, of) for of, own in after.items()]
         else:
             scored.append(score_models(kind, before, after, set=name, resampling=resampling))
     dataset.write(COMPARISONS, pl.concat(compared), Comparisons)
     dataset.write(SCORES, pl.concat(scored), SetScores)
+    dataset.write(CHANGES, pl.concat(changed), Changes)
 
 
 def fewest_of(scores: pl.DataFrame) -> int:
@@ -107,6 +115,8 @@ def _compare(
     """Compare all models on one set of retrieval."""
     collection = open_collection(tables)
     before = QueryScores.validate(base, cast=True)
+    if not models:  # the base alone: its figures are what it gains over nothing
+        models, before = {"base": base}, before.with_columns(pl.col(METRICS) * 0.0)
     return [
         compare(
             before,

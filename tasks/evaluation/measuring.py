@@ -1,16 +1,19 @@
 """Measures a model on a set, one dataset each."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
+from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.learning import Answers, PairScores, QueryScores, SetScores
-from polymine.data_contracts.notes import MeasuresNote
+from polymine.data_contracts.notes import MeasuresNote, SetNote
 from polymine.data_contracts.references import DatasetRef
-from polymine.data_contracts.settings import EvaluationSet, EvaluationSettings
+from polymine.data_contracts.settings import EvaluatedRun, EvaluationSet, EvaluationSettings
 from polymine.evaluation import choice, similarity
+from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.mteb_tasks import mteb_scores, mteb_version
+from polymine.evaluation.rankings import measure_ranking, rank_words, read_run
 from polymine.evaluation.retrieval import measure as measure_retrieval
 from polymine.evaluation.tables import as_set_scores
 from polymine.tasks.engine.context import Context
@@ -18,9 +21,11 @@ from polymine.tasks.engine.plan import Maker, Order, Plan
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.encoding import Matrix, Measured, encode
 from polymine.tasks.evaluation.sets import kind_of, languages_of_set, open_collection, read_table
+from polymine.tasks.sources.files import digest, fetch
 from polymine.tasks.store.datasets import note_of
 
 VERSION = 4
+UNTOUCHED = "untouched"  # what the base is called where BM25 is what all are compared with
 _SCHEMAS = {"retrieval": QueryScores, "similarity": PairScores, "choice": Answers}
 
 logger = logging.getLogger("polymine.evaluation")
@@ -62,6 +67,75 @@ def measure(
         },
         open=lambda _: Maker(make, _SCHEMAS.get(kind, SetScores)),
         note=lambda _: MeasuresNote(kind=kind, untouched=tuple(untouched)),
+    )
+
+
+def check_runs(evaluation: EvaluationSettings) -> None:
+    """Refuse rankings of sets that are not measured, before anything is encoded."""
+    names = [chosen.name for chosen in evaluation.sets]
+    for ranked in evaluation.runs:
+        if ranked.set not in names:
+            raise SettingsError(
+                f"evaluation.runs.{ranked.name}: ranks the set {ranked.set}, and the sets are "
+                f"{', '.join(names)}"
+            )
+    if evaluation.baseline == "bm25" and any(m.name == UNTOUCHED for m in evaluation.models):
+        raise SettingsError(f"evaluation.models: beside BM25 `{UNTOUCHED}` is the untouched base")
+
+
+@stage("measure-run", "measure-{chosen.name}-{chosen.set}")
+def measure_run(
+    run: Context, chosen: EvaluatedRun, tables: DatasetRef, evaluation: EvaluationSettings
+) -> Plan:
+    """Measure what another system ranked."""
+
+    def ranked(collection: EvaluationCollection) -> pl.DataFrame:
+        with fetch(chosen.path) as files:
+            parts = [read_run(file.path.read_text("utf-8-sig"), file.name) for file in files]
+        return pl.concat(parts)
+
+    with fetch(chosen.path) as files:
+        digests = [digest(file.path) for file in files]
+    return _ranking_plan(chosen.name, {"run": digests}, ranked, tables, evaluation)
+
+
+@stage("measure-bm25")
+def measure_words(run: Context, tables: DatasetRef, evaluation: EvaluationSettings) -> Plan:
+    """Measure BM25 on a set of retrieval."""
+    return _ranking_plan("bm25", {"words": 1}, rank_words, tables, evaluation)
+
+
+def _ranking_plan(
+    name: str,
+    of: Mapping[str, object],
+    ranked: Callable[[EvaluationCollection], pl.DataFrame],
+    tables: DatasetRef,
+    evaluation: EvaluationSettings,
+) -> Plan:
+    note = note_of(tables, SetNote)
+    if note.kind != "retrieval":
+        raise SettingsError(
+            f"evaluation: {name} ranks documents, and {note.name} is a set of {note.kind}; leave "
+            "the set out, or the ranking"
+        )
+
+    def make(number: int, order: Order, progress: object) -> pl.DataFrame:
+        collection = open_collection(tables)
+        ranking = ranked(collection)
+        missing = collection.relevant.join(ranking, on="query_id", how="anti")
+        if count := missing["query_id"].n_unique():
+            logger.warning(
+                "%s ranks nothing for %s queries of %s, as %s: they count as 0",
+                name, f"{count:,}", note.name, missing["query_id"][0],
+            )  # fmt: skip
+        pooled = collection.documents["language"].n_unique() > 1
+        return measure_ranking(collection, ranking, name=note.name, k=evaluation.k, pooled=pooled)
+
+    return Plan(
+        contract="measures",
+        depends={"version": VERSION, **of, "set": tables, "name": note.name, "k": evaluation.k},
+        open=lambda _: Maker(make, QueryScores),
+        note=lambda _: MeasuresNote(kind="retrieval"),
     )
 
 

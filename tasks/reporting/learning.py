@@ -19,6 +19,7 @@ from polymine.data_contracts.settings import (
     TrainingSettings,
 )
 from polymine.data_contracts.trained import TrainedModel
+from polymine.evaluation.mteb_results import as_mteb_result
 from polymine.reporting.learning.adapter_card import render_adapter_card
 from polymine.reporting.learning.metrics import write_headline
 from polymine.reporting.learning.page import render_learning
@@ -38,7 +39,7 @@ from polymine.reporting.report import Note, Timing
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
-from polymine.tasks.evaluation.gains import FEWEST, read_comparisons
+from polymine.tasks.evaluation.gains import CHANGES, FEWEST, read_comparisons
 from polymine.tasks.evaluation.measuring import untouched_languages
 from polymine.tasks.reporting.learning_artifacts import publish_learning
 from polymine.tasks.reporting.mining import versions
@@ -142,6 +143,7 @@ def report_evaluation(
         models=evaluated.models,
         comparisons=comparisons,
         scores=scores,
+        changes=pl.read_parquet(open_folder(evaluated.compared.path) / CHANGES, glob=False),
         k=evaluation.k,
         confidence=evaluation.confidence,
         searched=describe_sets(evaluated.sets),
@@ -163,6 +165,8 @@ def report_evaluation(
         files=(
             LinkedFile(COMPARISONS, COMPARISONS, "means and gains with intervals"),
             LinkedFile(SCORES, SCORES, "sets without queries"),
+            LinkedFile(CHANGES, CHANGES, "queries that got better and worse most"),
+            LinkedFile("mteb/", "mteb/", "results of retrieval as MTEB writes them"),
             LinkedFile("measures/", "measures/", "every query, pair or item"),
         ),
     )
@@ -170,6 +174,8 @@ def report_evaluation(
     files: Files = {
         COMPARISONS: folder / COMPARISONS,
         SCORES: folder / SCORES,
+        CHANGES: folder / CHANGES,
+        **_mteb_files(evaluated, evaluation),
         **{
             f"measures/{model}/{name}.parquet": open_folder(ref.path) / "part-00000.parquet"
             for (model, name), ref in measures.items()
@@ -177,6 +183,19 @@ def report_evaluation(
     }
     version = evaluated.compared.fingerprint
     return write_folder(report, files, output, EVALUATION, version, "evaluate")
+
+
+def _mteb_files(evaluated: Evaluated, evaluation: EvaluationSettings) -> Files:
+    splits = {chosen.name: chosen.split or "test" for chosen in evaluation.sets}
+    return {
+        f"mteb/{model}/{name}.json": as_mteb_result(
+            load(ref), task=name, revision=evaluated.sets[name].fingerprint,
+            split=splits.get(name, "test"), k=evaluation.k,
+        )
+        for model, of in evaluated.measures.items()
+        for name, ref in of.items()
+        if note_of(ref, MeasuresNote).kind == "retrieval"
+    }  # fmt: skip
 
 
 def write_folder(

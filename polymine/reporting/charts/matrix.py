@@ -42,7 +42,7 @@ def draw_panels(result: SetResult, pivot: str | None, *, tips: bool = True) -> l
         tips: hovering a cell tells all of it; 12 by 12 languages take less than 30 kB without.
 
     Returns:
-        Three charts; none where there are fewer than two languages.
+        Three charts, or that of the base alone; none where there are fewer than two languages.
     """
     codes = sorted(result.languages, key=lambda code: (code != pivot, code))
     if len(codes) < 2:
@@ -53,6 +53,9 @@ def draw_panels(result: SetResult, pivot: str | None, *, tips: bool = True) -> l
     most = max([abs(d.gain or 0.0) for d in cells.values()] + [QUIET])
     ends = (f"{low * 100:.1f}", f"{high * 100:.1f}")
     with styled():
+        if all(d.gain is None for d in cells.values()):  # the base alone
+            shade = _shade(cells, "value", low, high)
+            return [_draw_matrix(result.model, codes, pivot, ends, shade, tips)]
         return [
             _draw_matrix("base", codes, pivot, ends, _shade(cells, "base", low, high), tips),
             _draw_matrix(result.model, codes, pivot, ends, _shade(cells, "value", low, high), tips),

@@ -33,7 +33,8 @@ def explain_metric(metric: str, k: int) -> str:
 def write_gain(gain: Gain) -> str:
     """Write as much as there is of `0.512 → 0.547, +0.035 [+0.021, +0.049]`."""
     if gain.base is None or gain.gain is None:
-        return format_score(gain.value)
+        shown = format_score(gain.value)
+        return shown if gain.low is None else f"{shown} {format_interval(gain.low, gain.high)}"
     shown = f"{format_score(gain.base)} → {format_score(gain.value)}, {format_gain(gain.gain)}"
     return shown if gain.low is None else f"{shown} {format_interval(gain.low, gain.high)}"
 

@@ -99,6 +99,7 @@ def render_learning(report: LearningReport) -> str:
         many=len({r.model for r in results} | {s["model"] for s in scores}) > 1,
         panels=[draw_panels(result, parts["pivot"]) for result in results],
         panel_width=panel_width,
+        changes=lambda result: list_changes(report, result),
         count_verdicts=count_verdicts,
         settings=settings,
     )  # fmt: skip
@@ -171,6 +172,13 @@ def draw_curves(report: TrainingReport) -> list[Figure]:
         about = say("learning", "curve", curve["step"][-1], start, end)
         figures.append(Figure(str(name), about, draw_training(curve)))
     return figures
+
+
+def list_changes(report: LearningReport, result: SetResult) -> list[dict[str, Any]]:
+    """List what changed most of a model on a set, as rows of `Changes`."""
+    if not isinstance(report, EvaluationReport):
+        return []
+    return report.changes.filter(set=result.set, model=result.model).to_dicts()
 
 
 def gather_arms(report: ComparisonReport) -> list[ArmTable]:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from polymine.data_contracts.learning import (
     Arms,
+    Changes,
     Comparisons,
     Differences,
     SetScores,
@@ -145,6 +146,7 @@ class EvaluationReport(LearningReport):
         models: the measured models beside the base, most important first.
         comparisons: `Comparisons`; the base may have rows of its own, which are not shown.
         scores: `SetScores`, those of the base under `base`.
+        changes: `Changes`, the queries that got better and worse most.
         pivot: the language that the others are aligned with, if there is one.
     """
 
@@ -153,6 +155,7 @@ class EvaluationReport(LearningReport):
     models: tuple[str, ...] = ()
     comparisons: pl.DataFrame = Field(default_factory=Comparisons.create_empty, exclude=True)
     scores: pl.DataFrame = Field(default_factory=SetScores.create_empty, exclude=True)
+    changes: pl.DataFrame = Field(default_factory=Changes.create_empty, exclude=True)
     pivot: str | None = None
 
 

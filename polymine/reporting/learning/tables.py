@@ -26,6 +26,8 @@ Verdict = Literal["better", "worse", "unclear"]
 class Gain:
     """A number before and after; the interval is of the gain, None where there is none.
 
+    Of a base that is measured alone there is no gain, and the interval is of its value.
+
     `document` and `query` are languages, `*` for all of them.
     """
 
@@ -43,7 +45,7 @@ class Gain:
     @property
     def verdict(self) -> Verdict | None:
         """Whether the interval excludes 0, and on which side; None without an interval."""
-        if self.low is None or self.high is None:
+        if self.gain is None or self.low is None or self.high is None:
             return None
         return "better" if self.low > 0 else "worse" if self.high < 0 else "unclear"
 
@@ -129,8 +131,12 @@ def list_pairs(
 
 
 def list_results(comparisons: pl.DataFrame) -> list[SetResult]:
-    """Sort comparisons, without the base's own, into a result per set and model, in order."""
-    pairs = comparisons.filter(pl.col("model") != "base").select("set", "model")
+    """Sort comparisons into a result per set and model, in order.
+
+    The base's own rows are left out where there are others.
+    """
+    others = comparisons.filter(pl.col("model") != "base")
+    pairs = (others if others.height else comparisons).select("set", "model")
     order = {name: at for at, name in enumerate(pairs["set"].unique(maintain_order=True))}
     unique = pairs.unique(maintain_order=True).rows()
     return [
@@ -233,8 +239,10 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def _gain(row: dict[str, Any], name: str, queries: int | None = None) -> Gain:
+    alone = row.get("model") == "base"  # measured by itself: the interval is of its value
     return Gain(
-        name, row["base"], row["value"], row["gain"], row["low"], row["high"],
+        name, None if alone else row["base"], row["value"], None if alone else row["gain"],
+        row["low"], row["high"],
         row.get("queries", 0) if queries is None else queries, row["metric"],
         row.get("document_language", EVERY), row.get("query_language", EVERY),
     )  # fmt: skip

@@ -1,0 +1,88 @@
+"""An evaluation of a base alone, of rankings of other systems, and against BM25."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.settings import (
+    EncoderSettings,
+    EvaluatedModel,
+    EvaluatedRun,
+    EvaluationSet,
+    EvaluationSettings,
+    OutputSettings,
+)
+from polymine.flows.evaluation import run_measures
+from polymine.tasks.evaluation.gains import read_comparisons
+from polymine.tasks.reporting.learning import report_evaluation
+from tests.small import animal_tables, save_small_encoder
+from tests.tasks.evaluation.small_sets import PAIRS, run_in
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation")
+    (folder / "animals").mkdir()
+    for name, table in zip(("corpus", "queries", "qrels"), animal_tables(), strict=True):
+        table.write_parquet(folder / "animals" / f"{name}.parquet")
+    save_small_encoder(folder)
+    judged = animal_tables()[2]
+    lines = [f"{query} Q0 {document} 1 2.5 oracle" for query, document, _ in judged.rows()]
+    (folder / "oracle.trec").write_text("\n".join(lines))
+    return folder
+
+
+def settings(folder: Path, **changed: object) -> EvaluationSettings:
+    own = EvaluationSet(name="animals", path=str(folder / "animals"))
+    base = EncoderSettings(model=str(folder / "model"), dtype="float32")
+    return EvaluationSettings(**{"sets": (own,), "base": base, "resamples": 200, **changed})
+
+
+def means(folder: Path, chosen: EvaluationSettings) -> pl.DataFrame:
+    found = read_comparisons(run_measures(run_in(folder), chosen).compared)[0]
+    return found.filter(group="direction", metric="ndcg")
+
+
+def test_a_base_alone_is_measured_with_intervals_of_its_figures(folder, tmp_path):
+    chosen = settings(folder)
+    evaluated = run_measures(run_in(folder), chosen)
+    row = read_comparisons(evaluated.compared)[0].filter(metric="ndcg").row(0, named=True)
+    assert (row["model"], row["base"]) == ("base", 0.0)
+    assert row["low"] < row["value"] < row["high"]
+    output = OutputSettings(path=str(tmp_path / "out"))
+    summary = report_evaluation(run_in(folder), evaluated, chosen, output)
+    assert f"{row['value']:.3f} [" in summary["headline"]
+    page = (tmp_path / "out/report.html").read_text()
+    assert "72" in page.partition("What is searched")[2][:2000]
+    result = json.loads((tmp_path / "out/mteb/base/animals.json").read_text())
+    assert result["scores"]["test"][0]["main_score"] == pytest.approx(row["value"])
+
+
+def test_a_run_stands_beside_a_model_against_the_base(folder):
+    other = EvaluatedModel(name="again", model=str(folder / "model"), dtype="float32")
+    ranked = EvaluatedRun(name="oracle", set="animals", path=str(folder / "oracle.trec"))
+    found = means(folder, settings(folder, models=(other,), runs=(ranked,)))
+    values = dict(found.select("model", "value").rows())
+    assert values["oracle"] == 1.0
+    assert dict(found.select("model", "gain").rows())["again"] == 0.0
+
+
+def test_bm25_is_what_all_are_compared_with(folder):
+    found = means(folder, settings(folder, baseline="bm25")).row(0, named=True)
+    assert found["model"] == "untouched"
+    assert found["base"] > 0.5  # questions name the animal
+    assert found["base"] > found["value"]
+
+
+def test_what_cannot_be_ranked_is_refused(folder, tmp_path):
+    ranked = EvaluatedRun(name="oracle", set="other", path=str(folder / "oracle.trec"))
+    with pytest.raises(SettingsError, match="ranks the set other, and the sets are animals"):
+        run_measures(run_in(folder), settings(folder, runs=(ranked,)))
+    pairs = PAIRS.with_columns(score=pl.Series([1.0, 2.0, 3.0]))
+    pairs.write_parquet(tmp_path / "pairs.parquet")
+    similar = EvaluationSet(name="sts", path=str(tmp_path / "pairs.parquet"))
+    with pytest.raises(SettingsError, match="bm25 ranks documents, and sts is a set of similarity"):
+        run_measures(run_in(folder), settings(folder, sets=(similar,), baseline="bm25"))
