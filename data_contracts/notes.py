@@ -223,6 +223,8 @@ class SetNote(Note):
         benchmark: its name on the hub or in MTEB.
         guard: how much of it training must not have seen.
         documents, queries: of a retrieval set: what is searched, and those that have an answer.
+        merged: documents that were merged into others of equal text.
+        own: documents left out of the ranking of the query whose text they are.
         chained: questions that hang together with too many others to be drawn with them.
         held_out: of a set that was held out of a collection.
     """
@@ -233,6 +235,8 @@ class SetNote(Note):
     guard: Literal["auto", "queries", "relevant", "all"] = "auto"
     documents: int = 0
     queries: int = 0
+    merged: int = 0
+    own: int = 0
     chained: int = 0
     held_out: HeldOutNote | None = None
 

@@ -1,6 +1,6 @@
 """The evaluation flow: models against the untouched base, on every set, in every direction."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect import flow
@@ -19,7 +19,7 @@ from polymine.tasks.evaluation.measuring import (
     measure_run,
     measure_words,
 )
-from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.evaluation.sets import plain_form, read_set
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.learning import Evaluated, report_evaluation
 from polymine.tasks.sources.allowed_roots import check_roots
@@ -58,17 +58,35 @@ def run_measures(run: Context, evaluation: EvaluationSettings) -> Evaluated:
         measured.name: measure_all(run, measured, sets, evaluation)
         for measured in (base, *candidates)
     }
+    plain = measure_plain(run, (base, *candidates), sets, evaluation)
     for chosen in evaluation.runs:
         found = measure_run(run, chosen, sets[chosen.set], evaluation)
         measures.setdefault(chosen.name, {})[chosen.set] = found
-    name = base.call.model
+    name, calls = base.call.model, {each.name: each.call for each in (base, *candidates)}
     if evaluation.baseline == "bm25":
         words = {name: measure_words(run, tables, evaluation) for name, tables in sets.items()}
         measures = {"base": words, UNTOUCHED: measures.pop("base"), **measures}
-        name = "BM25"
+        name, calls = "BM25", {UNTOUCHED: calls.pop("base"), **calls}
     of_models = {model: of for model, of in measures.items() if model != "base"}
     compared = compare_models(run, sets, measures["base"], of_models, evaluation)
-    return Evaluated(name, tuple(of_models), sets, measures, compared, notes)
+    return Evaluated(name, tuple(of_models), sets, measures, compared, calls, notes, plain)
+
+
+def measure_plain(
+    run: Context,
+    systems: Sequence[Measured],
+    sets: Mapping[str, DatasetRef],
+    evaluation: EvaluationSettings,
+) -> dict[str, dict[str, DatasetRef]]:
+    """Measure as plain trec_eval would, where that differs: set name and model to measures."""
+    found: dict[str, dict[str, DatasetRef]] = {}
+    for chosen in evaluation.sets:
+        if (plain := plain_form(chosen, sets[chosen.name])) is not None:
+            tables = read_set(run, plain, evaluation.seed)
+            found[chosen.name] = {
+                each.name: measure(run, each, plain, tables, evaluation) for each in systems
+            }
+    return found
 
 
 def read_sets(run: Context, evaluation: EvaluationSettings) -> dict[str, DatasetRef]:

@@ -66,6 +66,10 @@ class _Set(Settings):
     """Which of the set's texts training must not hold: its `queries`; these and the documents that
     are `relevant` to them; or `all` texts. `auto` is `queries` where training and the set search
     one corpus, as SciFact's or MS MARCO's two splits do, else `all`."""
+    copies: Literal["merge", "keep"] = "merge"
+    """Merge documents of equal text into one, which is relevant if any of them is, as mining does;
+    or keep all, as plain trec_eval does. Where it matters, the report says what plain trec_eval
+    gives."""
     own_document: Literal["hide", "rank"] = "hide"
     """Leave a document that is the query's own text, and not relevant, out of its ranking, as
     mining does, or rank it, as plain trec_eval does."""

@@ -2,20 +2,24 @@
 
 trec_eval's metrics depend on nothing but the ranks at which documents of which grade stand. So no
 ranking is ever sorted or stored: a relevant document's rank is one more than the number of
-documents before it, counted in one matrix product per tile of queries, for every language of
-documents and for their pool at once. The alternative, rankings as dictionaries for 144 directions,
-is 40 million entries for XQuAD alone.
+documents before it, counted in one matrix product per tile of queries and documents, for every
+language of documents and for their pool at once. The alternative, rankings as dictionaries for 144
+directions, is 40 million entries for XQuAD alone.
+
+Memory is bounded by the tiles, whatever the corpus: its vectors are read where they lie and never
+copied as a whole. Tiles are multiplied and compared on a GPU where there is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from polymine import models
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.learning import QueryScores
 from polymine.evaluation.collection import POOL, EvaluationCollection
@@ -24,9 +28,13 @@ from polymine.mining.dense import DenseTeacher
 from polymine.mining.ranking import ROUNDING
 from polymine.mining.teachers import ArrayVectors, Rows, Scores
 
-TILE = 256  # queries whose cosines with all documents are in memory at once,
-CELLS = 1 << 25  # unless the corpus is so large that these would be more than 128 MB
-COMPARED = 1 << 22  # cosines that are compared at once: 16 MB, and three masks of 4 MB
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TILE = 256  # queries whose cosines are in memory at once,
+DOCUMENTS = 1 << 17  # with so many documents: 128 MB
+COMPARED = 1 << 22  # cosines that are compared at once: 16 MB and a mask
+CHECKED = 1 << 16  # vectors whose lengths are computed at once
 LENGTH = 1e-2  # by how much a unit vector's length may be off: bfloat16 is no more exact
 
 
@@ -58,14 +66,13 @@ def measure(
             has a relevant document.
     """
     search = _Search.of(collection, queries, documents)
-    ranks = [part for tile in search.tiles() for part in _rank_tile(search, tile, pooled)]
-    if not ranks:
+    if not search.pairs.height:
         raise InputError(
             f"{name}: no query has a relevant document in any language; give judgments whose "
             "documents are in the corpus, or leave the set out"
         )
     named = (
-        add_metrics(pl.concat(ranks), k)
+        add_metrics(_rank(search, pooled), k)
         .join(search.queries.select("query", "query_id", query_language="language"), on="query")
         .with_columns(set=pl.lit(name))
         .select(QueryScores.column_names())
@@ -76,11 +83,11 @@ def measure(
 
 @dataclass(frozen=True)
 class _Search:
-    """Queries and documents, the latter by language and then descending id.
+    """Queries and documents, as they were given.
 
     Attributes:
         queries: query (row number), query_id, language.
-        slices: first and last (exclusive) document per language, and of all (`*`).
+        slices: rows of the documents of each language.
         before: per document, its place among all by descending id: the lower wins a tie.
         pairs: query, document (row numbers), relevance, language: what is relevant, by query.
         hidden: query, document, by query.
@@ -89,98 +96,146 @@ class _Search:
     queries: pl.DataFrame
     asked: Scores
     vectors: Scores
-    slices: dict[str, tuple[int, int]]
+    slices: dict[str, Rows]
     before: Rows
     pairs: pl.DataFrame
     hidden: pl.DataFrame
 
     @classmethod
     def of(cls, collection: EvaluationCollection, asked: Scores, documents: Scores) -> _Search:
-        """Sort the documents."""
+        """Number queries and documents by their rows."""
         _check(asked, collection.queries.height, "query", asked.shape[-1])
         _check(documents, collection.documents.height, "document", asked.shape[-1])
-        rows = collection.documents.select("doc_id", "language").with_row_index("given")
-        rows = rows.sort("language", "doc_id", descending=[False, True]).with_row_index("document")
+        rows = collection.documents.select("doc_id", "language").with_row_index("document")
         queries = collection.queries.select("query_id", "language").with_row_index("query")
-        slices = {
-            language: (start, stop + 1)
-            for language, start, stop in rows.group_by("language")
-            .agg(start=pl.col("document").min(), stop=pl.col("document").max())
-            .iter_rows()
-        }
-        place = pl.col("doc_id").rank("ordinal", descending=True)
         pairs = collection.relevant.join(queries.drop("language"), on="query_id").join(
             rows, on="doc_id"
         )
         assert collection.hidden is not None
         hidden = collection.hidden.join(queries, on="query_id").join(rows, on="doc_id")
+        place = rows["doc_id"].rank("ordinal", descending=True)
         return cls(
             queries,
-            np.ascontiguousarray(asked, dtype=np.float32),
-            np.ascontiguousarray(documents[rows["given"].to_numpy()], dtype=np.float32),
-            {**slices, POOL: (0, rows.height)},
-            rows.select(place)["doc_id"].to_numpy().astype(np.int64),
+            np.asarray(asked, dtype=np.float32),
+            np.asarray(documents, dtype=np.float32),
+            {
+                str(language): part["document"].to_numpy().astype(np.int64)
+                for (language,), part in rows.group_by("language", maintain_order=True)
+            },
+            place.to_numpy().astype(np.int64),
             pairs.select("query", "document", "relevance", "language").sort("query", "document"),
             hidden.select("query", "document").sort("query", "document"),
         )
 
-    def tiles(self) -> Iterator[slice]:
-        """Cut the queries into tiles."""
-        size = min(TILE, max(1, CELLS // max(1, len(self.vectors))))
-        for start in range(0, len(self.asked), size):
-            yield slice(start, min(start + size, len(self.asked)))
+    def score(self, queries: Rows, documents: Rows) -> Scores:
+        """Score pairs, each by itself: see `DenseTeacher`."""
+        teacher = DenseTeacher("model", ArrayVectors(self.asked), ArrayVectors(self.vectors))
+        return teacher.score(queries, documents)
 
 
-def _rank_tile(search: _Search, tile: slice, pooled: bool) -> Iterator[pl.DataFrame]:
-    """Rank the relevant documents of a tile's queries: query, document_language, rank, relevance.
+@dataclass(frozen=True)
+class _Pairs:
+    """Relevant pairs by query: row numbers and their own scores, (pairs,) each."""
 
-    Only the cosines with all documents are made here, in one product; see `_ranks`.
-    """
-    inside = pl.col("query").is_between(tile.start, tile.stop, closed="left")
-    pairs = search.pairs.filter(inside)
-    if not pairs.height:
-        return
-    scores = search.asked[tile] @ search.vectors.T
-    hidden = search.hidden.filter(inside)
-    scores[hidden["query"].to_numpy() - tile.start, hidden["document"].to_numpy()] = -np.inf
-    groups = [(str(key[0]), part) for key, part in pairs.group_by("language", maintain_order=True)]
-    for language, part in groups + ([(POOL, pairs)] if pooled else []):
-        yield part.select(
-            "query",
-            "relevance",
-            document_language=pl.lit(language),
-            rank=pl.Series(_ranks(search, scores, tile.start, part, search.slices[language])),
-        )
+    queries: Rows
+    documents: Rows
+    scores: Scores
+
+    def within(self, first: int, last: int) -> slice:
+        """Say which pairs are of the queries from `first` to `last` (exclusive)."""
+        start, stop = np.searchsorted(self.queries, [first, last])
+        return slice(int(start), int(stop))
 
 
-def _ranks(
-    search: _Search, scores: Scores, first: int, pairs: pl.DataFrame, among: tuple[int, int]
+def _rank(search: _Search, pooled: bool) -> pl.DataFrame:
+    """Rank what is relevant: query, document_language, rank, relevance; a row per pair and pool."""
+    rows = (search.pairs[name].to_numpy().astype(np.int64) for name in ("query", "document"))
+    queries, documents = rows
+    pairs = _Pairs(queries, documents, search.score(queries, documents))
+    languages = search.pairs["language"].to_numpy()
+    in_language, in_all = np.zeros((2, len(queries)), dtype=np.int64)
+    for language, rivals in search.slices.items():
+        own = languages == language
+        if not pooled:  # pairs of other languages are not compared with these documents
+            chosen = _Pairs(queries[own], documents[own], pairs.scores[own])
+            in_language[own] = _count(search, chosen, rivals)
+            continue
+        counted = _count(search, pairs, rivals)
+        in_language[own] = counted[own]
+        in_all += counted
+    ranks = [search.pairs.select("query", "relevance", document_language="language",
+                                 rank=pl.Series(in_language + 1))]  # fmt: skip
+    if pooled:
+        ranks.append(search.pairs.select("query", "relevance", document_language=pl.lit(POOL),
+                                         rank=pl.Series(in_all + 1)))  # fmt: skip
+    return pl.concat(ranks)
+
+
+def _count(search: _Search, pairs: _Pairs, rivals: Rows) -> Rows:
+    """Count, for every pair, which of some documents stand before its own."""
+    import torch
+
+    device = models.visible_devices()[0]
+    counts = np.zeros(len(pairs.queries), dtype=np.int64)
+    for start in range(0, len(rivals), DOCUMENTS):
+        tile = rivals[start : start + DOCUMENTS]
+        vectors = torch.from_numpy(search.vectors[tile]).to(device)
+        for first in range(0, len(search.asked), TILE):
+            part = pairs.within(first, first + TILE)
+            if part.stop > part.start:
+                asked = torch.from_numpy(search.asked[first : first + TILE]).to(device)
+                scores = _without_hidden(search, asked @ vectors.T, first, tile)
+                counts[part] += _count_tile(search, pairs, part, scores, first, tile)
+    return counts
+
+
+def _without_hidden(search: _Search, scores: Tensor, first: int, tile: Rows) -> Tensor:
+    """Put hidden pairs of a tile behind all others."""
+    inside = pl.col("query").is_between(first, first + len(scores), closed="left")
+    hidden = search.hidden.filter(inside & pl.col("document").is_in(pl.Series(tile).implode()))
+    if hidden.height:
+        column = np.searchsorted(tile, hidden["document"].to_numpy())
+        scores[hidden["query"].to_numpy().astype(np.int64) - first, column] = -np.inf
+    return scores
+
+
+def _count_tile(
+    search: _Search, pairs: _Pairs, part: slice, scores: Tensor, first: int, tile: Rows
 ) -> Rows:
-    """Count, for every pair, the documents of a slice that stand before its document.
+    """Count documents of a tile, (documents ascending), before those of some pairs.
 
     Products of blocks differ in their last bits with a block's size, so that equal vectors seem
     unlike: whatever is within rounding is compared by the score of the pair alone.
     """
-    queries, documents = (pairs[name].to_numpy().astype(np.int64) for name in ("query", "document"))
-    ranks = np.empty(len(queries), dtype=np.int64)
-    step = max(1, COMPARED // (among[1] - among[0]))
-    for start in range(0, len(queries), step):
-        part = slice(start, start + step)
-        rows, own = queries[part] - first, documents[part]
-        block = scores[rows, among[0] : among[1]] - scores[rows, own][:, None]
-        close = np.abs(block) <= ROUNDING
-        close[np.arange(len(own)), own - among[0]] = False
-        ranks[part] = 1 + np.count_nonzero(block > ROUNDING, axis=1)
-        places, columns = np.nonzero(close)
-        wins = _wins(search, queries[part][places], columns + among[0], own[places])
-        np.add.at(ranks[part], places[wins], 1)
-    return ranks
+    import torch
+
+    counts = np.empty(part.stop - part.start, dtype=np.int64)
+    step = max(1, COMPARED // len(tile))
+    for start in range(part.start, part.stop, step):
+        some = slice(start, min(start + step, part.stop))
+        queries, own = pairs.queries[some], pairs.documents[some]
+        rows = torch.from_numpy(queries - first).to(scores.device)
+        scored = torch.from_numpy(pairs.scores[some]).to(scores.device)[:, None]
+        block = scores[rows] - scored
+        above = (block > ROUNDING).sum(1).cpu().numpy()
+        close = (block >= -ROUNDING).sum(1).cpu().numpy() - above
+        itself = tile[np.minimum(np.searchsorted(tile, own), len(tile) - 1)] == own
+        unsure = np.flatnonzero(close > itself)
+        places, columns = (
+            (block[torch.from_numpy(unsure).to(scores.device)].abs() <= ROUNDING)
+            .nonzero(as_tuple=True)
+        )  # fmt: skip
+        places, rival = unsure[places.cpu().numpy()], tile[columns.cpu().numpy()]
+        other = rival != own[places]
+        wins = _wins(search, queries[places[other]], rival[other], own[places[other]])
+        np.add.at(above, places[other][wins], 1)
+        counts[start - part.start : some.stop - part.start] = above
+    return counts
 
 
 def _wins(search: _Search, queries: Rows, rivals: Rows, own: Rows) -> NDArray[np.bool_]:
     """Tell which rivals stand before a query's own document, pair by pair."""
-    teacher = DenseTeacher("model", ArrayVectors(search.asked), ArrayVectors(search.vectors))
-    theirs, ours = teacher.score(queries, rivals), teacher.score(queries, own)
+    theirs, ours = search.score(queries, rivals), search.score(queries, own)
     before: NDArray[np.bool_] = search.before[rivals] < search.before[own]
     wins: NDArray[np.bool_] = (theirs > ours) | ((theirs == ours) & before)
     return wins
@@ -192,7 +247,10 @@ def _check(vectors: Scores, rows: int, what: str, dimension: int) -> None:
             f"expected one {what} vector per {what}, shape ({rows}, {dimension}), got "
             f"{vectors.shape}; embed the set's own {what} texts in their order"
         )
-    lengths = np.linalg.norm(vectors, axis=1)
+    starts = range(0, max(len(vectors), 1), CHECKED)
+    lengths = np.concatenate(
+        [np.linalg.norm(vectors[start : start + CHECKED], axis=1) for start in starts]
+    )
     wrong = np.flatnonzero(~(np.abs(lengths - 1) <= LENGTH))  # NaN is wrong as well
     if len(wrong):
         raise InputError(

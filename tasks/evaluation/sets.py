@@ -24,11 +24,11 @@ from polymine.data_contracts.errors import InputError, SettingsError
 from polymine.data_contracts.notes import HeldOutNote, SetNote
 from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import DatasetSettings, EvaluationSet, Reading
+from polymine.data_contracts.tables import Copies
 from polymine.evaluation import local_sets
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.contamination import Level, Part, shares_corpus
-from polymine.mining.ingestion import own_documents
-from polymine.mining.input_checks import Checked
+from polymine.mining.ingestion import merge_copies, own_documents
 from polymine.reading.roles import SPLITS
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
@@ -41,7 +41,7 @@ from polymine.tasks.store.atomic import write_frame
 from polymine.tasks.store.datasets import Dataset, is_dataset, note_of, open_folder
 from polymine.tasks.store.manifests import read_manifest
 
-VERSION = 6
+VERSION = 7
 CONTRACT, HELD_OUT_CONTRACT = "evaluation-sets", "held-out"
 HUB = ("belebele", "belebele-choice", "xquad")
 logger = logging.getLogger("polymine.evaluation")
@@ -92,6 +92,14 @@ def open_collection(reference: DatasetRef) -> EvaluationCollection:
 def read_table(reference: DatasetRef, name: str) -> pl.DataFrame:
     """Read one of the tables of a set."""
     return pl.read_parquet(open_folder(reference.path) / f"{name}.parquet", glob=False)
+
+
+def plain_form(chosen: EvaluationSet, reference: DatasetRef) -> EvaluationSet | None:
+    """Say how plain trec_eval would read a set; None where that makes no difference."""
+    note = note_of(reference, SetNote)
+    if not note.merged and not note.own:
+        return None
+    return chosen.model_copy(update={"copies": "keep", "own_document": "rank"})
 
 
 def is_checked(reference: DatasetRef) -> bool:
@@ -208,7 +216,10 @@ def _describe(chosen: EvaluationSet, kind: str, tables: dict[str, pl.DataFrame])
     collection = EvaluationCollection(*(tables[name] for name in _COLLECTION))
     asked = collection.relevant["query_id"].n_unique()
     counts = {"documents": collection.documents.height, "queries": asked}
-    return note.model_copy(update=counts | {"chained": collection.chained})
+    own = tables["hidden"].height if "copies" in tables else 0
+    merged = tables["copies"].height if "copies" in tables else 0
+    counts |= {"merged": merged, "own": own, "chained": collection.chained}
+    return note.model_copy(update=counts)
 
 
 def held_out_note(path: str) -> HeldOutNote | None:
@@ -226,7 +237,7 @@ def _read(chosen: EvaluationSet, seed: int, retrieval: bool) -> tuple[str, dict[
     if retrieval:
         collection, beside = _collection(chosen)
         tables = _restricted(collection, chosen, seed, beside["variants"])
-        return "retrieval", tables | {"rejected": beside["rejected"]}
+        return "retrieval", tables | {name: beside[name] for name in ("rejected", "copies")}
     tables = tables_of(chosen)
     rejected = {"rejected": tables.pop("rejected")}
     kind, languages, split = local_sets.set_kind(tables), chosen.languages, chosen.split
@@ -246,11 +257,23 @@ def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, dict[str, 
     titled = replace(plain, documents=prepend_titles(plain.documents))
     shown, other = (titled, plain) if chosen.title else (plain, titled)
     checked = check_raw(shown, chosen.on_invalid)
-    hidden = _own(checked, chosen) if chosen.own_document == "hide" else None
-    whole = EvaluationCollection(checked.documents, checked.queries, checked.judgments, hidden)
+    documents, judgments = checked.documents, checked.judgments
+    copies = Copies.create_empty()
+    if chosen.copies == "merge":
+        documents, judgments, copies = merge_copies(documents, judgments)
+    hidden = None
+    if chosen.own_document == "hide":
+        hidden = _own(documents, checked.queries, judgments)
+        if hidden.height:
+            logger.warning(
+                "%s: %s documents are the text of a query and are left out of its ranking, unlike "
+                'in plain trec_eval; `own_document = "rank"` keeps them',
+                chosen.name, f"{hidden.height:,}",
+            )  # fmt: skip
+    whole = EvaluationCollection(documents, checked.queries, judgments, hidden)
     variants = other.documents.select("doc_id", "text").unique(maintain_order=True)
     variants = variants.filter(pl.col("text").str.len_chars() > 0)
-    beside = {"variants": variants, "rejected": checked.rejected}
+    beside = {"variants": variants, "rejected": checked.rejected, "copies": copies}
     if chosen.split is None:
         return whole, beside
     splits = _splits(chosen)
@@ -258,17 +281,11 @@ def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, dict[str, 
     return whole.ask(asked), beside
 
 
-def _own(checked: Checked, chosen: EvaluationSet) -> pl.DataFrame:
+def _own(documents: pl.DataFrame, queries: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:
     """Documents that are a query's own text, as ArguAna and Quora have them, unless relevant."""
-    relevant = checked.judgments.filter(pl.col("relevance") > 0)
-    own = own_documents(checked.documents, checked.queries)
-    own = own.join(relevant, on=["query_id", "doc_id"], how="anti", maintain_order="left")
-    if own.height:
-        logger.warning(
-            "%s: %s documents are the text of a query and are left out of its ranking, unlike in "
-            'plain trec_eval; `own_document = "rank"` keeps them', chosen.name, f"{own.height:,}",
-        )  # fmt: skip
-    return own
+    relevant = judgments.filter(pl.col("relevance") > 0)
+    own = own_documents(documents, queries)
+    return own.join(relevant, on=["query_id", "doc_id"], how="anti", maintain_order="left")
 
 
 def _splits(chosen: EvaluationSet) -> pl.DataFrame | None:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,20 @@ from polymine import models
 from polymine.data_contracts.notes import AdapterNote, MeasuresNote, RowsNote, SetNote
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import (
+    EncoderSettings,
     EvaluationSettings,
     OutputSettings,
     StepSettings,
     TrainingSettings,
 )
 from polymine.data_contracts.trained import TrainedModel
+from polymine.evaluation.collection import POOL
 from polymine.evaluation.mteb_results import as_mteb_result
 from polymine.reporting.learning.adapter_card import render_adapter_card
 from polymine.reporting.learning.metrics import write_headline
 from polymine.reporting.learning.page import render_learning
 from polymine.reporting.learning.report import (
+    Called,
     Contamination,
     EvaluationReport,
     Leak,
@@ -66,14 +69,20 @@ class Trained:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """All that evaluation made, by references; `models` without the base."""
+    """All that evaluation made, by references.
+
+    `models` are without the base, `calls` of all; `plain` are measures as plain trec_eval has them,
+    of the sets for which that differs.
+    """
 
     base: str
     models: tuple[str, ...]
     sets: Mapping[str, DatasetRef]
     measures: Mapping[str, Mapping[str, DatasetRef]]
     compared: DatasetRef
+    calls: Mapping[str, EncoderSettings]
     notes: tuple[Note, ...] = ()
+    plain: Mapping[str, Mapping[str, DatasetRef]] = field(default_factory=dict)
 
 
 @step("report-training")
@@ -141,6 +150,10 @@ def report_evaluation(
         headline=describe_gain(comparisons, scores, evaluated.models, evaluation.k),
         base=evaluated.base,
         models=evaluated.models,
+        calls=tuple(
+            Called(name, call.query_prompt or "", call.document_prompt or "", call.max_length)
+            for name, call in evaluated.calls.items()
+        ),
         comparisons=comparisons,
         scores=scores,
         changes=pl.read_parquet(open_folder(evaluated.compared.path) / CHANGES, glob=False),
@@ -155,6 +168,7 @@ def report_evaluation(
         notes=(
             *evaluated.notes,
             *remark_on_sets(evaluated.sets),
+            *remark_on_plain(evaluated, evaluation.k),
             *remark_on_few(evaluated.measures["base"]),
             *(
                 Note("warning", say("learning", "untouched", model, name, languages))
@@ -243,6 +257,19 @@ def remark_on_sets(sets: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
         for name, note in notes.items()
         if note.chained
     )
+
+
+def remark_on_plain(evaluated: Evaluated, k: int) -> tuple[Note, ...]:
+    """Say where figures depart from plain trec_eval's, and what these are."""
+    notes = []
+    for name, of in evaluated.plain.items():
+        means = [
+            (model, load(ref).filter(pl.col("document_language") != POOL)["ndcg"].mean())
+            for model, ref in of.items()
+        ]
+        note = note_of(evaluated.sets[name], SetNote)
+        notes.append(Note("remark", say("learning", "departs", name, note, means, k)))
+    return tuple(notes)
 
 
 def remark_on_few(measures: Mapping[str, DatasetRef]) -> tuple[Note, ...]:

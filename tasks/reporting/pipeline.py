@@ -89,7 +89,7 @@ def join_parts(folders: Mapping[str, Path], title: str, settings: dict[str, Any]
     )
     own = {
         "headline": measured.headline, "k": measured.k, "confidence": measured.confidence,
-        "searched": measured.searched,
+        "searched": measured.searched, "calls": measured.calls,
         "title": title, "settings": settings, "timings": timings, "versions": versions(),
         "notes": trained.notes + measured.notes, "fingerprints": {}, "files": FILES,
     }  # fmt: skip

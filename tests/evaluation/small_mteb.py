@@ -48,6 +48,28 @@ class SmallRetrieval(AbsTaskRetrieval):
         self.data_loaded = True
 
 
+class LocalRetrieval(AbsTaskRetrieval):
+    """Any collection; its titles are left out."""
+
+    metadata = _metadata("LocalRetrieval", "Retrieval", "ndcg_at_10", ["eng-Latn"], ("test",))
+
+    def __init__(self, corpus: Any, queries: Any, judged: Any) -> None:
+        super().__init__()
+        texts = ({"title": "", "text": text} for text in corpus["text"])
+        relevant: dict[str, dict[str, int]] = {}
+        for query, document, grade in judged.select("query_id", "doc_id", "relevance").rows():
+            relevant.setdefault(query, {})[document] = grade
+        asked = dict(queries.select("query_id", "text").rows())
+        self.corpus = {"default": {"test": dict(zip(corpus["doc_id"], texts, strict=True))}}
+        self.queries = {"default": {"test": asked}}
+        kept = {query: of for query, of in relevant.items() if query in asked}
+        self.relevant_docs = {"default": {"test": kept}}
+        self.data_loaded = True
+
+    def load_data(self, **_: Any) -> None:
+        """All is there."""
+
+
 class SmallSTS(AbsTaskSTS):
     metadata = _metadata(
         "SmallSTS", "STS", "cosine_spearman",

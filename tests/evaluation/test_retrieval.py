@@ -118,7 +118,9 @@ class TestMetrics:
         vectors = unit(rng, 24), unit(rng, 120)
         whole = retrieval.measure(collection, *vectors, name="set")
         monkeypatch.setattr(retrieval, "TILE", 5)
+        monkeypatch.setattr(retrieval, "DOCUMENTS", 7)
         monkeypatch.setattr(retrieval, "COMPARED", 200)
+        monkeypatch.setattr(retrieval, "CHECKED", 11)
         assert retrieval.measure(collection, *vectors, name="set").equals(whole)
 
 

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.notes import SetNote
 from polymine.data_contracts.settings import (
     EncoderSettings,
     EvaluatedModel,
@@ -18,6 +19,8 @@ from polymine.data_contracts.settings import (
 from polymine.flows.evaluation import run_measures
 from polymine.tasks.evaluation.gains import read_comparisons
 from polymine.tasks.reporting.learning import report_evaluation
+from polymine.tasks.reporting.parts import read_info
+from polymine.tasks.store.datasets import note_of
 from tests.small import animal_tables, save_small_encoder
 from tests.tasks.evaluation.small_sets import PAIRS, run_in
 
@@ -86,3 +89,25 @@ def test_what_cannot_be_ranked_is_refused(folder, tmp_path):
     similar = EvaluationSet(name="sts", path=str(tmp_path / "pairs.parquet"))
     with pytest.raises(SettingsError, match="bm25 ranks documents, and sts is a set of similarity"):
         run_measures(run_in(folder), settings(folder, sets=(similar,), baseline="bm25"))
+
+
+def test_copies_and_own_documents_are_told_with_plain_trec_evals_figure(folder, tmp_path):
+    """As in Quora: every question is a document too, and one document stands there twice."""
+    corpus, queries, judged = animal_tables()
+    own = queries.select(doc_id=pl.col("query_id") + "own", text="text", language="language")
+    twice = corpus.head(1).with_columns(doc_id=pl.lit("zz-copy"))
+    (tmp_path / "set").mkdir()
+    for name, table in (("corpus", pl.concat([corpus, own, twice])), ("queries", queries),
+                        ("qrels", judged)):  # fmt: skip
+        table.write_parquet(tmp_path / "set" / f"{name}.parquet")
+    chosen = settings(folder, sets=(EvaluationSet(name="own", path=str(tmp_path / "set")),))
+    evaluated = run_measures(run_in(folder), chosen)
+    note = note_of(evaluated.sets["own"], SetNote)
+    assert (note.merged, note.own) == (1, queries.height)
+    report_evaluation(run_in(folder), evaluated, chosen, OutputSettings(path=str(tmp_path / "out")))
+    (said,) = (n["text"] for n in read_info(tmp_path / "out")["notes"] if "Plain" in n["text"])
+    assert f"1 document merged into others of equal text, {queries.height} documents" in said
+    plain = chosen.sets[0].model_copy(update={"copies": "keep", "own_document": "rank"})
+    figure = means(folder, chosen.model_copy(update={"sets": (plain,)}))["value"].item()
+    assert f"{figure:.3f} for base" in said
+    assert figure < means(folder, chosen)["value"].item()  # every query finds itself first

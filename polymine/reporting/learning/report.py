@@ -100,6 +100,16 @@ class Searched:
 
 
 @dataclass(frozen=True)
+class Called:
+    """How a measured model was called, in the words that it read before every text."""
+
+    model: str
+    query_prompt: str
+    document_prompt: str
+    max_length: int | None
+
+
+@dataclass(frozen=True)
 class LinkedFile:
     """A file beside the page, by its relative path."""
 
@@ -115,6 +125,7 @@ class LearningReport(Report):
         base: the untouched model, by its name in the settings.
         k, confidence: of the metrics and of the intervals.
         searched: the sets of retrieval.
+        calls: how base and models were called to be measured.
         files: beside the page, linked from it.
     """
 
@@ -125,6 +136,7 @@ class LearningReport(Report):
     k: int = 10
     confidence: float = 0.95
     searched: tuple[Searched, ...] = ()
+    calls: tuple[Called, ...] = ()
     files: tuple[LinkedFile, ...] = Field((), exclude=True)
 
 
