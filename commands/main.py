@@ -36,6 +36,7 @@ FLOWS: dict[str, tuple[Name, str]] = {
     "pipeline": ("pipeline", "Mine, train, evaluate and report."),
     "train": ("train", "Train adapters on triplets and pairs that are there."),
     "compare": ("compare", "Train on negatives found in several ways and say which help most."),
+    "gap": ("language_gap", "Say how far apart the same meaning lies in different languages."),
 }
 
 

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
     from polymine.commands.server.uses import Server
 
-Name = Literal["mine", "train", "evaluate", "pipeline", "compare"]
+Name = Literal["mine", "train", "evaluate", "pipeline", "compare", "language_gap"]
 MODULES: dict[Name, str] = {
     "mine": "polymine.flows.mining",
     "train": "polymine.flows.training",
     "evaluate": "polymine.flows.evaluation",
     "pipeline": "polymine.flows.pipeline",
     "compare": "polymine.flows.comparison",
+    "language_gap": "polymine.flows.gap",
 }
 
 

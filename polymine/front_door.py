@@ -32,17 +32,9 @@ from polymine.tasks.runs.run import FinishedRun
 from polymine.tasks.sources.given import Given, as_sources
 
 __all__ = [
-    "Run",
-    "clean",
-    "compare",
-    "diff",
-    "evaluate",
-    "mine",
-    "open",
-    "pipeline",
-    "plan",
+    "Run", "clean", "compare", "diff", "evaluate", "gap", "mine", "open", "pipeline", "plan",
     "train",
-]
+]  # fmt: skip
 _TABLES = ("corpus", "queries", "judgments", "labels", "pairs")
 
 
@@ -251,6 +243,18 @@ def compare(settings: str | Path | Mapping[str, Any]) -> Page:
     return _run("compare", settings)
 
 
+def gap(settings: str | Path | Mapping[str, Any]) -> Page:
+    """Say how far apart the same meaning lies in different languages, as `polymine gap` does.
+
+    Args:
+        settings: as of `train`; its section `gap` names models and sets.
+
+    >>> polymine.gap("gap.toml").path.name
+    'report.html'
+    """
+    return _run("language_gap", settings)
+
+
 def pipeline(settings: str | Path | Mapping[str, Any]) -> Page:
     """Mine, train, evaluate and report, as `polymine pipeline` does; see `train`.
 
@@ -270,7 +274,10 @@ def _run(name: str, settings: str | Path | Mapping[str, Any]) -> Page:
         if isinstance(settings, Mapping)
         else load_as(kind, Path(settings))
     )
-    module = {"train": "training", "evaluate": "evaluation", "compare": "comparison"}
+    module = {
+        "train": "training", "evaluate": "evaluation", "compare": "comparison",
+        "language_gap": "gap",
+    }  # fmt: skip
     flow = getattr(import_module(f"polymine.flows.{module.get(name, name)}"), name)
     made = flow.fn(**{section: getattr(asked, section) for section in kind.model_fields})
     return Page(Path(made["report"]), str(made["headline"]))

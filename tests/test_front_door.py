@@ -16,6 +16,7 @@ import polymine
 from polymine import front_door
 from polymine.data_contracts.errors import InputError, SettingsError
 from polymine.tasks.runs import run as runs
+from tests.evaluation.gap import small_gap
 from tests.small import save_small_encoder
 
 HEAVY = ("prefect", "torch", "polars", "numpy", "pydantic", "datasets")
@@ -88,6 +89,13 @@ contaminated = "report"
 [output]
 path = "runs/evaluate-01"
 """
+GAP = """
+[gap]
+models = [{ name = "base", model = "base" }]
+sets = [{ name = "own", path = "versions" }]
+[output]
+path = "runs/gap-01"
+"""
 COMPARE = """
 [comparison]
 seeds = [0]
@@ -108,9 +116,11 @@ def desk(tmp_path_factory):
     for name, rows in make_rows(UNSEEN).items():
         pl.DataFrame(rows).write_parquet(place / "set" / f"{name}.parquet")
     shutil.copytree(save_small_encoder(place / "encoder"), place / "base")
+    (place / "versions").mkdir()
+    small_gap.sentences().write_parquet(place / "versions" / "sentences.parquet")
     learn = MINE.replace("mine-01", "pipeline-01") + LEARN
     texts = {
-        "mine": MINE, "train": TRAIN, "evaluate": EVALUATE, "pipeline": learn,
+        "mine": MINE, "train": TRAIN, "evaluate": EVALUATE, "pipeline": learn, "gap": GAP,
         "compare": learn.replace("pipeline-01", "compare-01") + COMPARE,
     }  # fmt: skip
     for name, text in texts.items():

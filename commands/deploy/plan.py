@@ -26,6 +26,7 @@ NEEDED: dict[str, tuple[set[str], set[str]]] = {
     "compare": ({"dataset", "comparison"}, set()),
     "train": ({"training"}, {"dataset"}),
     "evaluate": ({"evaluation"}, {"dataset", "training"}),
+    "language_gap": ({"gap"}, {"dataset", "training"}),
 }
 
 

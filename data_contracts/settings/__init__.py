@@ -15,6 +15,7 @@ from polymine.data_contracts.settings.evaluation import (
     EvaluationSet,
     EvaluationSettings,
 )
+from polymine.data_contracts.settings.gap import GapSettings
 from polymine.data_contracts.settings.loading import apply_override, check_as, load_as
 from polymine.data_contracts.settings.mining import MiningSettings, TeacherSettings
 from polymine.data_contracts.settings.models import EncoderSettings, ModelSettings
@@ -23,6 +24,7 @@ from polymine.data_contracts.settings.run import (
     EngineSettings,
     EvaluationRunSettings,
     Format,
+    GapRunSettings,
     OutputSettings,
     PipelineSettings,
     RunSettings,
@@ -67,6 +69,8 @@ __all__ = [
     "EvaluationSet",
     "EvaluationSettings",
     "Format",
+    "GapRunSettings",
+    "GapSettings",
     "GuideModel",
     "LoraSettings",
     "LossSettings",

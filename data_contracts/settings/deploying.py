@@ -76,7 +76,7 @@ class DeploymentSettings(Settings):
     @property
     def full_name(self) -> str:
         """Flow and name, as Prefect writes them."""
-        return f"{self.flow}/{self.name}"
+        return f"{self.flow.replace('_', '-')}/{self.name}"
 
     @model_validator(mode="after")
     def _tells_schedules_apart(self) -> "DeploymentSettings":

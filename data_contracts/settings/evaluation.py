@@ -39,7 +39,7 @@ class _Set(Settings):
     """Short name, used in tables."""
     path: Table | None = None
     """Folder with corpus, queries and qrels (and translations, where texts have versions), with
-    pairs and scores (STS), or with pairs alone (parallel sentences)."""
+    pairs and scores (STS), or with pairs or `sentences.*` with a group_id (parallel sentences)."""
     corpus: Source | None = None
     """Instead of `path`: documents, as in `dataset`."""
     queries: Source | None = None

@@ -8,6 +8,7 @@ from polymine.data_contracts.settings.base import Settings
 from polymine.data_contracts.settings.comparison import ComparisonSettings
 from polymine.data_contracts.settings.dataset import DatasetSettings
 from polymine.data_contracts.settings.evaluation import HELD_OUT, TRAINED, EvaluationSettings
+from polymine.data_contracts.settings.gap import GapSettings
 from polymine.data_contracts.settings.locations import Location
 from polymine.data_contracts.settings.mining import MiningSettings
 from polymine.data_contracts.settings.training import TrainingSettings
@@ -142,6 +143,14 @@ class EvaluationRunSettings(Settings):
     engine: EngineSettings = EngineSettings()
 
 
+class GapRunSettings(Settings):
+    """How far apart the same meaning lies in different languages, for models that are there."""
+
+    gap: GapSettings
+    output: OutputSettings
+    engine: EngineSettings = EngineSettings()
+
+
 class PipelineSettings(RunSettings):
     """Mine, train, evaluate, report."""
 
@@ -175,4 +184,5 @@ SETTINGS: dict[str, type[Settings]] = {
     "evaluate": EvaluationRunSettings,
     "pipeline": PipelineSettings,
     "compare": ComparisonRunSettings,
+    "language_gap": GapRunSettings,
 }

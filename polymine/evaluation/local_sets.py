@@ -5,6 +5,7 @@
 | `pairs` with scores | semantic textual similarity |
 | `pairs` without | parallel sentences |
 | `sentences` with labels | clustering |
+| `sentences` with groups alone | parallel sentences, a row per language |
 
 `splits` (id, split) is known beside any of them, as is a column `split`; other tables are left
 alone. Sets for retrieval are read as the data to mine are.
@@ -49,7 +50,8 @@ def set_kind(tables: Tables) -> Kind:
             )
         return "parallel" if unscored else "similarity"
     if "sentences" in tables:
-        return "clustering"
+        labelled = "label" in tables["sentences"].columns
+        return "clustering" if labelled else "parallel"
     found = ", ".join(sorted(tables)) or "no table"
     raise InputError(
         f"an evaluation set needs corpus, queries and qrels, or pairs, or sentences; found {found}"
@@ -88,7 +90,8 @@ def parallel_set(
     """Take parallel sentences as retrieval of the other side.
 
     Args:
-        tables, languages, split: as for `similarity_set`, pairs without scores.
+        tables, languages, split: as for `similarity_set`; pairs without scores, or `sentences`
+            (id, text, language, group_id) without labels.
 
     Returns:
         The collection of `EvaluationCollection.from_pairs`.
@@ -96,6 +99,8 @@ def parallel_set(
     Raises:
         InputError: as for `similarity_set`.
     """
+    if "pairs" not in tables:
+        return EvaluationCollection.from_pairs(_pairs_of_groups(tables, languages, split))
     return EvaluationCollection.from_pairs(_pairs(tables, languages, split))
 
 
@@ -191,6 +196,22 @@ def _pairs(tables: Tables, languages: Iterable[str] | None, split: str | None) -
             f"{', '.join(both)}"
         )
     return kept
+
+
+def _pairs_of_groups(
+    tables: Tables, languages: Iterable[str] | None, split: str | None
+) -> pl.DataFrame:
+    """Pair the first sentence of each group with every other one."""
+    sentences = tables["sentences"]
+    need_columns(sentences, ("id", "text", "language", "group_id"), "sentences")
+    wanted = _wanted(languages, {"sentences": sentences["language"]})
+    kept = _of_split(sentences, tables, split).filter(pl.col("language").is_in(wanted))
+    kept = kept.drop_nulls("group_id").sort("group_id", "language", "id")
+    first = kept.group_by("group_id", maintain_order=True).first()
+    named = first.select("group_id", text_a="text", lang_a="language", first="id")
+    pairs = kept.join(named, on="group_id", maintain_order="left")
+    pairs = pairs.filter(pl.col("id") != pl.col("first"))
+    return pairs.select("text_a", "lang_a", text_b="text", lang_b="language")
 
 
 def _of_split(frame: pl.DataFrame, tables: Tables, split: str | None) -> pl.DataFrame:

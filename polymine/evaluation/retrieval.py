@@ -65,20 +65,42 @@ def measure(
         InputError: vectors that are not these texts', not finite or not of unit length; no query
             has a relevant document.
     """
+    ranks = rank_relevant(collection, queries, documents, name=name, pooled=pooled)
+    asked = collection.queries.with_row_index("query")
+    named = (
+        add_metrics(ranks, k)
+        .join(asked.select("query", "query_id", query_language="language"), on="query")
+        .with_columns(set=pl.lit(name))
+        .select(QueryScores.column_names())
+        .sort(QueryScores.primary_key())
+    )
+    return QueryScores.validate(named, cast=True)
+
+
+def rank_relevant(
+    collection: EvaluationCollection,
+    queries: Scores,
+    documents: Scores,
+    *,
+    name: str,
+    pooled: bool = True,
+) -> pl.DataFrame:
+    """Find the rank of every relevant document.
+
+    Args:
+        collection, queries, documents, name, pooled: as of `measure`, which may raise the same.
+
+    Returns:
+        query (row number), document_language (`*`: among the documents of all languages), rank
+        (from 1), relevance, and language, which is the document's own.
+    """
     search = _Search.of(collection, queries, documents)
     if not search.pairs.height:
         raise InputError(
             f"{name}: no query has a relevant document in any language; give judgments whose "
             "documents are in the corpus, or leave the set out"
         )
-    named = (
-        add_metrics(_rank(search, pooled), k)
-        .join(search.queries.select("query", "query_id", query_language="language"), on="query")
-        .with_columns(set=pl.lit(name))
-        .select(QueryScores.column_names())
-        .sort(QueryScores.primary_key())
-    )
-    return QueryScores.validate(named, cast=True)
+    return _rank(search, pooled)
 
 
 @dataclass(frozen=True)
@@ -148,7 +170,7 @@ class _Pairs:
 
 
 def _rank(search: _Search, pooled: bool) -> pl.DataFrame:
-    """Rank what is relevant: query, document_language, rank, relevance; a row per pair and pool."""
+    """Rank what is relevant, a row per pair and pool: the columns of `rank_relevant`."""
     rows = (search.pairs[name].to_numpy().astype(np.int64) for name in ("query", "document"))
     queries, documents = rows
     pairs = _Pairs(queries, documents, search.score(queries, documents))
@@ -163,12 +185,12 @@ def _rank(search: _Search, pooled: bool) -> pl.DataFrame:
         counted = _count(search, pairs, rivals)
         in_language[own] = counted[own]
         in_all += counted
-    ranks = [search.pairs.select("query", "relevance", document_language="language",
-                                 rank=pl.Series(in_language + 1))]  # fmt: skip
-    if pooled:
-        ranks.append(search.pairs.select("query", "relevance", document_language=pl.lit(POOL),
-                                         rank=pl.Series(in_all + 1)))  # fmt: skip
-    return pl.concat(ranks)
+    found = search.pairs.select("query", "relevance", "language")
+    ranks = [
+        found.with_columns(document_language="language", rank=pl.Series(in_language + 1)),
+        found.with_columns(document_language=pl.lit(POOL), rank=pl.Series(in_all + 1)),
+    ]
+    return pl.concat(ranks if pooled else ranks[:1])
 
 
 def _count(search: _Search, pairs: _Pairs, rivals: Rows) -> Rows:

@@ -159,7 +159,7 @@ SENTENCES = Role(
         "split": ("split",),
         "group_id": ("group_id",),
     },
-    needed=("text", "label"),
+    needed=("text",),
 )
 SPLITS = Role(
     name="splits",

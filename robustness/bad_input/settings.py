@@ -23,6 +23,10 @@ WHOLE: dict[str, dict[str, Any]] = {
         "evaluation": {"sets": SETS, "models": [{"name": "new", "model": "runs/new"}]},
         "output": {"path": "out"},
     },
+    "language_gap": {
+        "gap": {"sets": SETS, "models": [{"name": "new", "model": "runs/new"}]},
+        "output": {"path": "out"},
+    },
     "pipeline": {"dataset": DATASET, "output": {"path": "out"}, "training": {"steps": [STEP]}},
     "compare": {
         "dataset": DATASET, "output": {"path": "out"}, "comparison": {"arms": [{"name": "a"}]},
@@ -55,6 +59,9 @@ CONTRADICTIONS: list[tuple[str, list[str], str]] = [
     ("evaluate", ['evaluation.models.0.name="base"'], "base"),
     ("evaluate", ['evaluation.sets=[{name="a",path="x"},{name="a",path="y"}]'], "different"),
     ("evaluate", ['evaluation.sets=[{name="a",benchmark="xquad",split="test"}]'], "split"),
+    ("language_gap", ["gap.models=[]"], "models"),
+    ("language_gap", ['gap.sets=[{name="a",path="x"},{name="a",path="y"}]'], "name of its own"),
+    ("language_gap", ['gap.sets=[{name="a",benchmark="belebele-choice"}]'], "multiple choice"),
     ("pipeline", ['evaluation.models=[{name="trained",model="x"}]'], "trained"),
     ("compare", ['comparison.arms=[{name="base"}]'], "base"),
     ("compare", ["comparison.seeds=[1,1]"], "seed"),

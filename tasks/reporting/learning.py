@@ -38,7 +38,7 @@ from polymine.reporting.learning.report import (
     StepReport,
     TrainingReport,
 )
-from polymine.reporting.report import Note, Timing
+from polymine.reporting.report import Note, Report, Timing
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
@@ -110,7 +110,7 @@ def report_training(
         contamination=_contamination(trained.rows),
         routes=trained.model.routes,
         settings=show(training=training, evaluation=evaluation, output=output, engine=run.engine),
-        timings=_timings(
+        timings=list_timings(
             {f"gather {name}": ref for name, ref in trained.rows.items()}
             | {f"train {name}": ref for name, ref in trained.made.items()}
         ),
@@ -162,7 +162,9 @@ def report_evaluation(
         searched=describe_sets(evaluated.sets),
         pivot=evaluation.pivot,
         settings=show(evaluation=evaluation, output=output, engine=run.engine),
-        timings=_timings({f"measure {m} on {name}": ref for (m, name), ref in measures.items()}),
+        timings=list_timings(
+            {f"measure {m} on {name}": ref for (m, name), ref in measures.items()}
+        ),
         fingerprints={"comparison": evaluated.compared.fingerprint},
         versions=versions(),
         notes=(
@@ -222,7 +224,7 @@ def write_folder(
     return sum_up(report, folder)
 
 
-def sum_up(report: LearningReport, folder: Path) -> dict[str, Any]:
+def sum_up(report: Report, folder: Path) -> dict[str, Any]:
     """Say what the command line shows of a run."""
     timings = [{"stage": t.stage, "seconds": t.seconds} for t in report.timings]
     return {
@@ -352,5 +354,6 @@ def _contamination(rows: Mapping[str, DatasetRef]) -> Contamination | None:
     )
 
 
-def _timings(stages: Mapping[str, DatasetRef]) -> tuple[Timing, ...]:
+def list_timings(stages: Mapping[str, DatasetRef]) -> tuple[Timing, ...]:
+    """Say of each stage, by its name, how long it took and what it made."""
     return tuple(Timing(n, round(r.seconds, 3), r.rows, r.reused) for n, r in stages.items())

@@ -19,6 +19,7 @@ from polymine.tasks.store.manifests import MANIFEST, RUN, describe_shard, read_m
 from polymine.tasks.store.usage import used_datasets
 
 TRAINING, EVALUATION, PIPELINE, COMPARISON = "training", "evaluation", "pipeline", "comparison"
+GAP = "language-gap"
 _NAMES = {RUN: "run", TRAINING: "training run"}
 
 

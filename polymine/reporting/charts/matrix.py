@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -30,6 +31,26 @@ STRONGEST = 0.6  # opacity of the darkest shade: the number on it must stay legi
 QUIET = 0.01  # a largest gain below this is not coloured as if it were much
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a cell stands, by its languages, and what hovering tells of it."""
+
+    row: str
+    column: str
+    tip: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a heat map: its colour's key, how strong that is (0 to 1), and its number."""
+
+    place: Place
+    kind: str
+    strength: float
+    number: str
+    bold: bool = False
+
+
 def draw_panels(result: SetResult, pivot: str | None, *, tips: bool = True) -> list[Markup]:
     """Draw matrices of document language (rows) by query language: base, model and gain.
 
@@ -47,21 +68,23 @@ def draw_panels(result: SetResult, pivot: str | None, *, tips: bool = True) -> l
     codes = sorted(result.languages, key=lambda code: (code != pivot, code))
     if len(codes) < 2:
         return []
-    cells = {(d.document, d.query): d for d in result.directions}
-    known = [v for d in cells.values() for v in (d.base, d.value) if v is not None]
+    found = result.directions
+    known = [v for d in found for v in (d.base, d.value) if v is not None]
     low, high = min(known), max(known)
-    most = max([abs(d.gain or 0.0) for d in cells.values()] + [QUIET])
-    ends = (f"{low * 100:.1f}", f"{high * 100:.1f}")
-    with styled():
-        if all(d.gain is None for d in cells.values()):  # the base alone
-            shade = _shade(cells, "value", low, high)
-            return [_draw_matrix(result.model, codes, pivot, ends, shade, tips)]
-        return [
-            _draw_matrix("base", codes, pivot, ends, _shade(cells, "base", low, high), tips),
-            _draw_matrix(result.model, codes, pivot, ends, _shade(cells, "value", low, high), tips),
-            _draw_matrix("gain", codes, pivot, (f"−{most * 100:.1f}", f"+{most * 100:.1f}"),
-                         _shade(cells, "gain", 0.0, most), tips),
-        ]  # fmt: skip
+    most = max([abs(d.gain or 0.0) for d in found] + [QUIET])
+    ends, gains = (f"{low * 100:.1f}", f"{high * 100:.1f}"), f"{most * 100:.1f}"
+    panels = {
+        "base": (ends, _shade(found, "base", low, high)),
+        result.model: (ends, _shade(found, "value", low, high)),
+        "gain": ((f"−{gains}", f"+{gains}"), _shade(found, "gain", 0.0, most)),
+    }
+    if all(each.gain is None for each in found):  # the base alone
+        panels = {result.model: panels[result.model]}
+    return [
+        draw_heatmap(title, codes, around, list(cells), pivot=pivot, gain=title == "gain",
+                     tips=tips)
+        for title, (around, cells) in panels.items()
+    ]  # fmt: skip
 
 
 def panel_width(languages: int) -> int:
@@ -69,62 +92,102 @@ def panel_width(languages: int) -> int:
     return max(LABELS + _cell(languages) * languages + 2, NARROWEST)
 
 
-Cell = tuple[Gain, str, float, str]  # what it is of, its colour, how strong, its number
-
-
-def _shade(
-    cells: dict[tuple[str, str], Gain], what: str, low: float, high: float
-) -> Iterator[Cell]:
+def _shade(directions: Sequence[Gain], what: str, low: float, high: float) -> Iterator[Cell]:
     """Choose the colour and write the number of each cell that was measured."""
-    for direction in cells.values():
-        value = getattr(direction, what)
+    for each in directions:
+        value = getattr(each, what)
         if value is None:
             continue
+        place = Place(each.document, each.query, _tell(each))
         if what == "gain":
-            kind, strength = ("promoted" if value > 0 else "negative"), abs(value) / high
-            yield direction, kind, strength, f"{value * 100:+.1f}".replace("-", "−")
+            yield shade_change(place, value, high, bold=each.verdict in ("better", "worse"))
         else:
-            strength = 0.1 + 0.9 * (value - low) / ((high - low) or 1.0)
-            yield direction, "positive", strength, f"{value * 100:.1f}"
+            yield shade_value(place, value, (low, high))
 
 
-def _draw_matrix(
+def shade_value(
+    place: Place, value: float, between: tuple[float, float], *, up: bool = True
+) -> Cell:
+    """Shade a score, shown times 100.
+
+    Args:
+        place: of the cell.
+        value: the score.
+        between: lowest and highest value of all that share the scale.
+        up: whether the highest is the darkest.
+    """
+    share = (value - between[0]) / ((between[1] - between[0]) or 1.0)
+    strength = 0.1 + 0.9 * (share if up else 1 - share)
+    return Cell(place, "positive", strength, _number(f"{value * 100:.1f}"))
+
+
+def shade_change(place: Place, value: float, most: float, *, bold: bool) -> Cell:
+    """Shade a difference, shown times 100 with its sign: blue above 0, orange below."""
+    kind, number = "promoted" if value > 0 else "negative", _number(f"{value * 100:+.1f}")
+    return Cell(place, kind, abs(value) / most, number, bold)
+
+
+def _number(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def draw_heatmap(
     title: str,
     codes: Sequence[str],
-    pivot: str | None,
     ends: tuple[str, str],
-    cells: Iterator[Cell],
-    tips: bool,
+    cells: Sequence[Cell],
+    *,
+    pivot: str | None = None,
+    corner: str = "documents ↓ queries →",
+    gain: bool = False,
+    tips: bool = True,
 ) -> Markup:
-    cell, count, gain = _cell(len(codes)), len(codes), title == "gain"
-    side, width = cell * count, panel_width(len(codes))
-    figure = new_figure(width, TOP + side + LEGEND)
-    axes = add_panel(figure, LABELS, TOP, side, side)
-    size = min(13.0, cell * 0.33)
-    for direction, kind, strength, number in cells:
-        x, y = codes.index(direction.query), codes.index(direction.document)
-        axes.barh(y, 1, 1, x - 0.5, color=COLOURS[kind], alpha=round(strength * STRONGEST, 2),
-                  lw=0, gid=f"{TIP}{_tell(direction)}" if tips else None)  # fmt: skip
-        sure = gain and direction.verdict in ("better", "worse")
-        axes.text(x, y, number, size=size, ha="center", va="center_baseline",
-                  weight="bold" if sure else "normal")  # fmt: skip
-    if pivot in codes:
-        box: Any = {"fill": False, "ec": COLOURS["soft"], "lw": 1}
-        axes.barh(0, count, 1, -0.5, **box)
-        axes.bar(0, count, 1, -0.5, **box)
-    names = [cut(code, 6) for code in codes]
-    axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
-    axes.set_xticks(range(count), names)
-    axes.set_yticks(range(count), names)
-    axes.tick_params(labeltop=True, labelbottom=False, labelsize=min(12.0, cell * 0.42))
-    axes.spines[:].set_visible(False)
-    figure.text(
-        LABELS / width, 1 - 13 / (TOP + side + LEGEND), cut(title, 24), size=13, weight="bold"
-    )
-    figure.text(1 - 2 / width, 1 - 13 / (TOP + side + LEGEND), "documents ↓ queries →",
-                ha="right", color=COLOURS["soft"])  # fmt: skip
-    _draw_scale(add_panel(figure, LABELS + 38, TOP + side + 12, 91, 10), ends, gain=gain)
-    return to_svg(figure, title)
+    """Draw a matrix of languages.
+
+    Args:
+        title: above it.
+        codes: languages of rows and columns, in order.
+        ends: what the palest and the darkest shade stand for.
+        cells: those that are known.
+        pivot: a language that is outlined, if it is there.
+        corner: says what rows and columns are.
+        gain: whether the scale has two sides.
+        tips: whether hovering a cell tells all of it.
+    """
+    with styled():
+        cell, count = _cell(len(codes)), len(codes)
+        side, width = cell * count, panel_width(len(codes))
+        figure = new_figure(width, TOP + side + LEGEND)
+        axes = add_panel(figure, LABELS, TOP, side, side)
+        _draw_cells(axes, codes, cells, min(13.0, cell * 0.33), tips)
+        if pivot in codes:
+            box: Any = {"fill": False, "ec": COLOURS["soft"], "lw": 1}
+            place = codes.index(str(pivot))
+            axes.barh(place, count, 1, -0.5, **box)
+            axes.bar(place, count, 1, -0.5, **box)
+        names = [cut(code, 6) for code in codes]
+        axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
+        axes.set_xticks(range(count), names)
+        axes.set_yticks(range(count), names)
+        axes.tick_params(labeltop=True, labelbottom=False, labelsize=min(12.0, cell * 0.42))
+        axes.spines[:].set_visible(False)
+        high = 1 - 13 / (TOP + side + LEGEND)
+        figure.text(LABELS / width, high, cut(title, 24), size=13, weight="bold")
+        figure.text(1 - 2 / width, high, corner, ha="right", color=COLOURS["soft"])
+        _draw_scale(add_panel(figure, LABELS + 38, TOP + side + 12, 91, 10), ends, gain=gain)
+        return to_svg(figure, title)
+
+
+def _draw_cells(
+    axes: Axes, codes: Sequence[str], cells: Sequence[Cell], size: float, tips: bool
+) -> None:
+    for cell in cells:
+        x, y = codes.index(cell.place.column), codes.index(cell.place.row)
+        axes.barh(y, 1, 1, x - 0.5, color=COLOURS[cell.kind],
+                  alpha=round(cell.strength * STRONGEST, 2), lw=0,
+                  gid=f"{TIP}{cell.place.tip}" if tips else None)  # fmt: skip
+        axes.text(x, y, cell.number, size=size, ha="center", va="center_baseline",
+                  weight="bold" if cell.bold else "normal")  # fmt: skip
 
 
 def _draw_scale(axes: Axes, ends: tuple[str, str], *, gain: bool) -> None:

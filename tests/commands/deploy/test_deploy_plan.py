@@ -46,10 +46,11 @@ def test_the_plan_is_prefects_own_file_and_says_every_deployment() -> None:
     from prefect.cli.deploy._models import PrefectYamlModel
 
     assert OWN_PLAN.samefile(PLAN)
-    assert len(PrefectYamlModel.model_validate(yaml.safe_load(PLAN.read_text())).deployments) == 7
+    assert len(PrefectYamlModel.model_validate(yaml.safe_load(PLAN.read_text())).deployments) == 8
     made = wanted()
     assert list(made) == [
         "mine/demo", "pipeline/demo", "compare/demo", "train/demo", "evaluate/demo",
+        "language-gap/demo",
         "train/gpu", "evaluate/gpu",
     ]  # fmt: skip
     assert made["train/gpu"].parameters == {}

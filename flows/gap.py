@@ -1,0 +1,49 @@
+"""The language gap: do models rank by meaning or by language, and who is at a disadvantage?"""
+
+from typing import Any
+
+from prefect import flow
+
+from polymine.data_contracts.settings import EngineSettings, GapSettings, OutputSettings
+from polymine.tasks.engine.cluster import cluster
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.threads import limited_threads
+from polymine.tasks.evaluation.encoding import open_measured
+from polymine.tasks.evaluation.gap import gather_texts, measure_gap, score_gap
+from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.monitoring.failures import SHOWN, explains_failures
+from polymine.tasks.reporting.gap import report_gap
+from polymine.tasks.sources.allowed_roots import check_roots
+from polymine.tasks.store.output import GAP, check_output, resolve_path
+from polymine.tasks.store.usage import recorded_use
+
+
+@flow(name="language-gap", persist_result=False, validate_parameters=True, **SHOWN)
+@explains_failures
+def language_gap(
+    gap: GapSettings, output: OutputSettings, engine: EngineSettings = EngineSettings()
+) -> dict[str, Any]:
+    """Measure the language gap.
+
+    Says how far apart the same meaning lies in different languages, for every model on every set,
+    and which languages are at a disadvantage where documents of all of them are searched together.
+    """
+    output = resolve_path(output)
+    check_roots(gap=gap, output=output, engine=engine)
+    check_output(output, settings={"gap": gap}, kind=GAP)
+    with limited_threads(engine), cluster(engine), recorded_use():
+        run = Context.of(engine)
+        models = [open_measured(call.name, call) for call in gap.models]
+        tables = {chosen.name: read_set(run, chosen, gap.seed) for chosen in gap.sets}
+        texts = {s.name: gather_texts(run, s, tables[s.name], gap) for s in gap.sets}
+        measures = {
+            model.name: {
+                chosen.name: measure_gap(
+                    run, model, chosen, tables[chosen.name], texts[chosen.name], gap
+                )
+                for chosen in gap.sets
+            }
+            for model in models
+        }
+        scores = score_gap(run, texts, measures, gap)
+        return report_gap(run, texts, measures, scores, gap, output)

@@ -1,0 +1,162 @@
+"""The verdict: which languages lie apart, who loses by it, what helped, and what that cost.
+
+Only what is surely so is said: a language or pair lies behind if its whole interval does.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from polymine.evaluation.collection import POOL
+from polymine.reporting.gap.measures import MEASURES
+from polymine.reporting.gap.report import GapReport
+from polymine.reporting.templates import say
+
+NAMED = 4  # languages or pairs that a sentence names
+JUDGED = (
+    "rank-consistency",
+    "xsim",
+    "pool-ndcg",
+    "sts",
+)  # by which models are compared, best first
+PURE = 2.0  # times chance: from here on neighbours are chosen by language
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is said of a model on a set; `good` is None for what is neither good nor bad."""
+
+    model: str
+    set: str
+    text: str
+    good: bool | None = None
+
+
+def find_verdict(report: GapReport) -> list[Finding]:
+    """Say in plain words what the figures come to, set by set and model by model.
+
+    Args:
+        report: with its scores, changes and flags.
+
+    Returns:
+        Findings: what lies apart, which pairs lose, what the mixed pool does, and what each model
+        changes against the first.
+    """
+    found: list[Finding] = []
+    for name in report.sets:
+        for model in report.models:
+            rows = report.scores.filter(set=name, model=model)
+            for text, good in (_neighbours(rows, report), _order(rows), _mining(rows), _pool(rows)):
+                found += [Finding(model, name, text, good)] if text else []
+            found += _changes(report, model, name)
+    return found
+
+
+def write_headline(report: GapReport) -> str:
+    """Sum up in one sentence how alike the first set's languages order texts, model by model."""
+    for name in report.sets:
+        for measure in JUDGED:
+            rows = report.scores.filter(set=name, measure=measure, language_a=POOL, language_b=POOL)
+            values = {m: rows.filter(model=m)["value"] for m in report.models}
+            known = [(model, float(each[0])) for model, each in values.items() if len(each)]
+            if known:
+                return say("gap", "headline", name, MEASURES[measure].title, known)
+    return say("gap", "nothing")
+
+
+Said = tuple[str, bool | None]
+NOTHING: Said = ("", None)
+
+
+def _neighbours(rows: pl.DataFrame, report: GapReport) -> Said:
+    """Whether neighbours are chosen by language or by meaning."""
+    purity, chance = _whole(rows, "purity"), _whole(rows, "purity-by-chance")
+    if purity is None or not chance:
+        return NOTHING
+    apart = purity >= PURE * chance
+    count = report.neighbours
+    return say("gap", "neighbours", purity * count, chance * count, count, apart), not apart
+
+
+def _order(rows: pl.DataFrame) -> Said:
+    """Which languages order texts otherwise than the rest."""
+    whole = _whole(rows, "rank-consistency")
+    if whole is None:
+        return NOTHING
+    behind = _behind(rows.filter(measure="rank-consistency"))
+    pairs = rows.filter(
+        pl.col("measure") == "rank-consistency", pl.col("language_b") != POOL, ~pl.col("flagged")
+    ).sort("value")
+    ends = [(row["language_a"], row["language_b"], row["value"])
+            for row in (pairs.row(0, named=True), pairs.row(-1, named=True))]  # fmt: skip
+    return say("gap", "order", whole, behind, ends), not behind
+
+
+def _mining(rows: pl.DataFrame) -> Said:
+    """In which directions translations are not found."""
+    whole = _whole(rows, "xsim")
+    if whole is None:
+        return NOTHING
+    pairs = rows.filter(
+        pl.col("measure") == "xsim", pl.col("language_a") != POOL, pl.col("language_b") != POOL,
+        ~pl.col("flagged"), pl.col("low") > whole,
+    ).sort("value", descending=True)  # fmt: skip
+    worst = pairs.head(NAMED).select("language_a", "language_b", "value").rows()
+    return say("gap", "mining", whole, worst, pairs.height), not worst
+
+
+def _pool(rows: pl.DataFrame) -> Said:
+    """What a question gets from documents in all languages, and what that costs."""
+    cost, preference = _whole(rows, "mix-cost"), _whole(rows, "preference")
+    if cost is None or preference is None:
+        return NOTHING
+    found = rows.filter(measure="found", language_b=POOL).filter(pl.col("language_a") != POOL)
+    least = found.sort("value").head(1).select("language_a", "value").rows()
+    most = rows.filter(pl.col("measure") == "mix-cost", pl.col("language_a") != POOL)
+    most = most.filter(~pl.col("flagged")).sort("value", descending=True).head(1)
+    dearest = most.select("language_a", "value").rows()
+    return say("gap", "pool", preference, cost, least, dearest), None
+
+
+def _changes(report: GapReport, model: str, name: str) -> list[Finding]:
+    """What a model gains and loses against the first one, pair by pair."""
+    found = []
+    for measure in JUDGED:
+        rows = report.changes.filter(model=model, set=name, measure=measure)
+        whole = rows.filter(language_a=POOL, language_b=POOL)
+        each = rows.filter(pl.col("language_a") != POOL, pl.col("language_b") != POOL)
+        each = each.filter(~pl.col("flagged"))
+        if not whole.height or not each.height:
+            continue
+        sign = -1 if MEASURES[measure].better == "low" else 1
+        up, down = (pl.col("low") > 0), (pl.col("high") < 0)
+        helped, hurt = (up, down) if sign > 0 else (down, up)
+        text = say(
+            "gap", "change", report.models[0], MEASURES[measure].title, whole["change"][0],
+            _pairs(each.filter(helped), sign), _pairs(each.filter(hurt), -sign),
+            (each.filter(helped).height, each.filter(hurt).height, each.height),
+        )  # fmt: skip
+        good = each.filter(helped).height >= each.filter(hurt).height
+        found.append(Finding(model, name, text, good))
+    return found
+
+
+def _pairs(rows: pl.DataFrame, sign: int) -> list[tuple[str, str, float]]:
+    """The pairs that change most, as (language, language, change)."""
+    most = rows.sort(pl.col("change") * sign, descending=True).head(NAMED)
+    return [(row["language_a"], row["language_b"], row["change"])
+            for row in most.iter_rows(named=True)]  # fmt: skip
+
+
+def _whole(rows: pl.DataFrame, measure: str) -> float | None:
+    """Value over all pairs or languages that count."""
+    found = rows.filter(measure=measure, language_a=POOL, language_b=POOL)["value"]
+    return float(found[0]) if len(found) else None
+
+
+def _behind(rows: pl.DataFrame) -> list[tuple[str, float]]:
+    """Languages whose mean surely lies below that of all pairs, lowest first."""
+    whole = rows.filter(language_a=POOL, language_b=POOL)
+    each = rows.filter(pl.col("language_a") != POOL, pl.col("language_b") == POOL)
+    below = each.filter(pl.col("high") < whole["low"][0]).sort("value").head(NAMED)
+    return [(str(code), float(value)) for code, value in below.select("language_a", "value").rows()]

@@ -1,0 +1,300 @@
+"""Measures how far apart the same meaning lies in different languages, a model and set at a time.
+
+| dataset | shards |
+|---|---|
+| `gap-texts` | `texts`: one per group and language; `flags` of some |
+| `gap-measures` | `cases`: a value per group or query; `spreads`; `similarity`; `points` |
+| `gap-scores` | `scores`: means with intervals; `changes`: models against the first one |
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import polars as pl
+
+from polymine.data_contracts.gap import (
+    GapCases,
+    GapChanges,
+    GapFlags,
+    GapPoints,
+    GapScores,
+    GapSpreads,
+    ParallelTexts,
+)
+from polymine.data_contracts.references import DatasetRef
+from polymine.data_contracts.settings import EvaluationSet, GapSettings
+from polymine.evaluation.collection import EvaluationCollection
+from polymine.evaluation.gap.agreement import rank_consistency
+from polymine.evaluation.gap.bitext import mining_errors
+from polymine.evaluation.gap.cases import gather_cases
+from polymine.evaluation.gap.cosines import compatible_cosines, translation_cosines
+from polymine.evaluation.gap.parallel import Parallel, Vectors, flag_pairs, gather
+from polymine.evaluation.gap.pool import pool_measures
+from polymine.evaluation.gap.projection import project, umap_version
+from polymine.evaluation.gap.scores import Averages
+from polymine.evaluation.gap.separation import separation
+from polymine.evaluation.gap.sts import cross_pairs, name_scores, similarity_scores
+from polymine.evaluation.mteb_tasks import mteb_scores
+from polymine.evaluation.significance import Resampling
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.engine.progress import track
+from polymine.tasks.engine.stage import stage
+from polymine.tasks.evaluation.encoding import Measured, encode
+from polymine.tasks.evaluation.sets import kind_of, open_collection, read_table
+from polymine.tasks.store.datasets import Dataset, open_folder
+
+VERSION = 1
+GOOD = 0.8  # of the highest score: a pair that people gave as much goes together
+TEXTS, FLAGS = "texts.parquet", "flags.parquet"
+CASES, SPREADS, SIMILARITY = "cases.parquet", "spreads.parquet", "similarity.parquet"
+POINTS = "points.parquet"
+SCORES, CHANGES = "scores.parquet", "changes.parquet"
+Measures = Mapping[str, DatasetRef]  # set name to what was measured of one model
+logger = logging.getLogger("polymine.evaluation")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was measured; what there is nothing to measure of is empty."""
+
+    cases: pl.DataFrame = field(default_factory=GapCases.create_empty)
+    spreads: pl.DataFrame = field(default_factory=GapSpreads.create_empty)
+    similarity: pl.DataFrame = field(default_factory=GapScores.create_empty)
+    points: pl.DataFrame = field(default_factory=GapPoints.create_empty)
+
+
+@stage("gap-texts", "gap-texts-{chosen.name}")
+def gather_texts(run: Context, chosen: EvaluationSet, tables: DatasetRef, gap: GapSettings) -> Plan:
+    """Put a set's texts into groups by what they say, and look for what is no translation."""
+
+    def write(dataset: Dataset) -> None:
+        parallel, aside = _parallel(chosen.name, tables)
+        parallel = parallel.draw(gap.texts, gap.seed)
+        flags = pl.concat([aside, flag_pairs(parallel, gap.fewest)])
+        for row in flags.iter_rows(named=True):
+            logger.warning(
+                "%s: %s %s-%s, %s texts, as %r", chosen.name, row["kind"], row["language_a"],
+                row["language_b"], f"{row['count']:,}", row["example"],
+            )  # fmt: skip
+        dataset.write(TEXTS, parallel.texts, ParallelTexts)
+        dataset.write(FLAGS, flags, GapFlags)
+
+    return Plan(
+        contract="gap-texts",
+        depends={"version": VERSION, "set": tables, "name": chosen.name, "texts": gap.texts,
+                 "seed": gap.seed, "fewest": gap.fewest},
+        open=lambda _: Maker(lambda *_: write),
+        resumable=False,
+    )  # fmt: skip
+
+
+@stage("measure-gap", "measure-gap-{measured.name}-{chosen.name}")
+def measure_gap(
+    run: Context,
+    measured: Measured,
+    chosen: EvaluationSet,
+    tables: DatasetRef,
+    texts: DatasetRef,
+    gap: GapSettings,
+) -> Plan:
+    """Measure one model on the texts of one set."""
+
+    def write(dataset: Dataset) -> None:
+        of_set = _of_set(run, measured, chosen, tables, gap)
+        of_texts = _of_texts(run, measured, tables, texts, gap)
+        dataset.write(CASES, gather_cases([of_texts.cases, of_set.cases]), GapCases)
+        dataset.write(SPREADS, pl.concat([of_texts.spreads, of_set.spreads]), GapSpreads)
+        dataset.write(POINTS, of_texts.points, GapPoints)
+        dataset.write(SIMILARITY, of_set.similarity, GapScores)
+
+    return Plan(
+        contract="gap-measures",
+        depends={
+            "version": VERSION,
+            "model": measured.fingerprint,
+            "name": [measured.name, chosen.name],
+            "set": tables,
+            "texts": texts,
+            "how": [gap.points, gap.neighbours, gap.k, gap.fewest, gap.confidence, gap.seed],
+            "umap": umap_version(),
+        },
+        open=lambda _: Maker(lambda *_: write),
+        resumable=False,
+    )
+
+
+@stage("score-gap")
+def score_gap(
+    run: Context, texts: Measures, measures: Mapping[str, Measures], gap: GapSettings
+) -> Plan:
+    """Average what was measured, with intervals, and compare every model with the first one."""
+    return Plan(
+        contract="gap-scores",
+        depends={
+            "version": VERSION,
+            "texts": dict(texts),
+            "measures": {model: dict(of) for model, of in measures.items()},
+            "how": [gap.fewest, gap.confidence, gap.resamples, gap.seed],
+        },
+        open=lambda _: Maker(lambda *_: partial(_write_scores, texts, measures, gap)),
+        resumable=False,
+    )
+
+
+def read_gap(reference: DatasetRef, file: str) -> pl.DataFrame:
+    """Read one of the tables of a stage of this module."""
+    return pl.read_parquet(open_folder(reference.path) / file, glob=False)
+
+
+def _write_scores(
+    texts: Measures, measures: Mapping[str, Measures], gap: GapSettings, dataset: Dataset
+) -> None:
+    resampling = Resampling(gap.confidence, gap.resamples, gap.seed)
+    scores: list[pl.DataFrame] = [GapScores.create_empty()]
+    changes: list[pl.DataFrame] = [GapChanges.create_empty()]
+    reference = next(iter(measures))
+    for (name,) in track([(name,) for name in texts], "score-gap", len(texts), "sets"):
+        averages = Averages(name, read_gap(texts[name], FLAGS), gap.fewest, resampling)
+        cases = {model: read_gap(of[name], CASES) for model, of in measures.items()}
+        for model, of in measures.items():
+            scores += [averages.scores(cases[model], model), read_gap(of[name], SIMILARITY)]
+            if model != reference:
+                before = cases[reference]
+                changes.append(averages.changes(cases[model], before, (model, reference)))
+    dataset.write(SCORES, pl.concat(scores), GapScores)
+    dataset.write(CHANGES, pl.concat(changes), GapChanges)
+
+
+def _parallel(name: str, tables: DatasetRef) -> tuple[Parallel, pl.DataFrame]:
+    """Gather the texts of a set by what they say; none of a set of pairs that are no versions."""
+    texts, kind = _texts(tables), kind_of(tables)
+    versions = texts.group_by("group").agg(pl.col("language").n_unique())["language"]
+    if kind in ("similarity", "mteb") and (versions.max() or 0) < 2:  # type: ignore[operator]
+        return Parallel(ParallelTexts.create_empty()), GapFlags.create_empty()
+    return gather(texts, name)
+
+
+def _texts(tables: DatasetRef) -> pl.DataFrame:
+    """Texts of a set with their groups; of a collection its questions, if these are translated."""
+    match kind_of(tables):
+        case "retrieval":
+            found = _asked_or_searched(open_collection(tables))
+        case "clustering":
+            found = read_table(tables, "sentences")
+        case "similarity":
+            pairs = read_table(tables, "pairs")
+            found = pairs.select("group_id", language="language_a", text="text_a")
+        case _:
+            return ParallelTexts.create_empty()
+    return found.drop_nulls("group_id").select(group="group_id", language="language", text="text")
+
+
+def _asked_or_searched(collection: EvaluationCollection) -> pl.DataFrame:
+    grouped = collection.queries.drop_nulls("group_id")
+    return grouped if grouped["language"].n_unique() > 1 else collection.documents
+
+
+def _side(tables: DatasetRef) -> str:
+    """Name the prompt for a set's texts: documents' where these are what is compared."""
+    if kind_of(tables) != "retrieval":
+        return "queries"
+    collection = open_collection(tables)
+    return "documents" if _asked_or_searched(collection) is collection.documents else "queries"
+
+
+def _of_texts(
+    run: Context, measured: Measured, tables: DatasetRef, texts: DatasetRef, gap: GapSettings
+) -> _Found:
+    """All that is measured on parallel texts alone."""
+    parallel = Parallel(read_gap(texts, TEXTS))
+    if not parallel.texts.height:
+        return _Found()
+
+    def vectors_of(part: Parallel) -> Vectors:
+        return encode(run, measured, part.texts["text"], part.texts["language"], _side(tables))
+
+    vectors, drawn = vectors_of(parallel), parallel.widest(gap.points, gap.seed)
+    cosines, spreads = translation_cosines(parallel, vectors)
+    cases = [
+        rank_consistency(parallel, vectors),
+        cosines,
+        mining_errors(parallel, vectors),
+        separation(drawn, vectors_of(drawn), gap.neighbours),
+    ]
+    points = project(drawn, vectors_of(drawn), gap.seed)
+    return _Found(gather_cases(cases), spreads, points=points)
+
+
+def _of_set(
+    run: Context, measured: Measured, chosen: EvaluationSet, tables: DatasetRef, gap: GapSettings
+) -> _Found:
+    match kind_of(tables):
+        case "retrieval":
+            return _of_collection(run, measured, chosen.name, open_collection(tables), gap)
+        case "similarity":
+            return _of_pairs(run, measured, chosen.name, read_table(tables, "pairs"), gap)
+        case "mteb":
+
+            def vectors(texts: Sequence[str], language: str, role: str) -> Vectors:
+                side = "documents" if role == "document" else "queries"
+                return encode(run, measured, texts, [language] * len(texts), side)
+
+            scores = mteb_scores(str(chosen.benchmark), vectors, chosen.languages)
+            named = name_scores(scores, measured.name, chosen.name, gap.fewest, gap.confidence)
+            return _Found(similarity=named)
+        case _:
+            return _Found()
+
+
+def _of_collection(
+    run: Context, measured: Measured, name: str, collection: EvaluationCollection, gap: GapSettings
+) -> _Found:
+    """The pool, and questions with their answers; nothing of parallel sentences."""
+    queries, documents = collection.queries, collection.documents
+    if set(queries["query_id"]) == set(documents["doc_id"]):
+        return _Found()
+    asked, found = (
+        encode(run, measured, table["text"], table["language"], side)
+        for table, side in ((queries, "queries"), (documents, "documents"))
+    )
+    cases, spreads = compatible_cosines(*_answered(collection, asked, found))
+    if collection.documents["language"].n_unique() > 1:
+        pool = pool_measures(collection, asked, found, name=name, k=gap.k)
+        cases = gather_cases([cases, pool])
+    return _Found(cases, spreads)
+
+
+def _answered(
+    collection: EvaluationCollection, asked: Vectors, found: Vectors
+) -> tuple[pl.DataFrame, Vectors, Vectors]:
+    """Each question beside its first answer in its own language."""
+    own = collection.relevant.filter(pl.col("query_language") == pl.col("document_language"))
+    own = own.unique("query_id", keep="first", maintain_order=True)
+    own = own.join(collection.questions, on="query_id", maintain_order="left")
+    rows = [
+        own.select(key).join(table.with_row_index("row"), on=key, maintain_order="left")["row"]
+        for key, table in (("query_id", collection.queries), ("doc_id", collection.documents))
+    ]
+    pairs = own.select(language="query_language", case="question")
+    return pairs, asked[rows[0].to_numpy()], found[rows[1].to_numpy()]
+
+
+def _of_pairs(
+    run: Context, measured: Measured, name: str, pairs: pl.DataFrame, gap: GapSettings
+) -> _Found:
+    """Similarity to people's scores, and pairs of one language that people found alike."""
+    left, right = (
+        encode(run, measured, pairs[f"text_{side}"], pairs[f"language_{side}"], "queries")
+        for side in "ab"
+    )
+    scores = similarity_scores(cross_pairs(pairs), left, right)
+    rows = pairs.with_row_index("row").filter(
+        pl.col("language_a") == pl.col("language_b"), pl.col("gold") >= GOOD * pl.col("gold").max()
+    )
+    chosen = rows["row"].to_numpy()
+    alike = rows.select(language="language_a", case="id")
+    similarity = name_scores(scores, measured.name, name, gap.fewest, gap.confidence)
+    return _Found(*compatible_cosines(alike, left[chosen], right[chosen]), similarity)

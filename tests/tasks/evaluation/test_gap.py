@@ -1,0 +1,111 @@
+"""The language gap from files to its page, on small texts and a tiny model."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.gap import GapScores
+from polymine.data_contracts.settings import EngineSettings, GapSettings, OutputSettings
+from polymine.flows.gap import language_gap
+from tests.evaluation.gap.small_gap import sentences
+from tests.small import save_small_encoder
+from tests.tasks.evaluation.small_sets import small, write
+
+HOSTILE = "<script>alert('x')</script> house and garden"
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    place = tmp_path_factory.mktemp("gap")
+    texts = sentences(16).with_columns(
+        text=pl.when(pl.col("id") == "001-en").then(pl.lit(HOSTILE)).otherwise("text")
+    )
+    write(place / "sentences", {"sentences": texts})
+    scored = pl.DataFrame({
+        "id": [f"{code}{at}" for code in ("de", "en") for at in range(6)],
+        "text_a": [f"{code} text {at}" for code in ("de", "en") for at in range(6)],
+        "text_b": [f"{code} other {at}" for code in ("de", "en") for at in range(6)],
+        "lang_a": ["de"] * 6 + ["en"] * 6, "lang_b": ["de"] * 6 + ["en"] * 6,
+        "score": [0.0, 1, 2, 3, 4, 5] * 2, "group_id": [str(at) for at in range(6)] * 2,
+    })  # fmt: skip
+    splits = scored.select("id", "group_id", split=pl.lit("test"))
+    write(place / "scored", {"pairs": scored.drop("group_id"), "splits": splits})
+    write(place / "collection", small())
+    for seed in (0, 1):
+        save_small_encoder(place / f"m{seed}", seed)
+    return place
+
+
+def settings(desk, *names: str, **others) -> GapSettings:
+    models = [{"name": f"m{seed}", "model": str(desk / f"m{seed}" / "model")} for seed in (0, 1)]
+    sets = [{"name": name, "path": str(desk / name)} for name in names]
+    return GapSettings(models=models, sets=sets, points=10, resamples=100, **others)
+
+
+def run(desk, asked: GapSettings, output: str = "out", flow=language_gap.fn):
+    engine = EngineSettings(store=str(desk / "store"), threads=1)
+    return flow(asked, OutputSettings(path=str(desk / output)), engine)
+
+
+@pytest.fixture(scope="module")
+def made(desk):
+    return run(desk, settings(desk, "sentences", "scored", "collection"))
+
+
+def read(made, name: str) -> pl.DataFrame:
+    return pl.read_parquet(f"{made['output']}/{name}.parquet")
+
+
+def test_every_set_gives_what_it_can(made):
+    scores = GapScores.validate(read(made, "scores"), cast=True)
+    found = {name: set(part["measure"]) for (name,), part in scores.group_by("set")}
+    parallel = {"rank-consistency", "translation", "above-random", "xsim", "purity", "probe"}
+    assert parallel <= found["sentences"]
+    assert "pool-map" not in found["sentences"]
+    assert {"sts", "rank-consistency"} <= found["scored"]
+    assert {"pool-map", "found", "preference", "mix-cost"} <= found["collection"]
+    assert set(scores["model"]) == {"m0", "m1"}
+    assert set(read(made, "changes")["model"]) == {"m1"}
+
+
+def test_few_cases_are_marked_and_in_no_mean(made):
+    scores = read(made, "scores").filter(set="scored", model="m0")
+    sts = scores.filter(measure="sts")
+    assert sts["flagged"].all()
+    assert sts.height == 4
+    consistency = scores.filter(measure="rank-consistency")
+    assert consistency.select("language_a", "language_b", "flagged").rows() == [("de", "en", True)]
+
+
+def test_the_page_shows_texts_as_texts_and_names_what_is_flagged(made):
+    page = Path(made["report"]).read_text()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "scored: de–en share 6 texts, fewer than 10" in " ".join(page.split())
+    assert page.count("<svg") >= 2
+
+
+def test_a_second_run_encodes_and_measures_nothing_again(desk, made):
+    again = run(desk, settings(desk, "sentences", "scored", "collection"), output="again")
+    assert set(again["reused"]) == {timing["stage"] for timing in again["timings"]}
+    for name in ("scores", "changes"):
+        assert read(again, name).equals(read(made, name))
+
+
+def test_one_language_alone_is_refused_before_anything_is_encoded(desk):
+    write(desk / "alone", {"sentences": sentences(languages=("en",))})
+    with pytest.raises(InputError, match="no two languages have a text in common"):
+        run(desk, settings(desk, "alone"), output="none")
+    assert not (desk / "none").exists()
+
+
+@pytest.mark.flow
+def test_as_a_flow_it_has_artifacts(desk, made, prefect_server):
+    from prefect.client.orchestration import get_client
+
+    run(desk, settings(desk, "sentences"), output="flow", flow=language_gap)
+    with get_client(sync_client=True) as client:
+        keys = {artifact.key for artifact in client.read_artifacts()}
+    assert {"gap-summary", "gap-sentences", "gap-scores"} <= keys
