@@ -104,8 +104,8 @@ def measure_ranking(
     wanted = [relevant]
     if pooled:
         wanted.append(relevant.with_columns(document_language=pl.lit(POOL)))
-    key = ["query_id", "doc_id", "document_language"]
-    found = pl.concat(wanted).join(ranks, on=key, how="left")
+    pair = ["query_id", "doc_id", "document_language"]
+    found = pl.concat(wanted).join(ranks, on=pair, how="left")
     asked = collection.queries.select("query_id", query_language="language")
     measured = add_metrics(
         found.select(

@@ -116,7 +116,8 @@ def _compare(
     collection = open_collection(tables)
     before = QueryScores.validate(base, cast=True)
     if not models:  # the base alone: its figures are what it gains over nothing
-        models, before = {"base": base}, before.with_columns(pl.col(METRICS) * 0.0)
+        nothing = before.with_columns(pl.col(METRICS) * 0.0)
+        models, before = {"base": base}, QueryScores.validate(nothing)
     return [
         compare(
             before,

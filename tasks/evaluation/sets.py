@@ -257,8 +257,9 @@ def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, dict[str, 
     titled = replace(plain, documents=prepend_titles(plain.documents))
     shown, other = (titled, plain) if chosen.title else (plain, titled)
     checked = check_raw(shown, chosen.on_invalid)
-    documents, judgments = checked.documents, checked.judgments
-    copies = Copies.create_empty()
+    documents: pl.DataFrame = checked.documents
+    judgments: pl.DataFrame = checked.judgments
+    copies: pl.DataFrame = Copies.create_empty()
     if chosen.copies == "merge":
         documents, judgments, copies = merge_copies(documents, judgments)
     hidden = None

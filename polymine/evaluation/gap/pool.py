@@ -29,11 +29,12 @@ from numpy.typing import NDArray
 from polymine.evaluation.collection import POOL, EvaluationCollection
 from polymine.evaluation.gap.cases import COLUMNS, gather_cases, make_cases
 from polymine.evaluation.metrics import add_metrics
-from polymine.evaluation.retrieval import CELLS, rank_relevant
+from polymine.evaluation.retrieval import rank_relevant
 from polymine.evaluation.significance import Numbers
 from polymine.mining.teachers import Scores
 
 AGREEMENT, PEER, FOUND = "agreement", "peer", "found"
+CELLS = 1 << 25  # cosines in memory at once: 128 MB
 FAIR = 20  # ranks that PEER looks at, as its authors do
 Places = NDArray[np.int64]
 
