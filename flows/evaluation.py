@@ -54,22 +54,37 @@ def run_measures(run: Context, evaluation: EvaluationSettings) -> Evaluated:
     sets = read_sets(run, evaluation)
     check_runs(evaluation)
     sets, notes = look_for_seen(run, candidates, sets, evaluation)
-    measures = {
-        measured.name: measure_all(run, measured, sets, evaluation)
-        for measured in (base, *candidates)
+    systems = (base, *candidates)
+    measures = measure_systems(run, systems, sets, evaluation)
+    further = {
+        k: measure_systems(run, systems, sets, evaluation.model_copy(update={"k": k}))
+        for k in evaluation.cutoffs
     }
-    plain = measure_plain(run, (base, *candidates), sets, evaluation)
+    plain = measure_plain(run, systems, sets, evaluation)
+    compared = compare_models(run, sets, measures, evaluation, further)
+    calls = {each.name: each.call for each in systems}
+    name = base.call.model
+    if evaluation.baseline == "bm25":
+        name, calls = "BM25", {UNTOUCHED: calls.pop("base"), **calls}
+    names = tuple(model for model in measures if model != "base")
+    return Evaluated(name, names, sets, measures, compared, calls, notes, plain)
+
+
+def measure_systems(
+    run: Context,
+    systems: Sequence[Measured],
+    sets: Mapping[str, DatasetRef],
+    evaluation: EvaluationSettings,
+) -> dict[str, dict[str, DatasetRef]]:
+    """Measure base, models and rankings of others: name and set to measures, `base` first."""
+    found = {each.name: measure_all(run, each, sets, evaluation) for each in systems}
     for chosen in evaluation.runs:
-        found = measure_run(run, chosen, sets[chosen.set], evaluation)
-        measures.setdefault(chosen.name, {})[chosen.set] = found
-    name, calls = base.call.model, {each.name: each.call for each in (base, *candidates)}
+        measured = measure_run(run, chosen, sets[chosen.set], evaluation)
+        found.setdefault(chosen.name, {})[chosen.set] = measured
     if evaluation.baseline == "bm25":
         words = {name: measure_words(run, tables, evaluation) for name, tables in sets.items()}
-        measures = {"base": words, UNTOUCHED: measures.pop("base"), **measures}
-        name, calls = "BM25", {UNTOUCHED: calls.pop("base"), **calls}
-    of_models = {model: of for model, of in measures.items() if model != "base"}
-    compared = compare_models(run, sets, measures["base"], of_models, evaluation)
-    return Evaluated(name, tuple(of_models), sets, measures, compared, calls, notes, plain)
+        found = {"base": words, UNTOUCHED: found.pop("base"), **found}
+    return found
 
 
 def measure_plain(

@@ -131,7 +131,7 @@ def compare_recipes(options: argparse.Namespace, root: str) -> pl.DataFrame:
             model = train_arm(run, name, steps, seed, options)
             found[model.name] = measure_all(run, model, tables, evaluation)
             print(f"{model.name} done", flush=True)
-    compared = compare_models(run, tables, base, found, evaluation)
+    compared = compare_models(run, tables, {"base": base, **found}, evaluation, {})
     return read_comparisons(compared)[0]
 
 

@@ -1,6 +1,6 @@
 """What is measured: models against the untouched base, on which sets, with which certainty."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -124,6 +124,8 @@ class EvaluationSettings(Settings):
     alone, which is easier. Where queries are held out it is always the whole corpus."""
     k: int = Field(10, ge=1, le=1000)
     """Ranks that count for nDCG, recall and MRR."""
+    cutoffs: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = ()
+    """Further cut-offs of nDCG and recall, as `[1, 100]`."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Probability that an interval holds the true value."""
     resamples: int = Field(5_000, ge=100, le=1_000_000)
@@ -145,6 +147,8 @@ class EvaluationSettings(Settings):
                 raise ValueError(f"{kind} need different names, got {', '.join(names)}")
         if any(item.name == "base" for item in (*self.models, *self.runs)):
             raise ValueError("no model may be called `base`: that is what all are compared with")
+        if self.k in self.cutoffs or len(set(self.cutoffs)) < len(self.cutoffs):
+            raise ValueError(f"cutoffs differ from each other and from k, got {self.cutoffs}")
         ranked = [(item.name, item.set) for item in self.runs]
         if len(set(ranked)) < len(ranked) or {item.name for item in self.runs} & {
             item.name for item in self.models

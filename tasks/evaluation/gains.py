@@ -20,29 +20,29 @@ from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Dataset, load, open_folder
 
-VERSION = 5
+VERSION = 6
 FEWEST = 10  # queries a direction needs to count in a mean
 COMPARISONS, SCORES = "comparisons.parquet", "scores.parquet"
 CHANGES = "changes.parquet"
-Measures = Mapping[str, DatasetRef]  # set name to the measures of one model
+Systems = Mapping[str, Mapping[str, DatasetRef]]  # model and set name to measures
 
 
 @stage("compare")
 def compare_models(
     run: Context,
     sets: Mapping[str, DatasetRef],
-    base: Measures,
-    models: Mapping[str, Measures],
+    systems: Systems,
     evaluation: EvaluationSettings,
+    further: Mapping[int, Systems],
 ) -> Plan:
     """Compare every model with the base on every set, with intervals.
 
     Args:
         run: of the stage.
         sets: set name to its tables.
-        base: set name to the base's measures.
-        models: model name to the same.
+        systems: `base` and models to the measures of each set.
         evaluation: says how to resample, and the pivot.
+        further: the same by further cut-offs.
 
     Returns:
         The plan of `comparisons` and `changes` (retrieval) and `scores` (all else). Without models
@@ -53,21 +53,23 @@ def compare_models(
         depends={
             "version": VERSION,
             "sets": dict(sets),
-            "base": dict(base),
-            "models": {model: dict(of) for model, of in models.items()},
+            "systems": {name: dict(of) for name, of in systems.items()},
+            "further": {
+                f"{name}@{k}": dict(of) for k, each in further.items() for name, of in each.items()
+            },
             "resampling": [evaluation.confidence, evaluation.resamples, evaluation.seed],
             "pivot": evaluation.pivot,
         },
-        open=lambda _: Maker(lambda *_: partial(_write, sets, base, models, evaluation)),
+        open=lambda _: Maker(lambda *_: partial(_write, sets, systems, evaluation, further)),
         resumable=False,
     )
 
 
 def _write(
     sets: Mapping[str, DatasetRef],
-    base: Measures,
-    models: Mapping[str, Measures],
+    systems: Systems,
     evaluation: EvaluationSettings,
+    further: Mapping[int, Systems],
     dataset: Dataset,
 ) -> None:
     resampling = Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed)
@@ -75,18 +77,27 @@ def _write(
     scored: list[pl.DataFrame] = [SetScores.create_empty()]
     changed: list[pl.DataFrame] = [Changes.create_empty()]
     for (name,) in track([(name,) for name in sets], "compare", len(sets), "sets"):
-        before = load(base[name])
-        after = {model: load(of[name]) for model, of in models.items() if name in of}
+        before, after = _load(systems, name)
         kind = kind_of(sets[name])
-        if kind == "retrieval":
-            compared += _compare(name, sets[name], before, after, evaluation.pivot, resampling)
-            collection = open_collection(sets[name])
-            changed += [changed_most(collection, before, own, of) for of, own in after.items()]
-        else:
+        if kind != "retrieval":
             scored.append(score_models(kind, before, after, set=name, resampling=resampling))
+            continue
+        compared += _compare(name, sets[name], before, after, evaluation.pivot, resampling)
+        for k, each in further.items():
+            rows = _compare(name, sets[name], *_load(each, name), evaluation.pivot, resampling)
+            cut = pl.concat(rows).filter(pl.col("metric").is_in(["ndcg", "recall"]))
+            compared.append(cut.with_columns(metric=pl.format("{}@{}", "metric", pl.lit(k))))
+        collection = open_collection(sets[name])
+        changed += [changed_most(collection, before, own, of) for of, own in after.items()]
     dataset.write(COMPARISONS, pl.concat(compared), Comparisons)
     dataset.write(SCORES, pl.concat(scored), SetScores)
     dataset.write(CHANGES, pl.concat(changed), Changes)
+
+
+def _load(systems: Systems, name: str) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
+    """Read the base's measures of a set, and those of each model that has any."""
+    found = {model: load(of[name]) for model, of in systems.items() if name in of}
+    return found.pop("base"), found
 
 
 def fewest_of(scores: pl.DataFrame) -> int:

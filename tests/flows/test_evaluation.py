@@ -17,6 +17,7 @@ from polymine.data_contracts.settings import (
     OutputSettings,
 )
 from polymine.flows.evaluation import run_measures
+from polymine.reporting.learning.metrics import name_metric
 from polymine.tasks.evaluation.gains import read_comparisons
 from polymine.tasks.reporting.learning import report_evaluation
 from polymine.tasks.reporting.parts import read_info
@@ -111,3 +112,22 @@ def test_copies_and_own_documents_are_told_with_plain_trec_evals_figure(folder, 
     figure = means(folder, chosen.model_copy(update={"sets": (plain,)}))["value"].item()
     assert f"{figure:.3f} for base" in said
     assert figure < means(folder, chosen)["value"].item()  # every query finds itself first
+
+
+def test_further_cut_offs_stand_beside_the_first(folder):
+    ranked = EvaluatedRun(name="oracle", set="animals", path=str(folder / "oracle.trec"))
+    chosen = settings(folder, cutoffs=(1, 50), runs=(ranked,))
+    found = read_comparisons(run_measures(run_in(folder), chosen).compared)[0]
+    value = dict(found.filter(group="direction").select("metric", "base").rows())
+    assert set(value) == {
+        "ndcg",
+        "recall",
+        "mrr",
+        "map",
+        "ndcg@1",
+        "recall@1",
+        "ndcg@50",
+        "recall@50",
+    }
+    assert value["recall@1"] <= value["recall"] <= value["recall@50"]
+    assert name_metric("recall@50", 10) == "recall@50"

@@ -21,13 +21,18 @@ METRICS = {
 
 
 def name_metric(metric: str, k: int) -> str:
-    """Name a metric the way papers do, as `nDCG@10`; unknown ones stay as they are."""
-    return METRICS[metric][0].format(k=k) if metric in METRICS else metric
+    """Name a metric the way papers do, as `nDCG@10`; unknown ones stay as they are.
+
+    A metric such as `ndcg@100` has a cut-off of its own, the others have `k`.
+    """
+    stem, _, cutoff = metric.partition("@")
+    return METRICS[stem][0].format(k=cutoff or k) if stem in METRICS else metric
 
 
 def explain_metric(metric: str, k: int) -> str:
     """Say in a few words what a metric measures; nothing for unknown ones."""
-    return METRICS[metric][1].format(k=k) if metric in METRICS else ""
+    stem, _, cutoff = metric.partition("@")
+    return METRICS[stem][1].format(k=cutoff or k) if stem in METRICS else ""
 
 
 def write_gain(gain: Gain) -> str:
