@@ -139,8 +139,17 @@ class EvaluationCollection:
             .sort("document_language", "query_language")
         )
 
-    @cached_property
+    @property
     def questions(self) -> pl.DataFrame:
+        """Name the question that each query asks in its language.
+
+        Returns:
+            query_id, question: translations share one.
+        """
+        return self.queries.select("query_id", question=_circle("query_id"))
+
+    @cached_property
+    def clusters(self) -> pl.DataFrame:
         """Name what each query is resampled with, see `polymine.evaluation.significance`.
 
         Queries hang together that ask the same in other languages, or that a document answers that
@@ -149,7 +158,7 @@ class EvaluationCollection:
         each question is drawn by itself (`chained`).
 
         Returns:
-            query_id, question.
+            query_id, question, chained (drawn by itself for that reason).
         """
         asked = self.queries.select("query_id", own=_circle("query_id"))
         group = self.documents.select("doc_id", group=_circle("doc_id"))
@@ -165,7 +174,7 @@ class EvaluationCollection:
     @property
     def chained(self) -> int:
         """Count the questions that hang together with too many others to be drawn with them."""
-        return self.questions.filter("chained")["question"].n_unique()
+        return self.clusters.filter("chained")["question"].n_unique()
 
     def only(self, languages: tuple[str, ...]) -> EvaluationCollection:
         """Keep texts of some languages.

@@ -56,7 +56,7 @@ def compare(
         base, model: `QueryScores` of the untouched base and of the model.
         name: of the model.
         questions: set, query_id, question: queries of one question are drawn together, as
-            translations are (`EvaluationCollection.questions`); each query by itself if None.
+            translations are (`EvaluationCollection.clusters`); each query by itself if None.
         pivot: language with which pairs are `pivot` (exactly one side is in it) or `non-pivot`
             (neither is, and the languages differ); neither mean is there without it.
         fewest: queries that a direction needs to count in means; the few pairs that two languages

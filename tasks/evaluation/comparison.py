@@ -227,7 +227,7 @@ def _write(
             continue
         before = _scores(base[name])
         options = {
-            "questions": open_collection(tables).questions.with_columns(set=pl.lit(name)),
+            "questions": open_collection(tables).clusters.with_columns(set=pl.lit(name)),
             "pivot": None,
             "fewest": fewest_of(before),
             "resampling": Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed),

@@ -134,7 +134,7 @@ def _compare(
             before,
             QueryScores.validate(scores, cast=True),
             name=model,
-            questions=collection.questions.with_columns(set=pl.lit(name)),
+            questions=collection.clusters.with_columns(set=pl.lit(name)),
             pivot=pivot if pivot in collection.languages else None,
             fewest=fewest_of(base),
             resampling=resampling,

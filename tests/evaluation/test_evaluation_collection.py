@@ -158,7 +158,7 @@ class TestBadTables:
         assert message in str(caught.value)
 
 
-class TestQuestions:
+class TestClusters:
     """What is resampled together."""
 
     def collection(self, *pairs: tuple[str, str]) -> EvaluationCollection:
@@ -172,7 +172,7 @@ class TestQuestions:
 
     def test_questions_on_one_passage_are_drawn_together(self):
         found = self.collection(*((f"q{n}", f"d{n // 5}") for n in range(25)))
-        names = found.questions["question"].to_list()
+        names = found.clusters["question"].to_list()
         assert len(set(names)) == 5
         assert all(len(set(names[5 * n : 5 * n + 5])) == 1 for n in range(5))
         assert found.chained == 0
@@ -182,7 +182,7 @@ class TestQuestions:
                           ("f", "en", None), ("g", "en", None))  # fmt: skip
         queries = texts("query_id", *((name, "en", None) for name in "abcde"))
         known = judged(("a", "d-en", 1), ("b", "d-ru", 1), ("c", "e", 1), ("d", "f", 1))
-        names = dict(EvaluationCollection(documents, queries, known).questions
+        names = dict(EvaluationCollection(documents, queries, known).clusters
                      .select("query_id", "question").rows())  # fmt: skip
         assert names["a"] == names["b"]
         assert len(set(names.values())) == 4
@@ -190,5 +190,5 @@ class TestQuestions:
     def test_a_chain_of_too_many_questions_is_drawn_question_by_question(self):
         chain = [(f"q{n}", f"d{m}") for n in range(8) for m in (n, n + 1)]
         found = self.collection(*chain, ("r", "e"), ("s", "f"))
-        assert found.questions["question"].n_unique() == 10
+        assert found.clusters["question"].n_unique() == 10
         assert found.chained == 8

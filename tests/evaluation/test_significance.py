@@ -119,7 +119,7 @@ def shape(name: str, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def unit_of(name: str, answers: list[np.ndarray]) -> np.ndarray:
-    """What `EvaluationCollection.questions` draws together: a passage, or in a chain a question."""
+    """What `EvaluationCollection.clusters` draws together: a passage, or in a chain a question."""
     chained = name == "cisi"
     return np.arange(len(answers)) if chained else np.array([documents[0] for documents in answers])
 
