@@ -17,7 +17,8 @@ VERDICTS: tuple[Verdict, ...] = ("negative", "excluded", "promoted")
 INVISIBLE = r"\p{Cc}\p{Cf}\p{Z}"  # blanks, control characters, what has no width
 
 
-def _has_text(column: str) -> pl.Expr:
+def has_text(column: str) -> pl.Expr:
+    """Whether there is anything in a text that people can see."""
     return pl.col(column).str.contains(f"[^{INVISIBLE}]")
 
 
@@ -32,7 +33,7 @@ class Documents(dy.Schema):
 
     @dy.rule()
     def text_is_not_empty(cls) -> pl.Expr:
-        return _has_text("text")
+        return has_text("text")
 
 
 class Queries(dy.Schema):
@@ -45,7 +46,7 @@ class Queries(dy.Schema):
 
     @dy.rule()
     def text_is_not_empty(cls) -> pl.Expr:
-        return _has_text("text")
+        return has_text("text")
 
 
 class Judgments(dy.Schema):

@@ -105,8 +105,8 @@ def _shows_quoting(text: str, rows: list[list[str]], name: str) -> bool:
     whole = any(len(enclosed) % (count or 1) == 0 for count in (len(rows), below))
     if bare == (needed or whole):
         raise InputError(
-            f"{name}: quotation marks enclose {len(enclosed):,} fields, as {enclosed[0]!r:.80}; "
-            f"nothing tells whether they belong to the texts. {_SAY_WHICH}"
+            f"{name}: quotation marks enclose {len(enclosed):,} fields, as {enclosed[0]!r:.80}, "
+            f"and nothing tells whether they belong to the texts. {_SAY_WHICH}"
         )
     return not bare
 

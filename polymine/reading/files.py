@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.notes import Understood
@@ -79,4 +80,7 @@ def _columnar(path: Path, name: str, suffix: str) -> Table:
         with path.open("rb") as stream:
             streamed = stream.read(6) != b"ARROW1"
         frame = pl.read_ipc_stream(path) if streamed else pl.read_ipc(path)
+    # Texts that repeat are written as categories, and lists of one length as arrays.
+    as_text = (cs.categorical() | cs.enum()).cast(pl.String)
+    frame = frame.with_columns(as_text, cs.array(cs.string()).cast(pl.List(pl.String)))
     return Table(frame, broken_frame([]), Understood(name, form, frame.height))

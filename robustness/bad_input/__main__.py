@@ -3,9 +3,10 @@
 `python -m robustness.bad_input` makes files, columns, values, encodings and settings that are wrong
 in ways drawn from a seed, reads each with `on_invalid = "fail"` and with `"quarantine"`, and lets
 an oracle of its own say which rows may be kept. Files that can be read rightly, in dialects of all
-kinds, may be asked about and must not be misread. A few dozen go through the real command. It ends
-with status 1 when anything was a defect: another exception than Polymine's, an error that names
-neither file nor setting, a row that should not be there, a count that does not add up.
+kinds, with columns, grades, marks and encodings of all kinds, may be asked about and must not be
+misread; what is misread without a word is counted apart. A few dozen go through the real command.
+It ends with status 1 when anything was a defect: another exception than Polymine's, an error that
+names neither file nor setting, a row that should not be there, a count that does not add up.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from typing import Any
 from benchmarks.processes import save
 from polymine.data_contracts.errors import PolymineError, SettingsError
 from robustness import RESULTS
-from robustness.bad_input import dialects
+from robustness.bad_input import dialects, meanings
 from robustness.bad_input import settings as bad_settings
 from robustness.bad_input.dialects import WRONG
 from robustness.bad_input.files import bad_file
@@ -39,7 +40,11 @@ MAKERS: dict[str, tuple[Callable[[Path, random.Random], Case], ...]] = {
     "encodings": (bad_encoding,),
 }  # fmt: skip
 
-SHARES = {"files": 3, "columns": 2, "values": 5, "encodings": 2, "settings": 4, "dialects": 8}
+SHARES = {
+    "files": 3, "columns": 2, "values": 5, "encodings": 2, "settings": 4, "dialects": 8,
+    "meanings": 8,
+}  # fmt: skip
+ATTEMPTS = {"dialects": dialects.attempt, "meanings": meanings.attempt}
 OUTCOMES = ("clear error", "quarantined", "accepted rightly", "defect", WRONG)
 
 
@@ -52,7 +57,8 @@ class Tally:
 
     def add(self, kind: str, outcome: str, what: str) -> None:
         """Count one input; `outcome` is one of OUTCOMES or says what the defect is."""
-        known = outcome if outcome in OUTCOMES else "defect"
+        named = outcome.partition(":")[0]
+        known = named if named in OUTCOMES else "defect"
         self.counts.setdefault(kind, Counter())[known] += 1
         if known in ("defect", WRONG):
             self.defects.append(f"{kind}: {what}: {outcome}")
@@ -61,7 +67,7 @@ class Tally:
 def main() -> None:
     """Make the inputs, print what came of them and keep it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--inputs", type=int, default=1200)
+    parser.add_argument("--inputs", type=int, default=1600)
     parser.add_argument("--commands", type=int, default=30, help="of them through the command")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", default="bad_input", help="of the JSON file in results")
@@ -92,8 +98,8 @@ def run(inputs: int, seed: int) -> Tally:
                 wrong = bad_settings.make(rng)
                 tally.add(kind, try_settings(wrong, folder), f"[{number}] {wrong.what}")
                 continue
-            if kind == "dialects":
-                outcome, what = dialects.attempt(rng, folder)
+            if kind in ATTEMPTS:
+                outcome, what = ATTEMPTS[kind](rng, folder)
                 tally.add(kind, outcome, f"[{number}] {what}")
                 continue
             case = rng.choice(MAKERS[kind])(folder, rng)

@@ -56,7 +56,7 @@ def attempt(chance: random.Random, folder: Path) -> tuple[str, str]:
 def make(chance: random.Random, folder: Path) -> tuple[Path, Pairs, str]:
     """Write pairs, all different, in some format."""
     form = chance.choice(["csv"] * 6 + ["jsonl", "json", "parquet", "flagembedding", "tevatron"])
-    separator, style = chance.choice(",;\t|"), chance.choice(["minimal", "all", "none"])
+    separator, style = chance.choice(",;\t|"), chance.choice(["minimal", "all", "some", "none"])
     avoided = [*'"\n', separator] if style == "none" and separator != "\t" else []
     avoided += [separator, "\n"] if style == "none" else []
     pairs = _pairs(chance, avoided if form == "csv" else [])
@@ -110,12 +110,20 @@ def _delimited(
             table
         )
         text = stream.getvalue()
+        if style == "some":  # marks that nothing needs
+            text = "".join(separator.join(_marked(cell, separator, chance) for cell in row) + ending
+                           for row in table)  # fmt: skip
     if separator == ";" and chance.random() < 0.3:
         text = f"sep=;\n{text}"
     encoding = chance.choice(["utf-8", "utf-8", "utf-8-sig", "utf-16"])
     path = folder / f"pairs.{'tsv' if separator == chr(9) else 'csv'}"
     path.write_bytes(text.encode(encoding))
     return path, pairs, f"{path.suffix} by {separator!r}, quoting {style}, {names}, {encoding}"
+
+
+def _marked(cell: str, separator: str, chance: random.Random) -> str:
+    needed = any(mark in cell for mark in ('"', "\n", "\r", separator))
+    return '"' + cell.replace('"', '""') + '"' if needed or chance.random() < 0.3 else cell
 
 
 def _lines(text: str) -> str:

@@ -10,6 +10,7 @@ import polars as pl
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import DatasetSettings, Reading
+from polymine.data_contracts.tables import has_text
 from polymine.mining.input_checks import BROKEN, SOURCE_COLUMN, input_error, shape_problems
 from polymine.reading.columns import Taken, take_columns
 from polymine.reading.files import read_file
@@ -139,12 +140,13 @@ def read_pairs(
 
 
 def prepend_titles(documents: pl.DataFrame) -> pl.DataFrame:
-    """Start each text with its title, where there is one."""
+    """Start each text with its title, where there is one; of an empty text it is all there is."""
     if "title" not in documents.columns:
         return documents
-    titled = (pl.col("title") + " " + pl.col("text")).str.strip_chars()
+    title, text = pl.col("title"), pl.col("text")
+    titled = pl.when(has_text("text")).then(title + " " + text).when(text.is_not_null()).then(title)
     return documents.with_columns(
-        text=pl.when(pl.col("title").is_null()).then("text").otherwise(titled)
+        text=pl.when(title.is_null()).then(text).otherwise(titled.str.strip_chars())
     )
 
 

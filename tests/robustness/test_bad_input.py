@@ -4,6 +4,14 @@ from robustness.bad_input.__main__ import as_table, run
 
 
 def test_malformed_inputs_never_end_in_a_traceback_or_a_wrong_row():
-    tally = run(inputs=120, seed=7)
-    assert set(tally.counts) == {"files", "columns", "values", "encodings", "settings", "dialects"}
+    tally = run(inputs=160, seed=7)
+    assert set(tally.counts) == {
+        "files",
+        "columns",
+        "values",
+        "encodings",
+        "settings",
+        "dialects",
+        "meanings",
+    }
     assert tally.defects == [], as_table(tally, 0.0)

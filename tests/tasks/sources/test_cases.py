@@ -144,6 +144,14 @@ def test_what_pandas_writes(tmp_path):
     assert ingest(raw.documents, raw.queries, raw.judgments).judgments["relevance"].to_list() == [1]
 
 
+def test_texts_as_categories_and_lists_of_one_length(tmp_path):
+    frame = pl.DataFrame({"query": ["a?", "a?", "b?"], "positive": [["x"], ["y"], ["z"]]})
+    kinds = {"query": pl.Categorical, "positive": pl.Array(pl.String, 1)}
+    frame.cast(kinds).write_parquet(tmp_path / "pairs.parquet")
+    raw = read(pairs=tmp_path / "pairs.parquet")
+    assert (raw.queries.height, raw.judgments.height) == (2, 3)
+
+
 def test_texts_that_nobody_can_see_are_empty(tmp_path):
     texts = [("a?", "x"), ("\u200b\u00ad", "y"), ("b?", "\x00")]
     write_lines(tmp_path / "pairs.jsonl", *({"query": q, "positive": p} for q, p in texts))
