@@ -38,6 +38,7 @@ from polymine.tasks.reporting.mining import report
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.output import check_output, resolve_path
+from polymine.tasks.store.rates import read_rates
 from polymine.tasks.store.usage import recorded_use
 
 
@@ -100,6 +101,7 @@ def plan_stages(
     with temporary(engine) as elsewhere:
         collection = ingest(elsewhere, dataset)
         run.graph.sources = describe_sources(collection)
+        run.graph.rates = read_rates(run.store.root)
         known = find_tables(run, collection.fingerprint) is not None
         run.graph.add(Node("ingest", (), reused=known), collection)
         mine_collection(run, collection, output, mining)

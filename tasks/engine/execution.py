@@ -4,6 +4,7 @@ The dataset of a plan is named by what it depends on and looked for in the store
 are missing are made one after the other in this process, or side by side on a Ray cluster.
 """
 
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from polymine.tasks.engine.plan import Plan
 from polymine.tasks.engine.progress import TaskProgress
 from polymine.tasks.engine.work import Work, make_block
 from polymine.tasks.store.datasets import Dataset, shard_name
+from polymine.tasks.store.rates import note_rate
 
 
 def carry_out(run: Context, plan: Plan | DatasetRef, name: str = "") -> DatasetRef:
@@ -32,7 +34,9 @@ def carry_out(run: Context, plan: Plan | DatasetRef, name: str = "") -> DatasetR
     if found := dataset.peek() if run.dry else dataset.find():
         return plan.result(found)
     if run.dry:
-        return plan.result(DatasetRef(dataset.path, plan.contract, 0, plan.fingerprint))
+        made = plan.result(DatasetRef(dataset.path, plan.contract, 0, plan.fingerprint))
+        run.graph.expect(made, plan.load())
+        return made
     with run.model_lock if plan.uses_model else nullcontext():
         plan = plan.prepare(plan) if plan.prepare else plan
         make_blocks(run, plan, dataset)
@@ -52,6 +56,7 @@ def make_blocks(run: Context, plan: Plan, dataset: Dataset) -> None:
     todo = {number: size for number, size in plan.blocks.items() if number not in done}
     if not todo:
         return
+    began = time.monotonic()
     progress: Progress = TaskProgress() if plan.unit else Silent()
     progress.start(plan.label, sum(todo.values()), plan.unit)
     if plan.spread and run.engine.kind == "ray":
@@ -66,6 +71,9 @@ def make_blocks(run: Context, plan: Plan, dataset: Dataset) -> None:
             make_block(dataset, shard_name(number, plan.form), maker, number, order, part)
             progress.advance(plan.label, size - part.counted)
     progress.finish(plan.label)
+    if plan.unit:
+        took = time.monotonic() - began
+        note_rate(run.store.root, plan.rate, sum(todo.values()) * plan.each, took)
 
 
 def _travelling(run: Context, plan: Plan, dataset: Dataset) -> Work:

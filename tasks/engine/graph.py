@@ -1,16 +1,20 @@
 """Which stage needed what: the edges of a run's graph, for the Prefect UI and `polymine plan`."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from polymine.data_contracts.references import DatasetRef
+from polymine.reporting.formatting import format_seconds
 from polymine.reporting.shown import Shown
+
+if TYPE_CHECKING:
+    from polymine.tasks.engine.plan import Load
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,13 @@ class Node:
         name: as the task run is called.
         needs: names of the stages whose results it takes.
         reused: whether its result was there already.
+        load: of a stage that is only planned, what there is to do; None where nothing tells.
     """
 
     name: str
     needs: tuple[str, ...]
     reused: bool
+    load: "Load | None" = None
 
 
 class Graph(Shown):
@@ -34,15 +40,29 @@ class Graph(Shown):
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.sources: list[str] = []  # what each file of the data set was taken for
+        self.rates: dict[str, float] = {}  # units a second, as the store has noted them
+        self._loads: dict[tuple[str, str], Load | None] = {}
         self._makers: dict[tuple[str, str], tuple[str, Any]] = {}  # name and Prefect state
         self._lock = threading.Lock()
 
     def add(self, node: Node, made: Any, state: Any = None) -> None:
         """Note a stage that has ended and what came out of it."""
         with self._lock:
-            self.nodes.append(node)
+            loads = [self._loads.get(dataset) for dataset in datasets_in(made)]
+            self.nodes.append(replace(node, load=next(filter(None, loads), None)))
             for dataset in datasets_in(made):
                 self._makers[dataset] = (node.name, state)
+
+    def expect(self, made: DatasetRef, load: "Load | None") -> None:
+        """Note what there is to do for a dataset that is only planned."""
+        with self._lock:
+            self._loads[made.path, made.fingerprint] = load
+
+    def seconds(self, node: Node) -> float | None:
+        """Expect a time by what the store has noted of such work; None where it has nothing."""
+        if node.reused or node.load is None or node.load.rate not in self.rates:
+            return None
+        return node.load.amount * node.load.each / self.rates[node.load.rate]
 
     def needs(self, arguments: Any) -> dict[str, Any]:
         """Name the stages that made what is in the arguments, with their Prefect states."""
@@ -52,18 +72,39 @@ class Graph(Shown):
         return dict(found)
 
     def __rich__(self) -> RenderableType:
-        return Group(*map(Text, self.sources), draw(self.nodes))
+        return Group(*map(Text, self.sources), draw(self))
 
 
-def draw(nodes: Sequence[Node]) -> Table:
-    """Draw a line for each stage: what it needs, and what is there already."""
+def draw(graph: Graph) -> Table:
+    """Draw a line for each stage: is it there, what there is to do, how long, after what."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for column in ("stage", "", "after"):
+    for column in ("stage", "", "work", "expected", "after"):
         table.add_column(column, overflow="fold")
-    for node in nodes:
+    known = 0.0
+    for node in graph.nodes:
         state = Text("in the store", "green") if node.reused else Text("to be made", "yellow")
-        table.add_row(node.name, state, ", ".join(node.needs))
+        seconds = graph.seconds(node)
+        known += seconds or 0.0
+        expected = "" if node.reused else format_seconds(seconds) if seconds else _unknown(node)
+        table.add_row(node.name, state, _work(node), expected, ", ".join(node.needs))
+    open_ = any(_unknown(node) and not graph.seconds(node) for node in graph.nodes)
+    if known or open_:
+        more = "and what is unknown: no run has noted it in this store" if open_ else ""
+        table.add_row("in all", "", "", format_seconds(known), more, style="bold")
     return table
+
+
+def _work(node: Node) -> str:
+    """Write the amount of work, as `36 queries x 72 documents`."""
+    if node.reused or node.load is None:
+        return ""
+    among = f" x {node.load.each:,} documents" if node.load.each > 1 else ""
+    return f"{'about ' if node.load.estimated else ''}{node.load.amount:,} {node.load.unit}{among}"
+
+
+def _unknown(node: Node) -> str:
+    """What is said of a time that nobody knows; stages without a unit take next to none."""
+    return "unknown" if node.load is not None and not node.reused else ""
 
 
 def datasets_in(value: Any) -> Iterator[tuple[str, str]]:

@@ -43,6 +43,24 @@ class Maker:
         return self.schema if isinstance(self.schema, type) else self.schema(rows)
 
 
+@dataclass(frozen=True)
+class Load:
+    """What there is to do, as far as it can be told before anything is done.
+
+    Args:
+        amount: in `unit`.
+        rate: name under which a store notes how fast such work goes.
+        each: what every unit is compared with, as the documents that a query is ranked among.
+        estimated: whether the amount comes from a sample, or is the most that it can be.
+    """
+
+    amount: int
+    unit: str
+    rate: str
+    each: int = 1
+    estimated: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """One dataset before it is made.
@@ -68,6 +86,8 @@ class Plan:
         spread: whether its blocks may be made on other machines.
         uses_model: whether that takes a GPU where there is one.
         gives: turns the finished dataset into the stage's result.
+        each: what every unit of the work is compared with, as documents; its time grows with it.
+        estimate: says what there is to do where the blocks do not yet say it.
     """
 
     contract: str
@@ -87,6 +107,8 @@ class Plan:
     spread: bool = False
     uses_model: bool = False
     gives: Callable[[DatasetRef], DatasetRef] | None = None
+    each: int = 1
+    estimate: Callable[[], Load | None] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -97,6 +119,18 @@ class Plan:
     def shards(self) -> dict[str, int]:
         """Name the file of each block, with the block's number."""
         return {shard_name(number, self.form): number for number in self.blocks}
+
+    @property
+    def rate(self) -> str:
+        """Name under which a store notes how fast such work goes."""
+        return f"{self.contract}/{self.within or self.label}"
+
+    def load(self) -> Load | None:
+        """Say what there is to do; None where nothing tells."""
+        if self.estimate is not None:
+            return self.estimate()
+        amount = sum(self.blocks.values())
+        return Load(amount, self.unit, self.rate, self.each) if self.unit else None
 
     def result(self, made: DatasetRef) -> DatasetRef:
         """Give what the stage hands on."""

@@ -11,11 +11,12 @@ from polymine import models
 from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import EncoderSettings, TeacherSettings
 from polymine.data_contracts.tables import embeddings_schema
+from polymine.mining.batching import count_tokens
 from polymine.mining.embedding import TextEncoder
 from polymine.mining.hashing import hash_texts
 from polymine.progress import Progress
 from polymine.tasks.engine.context import Context
-from polymine.tasks.engine.plan import Maker, Order, Plan
+from polymine.tasks.engine.plan import Load, Maker, Order, Plan
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.engine.threads import count_threads
 from polymine.tasks.engine.work import check_model, device_kind
@@ -23,6 +24,7 @@ from polymine.tasks.store.datasets import load
 from polymine.tasks.store.vectors import CONTRACT, stored_hashes
 
 VERSION = 3
+SAMPLE = 1000  # texts whose tokens are counted for a plan
 
 
 @stage("embed", "embed-{teacher.name}-{side}")
@@ -77,6 +79,7 @@ def plan_vectors(
         open=partial(_open, teacher, prompt, models.fingerprint(str(teacher.model)), device),
         opened_as=f"encoder/{name}",
         gives=lambda _: family,
+        estimate=partial(_estimate, teacher, prompt, todo, f"{CONTRACT}/{name}"),
         spread=True,
         uses_model=True,
     )
@@ -110,6 +113,22 @@ def name_family(teacher: EncoderSettings, prompt: str) -> str:
         dtype=models.resolve_dtype(teacher.dtype, device),
         device=device,
     )
+
+
+def _estimate(teacher: EncoderSettings, prompt: str, texts: list[str], rate: str) -> Load | None:
+    """Count the tokens of a sample by the model's tokenizer; None where it cannot be had alone."""
+    from transformers import AutoTokenizer
+
+    step = max(len(texts) // SAMPLE, 1)
+    sample = [prompt + text for text in texts[::step]]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(models.resolve(str(teacher.model)).folder)
+    except (OSError, ValueError, KeyError):
+        return None
+    most = teacher.max_length or tokenizer.model_max_length
+    counted = np.minimum(count_tokens(tokenizer, sample), most)
+    amount = round(float(counted.mean()) * len(texts))
+    return Load(amount, "tokens", rate, estimated=step > 1)
 
 
 def _cut_into_batches(

@@ -40,6 +40,11 @@ class PairScoreCache:
         self._scorer: PairScorer | None = None
         self.asked = self.scored = 0
 
+    @property
+    def rate(self) -> str:
+        """Name under which a store notes how fast pairs are scored."""
+        return f"pair_scores/{self._family}"
+
     @cached_property
     def _texts(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         queries, documents = load(self._collection.queries), load(self._collection.documents)

@@ -45,6 +45,7 @@ def rank(
         },
         blocks=blocks_of(collection, run.engine),
         unit="queries",
+        each=collection.documents.rows,
         label=f"rank {teacher.name}",
         open=partial(_open, *parts),
         note=lambda _: note_ranking(VERSION, *parts),

@@ -8,14 +8,14 @@ from polymine.data_contracts.notes import DecisionsNote, ScoredNote
 from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import MiningSettings, ValidationSettings
 from polymine.data_contracts.tables import ValidatorEvidence, Verdicts
-from polymine.mining.selection import count_priced
+from polymine.mining.selection import count_needed, count_priced
 from polymine.mining.validation import validate as validate_survivors
 from polymine.mining.validator_evidence import (
     gather_validator_evidence,
     plan_pairs,
 )
 from polymine.tasks.engine.context import Context
-from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.engine.plan import Load, Maker, Plan
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.mining.pair_score_cache import PairScoreCache, name_scores
 from polymine.tasks.mining.selection import Decided
@@ -45,7 +45,8 @@ def validate(
         return found.sort("query_id", "doc_id")
 
     depends = {"grey_zone": settings.grey_zone, "negatives": mining.negatives}
-    return _plan("verdicts", Maker(make, Verdicts), cache, decisions, settings, depends)
+    most = collection.queries.rows * count_needed(mining) + collection.judgments.rows
+    return _plan("verdicts", Maker(make, Verdicts), cache, decisions, settings, depends, most)
 
 
 @stage("validator-evidence", "validate")
@@ -85,7 +86,8 @@ def validator_evidence(
 
     maker = Maker(make, ValidatorEvidence)
     depends = {"pairs": settings.pairs_per_query, "weight": mining.risk.validator_weight}
-    return _plan("validator_evidence", maker, cache, decisions, settings, depends)
+    most = collection.queries.rows * settings.pairs_per_query + collection.judgments.rows
+    return _plan("validator_evidence", maker, cache, decisions, settings, depends, most)
 
 
 def _plan(
@@ -95,6 +97,7 @@ def _plan(
     decisions: DatasetRef,
     settings: ValidationSettings,
     depends: Mapping[str, object],
+    most: int,
 ) -> Plan:
     common = {"version": VERSION, "scores": name_scores(settings), "margin": settings.margin}
     return Plan(
@@ -103,6 +106,8 @@ def _plan(
         open=lambda _: maker,
         resumable=False,  # the note counts what it asked; scores are cached
         note=lambda _: ScoredNote(pairs=cache.asked, pairs_scored_now=cache.scored),
+        # Besides, each known positive is read; what the cache holds already is not read again.
+        estimate=lambda: Load(most, "pairs", cache.rate, estimated=True),
     )
 
 

@@ -10,10 +10,11 @@ from polymine.data_contracts.settings import (
     MiningSettings,
     OutputSettings,
 )
-from polymine.flows.mining import plan_stages
+from polymine.flows.mining import mine_collection, plan_stages
 from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.store.datasets import Store, note_of
+from tests.small import BM25, MINILM
 from tests.tasks.sources.test_cases import CASES
 
 
@@ -59,3 +60,25 @@ def test_a_plan_says_what_files_are_taken_for(tmp_path):
     )  # fmt: skip
     assert plan.sources[0].startswith(f"{path}: CSV; 5 rows; comma, no quotes, a header; anchor")
     assert "export.csv: CSV; 5 rows" in " ".join(str(plan).split())
+
+
+def test_a_plan_counts_the_work_and_expects_what_the_store_has_noted(tmp_path, animals):
+    output, engine = (
+        OutputSettings(path=str(tmp_path / "out")), EngineSettings(store=str(tmp_path / "store"))
+    )  # fmt: skip
+    teachers = (MINILM, BM25)
+    mining = MiningSettings(teachers=teachers, negatives=2)
+    first = plan_stages(DatasetSettings(**animals), output, mining, engine)
+    loads = {node.name: node.load for node in first.nodes if node.load}
+    assert (loads["rank-minilm"].amount, loads["rank-minilm"].each) == (36, 72)
+    assert not any(map(first.seconds, first.nodes))
+    assert "no run has noted it" in " ".join(str(first).split())
+    assert not (tmp_path / "store").exists()
+    run = Context.of(engine)
+    mine_collection(run, ingest(run, DatasetSettings(**animals)), output, mining)
+    deeper = mining.model_copy(update={"depth": 30})
+    again = plan_stages(DatasetSettings(**animals), output, deeper, engine)
+    expected = {node.name: again.seconds(node) for node in again.nodes}
+    assert expected["embed-minilm-documents"] is None  # in the store
+    assert expected["rank-minilm"] > 0
+    assert "36 queries x 72 documents" in str(again)
