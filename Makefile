@@ -50,11 +50,12 @@ size: .venv/.installed-dev
 
 bench: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.data squad-dev med cranfield cisi cacm scifact epqa-dev xquad \
-	  medquad piaf tquad pquad jaquad arcd stsb-multi-mt ntrex tatoeba
+	  medquad piaf tquad pquad jaquad arcd stsb-multi-mt ntrex tatoeba sib200 lareqa-xquad-r
 	$(BIN)/python -m benchmarks.speed.mining
 	$(BIN)/python -m benchmarks.negatives.false_negatives
 	$(BIN)/python -m benchmarks.training.triplets
 	$(BIN)/python -m benchmarks.training.crosslingual
+	$(BIN)/python -m benchmarks.languages.gap
 	$(BIN)/python -m benchmarks.speed.throughput
 
 robustness: .venv/.installed-dev

@@ -33,7 +33,7 @@ def language_gap(
     check_output(output, settings={"gap": gap}, kind=GAP)
     with limited_threads(engine), cluster(engine), recorded_use():
         run = Context.of(engine)
-        models = [open_measured(call.name, call) for call in gap.models]
+        models = [open_measured(call.name, call, shift=call.shift) for call in gap.models]
         tables = {chosen.name: read_set(run, chosen, gap.seed) for chosen in gap.sets}
         texts = {s.name: gather_texts(run, s, tables[s.name], gap) for s in gap.sets}
         measures = {

@@ -24,6 +24,11 @@ class EvaluatedModel(EncoderSettings, _Named):
     language; `trust_remote_code` is of its base.
     """
 
+    shift: bool = False
+    """Subtract from each vector what its language adds to all of them (SHIFT), with no training:
+    the mean of the set's texts in it, less the mean of all languages. For sets whose languages hold
+    the same kind of texts."""
+
 
 class EvaluatedRun(_Named):
     """What another system ranked for one set, as a TREC run; one name may rank several sets."""

@@ -14,6 +14,7 @@ from polymine.data_contracts.references import fingerprint
 from polymine.data_contracts.settings import EncoderSettings, EvaluationSettings
 from polymine.data_contracts.settings.locations import Named
 from polymine.data_contracts.trained import BASE, TrainedModel
+from polymine.evaluation.gap.shift import without_offsets
 from polymine.mining.hashing import hash_texts
 from polymine.models.finding import bases_of
 from polymine.tasks.engine.context import Context
@@ -34,12 +35,14 @@ class Measured:
         name: in tables and logs.
         call: how it is called; of a trained model, its base.
         trained: None for a plain model, or its folder and what that says.
+        shift: whether each language's mean offset is subtracted from its vectors.
     """
 
     name: str
     call: EncoderSettings
     folder: str | None = None
     trained: TrainedModel | None = None
+    shift: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -56,6 +59,7 @@ class Measured:
             dtype=models.resolve_dtype(self.call.dtype, device),
             device=device,
             remote_code=self.call.trust_remote_code,
+            **({"shift": True} if self.shift else {}),
         )
 
     def path_for(self, language: str) -> str:
@@ -83,7 +87,7 @@ def as_measured(base: EncoderSettings, evaluation: EvaluationSettings) -> Encode
     return base.model_copy(update={"max_length": own.max_length, "dtype": own.dtype})
 
 
-def open_measured(name: str, call: EncoderSettings) -> Measured:
+def open_measured(name: str, call: EncoderSettings, *, shift: bool = False) -> Measured:
     """Find a model and, if it is a trained one, its base and adapters.
 
     Where `call` names no prompts, a trained model reads with those it was trained with, another
@@ -94,12 +98,12 @@ def open_measured(name: str, call: EncoderSettings) -> Measured:
     found = find_model(call.model)
     if found is None:
         _find_all(name, [call.model], call.trust_remote_code)
-        return Measured(name, models.prompted(call))
+        return Measured(name, models.prompted(call), shift=shift)
     folder, trained = found
     learned = {"query_prompt": trained.query_prompt, "document_prompt": trained.document_prompt}
     said = {key: text for key in learned if (text := getattr(call, key)) is not None}
     call = call.model_copy(update={**learned, **said, "model": trained.base})
-    measured = Measured(name, call, str(folder), trained)
+    measured = Measured(name, call, str(folder), trained, shift)
     wanted = [trained.base, *map(measured._path, trained.adapters)]
     _find_all(name, wanted, call.trust_remote_code)
     return measured
@@ -131,7 +135,9 @@ def check_candidates(evaluation: EvaluationSettings) -> tuple[Measured, ...]:
     """
     if evaluation.base is not None:
         open_measured("base", evaluation.base)
-    return tuple(open_measured(choice.name, choice) for choice in evaluation.models)
+    return tuple(
+        open_measured(choice.name, choice, shift=choice.shift) for choice in evaluation.models
+    )
 
 
 def open_candidates(evaluation: EvaluationSettings) -> tuple[Measured, tuple[Measured, ...]]:
@@ -165,6 +171,7 @@ def encode(
     """Return unit vectors (n, d) of texts in their order; `side` is `queries` or `documents`.
 
     Vectors are stored as a teacher's are: what another run or set has encoded is not encoded again.
+    Offsets of languages are those of these texts, and are subtracted from what is stored.
     """
     call = measured.call
     prompt = call.prompt_for(side)
@@ -187,4 +194,4 @@ def encode(
             )
         out[part["row"].to_numpy()] = vectors
     assert out is not None, "there are no texts to encode"
-    return out
+    return without_offsets(out, table["language"]) if measured.shift else out

@@ -213,18 +213,20 @@ def _of_texts(
     if not parallel.texts.height:
         return _Found()
 
-    def vectors_of(part: Parallel) -> Vectors:
-        return encode(run, measured, part.texts["text"], part.texts["language"], _side(tables))
-
-    vectors, drawn = vectors_of(parallel), parallel.widest(gap.points, gap.seed)
+    table, side = parallel.texts, _side(tables)
+    vectors = encode(run, measured, table["text"], table["language"], side)
+    drawn = parallel.widest(gap.points, gap.seed)
+    near = vectors[table.with_row_index("row").join(
+        drawn.texts, on=["group", "language"], how="semi", maintain_order="left"
+    )["row"].to_numpy()]  # fmt: skip
     cosines, spreads = translation_cosines(parallel, vectors)
     cases = [
         rank_consistency(parallel, vectors),
         cosines,
         mining_errors(parallel, vectors),
-        separation(drawn, vectors_of(drawn), gap.neighbours),
+        separation(drawn, near, gap.neighbours),
     ]
-    points = project(drawn, vectors_of(drawn), gap.seed)
+    points = project(drawn, near, gap.seed)
     return _Found(gather_cases(cases), spreads, points=points)
 
 

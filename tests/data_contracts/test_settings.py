@@ -17,6 +17,7 @@ from polymine.data_contracts.settings import (
     ComparisonRunSettings,
     EngineSettings,
     EvaluationRunSettings,
+    GapRunSettings,
     MiningSettings,
     PipelineSettings,
     RiskSettings,
@@ -65,6 +66,7 @@ views = ["triplet", "n-tuple"]
 LEAST = {"dataset": {"pairs": "pairs.csv"}, "output": {"path": "out"}}
 FILES = sorted((ROOT / "configs").glob("*.toml"))
 KINDS = {
+    "gap": GapRunSettings,
     "pipeline": PipelineSettings,
     "training": TrainingRunSettings,
     "evaluation": EvaluationRunSettings,

@@ -62,8 +62,8 @@ def lay_out(points: pl.DataFrame) -> tuple[LanguageMap, ...]:
 def _draw(method: str, points: pl.DataFrame, hues: dict[str, int], source: str) -> LanguageMap:
     size = SIDE - 2 * EDGE
     placed = points.with_columns(
-        (EDGE + pl.col("x") * size).round().cast(pl.Int64),
-        (EDGE + (1 - pl.col("y")) * size).round().cast(pl.Int64),
+        x=(pl.col("x") * size + EDGE).round().cast(pl.Int64),
+        y=((1 - pl.col("y")) * size + EDGE).round().cast(pl.Int64),
     )
     dots = tuple(
         Dot(row["x"], row["y"], hues[row["language"]],
