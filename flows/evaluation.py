@@ -77,12 +77,14 @@ def measure_systems(
     evaluation: EvaluationSettings,
 ) -> dict[str, dict[str, DatasetRef]]:
     """Measure base, models and rankings of others: name and set to measures, `base` first."""
+    words = {}
+    if evaluation.baseline == "bm25":  # first, since a set may be none that it can rank
+        words = {name: measure_words(run, tables, evaluation) for name, tables in sets.items()}
     found = {each.name: measure_all(run, each, sets, evaluation) for each in systems}
     for chosen in evaluation.runs:
         measured = measure_run(run, chosen, sets[chosen.set], evaluation)
         found.setdefault(chosen.name, {})[chosen.set] = measured
-    if evaluation.baseline == "bm25":
-        words = {name: measure_words(run, tables, evaluation) for name, tables in sets.items()}
+    if words:
         found = {"base": words, UNTOUCHED: found.pop("base"), **found}
     return found
 

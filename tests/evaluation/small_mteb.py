@@ -60,10 +60,10 @@ class LocalRetrieval(AbsTaskRetrieval):
         for query, document, grade in judged.select("query_id", "doc_id", "relevance").rows():
             relevant.setdefault(query, {})[document] = grade
         asked = dict(queries.select("query_id", "text").rows())
-        self.corpus = {"default": {"test": dict(zip(corpus["doc_id"], texts, strict=True))}}
-        self.queries = {"default": {"test": asked}}
+        self.corpus = {"test": dict(zip(corpus["doc_id"], texts, strict=True))}
+        self.queries = {"test": asked}
         kept = {query: of for query, of in relevant.items() if query in asked}
-        self.relevant_docs = {"default": {"test": kept}}
+        self.relevant_docs = {"test": kept}
         self.data_loaded = True
 
     def load_data(self, **_: Any) -> None:

@@ -86,7 +86,7 @@ def test_deploying_twice_changes_nothing(standing: str, tmp_path: Path) -> None:
     assert everything()["deployments"] == {}
     assert verbs(deploy(tmp_path)) == {"created"}
     before = everything()
-    assert len(before["deployments"]) == 7
+    assert len(before["deployments"]) == 8
     assert {name for _, name in before["automations"]} == {SILENT, UNBEGUN}
     assert verbs(deploy(tmp_path)) == {"unchanged"}
     assert everything() == before

@@ -31,6 +31,7 @@ def collection(name, intercept, seed, same_language=True, law=LAW):
         doc_id=pl.Series(np.tile([f"d{n:02}" for n in range(count)], queries)),
         score_t=pl.Series(values["query"].ravel(), dtype=pl.Float32),
         closed=pl.when(pl.Series(known.ravel())).then(pl.lit("positive")),
+        rank=pl.lit(1, pl.UInt32),
         label=pl.when(pl.Series(known.ravel())).then(pl.lit(1, pl.Int8)),
         positive_similarity=pl.lit(None, pl.Float32),
         same_language=pl.lit(same_language),

@@ -98,10 +98,12 @@ def test_the_headline_and_a_warning_say_so() -> None:
     )
     headline = say("mining", "headline", blind)
     assert headline.endswith(
-        "check the teacher: one finds only 6 % of the known positives (two 88 %)"
+        "check the teacher: one finds only 6.0 % of the known positives (two 88 %)"
     )
     (warning,) = [
-        n.text for n in find_notes(blind, (), MINING) if "mining.selection.teacher" in n.text
+        n.text for n in find_notes(blind, (), (), MINING) if "mining.selection.teacher" in n.text
     ]
-    assert warning.startswith("one finds 6 % of the known positives among its ten best, two 88 %.")
-    assert say("mining", "recall", blind) == "one 3 % / 6 % · two 44 % / 88 %"
+    assert warning.startswith(
+        "one finds 6.0 % of the known positives among its ten best, two 88 %."
+    )
+    assert say("mining", "recall", blind) == "one 3.0 % / 6.0 % · two 44 % / 88 %"

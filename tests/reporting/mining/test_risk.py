@@ -145,7 +145,7 @@ def test_the_page_shows_the_trade_off_and_the_weights() -> None:
         assert said in outline.text, said
     card = render_card(report, {"triplets": 3})
     assert "2 % of the kept negatives are expected to be relevant" in card
-    assert "probability that the triplet is right" in card
+    assert "probability that the negative is one" in card
 
 
 def test_another_rule_has_an_expected_rate_too() -> None:

@@ -26,7 +26,7 @@ def test_log_lines_are_throttled_and_say_how_fast(caplog: pytest.LogCaptureFixtu
         progress.finish("embed minilm")
     assert [record.getMessage() for record in caplog.records] == [
         "embed minilm: 500 of 2,000 texts, 8.3 texts/s, 3 min left",
-        "embed minilm: 1,000 of 2,000 texts, 8.3 texts/s, 2 min left",
+        "embed minilm: 1,000 of 2,000 texts, 8.3 texts/s, 120 s left",
         "embed minilm: 2,000 texts in 2 min, 17 texts/s",
     ]
 

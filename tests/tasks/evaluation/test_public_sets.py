@@ -31,7 +31,8 @@ class TestPublicSets:
     )  # fmt: skip
     def test_retrieval(self, tmp_path, name, documents, queries, judgments):
         # Four documents of CACM have the word None for a text.
-        reference = self.read(name, tmp_path, on_invalid="quarantine" if name == "cacm" else "fail")
+        quarantine = "quarantine" if name == "cacm" else "fail"
+        reference = self.read(name, tmp_path, on_invalid=quarantine, copies="keep")
         assert kind_of(reference) == "retrieval"
         found = open_collection(reference)
         heights = (found.documents.height, found.queries.height, found.judgments.height)
@@ -66,7 +67,7 @@ class TestPublicSets:
         [("scifact", "validation", 300), ("pubmedqa", "test", 500), ("tquad", "dev", 696)],
     )
     def test_splits_of_retrieval(self, tmp_path, name, split, queries):
-        found = open_collection(self.read(name, tmp_path, split=split))
+        found = open_collection(self.read(name, tmp_path, split=split, copies="keep"))
         assert found.queries.height == queries
         assert found.documents.height == pl.read_parquet(public(name) / "corpus.parquet").height
         assert set(found.judgments["query_id"]) <= set(found.queries["query_id"])

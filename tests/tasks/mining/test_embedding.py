@@ -10,6 +10,7 @@ import pytest
 
 from polymine import models
 from polymine.data_contracts.settings import EngineSettings
+from polymine.data_contracts.tables import Queries
 from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.embedding import embed, name_family
 from tests.conftest import MINILM
@@ -36,8 +37,11 @@ def test_a_models_own_prompts_stand_before_its_texts(tmp_path: Path) -> None:
     config.write_text(json.dumps({"prompts": {"query": "query: "}}))
     own = MINILM.model_copy(update={"model": str(folder)})
     run = Context.of(EngineSettings(store=str(tmp_path / "store")))
-    texts = pl.DataFrame({"query_id": ["q"], "text": ["a question"], "language": ["en"]})
-    table = run.store.dataset("queries", "some").write_single(texts)
+    texts = pl.DataFrame(
+        {"query_id": ["q"], "text": ["a question"], "language": ["en"], "group_id": [None]},
+        schema_overrides={"group_id": pl.String},
+    )
+    table = run.store.dataset("queries", "some").write_single(texts, Queries)
 
     def embedded(**changed: str) -> tuple[str, bool]:
         made = embed(run, own.model_copy(update=changed), "queries", table)

@@ -13,8 +13,10 @@ from polymine.data_contracts.settings import (
     ComparisonSettings,
     DatasetSettings,
     EngineSettings,
+    EvaluatedModel,
     EvaluationSet,
     EvaluationSettings,
+    GapSettings,
     MiningSettings,
     OutputSettings,
     TeacherSettings,
@@ -196,6 +198,10 @@ def test_every_flow_looks_before_it_opens_anything(inside, name):
     outside = {
         "dataset": corpus("/outside/in"), "training": TrainingSettings(base="/outside/base"),
         "evaluation": EvaluationSettings(base="/outside/base"),
+        "gap": GapSettings(
+            models=(EvaluatedModel(name="m", model="/outside/m"),),
+            sets=(EvaluationSet(name="s", path="/outside/s"),),
+        ),
     }  # fmt: skip
     taken = {part: value for part, value in outside.items() if part in flow.parameters.properties}
     with pytest.raises(SettingsError, match="lies outside of what this machine lets runs use"):
