@@ -39,6 +39,7 @@ from polymine.data_contracts.settings.selection import (
 )
 from polymine.data_contracts.settings.steps import (
     MINED,
+    AlignSettings,
     GuideModel,
     LoraSettings,
     LossSettings,
@@ -48,7 +49,9 @@ from polymine.data_contracts.settings.steps import (
 )
 from polymine.data_contracts.settings.training import (
     AdaptedModel,
+    PhaseSettings,
     RecipeSettings,
+    TargetSettings,
     TrainingSettings,
 )
 
@@ -57,6 +60,7 @@ __all__ = [
     "MINED",
     "TRAINED",
     "AdaptedModel",
+    "AlignSettings",
     "ArmSettings",
     "ComparisonRunSettings",
     "ComparisonSettings",
@@ -77,6 +81,7 @@ __all__ = [
     "MiningSettings",
     "ModelSettings",
     "OutputSettings",
+    "PhaseSettings",
     "PipelineSettings",
     "PositiveSettings",
     "Reading",
@@ -88,6 +93,7 @@ __all__ = [
     "Settings",
     "Source",
     "StepSettings",
+    "TargetSettings",
     "TeacherSettings",
     "TrainingData",
     "TrainingRunSettings",

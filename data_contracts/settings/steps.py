@@ -32,10 +32,41 @@ class LoraSettings(Settings):
 
 
 class GuideModel(ModelSettings):
-    """The model that says which negatives may be right, and how to call it."""
+    """A model that training listens to, and how to call it."""
 
     dtype: Dtype = "float32"
-    """Precision to compute the guide's cosines in."""
+    """Precision to compute the guide's vectors in."""
+
+
+class AlignSettings(Settings):
+    """How an encoder learns to speak to a target that stays as it is (LUSIFER, arXiv 2501.00874).
+
+    The target says a document again of which the encoder saw a part, writes the document that
+    answers a query, or the query that a document answers: cross-entropy of its next tokens.
+    """
+
+    reconstruct: float = Field(0.28, ge=0, le=1)
+    """Share of the batches in which a document is said again."""
+    passage: float = Field(0.30, ge=0, le=1)
+    """Share of the batches in which the document is written to a query."""
+    question: float = Field(0.42, ge=0, le=1)
+    """Share of the batches in which the query is written to a document."""
+    mask: float = Field(0.5, ge=0, le=1)
+    """Share of a document's tokens that the encoder does not see where it is said again. A target
+    that reads both ways does not see so many of its own, whatever it writes."""
+    causal: bool = True
+    """The target reads from left to right meanwhile, as decoders learn to. The authors' code lets
+    it see ahead, and with that what it is asked."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "AlignSettings":
+        total = self.reconstruct + self.passage + self.question
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"reconstruct, passage and question add up to {total:g}, not to 1")
+        return self
+
+
+Similarity = Literal["cosine", "l2"]
 
 
 class LossSettings(Settings):
@@ -46,18 +77,26 @@ class LossSettings(Settings):
         "margin_kind": "`margin` is always a share of the positive's cosine",
     }
 
-    kind: Literal["infonce", "gist", "distill"] = "infonce"
+    kind: Literal["infonce", "gist", "distill", "mse", "align"] = "infonce"
     """`infonce` ranks the positive above the hard negatives and the other documents of the batch.
     `gist` does so without those that a guide takes for right (arXiv 2402.16829). `distill` learns
-    the order of the teacher's stored scores."""
+    the order of the teacher's stored scores. `mse` moves both texts of a row to the vector that a
+    guide gives the document (arXiv 2004.09813). `align` is for a chain with a target: see
+    `align`."""
     negatives: int = Field(4, ge=0, le=100)
     """Hard negatives per row. With 0, the other documents of the batch are all there is."""
     temperature: float = Field(0.05, gt=0, le=10)
     """Cosines are divided by it: the lower, the more the hardest negatives count."""
+    similarity: Similarity = "cosine"
+    """How alike two vectors are: their cosine, or `l2`, the negative distance of unit vectors
+    (`infonce` only)."""
     symmetric: bool = False
     """Also find the query among others, given the document (`infonce` only)."""
     guide: GuideModel | None = None
-    """Model whose cosines say which negatives may be right (`gist` only)."""
+    """Model whose cosines say which negatives may be right (`gist`), or whose vectors of documents
+    are learned (`mse`)."""
+    align: AlignSettings = AlignSettings()
+    """What the target is asked (`align` only)."""
     margin: float = Field(0.05, ge=0, lt=1)
     """The guide masks what it scores above (1 - margin) times the positive's cosine (`gist`
     only)."""
@@ -71,16 +110,23 @@ class LossSettings(Settings):
     def _fits_its_kind(self) -> "LossSettings":
         if self.kind == "gist" and self.guide is None:
             raise ValueError("loss `gist` needs a `guide`: the model whose cosines mask negatives")
-        if self.kind != "gist" and self.guide is not None:
-            raise ValueError(f"a `guide` is for the loss `gist`, this one is `{self.kind}`")
+        if self.kind == "mse" and self.guide is None:
+            raise ValueError("loss `mse` needs a `guide`: the model whose vectors are learned")
+        if self.kind not in ("gist", "mse") and self.guide is not None:
+            raise ValueError(
+                f"a `guide` is for the losses `gist` and `mse`, this one is `{self.kind}`"
+            )
+        if self.kind != "align" and self.align != AlignSettings():
+            raise ValueError(f"`align` is for the loss `align`, this one is `{self.kind}`")
         if self.kind == "distill" and self.negatives == 0:
             raise ValueError("loss `distill` needs `negatives`: it learns the order of a list")
-        if self.symmetric and self.kind != "infonce":
-            raise ValueError(f"`symmetric` is for the loss `infonce`, this one is `{self.kind}`")
-        if self.unseen_margin is not None and self.kind != "infonce":
-            raise ValueError(
-                f"`unseen_margin` is for the loss `infonce`, this one is `{self.kind}`"
-            )
+        of_infonce = {
+            "symmetric": self.symmetric,
+            "similarity": self.similarity != "cosine",
+            "unseen_margin": self.unseen_margin is not None,
+        }
+        if self.kind != "infonce" and (said := [name for name, on in of_infonce.items() if on]):
+            raise ValueError(f"`{said[0]}` is for the loss `infonce`, this one is `{self.kind}`")
         return self
 
 
@@ -154,6 +200,9 @@ class TrainingData(Reading, _Data):
         return self
 
 
+Part = Literal["encoder", "connector", "target"]
+
+
 class StepSettings(Settings):
     """One stretch of training of one adapter."""
 
@@ -169,6 +218,9 @@ class StepSettings(Settings):
     base. All if not set."""
     data: tuple[TrainingData, ...] = Field((TrainingData(triplets=MINED),), min_length=1)
     """What the step learns from, in one part or several."""
+    learns: tuple[Part, ...] | None = Field(None, min_length=1)
+    """Parts of a chain that learn: encoder and target by adapters, the connector whole. All if not
+    set, but never the target in `align`. Only where `training.target` makes a chain."""
     lora: LoraSettings = LoraSettings()
     """The adapter's shape."""
     loss: LossSettings = LossSettings()

@@ -4,7 +4,7 @@ A recipe by name (`[training.recipe]`) is short for such a list; `polymine/train
 writes it out.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,12 +13,39 @@ from polymine.data_contracts.settings.locations import Model
 from polymine.data_contracts.settings.models import EncoderSettings
 from polymine.data_contracts.settings.steps import (
     MINED,
+    AlignSettings,
     LoraSettings,
     LossSettings,
+    Part,
     ScheduleSettings,
     StepSettings,
     TrainingData,
 )
+
+
+class PhaseSettings(AlignSettings):
+    """One phase of LUSIFER's alignment."""
+
+    schedule: ScheduleSettings = ScheduleSettings(batch=256, learning_rate=1.5e-4)
+    """How long it trains and how fast."""
+
+
+class TargetSettings(Settings):
+    """The English model that stands behind `base` in a chain, and how the two are joined."""
+
+    model: Model
+    """Hub id (`name@revision`), local folder, or `package:NAME`: a decoder or an encoder."""
+    tokens: int = Field(1, ge=0, le=64)
+    """Trainable tokens after each text."""
+    bidirectional: bool = True
+    """Each token of the target sees those behind it, too."""
+    projection: bool = False
+    """Two further layers after the mean, as in the authors' code."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value
 
 
 class RecipeSettings(Settings):
@@ -27,10 +54,11 @@ class RecipeSettings(Settings):
     mono: an adapter per language on that language's own pairs. cross: an adapter per language on
     pairs with the pivot, in both directions. mixed: both, `share` of the batches cross-lingual.
     sequential: mono, then cross in the same adapter. stacked: mono, frozen, and a second adapter
-    for cross on top (Stacked LoRA).
+    for cross on top (Stacked LoRA). lusifer: the base, a connector and `training.target` as one
+    chain, first aligned, then trained as mono is, both on `mono`'s pairs.
     """
 
-    name: Literal["mono", "cross", "mixed", "sequential", "stacked"] = "mono"
+    name: Literal["mono", "cross", "mixed", "sequential", "stacked", "lusifer"] = "mono"
     """Which recipe."""
     languages: tuple[str, ...] | None = Field(None, min_length=1)
     """Languages to adapt; all of the data's if not set."""
@@ -44,9 +72,35 @@ class RecipeSettings(Settings):
     """Where pairs of one language come from."""
     cross: TrainingData | None = None
     """Where cross-lingual pairs come from."""
+    align: TrainingData | None = None
+    """Where the pairs of the alignment come from; those of `mono` if not set (`lusifer` only)."""
+    phases: tuple[PhaseSettings, ...] = Field(
+        (
+            PhaseSettings(
+                reconstruct=1,
+                passage=0,
+                question=0,
+                schedule=ScheduleSettings(batch=256, learning_rate=2e-4),
+            ),
+            PhaseSettings(),
+        ),
+        min_length=1,
+    )
+    """Phases of the alignment, one after the other (`lusifer` only)."""
+    stages: Literal["both", "align", "finetune"] = "both"
+    """Leave out one of the two stages (`lusifer` only)."""
+    learns: tuple[Part, ...] = Field(("encoder", "connector", "target"), min_length=1)
+    """Parts of the chain that learn (`lusifer` only); the target never does in the alignment."""
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> "RecipeSettings":
+        if self.name == "lusifer":
+            if self.per_language:
+                raise ValueError("recipe `lusifer` has one chain for all languages")
+            return self
+        own = ("align", "phases", "stages", "learns")
+        if named := [name for name in own if name in self.model_fields_set]:
+            raise ValueError(f"`{named[0]}` is for the recipe `lusifer`, this one is `{self.name}`")
         if self.name != "mono" and self.cross is None:
             raise ValueError(f"recipe `{self.name}` needs `cross`: where its pairs come from")
         if self.per_language and self.languages is None:
@@ -92,6 +146,8 @@ class TrainingSettings(Settings):
 
     base: AdaptedModel = AdaptedModel()
     """The model that is adapted, and how it is called in training."""
+    target: TargetSettings | None = None
+    """An English model behind the base: what is trained is the chain of both (LUSIFER)."""
     recipe: RecipeSettings | None = None
     """Steps by the name of a recipe; or write them out as `steps`."""
     steps: tuple[StepSettings, ...] = ()
@@ -125,6 +181,10 @@ class TrainingSettings(Settings):
             raise ValueError(
                 f"{unread[0]}: is of a recipe's steps, and these are written out; set it in each "
                 f"of `steps`, as `training.steps.0.{unread[0]}`"
+            )
+        if self.recipe is not None and self.recipe.name == "lusifer" and self.target is None:
+            raise ValueError(
+                "recipe `lusifer` needs the `target`: the English model behind the base"
             )
         names = [step.name for step in self.steps]
         if twice := sorted({name for name in names if names.count(name) > 1}):

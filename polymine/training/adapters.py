@@ -72,8 +72,6 @@ def load_base(
     Returns:
         The encoder, with no parameter that learns.
     """
-    import torch
-
     encoder = load_encoder(
         name,
         device=device,
@@ -81,19 +79,36 @@ def load_base(
         max_length=max_length,
         trust_remote_code=trust_remote_code,
     )
-    for module in encoder.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    if device == "cpu":
-        # The fused attention's backward takes 70 % of a bfloat16 step on a CPU; plain one 5 %.
-        with contextlib.suppress(AttributeError, ValueError):  # models without a choice
-            _transformer(encoder).set_attn_implementation("eager")
-    for parameter in encoder.parameters():
-        parameter.requires_grad_(False)
+    freeze_base(encoder, device)
     return encoder
 
 
-def add_fresh(encoder: SentenceTransformer, name: str, lora: LoraSettings, seed: int) -> None:
+def freeze_base(encoder: SentenceTransformer, device: str) -> None:
+    """Let nothing of a model learn, and no dropout be drawn in it; adapters come later.
+
+    Args:
+        encoder: a model or a chain of several, changed in place.
+        device: that it trains on.
+    """
+    import torch
+
+    module: Any
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):  # of a decoder's layers, a number
+            module.attention_dropout = 0.0
+    if device == "cpu":
+        # The fused attention's backward takes 70 % of a bfloat16 step on a CPU; plain one 5 %.
+        for module in encoder.children():
+            with contextlib.suppress(AttributeError, ValueError):  # models without a choice
+                module.model.set_attn_implementation("eager")
+    encoder.requires_grad_(False)
+
+
+def add_fresh(
+    encoder: SentenceTransformer, name: str, lora: LoraSettings, seed: int, *, place: int = 0
+) -> None:
     """Put a new adapter on the encoder; it changes no vector yet, since its B is 0.
 
     Args:
@@ -101,6 +116,7 @@ def add_fresh(encoder: SentenceTransformer, name: str, lora: LoraSettings, seed:
         name: of the adapter within the encoder.
         lora: rank, alpha, dropout and target layers.
         seed: of A; the global RNG state stays as it was.
+        place: of the transformer among the model's modules.
 
     Raises:
         ModelError: the model has none of the target layers.
@@ -108,17 +124,19 @@ def add_fresh(encoder: SentenceTransformer, name: str, lora: LoraSettings, seed:
     import torch
     from peft import LoraConfig
 
-    targets = find_targets(encoder, lora.targets)
+    targets = find_targets(encoder, lora.targets, place=place)
     alpha: Any = lora.alpha  # PEFT takes fractions, too
     config = LoraConfig(
         r=lora.rank, lora_alpha=alpha, lora_dropout=lora.dropout, target_modules=targets
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _add(encoder, name, config)
+        _add(encoder, name, config, place)
 
 
-def find_targets(encoder: SentenceTransformer, targets: Sequence[str]) -> list[str]:
+def find_targets(
+    encoder: SentenceTransformer, targets: Sequence[str], *, place: int = 0
+) -> list[str]:
     """Name the linear layers that get an update.
 
     The pooler of BERT-like models is left out: sentence-transformers never reads it.
@@ -126,6 +144,7 @@ def find_targets(encoder: SentenceTransformer, targets: Sequence[str]) -> list[s
     Args:
         encoder: with or without adapters.
         targets: ends of layer names, as `query` or `output.dense`, or `all-linear`.
+        place: of the transformer among the model's modules.
 
     Returns:
         Full names within the transformer, sorted.
@@ -133,7 +152,7 @@ def find_targets(encoder: SentenceTransformer, targets: Sequence[str]) -> list[s
     Raises:
         ModelError: no layer ends with a target; names it, and the layers there are.
     """
-    linear = _linear_layers(_transformer(encoder))
+    linear = _linear_layers(_transformer(encoder, place))
     ends = {target: [name for name in linear if _ends_with(name, target)] for target in targets}
     if missing := [target for target, names in ends.items() if not names]:
         kinds = sorted({_kind(name) for name in linear})
@@ -145,7 +164,12 @@ def find_targets(encoder: SentenceTransformer, targets: Sequence[str]) -> list[s
 
 
 def load_adapter(
-    encoder: SentenceTransformer, name: str, folder: Path, dropout: float = 0.0
+    encoder: SentenceTransformer,
+    name: str,
+    folder: Path,
+    dropout: float = 0.0,
+    *,
+    place: int = 0,
 ) -> None:
     """Put a stored adapter on the encoder.
 
@@ -154,6 +178,7 @@ def load_adapter(
         name: of the adapter within the encoder.
         folder: as PEFT writes it.
         dropout: of the adapter's input, while it learns; the stored one is not used.
+        place: of the transformer among the model's modules.
 
     Raises:
         ModelError: `folder` holds no adapter, or one for another model.
@@ -166,9 +191,9 @@ def load_adapter(
     config.inference_mode, config.lora_dropout = False, dropout
     try:
         with quiet():
-            _add(encoder, name, config)
+            _add(encoder, name, config, place)
             loaded = set_peft_model_state_dict(
-                _transformer(encoder), load_file(str(folder / WEIGHTS)), adapter_name=name
+                _transformer(encoder, place), load_file(str(folder / WEIGHTS)), adapter_name=name
             )
     except (RuntimeError, ValueError) as error:
         raise ModelError(
@@ -228,34 +253,44 @@ def activate(encoder: SentenceTransformer, names: Sequence[str], trainable: str 
             layer.lora_B[trainable].requires_grad_(True)
 
 
-def freeze(encoder: SentenceTransformer, name: str) -> None:
+def freeze(encoder: SentenceTransformer, name: str, *, place: int = 0) -> None:
     """Turn off an adapter's dropout for good; `train()` would turn it on again."""
     import torch
 
-    for layer in _layers(encoder):
+    for layer in _layers(encoder[place]):
         if name in layer.lora_A:
             layer.lora_dropout[name] = torch.nn.Identity()
             layer.lora_A[name].requires_grad_(False)
             layer.lora_B[name].requires_grad_(False)
 
 
-def adapter_weights(encoder: SentenceTransformer, name: str) -> dict[str, torch.Tensor]:
+def has_adapter(encoder: SentenceTransformer, name: str, place: int = 0) -> bool:
+    """Whether one of a model's transformers carries this adapter."""
+    return name in getattr(_transformer(encoder, place), "peft_config", {})
+
+
+def adapter_weights(
+    encoder: SentenceTransformer, name: str, *, place: int = 0
+) -> dict[str, torch.Tensor]:
     """Copy the weights of one adapter to the CPU.
 
     Args:
         encoder: carries the adapter.
         name: of the adapter within the encoder.
+        place: of the transformer among the model's modules.
 
     Returns:
         Key to tensor, in PEFT's own names without the adapter's: A (rank, in), B (out, rank).
     """
     from peft import get_peft_model_state_dict
 
-    state = get_peft_model_state_dict(_transformer(encoder), adapter_name=name)
+    state = get_peft_model_state_dict(_transformer(encoder, place), adapter_name=name)
     return {key: value.detach().contiguous().cpu().clone() for key, value in state.items()}
 
 
-def write_adapter(encoder: SentenceTransformer, name: str, folder: Path, base: str) -> None:
+def write_adapter(
+    encoder: SentenceTransformer, name: str, folder: Path, base: str, *, place: int = 0
+) -> None:
     """Store one adapter as PEFT does.
 
     Args:
@@ -263,13 +298,14 @@ def write_adapter(encoder: SentenceTransformer, name: str, folder: Path, base: s
         name: of the adapter within the encoder.
         folder: is made if it does not exist.
         base: the model's name as written into the config, never its path on this machine.
+        place: of the transformer among the model's modules.
     """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    weights = adapter_weights(encoder, name)
+    weights = adapter_weights(encoder, name, place=place)
     save_file(weights, str(folder / WEIGHTS), metadata={"format": "pt"})
-    _write_config(_transformer(encoder).peft_config[name], folder, base)
+    _write_config(_transformer(encoder, place).peft_config[name], folder, base)
 
 
 def concatenate(parts: Sequence[Path], folder: Path, base: str) -> None:
@@ -315,22 +351,22 @@ def _write_config(config: Any, folder: Path, base: str) -> None:
     config.save_pretrained(str(folder))
 
 
-def _add(encoder: SentenceTransformer, name: str, config: Any) -> None:
+def _add(encoder: SentenceTransformer, name: str, config: Any, place: int) -> None:
     from peft import PeftModel, get_peft_model
 
-    module: Any = encoder[0]
+    module: Any = encoder[place]
     if isinstance(module.model, PeftModel):
         module.model.add_adapter(name, config)
     else:
         module.model = get_peft_model(module.model, config, adapter_name=name)
 
 
-def _transformer(encoder: SentenceTransformer) -> Any:
-    module: Any = encoder[0]
+def _transformer(encoder: SentenceTransformer, place: int) -> Any:
+    module: Any = encoder[place]
     return module.model
 
 
-def _layers(encoder: SentenceTransformer) -> list[Any]:
+def _layers(encoder: torch.nn.Module) -> list[Any]:
     from peft.tuners.lora import LoraLayer
 
     return [module for module in encoder.modules() if isinstance(module, LoraLayer)]

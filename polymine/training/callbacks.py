@@ -1,4 +1,4 @@
-"""The library's trainer, storing only the adapter, counting what it reads, telling its progress."""
+"""The library's trainer, storing only what learns, counting what it reads, telling its progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from polymine.data_contracts.errors import ModelError
 from polymine.models import told
 from polymine.models.memory import is_out_of_memory, release_memory
 from polymine.progress import Progress
-from polymine.training import adapters
+from polymine.training.adapters import WEIGHTS
 from polymine.training.checkpoints import Checkpoint
 from polymine.training.labels import LabellingCollator, Labels, RowFacts
 
@@ -28,24 +28,21 @@ logger = logging.getLogger("polymine.training")
 
 
 class StepTrainer(SentenceTransformerTrainer):
-    """Trains one adapter; a checkpoint holds it and the library's state of the training.
+    """Trains what learns of a model; a checkpoint holds that and the library's state of training.
 
     The library reads that state by `torch.load(weights_only=True)`, which refuses a pickle that
     would run code.
 
     Args:
-        adapter: that learns, by its name in the model.
         fingerprint: of all that the result depends on.
-        facts: on the rows, by their numbers in the datasets.
+        facts: on the rows, by their numbers in the datasets; None where the labels are their own.
         arguments: of `SentenceTransformerTrainer`.
     """
 
     data_collator_class = LabellingCollator
 
-    def __init__(
-        self, *, adapter: str, fingerprint: str, facts: RowFacts, **arguments: Any
-    ) -> None:
-        self._adapter, self._fingerprint = adapter, fingerprint
+    def __init__(self, *, fingerprint: str, facts: RowFacts | None, **arguments: Any) -> None:
+        self._fingerprint, self._knows = fingerprint, facts is not None
         self._tokens, self._closed, self._began, self._before = 0, 0, time.monotonic(), 0.0
         self._pending: Any = torch.zeros(2, dtype=torch.int64)  # tokens, closed pairs
         super().__init__(**arguments)
@@ -57,13 +54,14 @@ class StepTrainer(SentenceTransformerTrainer):
 
     def collect_features(self, inputs: dict[str, Any]) -> tuple[list[dict[str, Tensor]], Any]:
         """Count the tokens that are read, padding left out, and the pairs that labels close."""
-        features, _ = super().collect_features(inputs)
-        labels = Labels.collect(inputs)
+        features, given = super().collect_features(inputs)
         # On the device, and read when it is logged: waiting for a GPU at every step is slow.
         tokens = torch.stack([each["attention_mask"].sum() for each in features]).sum()
-        counted = torch.stack([tokens, labels.closed])
+        known = Labels.collect(inputs) if self._knows else None
+        closed = known.closed if known else torch.zeros_like(tokens)
+        counted = torch.stack([tokens, closed])
         self._pending = counted + self._pending.to(counted.device)
-        return features, labels
+        return features, known or given
 
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
@@ -142,15 +140,17 @@ class StepTrainer(SentenceTransformerTrainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        weights = adapters.adapter_weights(self.model, self._adapter)
-        save_file(weights, str(folder / adapters.WEIGHTS))
+        learning = {
+            name: value.detach().cpu().contiguous()
+            for name, value in self.model.named_parameters()
+            if value.requires_grad
+        }
+        save_file(learning, str(folder / WEIGHTS))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        from peft import set_peft_model_state_dict
-
-        weights = load_file(str(Path(resume_from_checkpoint) / adapters.WEIGHTS))
-        module: Any = self.model[0]
-        set_peft_model_state_dict(module.model, weights, adapter_name=self._adapter)
+        weights = load_file(str(Path(resume_from_checkpoint) / WEIGHTS))
+        unknown = self.model.load_state_dict(weights, strict=False).unexpected_keys
+        assert not unknown, "the fingerprint would differ"
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)

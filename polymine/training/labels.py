@@ -132,14 +132,18 @@ class RowFacts:
 
 @dataclass
 class LabellingCollator(SentenceTransformerDataCollator):
-    """Puts the labels of a batch beside its texts, in the place of the numbers of its rows."""
+    """Puts the labels of a batch beside its texts, in the place of the numbers of its rows.
+
+    Without facts the labels are no such numbers, and stay as they are.
+    """
 
     facts: RowFacts | None = None
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         """Tokenize the texts, as the library does, and look up their labels."""
-        assert self.facts is not None, "the trainer sets it"
         batch: dict[str, Any] = super().__call__(features)
+        if self.facts is None:
+            return batch
         columns = len({*features[0]} - {"label", "dataset_name"})
         return batch | self.facts.of(batch.pop("label").numpy(), columns).tensors()
 

@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from polymine.data_contracts.settings import LossSettings
+    from polymine.data_contracts.settings.steps import Similarity
     from polymine.training.labels import Labels
 
 LOWEST = -50.0  # shift of a candidate that is none where -inf would make 0 x inf: e^-50 is none
+NEAREST = 1e-6  # squared distance below which its root has no slope: it would be infinite at 0
 
 
 class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
@@ -43,11 +45,12 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
 
     Args:
         model: that learns.
-        temperature: cosines are divided by it.
+        temperature: similarities are divided by it.
         mini_batch: texts embedded, and rows compared, at once.
         symmetric: whether the document finds its query, too; the mean of both losses.
         unseen_margin: documents of other rows of which nothing is known are left out where their
             cosine lies more than this above the positive's (arXiv 2506.05176); none if None.
+        similarity: of two vectors, their cosine or negative distance on the unit sphere (`l2`).
     """
 
     def __init__(
@@ -57,9 +60,10 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
         mini_batch: int,
         symmetric: bool,
         unseen_margin: float | None = None,
+        similarity: Similarity = "cosine",
     ) -> None:
         super().__init__(model, scale=1 / temperature, mini_batch_size=mini_batch)
-        self._symmetric, self._margin = symmetric, unseen_margin
+        self._symmetric, self._margin, self._similarity = symmetric, unseen_margin, similarity
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Any) -> Tensor:
         """Embed a batch that fits into one mini-batch once; caching would embed it twice.
@@ -100,13 +104,18 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
             shifts = labels.shifts[part, rows:]
             if self._margin is not None:
                 shifts = _mask_unseen(cosines.detach(), shifts, targets, part, self._margin)
-            loss = cross_entropy(cosines * self.scale + shifts, targets[part], reduction="none")
+            loss = cross_entropy(self._scale(cosines) + shifts, targets[part], reduction="none")
             if not self._symmetric:
                 return loss
-            asked = cosine(columns[0][part], query) * self.scale + labels.of_column(1).T[part]
+            asked = self._scale(cosine(columns[0][part], query)) + labels.of_column(1).T[part]
             return (loss + cross_entropy(asked, targets[part], reduction="none")) / 2
 
         return _in_chunks(compare, labels.weights, self.mini_batch_size, with_backward)
+
+    def _scale(self, cosines: Tensor) -> Tensor:
+        """Turn cosines into logits."""
+        alike = negative_distance(cosines) if self._similarity == "l2" else cosines
+        return alike * self.scale
 
 
 class WeightedGISTLoss(CachedGISTEmbedLoss):
@@ -232,7 +241,12 @@ def build_loss(
             contrast_positives="documents" in settings.contrasts,
         )
     return WeightedRankingLoss(
-        model, settings.temperature, mini_batch, settings.symmetric, settings.unseen_margin
+        model,
+        settings.temperature,
+        mini_batch,
+        settings.symmetric,
+        settings.unseen_margin,
+        settings.similarity,
     )
 
 
@@ -247,6 +261,11 @@ def cosine(left: Tensor, right: Tensor) -> Tensor:
     """
     with torch.autocast(left.device.type, enabled=False):
         return normalize(left.float()) @ normalize(right.float()).T
+
+
+def negative_distance(cosines: Tensor) -> Tensor:
+    """Turn cosines into negative distances of the unit vectors: -|u - v| = -sqrt(2 - 2 cos)."""
+    return -(2 - 2 * cosines).clamp(min=NEAREST).sqrt()
 
 
 def _mask_unseen(

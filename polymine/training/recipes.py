@@ -8,6 +8,7 @@ their list of steps alone. The steps are:
     mixed       mixed (`share` of its batches cross-lingual)
     sequential  mono, then cross, which continues its adapter
     stacked     mono, then cross, a second adapter on the first, frozen (Stacked LoRA)
+    lusifer     align-1, align-2 ..., then finetune, each going on with the chain of the one before
 
 With an adapter per language each step is made per language (`mono-ru`, `cross-ru`). Texts of other
 languages, the pivot's among them, pass through the untouched base, as in the cross-lingual
@@ -24,6 +25,8 @@ from typing import Any
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings import (
     MINED,
+    AlignSettings,
+    LossSettings,
     RecipeSettings,
     StepSettings,
     TrainingData,
@@ -55,6 +58,8 @@ def expand(training: TrainingSettings) -> tuple[StepSettings, ...]:
     recipe = training.recipe or RecipeSettings()
     _check_recipe(recipe)
     shared = {name: getattr(training, name) for name in ("lora", "loss", "schedule", "seed")}
+    if recipe.name == "lusifer":
+        return _chain_steps(recipe, shared)
     if not recipe.per_language:
         return _steps(recipe, recipe.languages, None, shared)
     steps: list[StepSettings] = []
@@ -160,6 +165,28 @@ def _steps(
     return (step("mono", mono), step("cross", cross, then=then))
 
 
+def _chain_steps(recipe: RecipeSettings, shared: dict[str, Any]) -> tuple[StepSettings, ...]:
+    """Phases of the alignment, then finetuning; the target stays as it is until then."""
+    steps: list[dict[str, Any]] = []
+    data = _mono(recipe, recipe.languages)
+    if recipe.stages != "finetune":
+        learns = tuple(part for part in recipe.learns if part != "target")
+        for number, phase in enumerate(recipe.phases, start=1):
+            asked = AlignSettings.model_validate(phase.model_dump(exclude={"schedule"}))
+            loss = LossSettings(kind="align", negatives=0, align=asked)
+            own = {"data": (recipe.align or data,), "loss": loss, "schedule": phase.schedule}
+            steps.append({"name": f"align-{number}", "learns": learns, **own})
+    if recipe.stages != "align":
+        steps.append({"name": "finetune", "learns": recipe.learns, "data": (data,)})
+    return tuple(
+        StepSettings.model_validate(
+            {**shared, "adapter": "continue" if number else "new", **step}
+            | ({"on": steps[number - 1]["name"]} if number else {})
+        )
+        for number, step in enumerate(steps)
+    )
+
+
 def _mono(recipe: RecipeSettings, languages: tuple[str, ...] | None) -> TrainingData:
     if languages is None:
         return recipe.mono
@@ -194,7 +221,12 @@ def _check_recipe(recipe: RecipeSettings) -> None:
             raise SettingsError(f"recipe: `{language}` is no language: write a code as `ru`")
     if len(set(languages)) < len(languages):
         raise SettingsError(f"recipe: `languages` name one twice: {', '.join(languages)}")
-    for which, part in (("mono", recipe.mono), ("cross", recipe.cross)):
+    if recipe.name == "lusifer" and recipe.learns == ("target",) and recipe.stages != "finetune":
+        raise SettingsError(
+            "recipe.learns: the alignment leaves the target as it is, so another part must learn"
+        )
+    parts = (("mono", recipe.mono), ("cross", recipe.cross), ("align", recipe.align))
+    for which, part in parts:
         if part is not None and part.share is not None:
             raise SettingsError(
                 f"recipe.{which}: leave out its `share` ({part.share:g}): the recipe's own `share` "

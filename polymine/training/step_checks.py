@@ -12,11 +12,12 @@ from polymine.data_contracts.settings import StepSettings
 ADAPTER_FILE = "adapter_config.json"  # PEFT writes one into every adapter's folder
 
 
-def check(steps: Sequence[StepSettings]) -> None:
+def check(steps: Sequence[StepSettings], chain: bool = False) -> None:
     """Refuse, before any work, what cannot be trained.
 
     Args:
         steps: in the order in which they would be trained.
+        chain: whether they train a chain of base and target.
 
     Raises:
         SettingsError: names used twice, `on` that is neither an earlier step nor an adapter's
@@ -34,6 +35,7 @@ def check(steps: Sequence[StepSettings]) -> None:
         _check_parent(steps[:index], step, names)
         _check_shape(steps[:index], step)
         _check_data(step)
+        (_check_chained if chain else _check_plain)(step, names[:index])
 
 
 def parent(steps: Sequence[StepSettings], name: str) -> str | None:
@@ -72,6 +74,21 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 def _refused(step: StepSettings, why: str) -> SettingsError:
     return SettingsError(f"step `{step.name}`: {why}")
+
+
+def _check_plain(step: StepSettings, earlier: list[str]) -> None:
+    if step.loss.kind == "align" or step.learns is not None:
+        what = "loss `align`" if step.loss.kind == "align" else "`learns`"
+        raise _refused(step, f"{what} is for a chain; name the English model as `training.target`")
+
+
+def _check_chained(step: StepSettings, earlier: list[str]) -> None:
+    if step.languages is not None:
+        raise _refused(step, "all languages pass through a chain; leave out its `languages`")
+    if step.adapter == "stack" or (step.on is not None and step.on not in earlier):
+        raise _refused(step, "a step of a chain is `new`, or continues an earlier step of the run")
+    if step.loss.kind == "align" and step.learns is not None and "target" in step.learns:
+        raise _refused(step, "`align` leaves the target as it is; take it out of `learns`")
 
 
 def _check_parent(earlier: Sequence[StepSettings], step: StepSettings, names: list[str]) -> None:

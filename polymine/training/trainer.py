@@ -3,7 +3,8 @@
 mono, cross-lingual, sequential and stacked training differ in the data, in which adapter learns and
 in which are frozen; all of that is in the step. The loop itself, mixed precision, checkpoints and
 trackers are those of the sentence-transformers trainer; what is ours is that only the adapter is
-stored, that texts pass through adapters by language, and that an interrupted step resumes.
+stored, that texts pass through adapters by language, and that an interrupted step resumes. With a
+target the model is a chain, of which several parts may learn (`chain.py`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from polymine import models
-from polymine.data_contracts.settings import StepSettings, TrainingSettings
+from polymine.data_contracts.settings import StepSettings, TargetSettings, TrainingSettings
 from polymine.progress import Progress, Silent
 from polymine.training import adapters, batches
+from polymine.training.chain import prepare_chain, write_chain
 from polymine.training.checkpoints import find_checkpoint
+from polymine.training.objectives import Objective, make_objective
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -35,6 +38,7 @@ class TrainedStep:
 
     encoder: SentenceTransformer
     adapter: str
+    target: TargetSettings | None
     curve: pl.DataFrame
     rows: dict[str, int]
     shares: dict[str, float]
@@ -44,8 +48,11 @@ class TrainedStep:
     seconds: float
 
     def write(self, folder: Path, base: str) -> None:
-        """Store the adapter this step trained, without what it stands on."""
-        adapters.write_adapter(self.encoder, self.adapter, folder, base)
+        """Store what this step trained, without what it stands on."""
+        if self.target is None:
+            adapters.write_adapter(self.encoder, self.adapter, folder, base)
+        else:
+            write_chain(self.encoder, self.adapter, folder, base, self.target)
 
 
 def train_step(
@@ -86,9 +93,8 @@ def train_step(
     batches.check_parts(parts, step)
     resume = find_checkpoint(checkpoints, fingerprint)
     encoder, name, parents = prepare(step, training, stack, device)
-    shares = batches.share_parts(parts, step)
     steps = batches.count_steps(parts, step)
-    job = _Job(step, training, fingerprint, name, parents, shares, steps, device)
+    job = _Job(step, training, fingerprint, name, parents, steps, device)
     trainer = job.build(encoder, parts, checkpoints, progress or Silent())
     if resume:
         trainer.resume_counts(resume[1])
@@ -99,9 +105,10 @@ def train_step(
     return TrainedStep(
         encoder=encoder.eval(),
         adapter=name,
+        target=training.target,
         curve=curve,
         rows={part: len(frame) for part, frame in parts.items()},
-        shares=shares,
+        shares=batches.share_parts(parts, step),
         steps=steps,
         tokens=int(curve["tokens"].max() or 0),  # type: ignore[arg-type]
         closed=trainer.closed,
@@ -127,6 +134,9 @@ def prepare(
     Raises:
         ModelError: a base without the target layers, or an adapter that does not fit.
     """
+    name = TEXT + step.name
+    if training.target is not None:
+        return prepare_chain(step, training, stack.initial, name, device), name, []
     encoder = adapters.load_base(
         training.base.model,
         device=device,
@@ -136,7 +146,6 @@ def prepare(
     parents = [f"parent-{number}" for number in range(len(stack.frozen))]
     for parent, folder in zip(parents, stack.frozen, strict=True):
         adapters.load_adapter(encoder, parent, folder)
-    name = TEXT + step.name
     if stack.initial is not None:
         adapters.load_adapter(encoder, name, stack.initial, dropout=step.lora.dropout)
     else:
@@ -157,7 +166,6 @@ class _Job:
     fingerprint: str
     name: str
     parents: list[str]
-    shares: dict[str, float]
     steps: int
     device: str
 
@@ -169,33 +177,23 @@ class _Job:
         progress: Progress,
     ) -> Any:
         from polymine.training.callbacks import ProgressCallback, StepTrainer
-        from polymine.training.labels import RowFacts
-        from polymine.training.losses import build_loss
 
-        datasets = batches.build_datasets(parts, self.step)
+        objective = make_objective(encoder, parts, self.step, self.training, self.device)
         route_by_language(encoder, self.step, [*self.parents, self.name], self.name)
-        loss = build_loss(
-            encoder,
-            self.step.loss,
-            self.step.schedule.mini_batch,
-            device=self.device,
-        )
         return StepTrainer(
             model=encoder,
-            args=self.arguments(datasets, folder),
-            train_dataset=datasets,
-            loss=loss,
+            args=self.arguments(objective, folder),
+            train_dataset=objective.datasets,
+            loss=objective.loss,
             callbacks=[ProgressCallback(progress, self.step.name, self.steps)],
-            adapter=self.name,
             fingerprint=self.fingerprint,
-            facts=RowFacts(parts.values()),
+            facts=objective.facts,
         )
 
-    def arguments(self, datasets: Any, folder: Path) -> Any:
+    def arguments(self, objective: Objective, folder: Path) -> Any:
         from sentence_transformers import SentenceTransformerTrainingArguments
 
         plan = self.step.schedule
-        columns = {name: list(each.column_names) for name, each in datasets.items()}
         arguments = SentenceTransformerTrainingArguments(
             output_dir=str(folder),
             max_steps=self.steps,
@@ -209,11 +207,11 @@ class _Job:
             data_seed=self.step.seed,
             bf16=models.resolve_dtype(self.training.base.dtype, self.device) == "bfloat16",
             use_cpu=self.device == "cpu",
-            prompts={name: self._prompts(each) for name, each in columns.items()},
-            router_mapping={name: self._languages(name, each) for name, each in columns.items()},
+            prompts=objective.prompts,
+            router_mapping=objective.tasks,
             batch_sampler=batches.sample_without_copies,
             multi_dataset_batch_sampler=partial(
-                batches.SharedBatches, shares=tuple(self.shares.values()), steps=self.steps
+                batches.SharedBatches, shares=objective.shares, steps=self.steps
             ),
             logging_steps=max(1, self.steps // LOGGED),
             logging_nan_inf_filter=False,  # it would write 0 for a loss that is no number
@@ -228,16 +226,6 @@ class _Job:
         # Several visible GPUs would each get a batch: more rows a step than the settings say.
         arguments._n_gpu = min(1, arguments.n_gpu)
         return arguments
-
-    def _prompts(self, columns: Sequence[str]) -> dict[str, str]:
-        base = self.training.base
-        query, document = base.prompt_for("queries"), base.prompt_for("documents")
-        return {c: query if c == "anchor" else document for c in columns if c != "label"}
-
-    def _languages(self, part: str, columns: Sequence[str]) -> dict[str, str]:
-        """Name each column's language, which the collator puts on the features as their task."""
-        document, query = batches.languages_of(part)
-        return {c: query if c == "anchor" else document for c in columns if c != "label"}
 
 
 def route_by_language(

@@ -50,6 +50,8 @@ CONTRADICTIONS: list[tuple[str, list[str], str]] = [
     ("train", ['training.steps.0.loss.kind="gist"'], "guide"),
     ("train", ["training.steps.0.loss.guide=x"], "gist"),
     ("train", ["training.steps.0.on=other"], "on"),
+    ("train", ['training.steps.0.loss={kind="align"}'], "target"),
+    ("train", ['training.steps.0.loss={kind="mse"}'], "guide"),
     ("train", ['training.steps.0.data.0.parallel="x.csv"'], "triplets"),
     ("train", ["training.steps.0.data=[]"], "data"),
     ("train", ['training.steps.0.data.0.languages=["russian"]'], "ru-en"),

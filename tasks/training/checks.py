@@ -40,13 +40,16 @@ def check_training(
     from polymine.training import adapters
 
     steps = recipes.expand(training)
-    recipes.check(steps)
+    recipes.check(steps, chain=training.target is not None)
     if set(recipes.routes(steps, training).values()) == {BASE}:
         raise SettingsError("training.routes: all lead to `base`; name the step for some language")
     for step in steps:
         if step.loss.guide is not None:
             models.resolve(step.loss.guide.model)
     _check_trackers(training.report_to)
+    if training.target is not None:
+        _check_chain(steps, training)
+        return steps
     _check_teachers(steps, training.base.model, mining)
     base = adapters.load_base(
         training.base.model,
@@ -66,6 +69,24 @@ def check_training(
         if step.adapter == "continue":
             _check_targets(step, targets)
     return steps
+
+
+def _check_chain(steps: Sequence[StepSettings], training: TrainingSettings) -> None:
+    """Refuse a chain that cannot be built, or cannot be trained by one of the steps."""
+    from polymine.models.lusifer import ENCODER, TARGET
+    from polymine.training import adapters, alignment, chain
+
+    assert training.target is not None, "the caller looked"
+    built = chain.load_chain(training, "cpu")
+    places = {"encoder": ENCODER, "target": TARGET}
+    for step in steps:
+        for part in chain.parts_of(step):
+            if part in places:
+                adapters.find_targets(built, step.lora.targets, place=places[part])
+        if step.loss.kind == "align":
+            alignment.check_chain(built, step.loss.align)
+    if any(step.loss.kind == "align" for step in steps):
+        alignment.load_language_model(built, training.target.model)
 
 
 def _check_teachers(

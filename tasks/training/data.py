@@ -75,8 +75,9 @@ def resolve_training(training: TrainingSettings, run: str | None) -> TrainingSet
     )
     recipe = training.recipe or (None if steps else RecipeSettings())
     if recipe is not None:
-        cross = resolved(recipe.cross) if recipe.cross else None
-        recipe = recipe.model_copy(update={"mono": resolved(recipe.mono), "cross": cross})
+        parts = {name: getattr(recipe, name) for name in ("mono", "cross", "align")}
+        update = {name: resolved(part) for name, part in parts.items() if part is not None}
+        recipe = recipe.model_copy(update=update)
     base = models.prompted(training.base)
     return training.model_copy(update={"steps": steps, "recipe": recipe, "base": base})
 

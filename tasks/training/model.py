@@ -1,5 +1,6 @@
 """Puts the folder of a trained model together from the adapters of its steps."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from polymine.data_contracts.notes import AdapterNote
 from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import StepSettings, TrainingSettings
 from polymine.data_contracts.trained import TrainedModel
+from polymine.models.finding import CHAIN, bases_of
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.stage import stage
@@ -21,6 +23,7 @@ from polymine.tasks.store.model_folder import ABOUT, ADAPTERS, MODEL
 from polymine.tasks.training.steps import CURVE, LOGS, adapters_of
 from polymine.training import recipes
 from polymine.training.adapters import concatenate
+from polymine.training.chain import rename_bases
 
 VERSION = 3
 
@@ -63,7 +66,7 @@ def assemble(run: Context, model: TrainedModel, made: Mapping[str, DatasetRef]) 
     def write(dataset: Dataset) -> None:
         with disk_errors_explained(dataset.folder):
             for name in model.adapters:
-                concatenate(adapters_of(made[name]), dataset.folder / ADAPTERS / name, model.base)
+                _assemble(adapters_of(made[name]), dataset.folder / ADAPTERS / name, model.base)
         write_bytes(dataset.folder / ABOUT, model.model_dump_json(indent=1).encode())
 
     return Plan(
@@ -72,6 +75,16 @@ def assemble(run: Context, model: TrainedModel, made: Mapping[str, DatasetRef]) 
         open=lambda _: Maker(lambda *_: write),
         resumable=False,
     )
+
+
+def _assemble(parts: Sequence[Path], folder: Path, base: str) -> None:
+    """Write one adapter with what it stands on, or what was trained of a chain, which is whole."""
+    *_, own = parts
+    if not (own / CHAIN).is_file():
+        return concatenate(parts, folder, base)
+    shutil.copytree(own, folder)
+    _, target = bases_of(own)
+    return rename_bases(folder, base, _lasting_name(target))
 
 
 def model_files(assembled: DatasetRef) -> dict[str, Path]:

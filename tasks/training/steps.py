@@ -9,7 +9,7 @@ from polymine import models
 from polymine.data_contracts.learning import TrainingCurve
 from polymine.data_contracts.notes import AdapterNote
 from polymine.data_contracts.references import DatasetRef
-from polymine.data_contracts.settings import StepSettings, TrainingSettings
+from polymine.data_contracts.settings import StepSettings, TargetSettings, TrainingSettings
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.execution import carry_out
 from polymine.tasks.engine.plan import Maker, Order, Plan
@@ -62,6 +62,7 @@ def plan_training(
             "shares": [part.share for part in step.data],
             "rows": rows,
             "parent": models.fingerprint(str(parent)) if isinstance(parent, Path) else parent,
+            "target": _describe_target(training.target),
             "guide": models.fingerprint(step.loss.guide.model) if step.loss.guide else None,
             "remote_code": base.trust_remote_code,
             "prompts": [base.query_prompt, base.document_prompt],
@@ -156,6 +157,13 @@ def stack_on(step: StepSettings, parent: Parent) -> AdapterStack:
     if step.adapter == "stack":
         return AdapterStack((*lower, own))
     return AdapterStack(tuple(lower), own)
+
+
+def _describe_target(target: TargetSettings | None) -> dict[str, object] | None:
+    """Say all of a target that the result depends on, wherever it lies."""
+    if target is None:
+        return None
+    return target.model_dump() | {"model": models.fingerprint(target.model)}
 
 
 def _checkpoints(run: Context, plan: Plan) -> Path:

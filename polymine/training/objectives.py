@@ -1,0 +1,157 @@
+"""What a step's batches are made of and judged by: datasets, loss, and prompts before texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from polymine import models
+from polymine.data_contracts.errors import ModelError
+from polymine.data_contracts.settings import AdaptedModel, StepSettings, TrainingSettings
+from polymine.training import batches
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from polymine.training.labels import RowFacts
+
+Columns = dict[str, dict[str, str]]  # by dataset and column
+
+
+@dataclass(frozen=True)
+class Objective:
+    """All that the library's trainer needs to know of data and loss.
+
+    Args:
+        datasets: by name, a batch is of one of them.
+        shares: of the batches, in the order of the datasets.
+        loss: as the trainer calls it.
+        prompts: text before each column's texts.
+        tasks: what the features of a column say as their `task`: its language, or what is asked.
+        facts: on the rows, where the labels of the datasets are their numbers; None where the loss
+            reads the labels as they are.
+    """
+
+    datasets: Any
+    shares: tuple[float, ...]
+    loss: Any
+    prompts: Columns
+    tasks: Columns
+    facts: RowFacts | None = None
+
+
+def make_objective(
+    encoder: SentenceTransformer,
+    parts: Mapping[str, pl.DataFrame],
+    step: StepSettings,
+    training: TrainingSettings,
+    device: str,
+) -> Objective:
+    """Make what a step learns from.
+
+    Args:
+        encoder: that learns.
+        parts: of `batches.split_rows`.
+        step: its loss and shares.
+        training: prompts, and the target of a chain.
+        device: of a guide.
+
+    Returns:
+        The objective of the step's kind of loss.
+
+    Raises:
+        ModelError: a guide or target that does not fit.
+    """
+    if step.loss.kind == "align":
+        return _align(encoder, parts, step, training)
+    facts = None
+    if step.loss.kind == "mse":
+        datasets, loss = _imitate(encoder, parts, step, training.base, device)
+    else:
+        from polymine.training.labels import RowFacts
+        from polymine.training.losses import build_loss
+
+        facts = RowFacts(parts.values())
+        datasets = batches.build_datasets(parts, step)
+        loss = build_loss(encoder, step.loss, step.schedule.mini_batch, device=device)
+    shares = batches.share_parts(parts, step)
+    columns = {name: _texts(each.column_names) for name, each in datasets.items()}
+    return Objective(
+        datasets,
+        tuple(shares.values()),
+        loss,
+        {name: {c: _prompt(training.base, c) for c in each} for name, each in columns.items()},
+        {name: _languages(name, each) for name, each in columns.items()},
+        facts,
+    )
+
+
+def _align(
+    chain: SentenceTransformer,
+    parts: Mapping[str, pl.DataFrame],
+    step: StepSettings,
+    training: TrainingSettings,
+) -> Objective:
+    from polymine.training import alignment
+
+    assert training.target is not None, "checked with the steps"
+    shares = alignment.share_tasks(batches.share_parts(parts, step), step.loss.align)
+    language_model = alignment.load_language_model(chain, training.target.model)
+    loss = alignment.AlignmentLoss(chain, language_model, step.loss.align, step.schedule.mini_batch)
+    tasks = {name: name.rpartition(" | ")[2] for name in shares}
+    told = {name: alignment.TASKS[task] for name, task in tasks.items()}
+    prompts = {
+        name: {"anchor": instruction + _prompt(training.base, read)}
+        for name, (read, _, instruction) in told.items()
+    }
+    datasets = alignment.build_datasets(parts, shares, chain)
+    named = {name: {"anchor": task} for name, task in tasks.items()}
+    return Objective(datasets, tuple(shares.values()), loss, prompts, named)
+
+
+def _imitate(
+    encoder: SentenceTransformer,
+    parts: Mapping[str, pl.DataFrame],
+    step: StepSettings,
+    base: AdaptedModel,
+    device: str,
+) -> tuple[Any, Any]:
+    """Move both texts of a row to the guide's vector of the document (arXiv 2004.09813)."""
+    from datasets import Dataset, DatasetDict
+    from sentence_transformers.sentence_transformer.losses import MSELoss
+
+    told = step.loss.guide
+    assert told is not None, "checked by the settings"
+    guide = models.load_encoder(
+        told.model, device=device, dtype=told.dtype, max_length=told.max_length,
+        trust_remote_code=told.trust_remote_code,
+    )  # fmt: skip
+    wanted, given = encoder.get_embedding_dimension(), guide.get_embedding_dimension()
+    if wanted != given:
+        raise ModelError(
+            f"step {step.name}: the guide {told.model} gives vectors of {given} components, and "
+            f"{base.model} learns ones of {wanted}; loss `mse` needs as many"
+        )
+    shaped = {}
+    for name, part in parts.items():
+        vectors = guide.encode(part["positive"].to_list(), show_progress_bar=False)
+        texts = {side: part[side].to_list() for side in ("anchor", "positive")}
+        shaped[name] = Dataset.from_dict({**texts, "label": vectors})
+    return DatasetDict(shaped), MSELoss(encoder)
+
+
+def _texts(columns: Sequence[str]) -> list[str]:
+    return [column for column in columns if column != "label"]
+
+
+def _prompt(base: AdaptedModel, column: str) -> str:
+    return base.prompt_for("queries" if column == "anchor" else "documents")
+
+
+def _languages(part: str, columns: Sequence[str]) -> dict[str, str]:
+    """Name each column's language, which the collator puts on the features as their task."""
+    document, query = batches.languages_of(part)
+    return {c: query if c == "anchor" else document for c in columns}
