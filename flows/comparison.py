@@ -1,4 +1,4 @@
-"""Which negatives train best: several ways to mine, the same training, the same evaluation."""
+"""What trains best: several ways to mine or to train, the same evaluation."""
 
 from typing import Any
 
@@ -30,6 +30,7 @@ from polymine.tasks.evaluation.comparison import (
     compare_arms,
     mine_otherwise,
     minings_of,
+    trained_by,
 )
 from polymine.tasks.evaluation.encoding import Measured, as_measured, open_measured
 from polymine.tasks.mining.ingestion import ingest
@@ -40,6 +41,7 @@ from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import COMPARISON, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
+from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.data import resolve_training
 from polymine.tasks.training.split import hold_out_set, training_side
 
@@ -55,9 +57,9 @@ def compare(
     comparison: ComparisonSettings = ComparisonSettings(),
     engine: EngineSettings = EngineSettings(),
 ) -> dict[str, Any]:
-    """Compare ways to mine.
+    """Compare ways to mine and to train.
 
-    Each arm finds its negatives, trains the same recipe once per seed and is measured on the same
+    Each arm finds its negatives, trains the recipe once per seed and is measured on the same
     queries. One table says what each gains over the untouched base, with intervals.
     """
     parts = {
@@ -66,12 +68,19 @@ def compare(
     }  # fmt: skip
     output = resolve_path(output)
     arms_mining = minings_of(comparison.arms, mining)
-    check_roots(**parts, **arms_mining, output=output, engine=engine)
+    arms_training = {
+        f"comparison.arms.{arm.name}.training": trained_by(arm, training) for arm in comparison.arms
+    }
+    check_roots(**parts, **arms_mining, **arms_training, output=output, engine=engine)
     check_output(output, settings=parts, kind=COMPARISON)
     check_arms(comparison.arms, mining, training)
     with limited_threads(engine), cluster(engine), recorded_use():
         run = Context.of(engine)
         check_learning(run, mining, training, evaluation)
+        for arm in comparison.arms:
+            if arm.training:
+                own = arms_mining.get(f"comparison.arms.{arm.name}", mining)
+                check_training(trained_by(arm, training), own)
         sets, compared = run_arms(run, dataset, output, mining, training, evaluation, comparison)
         return report_comparison(run, compared, sets, training, evaluation, output, parts)
 
@@ -96,7 +105,7 @@ def run_arms(
     for arm in comparison.arms:
         for seed in comparison.seeds:
             triplets = mine_arm(run, arm, seed, collection, output, mining)
-            model = train_arm(run, arm.name, seed, triplets, training, evaluation)
+            model = train_arm(run, arm, seed, triplets, training, evaluation)
             measures = measure_all(run, model, sets, evaluation)
             arms.setdefault(arm.name, {})[seed] = measures
     base = open_measured("base", as_measured(training.base, evaluation))
@@ -122,16 +131,17 @@ def mine_arm(
 
 def train_arm(
     run: Context,
-    name: str,
+    arm: ArmSettings,
     seed: int,
     triplets: str,
     training: TrainingSettings,
     evaluation: EvaluationSettings,
 ) -> Measured:
-    """Train the recipe on an arm's negatives."""
-    own = arm_training(name, seed, resolve_training(training, triplets))
-    with named_work(f"{name}-{seed}"):
+    """Train an arm's recipe on its negatives."""
+    own = arm_training(arm.name, seed, resolve_training(trained_by(arm, training), triplets))
+    name = f"{arm.name}-{seed}"
+    with named_work(name):
         trained = run_steps(run, own, evaluation)
     folder = str(open_folder(trained.assembled.path))
-    call = as_measured(training.base, evaluation)
-    return open_measured(f"{name}-{seed}", call.model_copy(update={"model": folder}))
+    call = as_measured(own.base, evaluation)
+    return open_measured(name, call.model_copy(update={"model": folder}))

@@ -1,4 +1,4 @@
-"""Several ways to mine, the same training, the same evaluation: which negatives train best?"""
+"""Several ways to mine or to train, the same evaluation: which is best?"""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from polymine.data_contracts.settings.base import NAME, Settings
 
 
 class ArmSettings(Settings):
-    """One way to find negatives."""
+    """One way to find negatives, and to train on them."""
 
     name: str = Field(pattern=NAME)
     """Short name, used in tables."""
@@ -17,6 +17,8 @@ class ArmSettings(Settings):
     with `set` as its arguments; or documents at random that are not known positives."""
     set: tuple[str, ...] = ()
     """What is different in this arm, as on the command line: `selection.rule=percent`."""
+    training: tuple[str, ...] = ()
+    """What of `[training]` is different in this arm, the same way: `recipe.name=lusifer`."""
 
 
 class ComparisonSettings(Settings):
@@ -33,7 +35,7 @@ class ComparisonSettings(Settings):
         ),
         min_length=1,
     )
-    """Ways to mine that are compared. The untouched base is always measured, too."""
+    """Ways to mine and train that are compared. The untouched base is always measured, too."""
     seeds: tuple[int, ...] = Field((0, 1), min_length=1)
     """Each arm is trained once per seed: the spread between seeds is noise."""
 

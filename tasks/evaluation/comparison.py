@@ -49,6 +49,16 @@ def arm_mining(arm: ArmSettings, mining: MiningSettings, seed: int) -> MiningSet
     return check_as(MiningSettings, values, where=f"comparison arm {arm.name}")
 
 
+def trained_by(arm: ArmSettings, training: TrainingSettings) -> TrainingSettings:
+    """Apply an arm's settings over `[training]`; SettingsError names a wrong one."""
+    if not arm.training:
+        return training
+    values = training.model_dump(mode="json", exclude_unset=True)
+    for override in arm.training:
+        apply_override(values, override)
+    return check_as(TrainingSettings, values, where=f"comparison arm {arm.name}")
+
+
 def minings_of(arms: Sequence[ArmSettings], mining: MiningSettings) -> dict[str, MiningSettings]:
     """Name the settings that each arm of Polymine's own mines with."""
     own = (arm for arm in arms if arm.miner == "polymine")
@@ -59,15 +69,15 @@ def check_arms(
     arms: Sequence[ArmSettings], mining: MiningSettings, training: TrainingSettings
 ) -> None:
     """Refuse, before any work, arms that cannot be mined, or would not be trained alike."""
-    steps = recipes.expand(training)
-    if open_ended := [step.name for step in steps if step.schedule.steps is None]:
-        raise SettingsError(
-            f"training: step {open_ended[0]} goes by epochs, and arms have different numbers of "
-            "rows: set schedule.steps, so that all train equally long"
-        )
-    if any(arm.miner == "random" for arm in arms) and any(s.loss.kind == "distill" for s in steps):
-        raise SettingsError("comparison: `random` negatives have no scores to distill")
     for arm in arms:
+        steps = recipes.expand(trained_by(arm, training))
+        if open_ended := [step.name for step in steps if step.schedule.steps is None]:
+            raise SettingsError(
+                f"training: step {open_ended[0]} goes by epochs, and arms have different numbers "
+                "of rows: set schedule.steps, so that all train equally long"
+            )
+        if arm.miner == "random" and any(step.loss.kind == "distill" for step in steps):
+            raise SettingsError("comparison: `random` negatives have no scores to distill")
         if arm.miner == "polymine":
             arm_mining(arm, mining, 0)
             continue

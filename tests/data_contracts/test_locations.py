@@ -36,7 +36,8 @@ from polymine.tasks.monitoring.run_names import describe_run, name_data
 # Settings that are texts and no places. A new one has to be put here, or be marked.
 TEXTS = {
     "name", "language", "languages", "query_prompt", "document_prompt", "teacher", "pivot", "split",
-    "benchmark", "report_to", "routes", "targets", "set", "gpu_pool",
+    "benchmark", "report_to", "routes", "targets", "set", "training",
+    "gpu_pool",
     "columns", "separator", "encoding", "grades",
 }  # fmt: skip
 

@@ -71,6 +71,7 @@ KINDS = {
     "training": TrainingRunSettings,
     "evaluation": EvaluationRunSettings,
     "comparison": ComparisonRunSettings,
+    "lusifer": ComparisonRunSettings,
 }
 
 

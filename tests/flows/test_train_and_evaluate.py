@@ -41,7 +41,9 @@ from polymine.flows.comparison import compare
 from polymine.flows.evaluation import evaluate
 from polymine.flows.pipeline import pipeline
 from polymine.flows.training import train
+from polymine.models import load_encoder
 from tests.conftest import BM25, MINILM
+from tests.small import save_small_decoder
 from tests.training.small_encoder import save_small_encoder
 
 pytestmark = pytest.mark.flow
@@ -153,6 +155,69 @@ def test_a_stored_stack_is_its_two_adapters_and_loads_without_polymine(
         merge(tmp_path / "out", None, None)
     with pytest.raises(ModelError, match="no adapter 'mono'"):
         merge(tmp_path / "out", "mono", tmp_path / "other")
+
+
+def test_a_chain_trains_is_measured_merged_and_compared_with_its_encoder(
+    prefect_server, base, engine, tmp_path
+):
+    english = TrainingData(collection=str(PARALLEL), languages=("en-en",))
+    training = TrainingSettings(
+        base=in_float32(base, max_length=48), target=save_small_decoder(tmp_path / "target"),
+        recipe={"name": "lusifer", "mono": english,
+                "phases": [{"schedule": SCHEDULE.model_dump()}]},
+        schedule=SCHEDULE, lora={"rank": 4}, loss={"negatives": 0},
+    )  # fmt: skip
+    train(training, OutputSettings(path=str(tmp_path / "out")), engine=engine)
+    folder = tmp_path / "out" / "model"
+    card = (folder / "README.md").read_text()
+    assert "trust_remote_code=True" in card
+    assert "load_adapter" not in card
+    assert "encoder, connector learned" in card
+    texts = ["un renard", "two foxes"]
+    chain = load_encoder(str(folder / "adapters" / "finetune"), device="cpu", dtype="float32")
+
+    from polymine.commands.merge import merge
+
+    merge(tmp_path / "out", None, None)
+    merged = SentenceTransformer(str(tmp_path / "out-merged"), trust_remote_code=True)
+    np.testing.assert_allclose(merged.encode(texts), chain.encode(texts), atol=1e-6)
+    evaluation = EvaluationSettings(
+        sets=(EvaluationSet(name="own", path=str(PARALLEL), languages=("en", "ru")),),
+        models=(EvaluatedModel(name="chain", model=str(tmp_path / "out")),),
+        resamples=200, contaminated="report",
+    )  # fmt: skip
+    evaluate(evaluation, OutputSettings(path=str(tmp_path / "eval")), engine=engine)
+    found = pl.read_parquet(tmp_path / "eval" / "comparisons.parquet")
+    assert found.filter(group="direction", metric="ndcg").height == 4
+
+
+def test_arms_may_differ_in_their_training(prefect_server, base, engine, animals, tmp_path):
+    phases = "recipe.phases=[{schedule={steps=2, batch=8}}]"
+    target = save_small_decoder(tmp_path / "target")
+    chain = (f'target="{target}"', 'recipe.name="lusifer"', phases)
+    arms = (
+        ArmSettings(name="chain", training=chain),
+        ArmSettings(name="connector", training=(*chain, 'recipe.learns=["connector"]')),
+        ArmSettings(name="encoder"),
+    )
+    training = TrainingSettings(
+        base=in_float32(base, max_length=48), schedule=SCHEDULE, loss={"negatives": 2}
+    )
+    mining = MiningSettings(teachers=(BM25,), negatives=2, selection={"rule": "naive"})
+    output = OutputSettings(path=str(tmp_path / "out"))
+    compare(
+        DatasetSettings(**animals), output, mining, training,
+        EvaluationSettings(held_out=0.3, resamples=200),
+        ComparisonSettings(arms=arms, seeds=(0,)), engine,
+    )  # fmt: skip
+    found = pl.read_parquet(tmp_path / "out" / "arms.parquet").filter(metric="ndcg", seed=0)
+    assert found["arm"].to_list() == ["chain", "connector", "encoder"]
+    chained, _, encoder = found["value"]
+    assert chained != encoder
+    wrong = ComparisonSettings(arms=(ArmSettings(name="a", training=("recipe.nam=cross",)),))
+    with pytest.raises(SettingsError, match=r"(?s)comparison arm a.*nam.*name"):
+        compare(DatasetSettings(**animals), output, mining, training, comparison=wrong,
+                engine=engine)  # fmt: skip
 
 
 def test_the_same_training_again_is_reused(prefect_server, base, engine, tmp_path):

@@ -1,26 +1,38 @@
 """Arms of a comparison: what their negatives are stored under, and what they come to."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
+from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.learning import Arms, Differences, QueryScores
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import (
     ArmSettings,
+    ComparisonRunSettings,
     DatasetSettings,
     EngineSettings,
     EvaluationSet,
     EvaluationSettings,
     MiningSettings,
+    load_as,
 )
 from polymine.data_contracts.tables import Triplets
 from polymine.tasks.engine.context import Context
 from polymine.tasks.evaluation import comparison
-from polymine.tasks.evaluation.comparison import compare_arms, mine_otherwise
+from polymine.tasks.evaluation.comparison import (
+    check_arms,
+    compare_arms,
+    mine_otherwise,
+    trained_by,
+)
 from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.mining.ingestion import ingest
+from polymine.training.recipes import expand
 from tests.conftest import MINILM
 
+ROOT = Path(__file__).parents[3]
 LIBRARY = ArmSettings(name="library", miner="sentence-transformers", set=("relative_margin=0.05",))
 
 
@@ -52,6 +64,24 @@ def test_what_changes_none_is_not(mined):
     assert mined(name="other") == mined()
     chance = ArmSettings(name="random", miner="random")
     assert mined(chance, query_prompt="q: ") == mined(chance)
+
+
+def test_arms_of_the_shipped_file_train_what_they_say():
+    settings = load_as(ComparisonRunSettings, ROOT / "configs" / "lusifer.toml")
+    check_arms(settings.comparison.arms, settings.mining, settings.training)
+    trained = {arm.name: trained_by(arm, settings.training) for arm in settings.comparison.arms}
+    steps = {name: [s.name for s in expand(training)] for name, training in trained.items()}
+    assert steps == {
+        "encoder": ["mono"], "target": ["mono"], "full": ["align-1", "align-2", "finetune"],
+    }  # fmt: skip
+    total = {n: sum(s.schedule.steps for s in expand(t)) for n, t in trained.items()}
+    assert set(total.values()) == {120}
+    assert trained["target"].base.query_prompt == ""
+    with pytest.raises(SettingsError, match=r"goes by epochs"):
+        check_arms(
+            [ArmSettings(name="a", training=('target="x"', 'recipe.name="lusifer"'))],
+            settings.mining, settings.training,
+        )  # fmt: skip
 
 
 # nDCG of queries 0 to 11 by arm and seed; one Russian query is too few to count in a mean
