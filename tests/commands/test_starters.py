@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 import polymine
+from polymine.commands.main import FLOWS
 from polymine.commands.starters import DEMO, PLAN, STARTERS, start, told
 from polymine.data_contracts.errors import InputError, SettingsError
 from polymine.data_contracts.settings import RunSettings, load_as
@@ -19,7 +20,7 @@ def _here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def beir(tmp_path):
-    folder = tmp_path / "my data"
+    folder = tmp_path / 'my "data"'
     folder.mkdir()
     frames = {
         "corpus": {"doc_id": [f"d{i}" for i in range(12)], "text": [p for _, p in PAIRS]},
@@ -38,7 +39,8 @@ def beir(tmp_path):
 @pytest.mark.parametrize("kind", STARTERS)
 def test_every_starter_is_good_settings_and_brings_the_data_that_it_names(kind, tmp_path):
     started = start(kind, [])
-    load_as(SETTINGS[kind], started.file)
+    flow = FLOWS[kind][0] if kind in FLOWS else kind
+    load_as(SETTINGS[flow], started.file)
     names_example = "examples/parallel" in started.file.read_text()
     assert (tmp_path / "examples" / "parallel" / "corpus.jsonl").exists() == names_example
 
