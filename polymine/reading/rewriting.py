@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import parquet
 
+from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.notes import Understood
 from polymine.reading.delimited import EXCEL
 from polymine.reading.json_records import array_of
@@ -44,7 +45,14 @@ def rewrite(path: Path, target: Path, table: Table, kept: Sequence[int], edits: 
     content = gzip.decompress(content) if compressed else content
     text, _ = decoded(content, about.file, about.encoding)
     write = _json_text if about.separator is None else _delimited_text
-    written = write(text, table, kept, edits).encode(about.encoding or "utf-8")
+    try:
+        written = write(text, table, kept, edits).encode(about.encoding or "utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{about.file}: is in {about.encoding}, which has no place for "
+            f"{error.object[error.start : error.end]!r} of a negative that replaces another; "
+            "convert the file to UTF-8 and clean it again: what was mined is reused"
+        ) from error
     if content.startswith(codecs.BOM_UTF8):
         written = codecs.BOM_UTF8 + written
     target.write_bytes(gzip.compress(written, mtime=0) if compressed else written)
@@ -67,6 +75,8 @@ def _rewrite_columnar(
         for row, cells in edits.items():
             values[row] = cells.get(name, values[row])
         field = table.schema.field(at)
+        if pa.types.is_fixed_size_list(field.type):  # a list may have become shorter
+            field = field.with_type(pa.list_(field.type.value_field))
         table = table.set_column(at, field, pa.array(values, type=field.type))
     table = table.take(pa.array(kept, type=pa.int64()))
     if form == "Parquet":
@@ -82,7 +92,9 @@ def _json_text(text: str, table: Table, kept: Sequence[int], edits: Edits) -> st
     array = array_of(text) if table.understood.lines is None else None
     if array is not None:
         records = [array[table.numbers[row] - 1] | edits.get(row, {}) for row in kept]
-        return json.dumps(records, ensure_ascii=text.isascii(), indent=1) + "\n"
+        whole = json.loads(text)
+        whole = whole | {"data": records} if isinstance(whole, dict) else records
+        return json.dumps(whole, ensure_ascii=text.isascii(), indent=1) + "\n"
     lines, written = text.split("\n"), []
     for row in kept:
         line = lines[table.numbers[row] - 1].removesuffix("\r")

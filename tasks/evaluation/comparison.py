@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import ceil
 from typing import Any
 
 import dataframely as dy
@@ -34,7 +35,7 @@ from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Dataset, load, shard_name
 from polymine.training import recipes
 
-VERSION = 4
+VERSION = 5
 ARMS, DIFFERENCES = "arms.parquet", "differences.parquet"
 _TRIPLETS = f"triplets/{shard_name(0)}"
 Scores = Mapping[str, Mapping[int, pl.DataFrame]]  # arm, seed: QueryScores
@@ -230,17 +231,20 @@ def _write(
     evaluation: EvaluationSettings,
     dataset: Dataset,
 ) -> None:
+    searched = [name for name, tables in sets.items() if kind_of(tables) == "retrieval"]
+    comparisons = len(searched) * len(arms) * (len(arms) - 1) // 2
+    # Among so many the smallest chance that draws can show has to pass Holm's correction.
+    fewest = ceil(4 * comparisons / (1 - evaluation.confidence))
+    resamples = max(evaluation.resamples, fewest)
     compared: list[pl.DataFrame] = [Arms.create_empty()]
     pairs: list[pl.DataFrame] = []
-    for name, tables in sets.items():
-        if kind_of(tables) != "retrieval":
-            continue
+    for name in searched:
         before = _scores(base[name])
         options = {
-            "questions": open_collection(tables).clusters.with_columns(set=pl.lit(name)),
+            "questions": open_collection(sets[name]).clusters.with_columns(set=pl.lit(name)),
             "pivot": None,
             "fewest": fewest_of(before),
-            "resampling": Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed),
+            "resampling": Resampling(evaluation.confidence, resamples, evaluation.seed),
         }
         scores = {
             arm: {seed: _scores(measures[name]) for seed, measures in seeds.items()}

@@ -137,6 +137,7 @@ def score_gap(
             "version": VERSION,
             "texts": dict(texts),
             "measures": {model: dict(of) for model, of in measures.items()},
+            "order": list(measures),  # all are compared with the first
             "how": [gap.fewest, gap.confidence, gap.resamples, gap.seed],
         },
         open=lambda _: Maker(lambda *_: partial(_write_scores, texts, measures, gap)),

@@ -24,7 +24,7 @@ from polymine.tasks.evaluation.sets import kind_of, languages_of_set, open_colle
 from polymine.tasks.sources.files import digest, fetch
 from polymine.tasks.store.datasets import note_of
 
-VERSION = 4
+VERSION = 5
 UNTOUCHED = "untouched"  # what the base is called where BM25 is what all are compared with
 _SCHEMAS = {"retrieval": QueryScores, "similarity": PairScores, "choice": Answers}
 
@@ -92,7 +92,11 @@ def measure_run(
     def ranked(collection: EvaluationCollection) -> pl.DataFrame:
         with fetch(chosen.path) as files:
             parts = [read_run(file.path.read_text("utf-8-sig"), file.name) for file in files]
-        return pl.concat(parts)
+        # Of documents with one text the set has one: it stands where the best of them stood.
+        kept = read_table(tables, "copies").select("doc_id", "kept_id")
+        ranking = pl.concat(parts).join(kept, on="doc_id", how="left")
+        doc_id = pl.coalesce("kept_id", "doc_id").alias("doc_id")
+        return ranking.group_by("query_id", doc_id).agg(pl.col("score").max())
 
     with fetch(chosen.path) as files:
         digests = [digest(file.path) for file in files]
@@ -119,6 +123,8 @@ def _ranking_plan(
             "the set out, or the ranking"
         )
 
+    together = all(each.pooled for each in evaluation.sets if each.name == note.name)
+
     def make(number: int, order: Order, progress: object) -> pl.DataFrame:
         collection = open_collection(tables)
         ranking = ranked(collection)
@@ -128,12 +134,19 @@ def _ranking_plan(
                 "%s ranks nothing for %s queries of %s, as %s: they count as 0",
                 name, f"{count:,}", note.name, missing["query_id"][0],
             )  # fmt: skip
-        pooled = collection.documents["language"].n_unique() > 1
+        pooled = together and collection.documents["language"].n_unique() > 1
         return measure_ranking(collection, ranking, name=note.name, k=evaluation.k, pooled=pooled)
 
     return Plan(
         contract="measures",
-        depends={"version": VERSION, **of, "set": tables, "name": note.name, "k": evaluation.k},
+        depends={
+            "version": VERSION,
+            **of,
+            "set": tables,
+            "name": note.name,
+            "k": evaluation.k,
+            "pooled": together,
+        },
         open=lambda _: Maker(make, QueryScores),
         note=lambda _: MeasuresNote(kind="retrieval"),
     )
@@ -193,6 +206,11 @@ def _benchmark(run: Context, measured: Measured, chosen: EvaluationSet) -> pl.Da
         side = "documents" if role == "document" else "queries"
         return encode(run, measured, texts, [language] * len(texts), side)
 
+    if measured.shift:
+        raise SettingsError(
+            f"evaluation.models.{measured.name}: `shift` subtracts the mean of each language of a "
+            f"set, which MTEB's own task {chosen.benchmark} gives in pieces; leave out one of them"
+        )
     scores = mteb_scores(str(chosen.benchmark), vectors, chosen.languages)
     empty = {name: pl.lit(None, pl.Float64) for name in ("gain", "low", "high")}
     return as_set_scores(scores.with_columns(**empty), measured.name, chosen.name)

@@ -59,6 +59,7 @@ def score_positives(
             "names": names,
             "seed": mining.seed,
             "assessed": ASSESSED,
+            "languages": mining.languages,  # what scores are standardised over
             "validator": name_scores(validator) if validator else None,
         },
         open=open_teachers,

@@ -170,7 +170,13 @@ class _Writer:
             return self._positives.clear()
         ranks = [f"rank_{teacher.name}" for teacher in self._mining.teachers]
         ranked = _of(self._sources.evidence, block).filter(pl.col("closed") == "positive")
-        return ranked.filter(pl.min_horizontal(ranks) <= within).select("query_id", "doc_id")
+        near = ranked.filter(pl.min_horizontal(ranks) <= within).select("query_id", "doc_id")
+        if self._mining.languages is None:
+            return near
+        # No teacher ranks documents of other languages, so that nothing speaks against these.
+        others = self._documents.filter(~pl.col("language").is_in(self._mining.languages))
+        unasked = self._positives.join(others, on="doc_id", how="semi")
+        return pl.concat([near, unasked.select("query_id", "doc_id")]).unique()
 
 
 def _count(queries: int, dataset: Dataset) -> ExportNote:

@@ -121,12 +121,16 @@ def read_triplets(path: Path, reading: Reading) -> TripletFile:
         problems.append(f"{name}: no column of negatives, so nothing to clean (found: {found})")
     if problems:
         raise input_error(problems, table.broken)
-    rows, broken = split_broken(taken.rows.with_row_index("row"), PAIRS, name)
+    numbered = taken.rows.drop("row", strict=False).with_row_index("row")
+    rows, broken = split_broken(numbered, PAIRS, name)
     broken = pl.concat([table.broken, broken])
     if broken.height and reading.on_invalid == "fail":
         raise input_error([], broken)
     stale = tuple(each for each in taken.understood.ignored if _SCORES.search(each))
-    return TripletFile(path, table, tuple(rows["row"]), _slots(table, rows, columns), stale)
+    slots = _slots(table, rows, columns)
+    if slots.is_empty():
+        raise InputError(f"{name}: not one negative in {', '.join(columns)}, so nothing to clean")
+    return TripletFile(path, table, tuple(rows["row"]), slots, stale)
 
 
 def _slots(table: Table, rows: pl.DataFrame, columns: list[str]) -> pl.DataFrame:

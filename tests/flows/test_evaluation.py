@@ -113,6 +113,12 @@ def test_copies_and_own_documents_are_told_with_plain_trec_evals_figure(folder, 
     assert f"{means(folder, departing)['value'].item():.3f} for base" in said
     theirs, ours = (means(folder, each, "map")["value"].item() for each in (departing, chosen))
     assert theirs < ours  # every query finds itself first
+    lines = [f"{query} Q0 {document} 1 1.0 x" for query, document, _ in judged.rows()]
+    lines.append(f"{queries['query_id'][0]} Q0 zz-copy 2 2.0 x")  # ranked where all stand apart
+    (tmp_path / "other.trec").write_text("\n".join(lines))
+    ranked = EvaluatedRun(name="other", set="own", path=str(tmp_path / "other.trec"))
+    beside = means(folder, chosen.model_copy(update={"runs": (ranked,)}))
+    assert beside.filter(model="other")["value"].item() == 1.0
 
 
 def test_further_cut_offs_stand_beside_the_first(folder):

@@ -67,18 +67,28 @@ class Recall(Section):
         """Plan one frame: teacher, language (null for all), queries, first, within."""
         tables, key = self.tables, ["query_id", "doc_id"]
         known = tables.positives.join(tables.queries.select("query_id", "language"), on="query_id")
-        rivals = tables.evidence.join(tables.positives.select(key), on=key, how="anti")
+        rivals = tables.evidence.filter(pl.col("closed").is_null())
         parts = []
         for teacher in tables.teachers:
-            score = f"score_{teacher}"
-            near = rivals.filter(pl.col(f"rank_{teacher}") <= TOP)
+            score, rank = f"score_{teacher}", pl.col(f"rank_{teacher}")
+            place = rank.rank("ordinal").over("query_id")  # among rivals alone
+            near = rivals.filter(rank.is_not_null()).filter(place <= TOP)
             each = known.select(*key, "language", score).join(
                 near.select("query_id", rival=score), on="query_id", how="left"
             )
-            above = (pl.col("rival") >= pl.col(score)).sum()
-            ranks = each.group_by(*key, "language").agg(above=above)
-            queries = ranks.group_by("query_id", "language").agg(
-                first=(pl.col("above") < 1).mean(), within=(pl.col("above") < TOP).mean()
+            ranks = each.group_by(*key, "language").agg(
+                above=(pl.col("rival") >= pl.col(score)).sum(), rivals=pl.col("rival").count()
+            )
+            own = tables.evidence.filter(pl.col("closed") == "positive").select(*key, own=rank)
+            # Where fewer rivals are ranked, a positive that is not is behind those that are not.
+            found = pl.col("own").is_not_null() | (pl.col("rivals") >= TOP)
+            queries = (
+                ranks.join(own, on=key, how="left")
+                .group_by("query_id", "language")
+                .agg(
+                    first=((pl.col("above") < 1) & found).mean(),
+                    within=((pl.col("above") < TOP) & found).mean(),
+                )
             )
             shares = [pl.len().alias("queries"), pl.col("first").mean(), pl.col("within").mean()]
             whole = queries.select(pl.lit(None, pl.String).alias("language"), *shares)

@@ -24,7 +24,7 @@ def scored(rng: np.random.Generator) -> tuple[Tables, dict[str, np.ndarray], np.
         known[query, rng.choice(DOCUMENTS, 1 + query % 2, replace=False)] = True
     ranks = {}
     for name, values in scores.items():
-        order = np.argsort(np.argsort(-np.where(known, -1, values), axis=1, kind="stable"), axis=1)
+        order = np.argsort(np.argsort(-values, axis=1, kind="stable"), axis=1)
         ranks[name] = order + 1
     rows, positives = [], []
     for query, doc in np.ndindex(QUERIES, DOCUMENTS):
@@ -32,7 +32,8 @@ def scored(rng: np.random.Generator) -> tuple[Tables, dict[str, np.ndarray], np.
         pair |= {f"score_{name}": float(values[query, doc]) for name, values in scores.items()}
         if known[query, doc]:
             positives.append(pair)
-        elif min(each[query, doc] for each in ranks.values()) <= DEPTH:
+        if min(each[query, doc] for each in ranks.values()) <= DEPTH:
+            pair = pair | {"closed": "positive" if known[query, doc] else None}
             places = {name: int(each[query, doc]) for name, each in ranks.items()}
             rows.append(pair | {f"rank_{n}": r if r <= DEPTH else None for n, r in places.items()})
     asked = {"query_id": [f"q{n}" for n in range(QUERIES)], "text": "", "language": "en"}
