@@ -127,6 +127,8 @@ class LossSettings(Settings):
         }
         if self.kind != "infonce" and (said := [name for name, on in of_infonce.items() if on]):
             raise ValueError(f"`{said[0]}` is for the loss `infonce`, this one is `{self.kind}`")
+        if self.kind != "gist" and self.contrasts != ("queries", "documents"):
+            raise ValueError(f"`contrasts` is for the loss `gist`, this one is `{self.kind}`")
         return self
 
 

@@ -97,6 +97,8 @@ class RecipeSettings(Settings):
         if self.name == "lusifer":
             if self.per_language:
                 raise ValueError("recipe `lusifer` has one chain for all languages")
+            if self.cross is not None:
+                raise ValueError("`cross` is for other recipes than `lusifer`, which reads `mono`")
             return self
         own = ("align", "phases", "stages", "learns")
         if named := [name for name in own if name in self.model_fields_set]:

@@ -96,7 +96,8 @@ def freeze_base(encoder: SentenceTransformer, device: str) -> None:
     for module in encoder.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        if hasattr(module, "attention_dropout"):  # of a decoder's layers, a number
+        # Of a decoder's layers it is a number; where it is a module, it is one of those above.
+        if isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = 0.0
     if device == "cpu":
         # The fused attention's backward takes 70 % of a bfloat16 step on a CPU; plain one 5 %.

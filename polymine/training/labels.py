@@ -94,8 +94,8 @@ class RowFacts:
             columns: of texts: anchor, positive and negatives.
 
         Returns:
-            Tensors in memory. A row's own negatives count by their weight or by what is known of
-            the pair, whichever is less; one of weight 0 is padding and nobody's.
+            Tensors in memory. A row's own negatives count by their weight, unless they are
+            closed; one of weight 0 is padding and nobody's.
         """
         count = len(numbers)
         own = np.arange(count)
@@ -106,7 +106,9 @@ class RowFacts:
         with np.errstate(divide="ignore"):
             weights = np.log(self._weights[numbers, : columns - 2])
         for column, given in enumerate(weights.T, start=2):
-            cells[own, column, own] = np.minimum(cells[own, column, own], given)
+            # The row says what its own negatives count, by the rule it was mined with.
+            known = cells[own, column, own]
+            cells[own, column, own] = np.where(np.isneginf(known), known, given)
             cells[:, column, np.isneginf(given)] = NOBODY
         cells[own, 0, own] = NOBODY
         cells[own, 1, own] = 0.0

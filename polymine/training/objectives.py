@@ -11,6 +11,7 @@ import polars as pl
 from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import AdaptedModel, StepSettings, TrainingSettings
+from polymine.models.prompts import own_prompts
 from polymine.training import batches
 
 if TYPE_CHECKING:
@@ -135,9 +136,9 @@ def _imitate(
             f"step {step.name}: the guide {told.model} gives vectors of {given} components, and "
             f"{base.model} learns ones of {wanted}; loss `mse` needs as many"
         )
-    shaped = {}
+    shaped, prompt = {}, own_prompts(told.model).document
     for name, part in parts.items():
-        vectors = guide.encode(part["positive"].to_list(), show_progress_bar=False)
+        vectors = guide.encode(part["positive"].to_list(), prompt=prompt, show_progress_bar=False)
         texts = {side: part[side].to_list() for side in ("anchor", "positive")}
         shaped[name] = Dataset.from_dict({**texts, "label": vectors})
     return DatasetDict(shaped), MSELoss(encoder)

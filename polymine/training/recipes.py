@@ -152,11 +152,11 @@ def _steps(
     if recipe.name == "mono" or not others:
         if recipe.name == "cross":
             return ()
-        return (step("mono", _mono(recipe, languages)),)
+        return (step("mono", _within(recipe.mono, languages, "mono")),)
     cross = _cross(recipe, others)
     if recipe.name == "cross":
         return (step("cross", cross),)
-    mono = _mono(recipe, languages)
+    mono = _within(recipe.mono, languages, "mono")
     if recipe.name == "mixed":
         shares = ((mono, 1 - recipe.share), (cross, recipe.share))
         parts = [part.model_copy(update={"share": share}) for part, share in shares]
@@ -168,13 +168,14 @@ def _steps(
 def _chain_steps(recipe: RecipeSettings, shared: dict[str, Any]) -> tuple[StepSettings, ...]:
     """Phases of the alignment, then finetuning; the target stays as it is until then."""
     steps: list[dict[str, Any]] = []
-    data = _mono(recipe, recipe.languages)
+    data = _within(recipe.mono, recipe.languages, "mono")
     if recipe.stages != "finetune":
+        aligned = _within(recipe.align, recipe.languages, "align") if recipe.align else data
         learns = tuple(part for part in recipe.learns if part != "target")
         for number, phase in enumerate(recipe.phases, start=1):
             asked = AlignSettings.model_validate(phase.model_dump(exclude={"schedule"}))
             loss = LossSettings(kind="align", negatives=0, align=asked)
-            own = {"data": (recipe.align or data,), "loss": loss, "schedule": phase.schedule}
+            own = {"data": (aligned,), "loss": loss, "schedule": phase.schedule}
             steps.append({"name": f"align-{number}", "learns": learns, **own})
     if recipe.stages != "align":
         steps.append({"name": "finetune", "learns": recipe.learns, "data": (data,)})
@@ -187,10 +188,11 @@ def _chain_steps(recipe: RecipeSettings, shared: dict[str, Any]) -> tuple[StepSe
     )
 
 
-def _mono(recipe: RecipeSettings, languages: tuple[str, ...] | None) -> TrainingData:
+def _within(part: TrainingData, languages: tuple[str, ...] | None, which: str) -> TrainingData:
+    """Data whose both sides are in one of the languages; all of it where none are named."""
     if languages is None:
-        return recipe.mono
-    return _narrowed(recipe.mono, [f"{language}-{language}" for language in languages], "mono")
+        return part
+    return _narrowed(part, [f"{language}-{language}" for language in languages], which)
 
 
 def _cross(recipe: RecipeSettings, languages: Sequence[str]) -> TrainingData:
