@@ -22,7 +22,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from polymine.data_contracts.errors import StoreError
-from polymine.data_contracts.settings import EngineSettings, OutputSettings
+from polymine.data_contracts.settings import EngineSettings, MiningSettings, OutputSettings
 from polymine.data_contracts.tables import embeddings_schema
 from polymine.tasks.engine.work_pool import for_elsewhere
 from polymine.tasks.sources.files import fetch
@@ -382,11 +382,15 @@ class TestNames:
 
 
 def mine_on(
-    home: str, store: str, endpoint: str, dataset: dict, root: str, kill: tuple[str, int] | None
-) -> None:
-    """Run the mining flow's body as another machine (in a process of its own)."""
+    home: str, store: str, endpoint: str, dataset: dict, root: str, kill: tuple[str, int] | None,
+    mining: MiningSettings,
+) -> None:  # fmt: skip
+    """Run the mining flow's body as another machine (in a process of its own).
+
+    The settings are handed over: each process that imports the tests writes a teacher of its own.
+    """
     os.environ.update({**KEYS, "AWS_ENDPOINT_URL": endpoint, "POLYMINE_HOME": home})
-    run_stages(dataset, root, SMALL, kill, PERCENT, store)
+    run_stages(dataset, root, SMALL, kill, mining, store)
 
 
 def test_flow_on_s3_killed_and_gone_on_elsewhere_gives_what_it_gives_on_disk(
@@ -400,7 +404,7 @@ def test_flow_on_s3_killed_and_gone_on_elsewhere_gives_what_it_gives_on_disk(
     def run(name: str, store: str, kill: tuple[str, int] | None = None) -> int | None:
         home, root = tmp_path / f"home-{name}", tmp_path / name
         root.mkdir()
-        arguments = (str(home), store, server, animals, str(root), kill)
+        arguments = (str(home), store, server, animals, str(root), kill, PERCENT)
         process = context.Process(target=mine_on, args=arguments)
         process.start()
         process.join(300)
