@@ -142,7 +142,8 @@ def list_tokenizer(pieces: Iterable[str], pattern: str) -> Any:
     numbers = {piece: n for n, piece in enumerate(dict.fromkeys([*special.values(), *pieces]))}
     words = Tokenizer(WordLevel(numbers, unk_token="<unk>"))
     words.pre_tokenizer = Split(Regex(pattern), "removed", invert=True)
-    return PreTrainedTokenizerFast(tokenizer_object=words, **special)
+    build: Any = PreTrainedTokenizerFast  # untyped
+    return build(tokenizer_object=words, **special)
 
 
 def save_small_validator(folder: Path, seed: int = 0) -> str:
