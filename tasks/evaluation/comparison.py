@@ -21,7 +21,7 @@ from polymine.data_contracts.settings import (
     apply_override,
     check_as,
 )
-from polymine.data_contracts.tables import Triplets
+from polymine.data_contracts.tables import Closure, Triplets
 from polymine.evaluation.arms import adjust, compare_pairs
 from polymine.evaluation.matrix import compare_seeds, overall
 from polymine.evaluation.significance import Resampling
@@ -35,9 +35,10 @@ from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Dataset, load, shard_name
 from polymine.training import recipes
 
-VERSION = 5
+VERSION = 6
 ARMS, DIFFERENCES = "arms.parquet", "differences.parquet"
 _TRIPLETS = f"triplets/{shard_name(0)}"
+_CLOSURE = f"closure/{shard_name(0)}"
 Scores = Mapping[str, Mapping[int, pl.DataFrame]]  # arm, seed: QueryScores
 Measured = Mapping[str, Mapping[int, Mapping[str, DatasetRef]]]  # arm, seed, set: measures
 
@@ -116,7 +117,10 @@ def arm_training(arm: str, seed: int, training: TrainingSettings) -> TrainingSet
 def mine_otherwise(
     run: Context, arm: ArmSettings, collection: CollectionRef, mining: MiningSettings, seed: int
 ) -> Plan:
-    """Find negatives as another tool does, into a folder with `triplets/`."""
+    """Find negatives as another tool does, into a folder with `triplets/` and `closure/`.
+
+    The closure masks what is known in a batch, so that arms differ by their negatives alone.
+    """
     teacher = next((t for t in mining.teachers if t.kind == "dense"), None)
     named = teacher if arm.miner == "sentence-transformers" else None
     device = models.visible_devices()[0]
@@ -124,6 +128,7 @@ def mine_otherwise(
     def write(dataset: Dataset) -> None:
         found = _mine(arm, collection, mining, seed, named, device)
         dataset.write(_TRIPLETS, found, Triplets)
+        dataset.write(_CLOSURE, load(collection.closure), Closure)
 
     return Plan(
         contract="other-triplets",

@@ -19,6 +19,7 @@ from polymine.data_contracts.settings import (
     TrainingData,
     TrainingSettings,
 )
+from polymine.data_contracts.tables import Negatives
 from polymine.reading.pairs import triplet_rows
 from polymine.reading.roles import PAIRS, PARALLEL, Role
 from polymine.tasks.runs.folder import RunFolder
@@ -128,15 +129,17 @@ def _read_triplets(
 
 
 def _relations(folder: Path, triplets: pl.DataFrame) -> list[pl.DataFrame]:
-    """What a run knows beside its triplets; none where another miner wrote nothing else."""
-    if not all((folder / name).is_dir() for name in _TABLES):
+    """What a run knows beside its triplets: its closure, and risks where it has judged any."""
+    if not (folder / "closure").is_dir():
         logger.info(
             "%s: has no closure, so of texts in other rows of a batch only the triplets' own "
             "positives are known not to be negatives; mine again to have it",
             folder,
         )
         return []
-    return [relations_of_run(triplets, _table(folder, "closure"), _table(folder, "negatives"))]
+    judged = (folder / "negatives").is_dir()
+    decided = _table(folder, "negatives") if judged else Negatives.create_empty()
+    return [relations_of_run(triplets, _table(folder, "closure"), decided)]
 
 
 def _table(folder: Path, name: str) -> pl.DataFrame:

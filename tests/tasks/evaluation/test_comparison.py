@@ -16,6 +16,7 @@ from polymine.data_contracts.settings import (
     EvaluationSet,
     EvaluationSettings,
     MiningSettings,
+    TrainingData,
     load_as,
 )
 from polymine.data_contracts.tables import Triplets
@@ -29,7 +30,9 @@ from polymine.tasks.evaluation.comparison import (
 )
 from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.mining.ingestion import ingest
+from polymine.tasks.training.data import read_part
 from polymine.training.recipes import expand
+from polymine.training.relations import own_relations
 from tests.conftest import MINILM
 
 ROOT = Path(__file__).parents[3]
@@ -64,6 +67,18 @@ def test_what_changes_none_is_not(mined):
     assert mined(name="other") == mined()
     chance = ArmSettings(name="random", miner="random")
     assert mined(chance, query_prompt="q: ") == mined(chance)
+
+
+def test_other_miners_rows_know_the_closure_as_ours_do(animals, tmp_path):
+    """Else only our arms would be spared known positives in a batch, whatever their negatives."""
+    run = Context.of(EngineSettings(store=str(tmp_path)))
+    collection = ingest(run, DatasetSettings(**animals))
+    mining = MiningSettings(teachers=(MINILM,), negatives=2)
+    made = mine_otherwise(run, ArmSettings(name="r", miner="random"), collection, mining, 0)
+    part = read_part(TrainingData(triplets=made.path), "data", 2)
+    own = own_relations(part.made.rows)
+    assert part.relations.height > own.height
+    assert set(part.relations["weight"]) == {0.0}  # it has judged nothing
 
 
 def test_arms_of_the_shipped_file_train_what_they_say():
