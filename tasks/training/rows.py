@@ -81,7 +81,14 @@ def check_rows(step: StepSettings, rows: DatasetRef) -> None:
     """Refuse rows the step cannot train on, before any step of the run trains."""
     from polymine.training.batches import check_parts, split_rows
 
-    check_parts(split_rows(load(rows)), step)
+    frame = load(rows)
+    check_parts(split_rows(frame), step)
+    doubted = int((frame["positive_weight"] < 1).sum())
+    if doubted and step.loss.kind in ("align", "mse"):
+        logger.warning(
+            "%s: loss `%s` knows no weights: %s rows whose positive may be wrong count in full",
+            step.name, step.loss.kind, f"{doubted:,}",
+        )  # fmt: skip
 
 
 def _gather(step: StepSettings) -> Noted:

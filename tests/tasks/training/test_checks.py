@@ -1,9 +1,13 @@
 """What cannot be trained is refused before anything is read."""
 
+import logging
+
+import polars as pl
 import pytest
 
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings import (
+    EngineSettings,
     LossSettings,
     MiningSettings,
     StepSettings,
@@ -11,9 +15,12 @@ from polymine.data_contracts.settings import (
     TrainingData,
     TrainingSettings,
 )
+from polymine.data_contracts.settings.steps import GuideModel
+from polymine.tasks.engine.context import Context
 from polymine.tasks.store.manifests import RUN
 from polymine.tasks.store.output import write_folder_manifest
 from polymine.tasks.training.checks import check_training
+from polymine.tasks.training.rows import check_rows, gather_rows
 from tests.training.small_encoder import save_small_encoder
 
 
@@ -43,3 +50,17 @@ def test_no_model_is_distilled_from_itself(base, tmp_path):
     write_folder_manifest(tmp_path, RUN, "f" * 32, 0, info)
     with pytest.raises(SettingsError, match="step `a`: loss `distill` learns the scores"):
         check_training(distilled(base, str(tmp_path)))
+
+
+def test_losses_that_know_no_weights_say_so(tmp_path, caplog):
+    pairs = pl.DataFrame(
+        {"anchor": ["a?", "b?"], "positive": ["A", "B"], "positive_weight": [1.0, 0.3]}
+    )
+    pairs.write_parquet(tmp_path / "pairs.parquet")
+    data = TrainingData(triplets=str(tmp_path / "pairs.parquet"))
+    loss = LossSettings(kind="mse", guide=GuideModel(model="org/guide"), negatives=0)
+    step = StepSettings(name="imitate", data=(data,), loss=loss)
+    rows = gather_rows(Context.of(EngineSettings(store=str(tmp_path / "store"))), step)
+    with caplog.at_level(logging.WARNING, logger="polymine"):
+        check_rows(step, rows)
+    assert "loss `mse` knows no weights: 1 rows whose positive may be wrong" in caplog.text
