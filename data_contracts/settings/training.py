@@ -100,8 +100,10 @@ class RecipeSettings(Settings):
             if self.cross is not None:
                 raise ValueError("`cross` is for other recipes than `lusifer`, which reads `mono`")
             return self
+        # Held against the defaults, not against what was set: dumped settings set everything.
         own = ("align", "phases", "stages", "learns")
-        if named := [name for name in own if name in self.model_fields_set]:
+        defaults = {name: type(self).model_fields[name].default for name in own}
+        if named := [name for name in own if getattr(self, name) != defaults[name]]:
             raise ValueError(f"`{named[0]}` is for the recipe `lusifer`, this one is `{self.name}`")
         if self.name != "mono" and self.cross is None:
             raise ValueError(f"recipe `{self.name}` needs `cross`: where its pairs come from")

@@ -22,6 +22,7 @@ from polymine.data_contracts.settings import (
     SelectionSettings,
 )
 from polymine.mining.ingestion import ingest
+from polymine.tasks.store import rates
 from polymine.tasks.store.manifests import MANIFEST
 from robustness.faults.kills import make_reference, run_kills
 from robustness.faults.work import PRELOADED, Forks, Job, make_world
@@ -177,12 +178,14 @@ def shards(root: Path) -> dict[Path, tuple[int, int]]:
     """Finished files of the store, but the export, which is one piece of work.
 
     A file that is written again is another one; the date of a manifest says when it was used.
+    How fast work went is noted anew by each run.
     """
     return {
         path: (path.name == MANIFEST or path.stat().st_mtime_ns, path.stat().st_ino)
         for path in (root / "store").rglob("*")
         if path.is_file()
         and not path.name.startswith(".")
+        and path.name != rates.FILE
         and "exports" not in path.relative_to(root).parts
     }
 
