@@ -168,7 +168,7 @@ class Triplets(dy.Schema):
 
 
 class Shortfalls(dy.Schema):
-    """Queries with fewer negatives than wanted, and why."""
+    """Queries with fewer negatives in the triplets than wanted, and why."""
 
     query_id = dy.String(primary_key=True)
     wanted = dy.UInt32(nullable=False, min=1)

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from polymine.data_contracts.settings.base import NAME, Settings, Source
 from polymine.data_contracts.settings.dataset import Reading
 from polymine.data_contracts.settings.locations import Model, Table
-from polymine.data_contracts.settings.models import Dtype, ModelSettings
+from polymine.data_contracts.settings.models import Dtype, EncoderSettings
 
 MINED = "mined"
 _PAIR = re.compile(r"^[a-z]{2,3}-[a-z]{2,3}$")
@@ -31,7 +31,7 @@ class LoraSettings(Settings):
     """Layers that get an update, by the end of their names; `all-linear` for all."""
 
 
-class GuideModel(ModelSettings):
+class GuideModel(EncoderSettings):
     """A model that training listens to, and how to call it."""
 
     dtype: Dtype = "float32"

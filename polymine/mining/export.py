@@ -209,8 +209,9 @@ def find_shortfalls(
     negatives: pl.DataFrame,
     wanted: int,
     searched: str = "documents of the corpus",
+    left_out: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """List every query with fewer than `wanted` negatives and say why.
+    """List every query with fewer than `wanted` negatives in the triplets and say why.
 
     Args:
         queries: query_id of all, those without a positive too.
@@ -220,11 +221,14 @@ def find_shortfalls(
         negatives: contract Negatives.
         wanted: negatives that each query should have.
         searched: among what they were looked for, as `describe_searched` says it.
+        left_out: query_id of those all of whose positives are doubtful: they have no triplet.
 
     Returns:
         Contract Shortfalls, in the order of `queries`.
     """
     found = negatives.filter(verdict="negative").group_by("query_id").len("found")
+    if left_out is not None:
+        found = found.join(left_out, on="query_id", how="anti")
     passing = survivors.group_by("query_id").len("passing")
     turned_down = (
         negatives.filter(pl.col("reason").str.starts_with("validator"))
@@ -232,13 +236,18 @@ def find_shortfalls(
         .agg(turned_down=(pl.col("verdict") != "negative").sum())
     )
     known = positives.select("query_id", known=pl.lit(True)).unique("query_id")
+    doubted = (positives.clear() if left_out is None else left_out).select(
+        "query_id", doubted=pl.lit(value=True)
+    )
     table = queries.select("query_id")
-    for part in (found, passing, turned_down, known):
+    for part in (found, passing, turned_down, known, doubted.unique("query_id")):
         table = table.join(part, on="query_id", how="left", maintain_order="left")
     counts = [pl.col(name).fill_null(0) for name in ("found", "passing", "turned_down")]
     reason = (
         pl.when(pl.col("known").is_null())
         .then(pl.lit("no known positive"))
+        .when(pl.col("doubted").is_not_null())
+        .then(pl.lit("all its known pairs are doubtful and left out"))
         .when(pl.col("turned_down") > 0)
         .then(pl.format("validator turned down {} of {} candidates", "turned_down", "passing"))
         .otherwise(pl.format(f"only {{}} {searched} pass the rule", "passing"))

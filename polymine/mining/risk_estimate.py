@@ -7,7 +7,7 @@ from polymine.data_contracts.risk import RiskModel
 from polymine.data_contracts.settings import MiningSettings
 from polymine.mining.risk import predict_risk
 from polymine.mining.risk_fit import draw_queries, fit
-from polymine.mining.risk_weights import load_prior
+from polymine.mining.risk_weights import load_prior, shipped
 
 
 def fit_risk(
@@ -26,8 +26,7 @@ def fit_risk(
     Returns:
         The model; the order of the rows does not change it.
     """
-    models = tuple(teacher.model for teacher in settings.teachers if teacher.model)
-    prior = load_prior(settings.teacher_kinds, models)
+    prior = load_prior(settings.teacher_kinds, unseen_teachers(settings))
     if not settings.risk.fit:
         return prior
     drawn = draw_queries(
@@ -35,6 +34,12 @@ def fit_risk(
     )
     rows = evidence.filter(pl.col("query_id").is_in(drawn.implode())).sort("query_id", "doc_id")
     return fit(rows, settings.teacher_kinds, languages_of(rows, queries), prior)
+
+
+def unseen_teachers(settings: MiningSettings) -> tuple[str, ...]:
+    """Name the teachers whose models the shipped weights were not fitted with."""
+    known = shipped().models
+    return tuple(each.name for each in settings.teachers if each.model and each.model not in known)
 
 
 def add_risk(

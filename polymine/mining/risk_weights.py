@@ -33,26 +33,25 @@ def shipped() -> Shipped:
 
 
 def load_prior(
-    teachers: Teachers, models: tuple[str, ...] = (), without: str | None = None
+    teachers: Teachers, unseen: tuple[str, ...] = (), without: str | None = None
 ) -> RiskModel:
     """Choose the weights for some kinds of teachers.
 
     Args:
         teachers: name and kind of each.
-        models: what the dense teachers load; one the weights were not fitted with is noted.
+        unseen: names of teachers whose models the weights were not fitted with; they are noted.
         without: a collection that must have taken no part in the fit.
 
     Returns:
         The model as shipped, with further notes.
     """
     kinds = kinds_of(teachers)
-    unseen = [model for model in models if model not in shipped().models]
     key = f"{without}/{'+'.join(kinds)}"
     found = next(model for model in shipped().variants if model.kinds == kinds)
     chosen = shipped().without.get(key, found)
     notes = [
-        f"the shipped weights were fitted with {', '.join(shipped().models)}; z-scores of {model} "
+        f"the shipped weights were fitted with {', '.join(shipped().models)}; z-scores of {name} "
         "are expected to mean the same, which nobody has tested"
-        for model in unseen
+        for name in unseen
     ]
     return chosen.model_copy(update={"notes": (*chosen.notes, *notes)})

@@ -7,7 +7,7 @@ them, so that the tensors travel to the device with the texts.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,19 +38,21 @@ class Labels:
         scores: (rows, columns - 1), a teacher's, the positive's first; 0 where there are none.
         closed: pairs of an anchor and another row's document that are masked as known to belong
             together; a scalar.
+        texts: of the columns, without any prompt.
     """
 
     shifts: Tensor
     weights: Tensor
     scores: Tensor
     closed: Tensor
+    texts: tuple[list[str], ...] = ()
 
     @classmethod
     def collect(cls, batch: dict[str, Any]) -> Labels:
-        """Take them out of a batch, where `tensors` put them."""
+        """Take them out of a batch, where `parts` put them."""
         return cls(*(batch[PREFIX + name] for name in cls.__dataclass_fields__))
 
-    def tensors(self) -> dict[str, Tensor]:
+    def parts(self) -> dict[str, Any]:
         """Name them as they stand in a batch."""
         return {PREFIX + name: getattr(self, name) for name in self.__dataclass_fields__}
 
@@ -146,8 +148,10 @@ class LabellingCollator(SentenceTransformerDataCollator):
         batch: dict[str, Any] = super().__call__(features)
         if self.facts is None:
             return batch
-        columns = len({*features[0]} - {"label", "dataset_name"})
-        return batch | self.facts.of(batch.pop("label").numpy(), columns).tensors()
+        columns = [name for name in features[0] if name not in ("label", "dataset_name")]
+        known = self.facts.of(batch.pop("label").numpy(), len(columns))
+        texts = tuple([row[name] for row in features] for name in columns)
+        return batch | replace(known, texts=texts).parts()
 
 
 def _lists(column: pl.Series, width: int) -> NDArray[np.float32]:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from sentence_transformers.base.losses.merged_forward import embed_columns
 from sentence_transformers.sentence_transformer.losses import (
-    CachedGISTEmbedLoss,
     CachedMultipleNegativesRankingLoss,
     DistillKLDivLoss,
 )
@@ -27,14 +26,13 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
 from polymine import models
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
-    from polymine.data_contracts.settings import LossSettings
+    from polymine.data_contracts.settings import GuideModel, LossSettings
     from polymine.data_contracts.settings.steps import Similarity
-    from polymine.training.labels import Labels
 
 LOWEST = -50.0  # shift of a candidate that is none where -inf would make 0 x inf: e^-50 is none
 NEAREST = 1e-6  # squared distance below which its root has no slope: it would be infinite at 0
@@ -118,58 +116,79 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
         return alike * self.scale
 
 
-class WeightedGISTLoss(CachedGISTEmbedLoss):
+class WeightedGISTLoss(CachedMultipleNegativesRankingLoss):
     """Cached GIST (Solatorio, arXiv 2402.16829) with a margin as a share of the positive's cosine.
 
-    Queries are compared with queries and positives with positives, too, unless the library's
-    `contrast_anchors` and `contrast_positives` say otherwise.
+    The library's loss hands the guide the student's own tokens, its prompts among them; here the
+    guide reads the texts, each after the prompt that it was trained with.
+
+    Args:
+        model: that learns.
+        guide: says which negatives may be right.
+        prompts: of the guide, before queries and before documents.
+        temperature: similarities are divided by it.
+        mini_batch: texts embedded, and rows compared, at once.
+        margin: what the guide scores above (1 - margin) times the positive's cosine is left out.
+        contrasts: `queries` and `documents` that are compared with one another, too.
     """
 
-    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Any) -> Tensor:
-        """Keep the labels for `calculate_loss`, which this loss does not hand them to."""
-        self._labels: Labels = labels
-        loss: Tensor = super().forward(sentence_features, labels)
-        return loss
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        guide: SentenceTransformer,
+        prompts: tuple[str, str],
+        temperature: float,
+        mini_batch: int,
+        margin: float,
+        contrasts: Sequence[str] = ("queries", "documents"),
+    ) -> None:
+        super().__init__(model, scale=1 / temperature, mini_batch_size=mini_batch)
+        self._guide, self._prompts, self._margin = [guide], prompts, margin  # no module: it stays
+        self._among = [(0, 0)] * ("queries" in contrasts) + [(1, 1)] * ("documents" in contrasts)
 
     def calculate_loss(
-        self,
-        reps: list[list[Tensor]],
-        reps_guided: list[list[Tensor]],
-        *,
-        with_backward: bool = False,
+        self, reps: list[list[Tensor]], labels: Any = None, *, with_backward: bool = False
     ) -> Tensor:
         """Compare as InfoNCE does, without what the guide takes for right or the labels close.
 
         Args:
             reps: the student's mini-batches of embeddings per column.
-            reps_guided: the guide's, of the same texts.
+            labels: `Labels` of the batch, with its texts.
             with_backward: whether gradients are computed, mini-batch by mini-batch.
 
         Returns:
             The mean loss over rows, a scalar.
         """
         student = [torch.cat(list(each)) for each in reps]
-        guide = [torch.cat(list(each)) for each in reps_guided]
-        labels = self._labels
-        pairs = [(0, column) for column in range(1, len(student))]
-        pairs += [(0, 0)] * self.contrast_anchors + [(1, 1)] * self.contrast_positives
+        guide = [self._read(texts, bool(column)) for column, texts in enumerate(labels.texts)]
+        pairs = [(0, column) for column in range(1, len(student))] + self._among
         targets = torch.arange(len(labels.weights), device=student[0].device)
 
         def compare(part: slice) -> Tensor:
             own = torch.eye(len(targets), dtype=torch.bool, device=targets.device)[part]
-            positive = (normalize(guide[0][part]) * normalize(guide[1][part])).sum(1, keepdim=True)
-            limit = positive - positive.abs() * self.margin
+            positive = (guide[0][part] * guide[1][part]).sum(1, keepdim=True)
+            limit = positive - positive.abs() * self._margin
             logits = []
             for left, right in pairs:
                 masked = cosine(guide[left][part], guide[right]) > limit
                 # A positive is never masked for itself; a text is never compared with itself.
                 masked = masked | own if left == right else masked & ~(own & (right == 1))
-                found = cosine(student[left][part], student[right]) / self.temperature
+                found = cosine(student[left][part], student[right]) * self.scale
                 shifted = found + labels.of_column(right)[part]
                 logits.append(shifted.masked_fill(masked, -torch.inf))
             return cross_entropy(torch.cat(logits, dim=1), targets[part], reduction="none")
 
         return _in_chunks(compare, labels.weights, self.mini_batch_size, with_backward)
+
+    def _read(self, texts: list[str], documents: bool) -> Tensor:
+        """The guide's unit vectors of a column, in the precision that it was loaded in."""
+        (guide,) = self._guide
+        with torch.autocast(guide.device.type, enabled=False):
+            found = guide.encode(
+                texts, prompt=self._prompts[documents], batch_size=self.mini_batch_size,
+                convert_to_tensor=True, show_progress_bar=False,
+            )  # fmt: skip
+        return normalize(found.float())
 
 
 class WeightedDistillationLoss(DistillKLDivLoss):
@@ -223,23 +242,11 @@ def build_loss(
         return WeightedDistillationLoss(model, temperature=settings.temperature)
     if settings.kind == "gist":
         assert settings.guide is not None, "checked by the settings"
-        guide = models.load_encoder(
-            settings.guide.model,
-            device=device,
-            dtype=settings.guide.dtype,
-            max_length=settings.guide.max_length,
-            trust_remote_code=settings.guide.trust_remote_code,
-        )
+        guide, prompts = load_guide(settings.guide, device)
         return WeightedGISTLoss(
-            model,
-            guide,
-            temperature=settings.temperature,
-            mini_batch_size=mini_batch,
-            margin_strategy="relative",
-            margin=settings.margin,
-            contrast_anchors="queries" in settings.contrasts,
-            contrast_positives="documents" in settings.contrasts,
-        )
+            model, guide, prompts, settings.temperature, mini_batch, settings.margin,
+            settings.contrasts,
+        )  # fmt: skip
     return WeightedRankingLoss(
         model,
         settings.temperature,
@@ -248,6 +255,16 @@ def build_loss(
         settings.unseen_margin,
         settings.similarity,
     )
+
+
+def load_guide(guide: GuideModel, device: str) -> tuple[SentenceTransformer, tuple[str, str]]:
+    """Load a guide, with its prompts before queries and before documents."""
+    call = models.prompted(guide)
+    loaded = models.load_encoder(
+        call.model, device=device, dtype=call.dtype, max_length=call.max_length,
+        trust_remote_code=call.trust_remote_code,
+    )  # fmt: skip
+    return loaded, (call.prompt_for("queries"), call.prompt_for("documents"))
 
 
 def cosine(left: Tensor, right: Tensor) -> Tensor:

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import AdaptedModel, StepSettings, TrainingSettings
-from polymine.models.prompts import own_prompts
 from polymine.training import batches
 
 if TYPE_CHECKING:
@@ -124,19 +122,18 @@ def _imitate(
     from datasets import Dataset, DatasetDict
     from sentence_transformers.sentence_transformer.losses import MSELoss
 
+    from polymine.training.losses import load_guide
+
     told = step.loss.guide
     assert told is not None, "checked by the settings"
-    guide = models.load_encoder(
-        told.model, device=device, dtype=told.dtype, max_length=told.max_length,
-        trust_remote_code=told.trust_remote_code,
-    )  # fmt: skip
+    guide, (_, prompt) = load_guide(told, device)
     wanted, given = encoder.get_embedding_dimension(), guide.get_embedding_dimension()
     if wanted != given:
         raise ModelError(
             f"step {step.name}: the guide {told.model} gives vectors of {given} components, and "
             f"{base.model} learns ones of {wanted}; loss `mse` needs as many"
         )
-    shaped, prompt = {}, own_prompts(told.model).document
+    shaped = {}
     for name, part in parts.items():
         vectors = guide.encode(part["positive"].to_list(), prompt=prompt, show_progress_bar=False)
         texts = {side: part[side].to_list() for side in ("anchor", "positive")}

@@ -51,7 +51,7 @@ from polymine.tasks.store.datasets import (
 from polymine.tasks.store.manifests import RUN
 from polymine.tasks.store.output import check_output, copy_file, write_folder_manifest
 
-VERSION = 6
+VERSION = 7
 QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a run was cut into
 
 
@@ -140,7 +140,11 @@ class _Writer:
             negatives, trained, block, self._documents, promoted, weighted=by_risk
         )
         searched = describe_searched(self._mining)
-        shortfalls = find_shortfalls(block, positives, survivors, negatives, wanted, searched)
+        kept = pl.concat([each.select("query_id") for each in (trained, promoted)])
+        doubted = doubtful.join(kept, on="query_id", how="anti")
+        shortfalls = find_shortfalls(
+            block, positives, survivors, negatives, wanted, searched, doubted
+        )
         name = shard_name(number)
         for view in self._views:
             write_frame(build_view(triplets, view, wanted), dataset.folder / view / name)

@@ -8,7 +8,7 @@ from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.risk import RiskModel
 from polymine.data_contracts.settings import MiningSettings
 from polymine.data_contracts.tables import Risks
-from polymine.mining.risk_estimate import add_risk
+from polymine.mining.risk_estimate import add_risk, unseen_teachers
 from polymine.mining.risk_estimate import fit_risk as fit_to_evidence
 from polymine.mining.risk_fit import draw_queries
 from polymine.mining.risk_weights import shipped
@@ -19,7 +19,7 @@ from polymine.tasks.engine.stage import stage
 from polymine.tasks.mining.teachers import blocks_of
 from polymine.tasks.store.datasets import Dataset, load, open_folder, scan, shard_paths
 
-VERSION = 3
+VERSION = 4
 FILE = "risk.json"
 
 
@@ -45,7 +45,8 @@ def fit_risk(
             "version": VERSION,
             "evidence": base,
             "shipped": shipped(),
-            "teachers": [(each.name, each.kind, each.model) for each in mining.teachers],
+            # The models themselves are in the evidence, wherever they lie.
+            "teachers": [mining.teacher_kinds, unseen_teachers(mining)],
             "fit": mining.risk.fit,
             "queries": mining.risk.fit_queries,
         },

@@ -161,10 +161,7 @@ def clean_file(file: TripletFile, run: FinishedRun, target: Path) -> Cleaned:
     copies = run.read("document_hashes").drop_nulls("kept_id")
     kept_as = dict(copies.select("doc_id", "kept_id").rows())
     slots = file.slots.with_columns(pl.col("doc_id").replace(kept_as))
-    chosen = run.negatives.filter(verdict="negative").select("query_id", "doc_id", "risk")
-    spares = run.triplets.select("query_id", "position", doc_id="negative_id", text="negative")
-    spares = spares.unique(["query_id", "doc_id"]).join(chosen, on=["query_id", "doc_id"])
-    decided = decide_slots(slots, run.read("given"), spares)
+    decided = decide_slots(slots, run.read("given"), _spares(run))
     lost = set(decided.filter(action="row removed")["row"])
     edits = _edits(decided, file.table)
     kept = [row for row in file.rows if row not in lost]
@@ -172,6 +169,17 @@ def clean_file(file: TripletFile, run: FinishedRun, target: Path) -> Cleaned:
     rows = decided.select(pl.col("row") + 1, *CleanedRows.column_names()[1:])
     write_frame(check(rows, CleanedRows, "explained"), explained)
     return Cleaned(target, explained, run, expected_rates(decided), file.stale)
+
+
+def _spares(run: FinishedRun) -> pl.DataFrame:
+    """Negatives that were mined, with their texts: also of queries whose pairs are doubtful."""
+    chosen = run.negatives.filter(verdict="negative").select(
+        "query_id", "doc_id", "position", "risk"
+    )
+    texts = run.collection("documents", "doc_id", chosen["doc_id"].unique())
+    if texts is None:
+        raise StoreError(f"{run.store_name()}: no longer has the documents; clean the file again")
+    return chosen.join(texts.select("doc_id", "text"), on="doc_id")
 
 
 def _edits(decided: pl.DataFrame, table: Table) -> Edits:

@@ -18,6 +18,7 @@ from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.risk import RiskModel
 from polymine.data_contracts.settings import MiningSettings
+from polymine.data_contracts.tables import GivenVerdicts
 from polymine.mining.risk import columns_of
 from polymine.reporting.shown import Page, Shown
 from polymine.tasks.runs.folder import RunFolder
@@ -121,7 +122,9 @@ class FinishedRun(RunFolder, Shown):
         if not len(negatives) and not len(shortfall):
             raise InputError(self._unknown(query_id))
         positives = self.read("positives", query_id)
-        wanted = pl.concat([negatives["doc_id"], positives["doc_id"]]).unique()
+        none = GivenVerdicts.create_empty()
+        given = self.read("given", query_id) if self.paths("given") else none
+        wanted = pl.concat(table["doc_id"] for table in (negatives, positives, given)).unique()
         query, texts, note = self._texts(query_id, wanted)
         tables = QueryTables(
             query_id=query_id,
@@ -131,6 +134,7 @@ class FinishedRun(RunFolder, Shown):
             negatives=negatives,
             positives=positives,
             promoted=self.read("promoted", query_id),
+            given=given,
             texts=texts,
             shortfall=shortfall["reason"][0] if len(shortfall) else None,
             model=self.risk,

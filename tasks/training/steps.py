@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from polymine import models
 from polymine.data_contracts.learning import TrainingCurve
@@ -23,7 +24,8 @@ from polymine.tasks.training.locks import alone
 from polymine.training import recipes
 from polymine.training.adapters import CONFIG, WEIGHTS, AdapterStack
 
-VERSION = 4
+VERSION = 5
+_ELSEWHERE: Any = {"data": True, "name": True, "on": True, "loss": {"guide": {"model"}}}
 ADAPTER, CURVE, LOGS = "adapter", "curve.parquet", "logs"
 Parent = DatasetRef | Path | None  # the adapter of an earlier step, or a folder
 
@@ -58,7 +60,8 @@ def plan_training(
         depends={
             "version": VERSION,
             "base": models.fingerprint(base.model),
-            "step": step.model_dump(mode="json", exclude={"data", "name", "on"}),
+            # Data, parent and guide count by what they hold, wherever they lie.
+            "step": step.model_dump(mode="json", exclude=_ELSEWHERE),
             "shares": [part.share for part in step.data],
             "rows": rows,
             "parent": models.fingerprint(str(parent)) if isinstance(parent, Path) else parent,

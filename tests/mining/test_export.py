@@ -275,6 +275,13 @@ class TestShortfalls:
         )  # fmt: skip
         Shortfalls.validate(self.find(VERDICTS), cast=True)
 
+    def test_query_all_of_whose_pairs_are_doubtful(self):
+        frame = build_negatives(DECIDED, SURVIVORS, None, WANTED)
+        doubted = POSITIVES.filter(query_id="q")
+        found = find_shortfalls(QUERIES, POSITIVES, SURVIVORS, frame, WANTED, left_out=doubted)
+        told = ("q", WANTED, 0, "all its known pairs are doubtful and left out")
+        assert found.rows() == [told, *self.find().rows()]
+
     def test_query_whose_candidates_are_all_refused(self):
         none = SURVIVORS.filter(query_id="q")
         assert self.find(survivors=none).rows()[0] == (

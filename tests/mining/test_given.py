@@ -72,6 +72,12 @@ def test_negatives_of_a_trainers_file_are_named_by_the_run(tmp_path, monkeypatch
     counts = dict(given.group_by("verdict").len().rows())
     assert counts["excluded"] == judgments.height  # each is a known positive of its query
     assert counts["negative"] + counts["unused"] == judgments.height
+    asked_for = given.filter(verdict="unused")["query_id"][0]
+    (candidate, *_) = run.why(asked_for).of("unused")
+    assert (candidate.text, candidate.given) == (texts["yak-myth"], True)
+    assert "given by a file and not needed: 1" in str(run.why(asked_for))
+    kept = run.why(given.filter(verdict="negative")["query_id"][0])
+    assert [c.text for c in kept.of("negative") if c.given] == [texts["yak-myth"]]
     page = (run.folder / "report.html").read_text()
     assert "Candidates that the files gave" in page
     assert "What the files were taken for" in page

@@ -4,7 +4,9 @@ import math
 
 import pytest
 
+from polymine.data_contracts.settings import MiningSettings, TeacherSettings
 from polymine.mining.risk import QUERY_SIDE, columns_of
+from polymine.mining.risk_estimate import unseen_teachers
 from polymine.mining.risk_weights import load_prior, shipped
 
 DENSE, WORDS = ("minilm", "dense"), ("bm25", "lexical")
@@ -52,9 +54,10 @@ def test_two_teachers_of_a_kind_take_the_weights_of_one():
 
 
 def test_a_model_nobody_has_tested_is_named():
-    known = shipped().models[0]
-    model = load_prior((DENSE,), (known, "hub/unheard-of"))
-    (note,) = model.notes
-    assert "hub/unheard-of" in note
+    (note,) = load_prior((DENSE,), ("unheard_of",)).notes
+    assert "z-scores of unheard_of" in note
     assert "nobody has tested" in note
-    assert load_prior((DENSE,), (known,)).notes == ()
+    known = TeacherSettings(name="known", model=shipped().models[0])
+    other = TeacherSettings(name="other", model="hub/unheard-of")
+    assert unseen_teachers(MiningSettings(teachers=(known, other))) == ("other",)
+    assert load_prior((DENSE,)).notes == ()

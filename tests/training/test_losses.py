@@ -138,20 +138,22 @@ def test_what_nobody_looked_at_is_left_out_far_above_the_positive_only(small):
         assert loss(features(small), labels).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def make_gist(small, guide, **others):
-    return WeightedGISTLoss(
-        small, guide, temperature=T, mini_batch_size=4, margin_strategy="relative", margin=0.05,
-        **others,
-    )  # fmt: skip
+def make_gist(small, guide, prompts=("", ""), contrasts=("queries", "documents")):
+    return WeightedGISTLoss(small, guide, prompts, T, 4, 0.05, contrasts)
 
 
-@pytest.mark.parametrize("contrasts", [True, False])
-def test_gist_masks_as_a_few_lines_of_torch_do(small, minilm, contrasts):
-    labels = known()
-    loss = make_gist(small, minilm, contrast_anchors=contrasts, contrast_positives=contrasts)
+@pytest.mark.parametrize("contrasts", [("queries", "documents"), ()])
+@pytest.mark.parametrize("prompts", [("", ""), ("the question is ", "the answer is ")])
+def test_gist_masks_as_a_few_lines_of_torch_do(small, minilm, contrasts, prompts):
+    labels = replace(known(), texts=tuple(TEXTS))
+    loss = make_gist(small, minilm, prompts, contrasts)
     value = loss(features(small), labels).item()
-    student, guide = reps(small), reps(minilm)
-    pairs = [(0, 1), *[(0, 0), (1, 1)] * contrasts, (0, 2), (0, 3)]
+    student = reps(small)
+    guide = [
+        torch.as_tensor(minilm.encode(column, prompt=prompts[at > 0]))
+        for at, column in enumerate(TEXTS)
+    ]
+    pairs = [(0, 1), *[(0, 0), (1, 1)] * bool(contrasts), (0, 2), (0, 3)]
 
     def similarities(columns):
         return torch.stack([columns[left] @ columns[right].T for left, right in pairs])
@@ -172,7 +174,9 @@ def test_gist_without_knowledge_is_the_librarys(small, minilm):
         small, minilm, temperature=T, mini_batch_size=4, margin_strategy="relative", margin=0.05
     )
     expected = value_and_gradient(small, theirs, None)
-    value = value_and_gradient(small, make_gist(small, minilm), plain())
+    value = value_and_gradient(
+        small, make_gist(small, minilm), replace(plain(), texts=tuple(TEXTS))
+    )
     assert value[0] == pytest.approx(expected[0], rel=1e-6)
     torch.testing.assert_close(value[1], expected[1], rtol=1e-4, atol=1e-6)
 

@@ -12,8 +12,8 @@ from polymine.data_contracts.settings import MiningSettings
 from polymine.mining.risk import FEATURES
 from polymine.reporting.shown import Shown, plain
 
-Role = Literal["positive", "negative", "promoted", "excluded"]
-ROLES: tuple[Role, ...] = ("positive", "negative", "promoted", "excluded")
+Role = Literal["positive", "negative", "promoted", "excluded", "unused"]
+ROLES: tuple[Role, ...] = ("positive", "negative", "promoted", "excluded", "unused")
 # What the evidence has per teacher: besides score and rank all that the risk is made of.
 OPINIONS = tuple(dict.fromkeys(["score", "rank", *(p.rstrip("_") for p, _ in FEATURES.values())]))
 
@@ -25,6 +25,7 @@ class QueryTables:
     Args:
         text, language: of the query; None where they are not known any more.
         evidence: all its candidates, with `risk` as the model estimated it, before a validator.
+        given: contract GivenVerdicts; empty where no file gave candidates.
         texts: doc_id, text, language of the documents that are at hand.
         shortfall: why it has too few negatives, if so.
         choice: what decided under the rule `risk`.
@@ -38,6 +39,7 @@ class QueryTables:
     negatives: pl.DataFrame
     positives: pl.DataFrame
     promoted: pl.DataFrame
+    given: pl.DataFrame
     texts: pl.DataFrame
     shortfall: str | None
     model: RiskModel
@@ -89,8 +91,8 @@ class Candidate:
 
     `score` is the primary teacher's. `utility` is score - price x risk, by which the rule `risk`
     takes candidates, and None for what it has no say in. `deep` says that no teacher ranked it and
-    it was found further down. A known positive that is no candidate has no evidence but its
-    teachers' scores.
+    it was found further down, `given` that a file gave it. A known positive that is no candidate
+    has no evidence but its teachers' scores.
     """
 
     role: Role
@@ -106,6 +108,7 @@ class Candidate:
     risk: Risk | None
     is_candidate: bool
     deep: bool
+    given: bool
     closed: str | None
     label: int | None
     same_language: bool | None

@@ -39,7 +39,8 @@ def inspect(tables: QueryTables, limit: int | None = None) -> Inspection:
     found = _candidates(tables)
     counts: dict[str, int] = {"candidates": len(tables.evidence)}
     counts |= {role: sum(c.role == role for c in found) for role in ROLES}
-    counts["not_needed"] = len(tables.evidence) - sum(c.is_candidate for c in found)
+    decided = sum(c.is_candidate and c.role != "unused" for c in found)
+    counts["not_needed"] = len(tables.evidence) - decided
     counts["positive_candidates"] = sum(c.role == "positive" and c.is_candidate for c in found)
     taken = [c.utility for c in found if c.role == "negative" and c.utility is not None]
     return Inspection(
@@ -118,6 +119,7 @@ def _candidates(tables: QueryTables) -> list[Candidate]:
         tables.texts,
         evidence.rename({"risk": "estimated"}),
         tables.promoted.select("doc_id", "weight"),
+        tables.given.with_columns(pl.col("verdict").cast(pl.String), given=True),
         tables.negatives,
         tables.positives.with_columns(
             score=score, position=None, verdict=pl.lit("positive"), reason=pl.lit("known positive")
@@ -150,7 +152,8 @@ def _candidate(
             "role": row["verdict"],
             "risk": None if why is None else _risk(row, why),
             "is_candidate": why is not None,
-            "deep": why is not None and row["rank"] is None,
+            "deep": why is not None and row["rank"] is None and not row.get("given"),
+            "given": bool(row.get("given")),
             "opinions": tuple(
                 Opinion(name, {o: _number(row.get(f"{o}_{name}")) for o in OPINIONS})
                 for name in teachers

@@ -30,6 +30,7 @@ _LOOK: dict[Role, tuple[str, str]] = {
     "negative": ("red", "kept as hard negatives"),
     "promoted": ("cyan", "promoted to positives"),
     "excluded": ("yellow", "excluded"),
+    "unused": ("blue", "given by a file and not needed"),
 }
 _FEATURES = {
     "intercept": "where a candidate starts whose features are all at their centre",
@@ -135,7 +136,7 @@ def _opinions(found: Candidate) -> RenderableType:
 
 def _remarks(found: Candidate) -> list[str]:
     """Say what is remarkable about the pair beside numbers per teacher."""
-    remarks = []
+    remarks = ["given by a file"] if found.given and found.role != "unused" else []
     if not found.is_candidate:
         remarks.append("no teacher ranked it among the candidates: no further evidence")
     if found.deep:

@@ -1,5 +1,7 @@
 """What counts as the same documents and queries, whatever else of a data set changes."""
 
+import shutil
+
 import polars as pl
 
 from polymine.data_contracts.notes import CollectionNote
@@ -14,7 +16,7 @@ from polymine.flows.mining import mine_collection, plan_stages
 from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.store.datasets import Store, note_of
-from tests.small import BM25, MINILM
+from tests.small import BM25, MINILM, small_teacher
 from tests.tasks.sources.test_cases import CASES
 
 
@@ -82,3 +84,17 @@ def test_a_plan_counts_the_work_and_expects_what_the_store_has_noted(tmp_path, a
     assert expected["embed-minilm-documents"] is None  # in the store
     assert expected["rank-minilm"] > 0
     assert "36 queries x 72 documents" in str(again)
+
+
+def test_a_copy_of_a_model_in_another_folder_mines_nothing_anew(tmp_path, animals):
+    output, engine = (
+        OutputSettings(path=str(tmp_path / "out")), EngineSettings(store=str(tmp_path / "store"))
+    )  # fmt: skip
+    teacher = small_teacher()
+    run, mining = Context.of(engine), MiningSettings(teachers=(teacher,), negatives=2)
+    mine_collection(run, ingest(run, DatasetSettings(**animals)), output, mining)
+    shutil.copytree(str(teacher.model), tmp_path / "copy")
+    moved = teacher.model_copy(update={"model": str(tmp_path / "copy")})
+    mining = mining.model_copy(update={"teachers": (moved,)})
+    again = plan_stages(DatasetSettings(**animals), output, mining, engine)
+    assert [node.name for node in again.nodes if not node.reused] == []

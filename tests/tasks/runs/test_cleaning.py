@@ -82,6 +82,16 @@ def test_one_bad_negative_is_replaced_and_all_else_stays(tmp_path, triplets, suf
         assert parquet.read_schema(cleaned.path).metadata == {b"huggingface": b"{}"}
 
 
+def test_a_query_whose_only_pair_is_left_out_has_its_negatives_replaced(tmp_path, triplets):
+    rows = [dict(row) for row in triplets]
+    rows[BAD] |= {"positive": "Nothing of the kind.", "negative": "Nothing of the kind."}
+    doubted = {"doubtful": "drop", "within": 1}
+    cleaned = polymine.clean(write(tmp_path / "t.csv", rows), **RULE, positives=doubted)
+    told = cleaned.changes.filter(row=BAD + 1).row(0, named=True)
+    assert told["action"] == "replaced"
+    assert "all its known pairs are doubtful and left out" in cleaned.run.shortfalls["reason"]
+
+
 def test_lists_and_numbered_negatives_lose_what_cannot_be_replaced(tmp_path, triplets):
     wide = [
         {"query": row["anchor"], "pos": [row["positive"]], "neg_scores": [0.1, 0.2],
