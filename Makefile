@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pipeline test check size bench robustness ui up clean
+.PHONY: help demo pipeline test check docs size bench robustness ui up clean
 
 help:
 	@echo "make demo    mine the docstrings of the installed libraries: offline, a few minutes"
@@ -18,6 +18,7 @@ help:
 	@echo "make up      server and worker in containers; needs Docker and .env: docs/operations.md"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy, import-linter"
+	@echo "make docs    the documentation as a site, in build/docs"
 	@echo "make size    measure the code itself: lines, functions, rooms, start-up"
 	@echo "make bench   measure against the baselines"
 	@echo "make robustness  faults, bad input and services: is anything lost?"
@@ -44,6 +45,9 @@ check: .venv/.installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 size: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.size
