@@ -30,6 +30,52 @@ class Point:
     found: float
 
 
+PromotionSource = Literal["labels", "judgments", "hidden positives"]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How often candidates turn out to be relevant, by their risk.
+
+    Their log-odds are `intercept` + `slope` (log-odds of the risk - `centre`); the spreads are the
+    standard deviations of both.
+
+    Args:
+        pair: `same` or `foreign`: candidates in the query's language, or not; or one pair of
+            languages, the document's first.
+        source: what the calibrating pairs are.
+        pairs, right, queries: how many there are, how many of them are right, of how many queries.
+    """
+
+    pair: str
+    source: PromotionSource
+    pairs: int
+    right: int
+    queries: int
+    centre: float
+    intercept: float
+    slope: float
+    intercept_spread: float
+    slope_spread: float
+
+
+class Promotion(Note):
+    """What is promoted within `max_false_positive_rate`.
+
+    Args:
+        precisions: what is known of the risk; empty where nothing can be promoted.
+        cut: a candidate is promoted whose precision, cautiously expected, is at least this; None
+            where none is.
+        promoted: how many are.
+        expected: share of them that is expected to be wrong, cautiously.
+    """
+
+    precisions: tuple[Precision, ...] = ()
+    cut: float | None = None
+    promoted: int = 0
+    expected: float = 0.0
+
+
 @dataclass(frozen=True)
 class Understood:
     """What one file was understood to be.

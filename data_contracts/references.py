@@ -42,6 +42,7 @@ class CollectionRef:
     copies: DatasetRef
     rejected: DatasetRef
     given: DatasetRef
+    versions: DatasetRef
     fingerprint: str
     reused: bool = False
     seconds: float = 0.0

@@ -86,7 +86,8 @@ class Closure(dy.Schema):
     `positive`: judged relevant; `copy`: same normalised text as a positive; `near_copy`: close
     to the wording of one; `same_group`: a translation or copy by `group_id`; `equals_query`:
     the text of the query itself; `judged_query_group`: relevant to a query of the same group;
-    `labelled`: relevant by a labelled file.
+    `labelled`: relevant by a labelled file; `promoted`, in a run's own table only: promoted to a
+    positive, or a copy, near-copy or version of what is.
     """
 
     query_id = dy.String(primary_key=True)
@@ -100,9 +101,21 @@ class Closure(dy.Schema):
             "same_group",
             "equals_query",
             "judged_query_group",
+            "promoted",
         ],
         nullable=False,
     )
+
+
+class Versions(dy.Schema):
+    """What stands for what: copies, near-copies and versions of a document; queries that ask alike.
+
+    `version` is the lowest id of those that hang together; what stands alone is not listed.
+    """
+
+    side = dy.Enum(["document", "query"], primary_key=True)
+    id = dy.String(primary_key=True)
+    version = dy.String(nullable=False)
 
 
 class Rankings(dy.Schema):
@@ -230,10 +243,10 @@ class ValidatorEvidence(dy.Schema):
 
 
 class Promoted(dy.Schema):
-    """Candidates that became positives: risk and a validator or a label agree.
+    """Candidates that became positives, by a label or within the budget of wrong ones.
 
     They stand in further triplets of their query, whose `positive_weight` is `weight`, the
-    probability that they are right.
+    probability that they are right: 1 by a label, else as calibrated.
     """
 
     query_id = dy.String(primary_key=True)
@@ -243,6 +256,18 @@ class Promoted(dy.Schema):
     validator_score = dy.Float32(nullable=True, allow_inf=False, allow_nan=False)
     weight = dy.Float32(nullable=False, min_exclusive=0.0, max=1.0)
     reason = dy.String(nullable=False, min_length=1)
+
+
+class Promotions(dy.Schema):
+    """Candidates that are precise enough to be positives, and what closes with them.
+
+    `precision` is the probability that one is right, as calibrated; null for a copy, near-copy or
+    version of one, which is closed for the query and not trained on.
+    """
+
+    query_id = dy.String(primary_key=True)
+    doc_id = dy.String(primary_key=True)
+    precision = dy.Float32(nullable=True, min=0.0, max=1.0)
 
 
 class GivenVerdicts(dy.Schema):

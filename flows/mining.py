@@ -23,6 +23,7 @@ from polymine.tasks.mining.deepening import deepen
 from polymine.tasks.mining.evidence import evidence, score_positives
 from polymine.tasks.mining.export import Sources, export
 from polymine.tasks.mining.ingestion import describe_sources, find_tables, ingest
+from polymine.tasks.mining.promotion import promote
 from polymine.tasks.mining.ranking import rank
 from polymine.tasks.mining.risk import fit_risk, predict_risk
 from polymine.tasks.mining.selection import select
@@ -148,15 +149,18 @@ def mine_prepared(
     deep = deepen(run, collection, base, positives, model, mining, inputs)
     risks = predict_risk(run, collection, base, deep, model, mining)
     known = (collection, base, deep, positives, risks)
-    decisions = before = select(run, *known, mining)
+    by_risk, promotions = mining.selection.rule == "risk", None
+    if by_risk and mining.selection.max_false_positive_rate:
+        promotions = promote(run, *known, model, mining)
+    decisions = before = select(run, *known, promotions, mining)
     verdicts = validator = None
-    if mining.validation is not None and mining.selection.rule == "risk":
-        validator = validator_evidence(run, *known, before, mining)
+    if mining.validation is not None and by_risk:
+        validator = validator_evidence(run, *known, promotions, before, mining)
         with named_work("again"):
-            decisions = select(run, *known, mining, validator)
+            decisions = select(run, *known, promotions, mining, validator)
     elif mining.validation is not None:
         verdicts = validate(run, collection, decisions, positives, mining)
-    sources = Sources(*known, model, decisions, verdicts, validator, before)
+    sources = Sources(*known, model, decisions, promotions, verdicts, validator, before)
     exported = export(run, sources, mining, output)
     names = [f"{teacher.name}/rank" for teacher in mining.teachers]
     return Mined(sources, exported, {**inputs, **dict(zip(names, rankings, strict=True))})

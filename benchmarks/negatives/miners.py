@@ -155,7 +155,7 @@ def _ask_validator(case: Case, model: str, wanted: int) -> pl.DataFrame:
     selection = settings.selection
     choice = find_choice([decided], selection, wanted)
     budget, pairs = selection.max_false_negative_rate, settings.validation.pairs_per_query
-    planned = plan_pairs(decided, choice, wanted, pairs, budget, settings.risk.promote)
+    planned = plan_pairs(decided, choice, wanted, pairs, budget)
     scorer = PairScorer.load(settings.validation, threads(), EngineSettings().batch_tokens)
     texts = dict(case.documents.select("doc_id", "text").rows())
     asked = dict(case.queries.select("query_id", "text").rows())

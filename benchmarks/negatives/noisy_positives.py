@@ -23,7 +23,7 @@ from benchmarks.data import collection
 from benchmarks.negatives.cases import Encoder, Prepared, open_teachers, prepare
 from benchmarks.negatives.judged import PAIR, load
 from benchmarks.processes import machine, save, told
-from benchmarks.training.proxy import Proxy, ndcg
+from benchmarks.training.proxy import Proxy, Rows, ndcg
 from polymine.data_contracts.settings import PositiveSettings
 from polymine.mining.hashing import hash_texts, uniform
 from polymine.mining.known import Known
@@ -70,10 +70,9 @@ def run_seed(prepared: Prepared, seed: int) -> dict[str, Any]:
     for arm, (known, weights) in arms.items():
         taken = weights > 0
         queries, documents = _rows(prepared, known.filter(pl.Series(taken)))
-        student = Proxy().train(
-            prepared.query_vectors[queries], prepared.document_vectors[documents], documents,
-            weights[taken].astype(np.float32), seed,
-        )  # fmt: skip
+        counts = weights[taken].astype(np.float32)
+        pairs_alone = Rows(queries, documents, np.empty((len(queries), 0), np.int64), counts)
+        student = Proxy().train(prepared.query_vectors, sides[1], pairs_alone, seed)
         measured[arm] = ndcg(*sides, relevant, student)
     ranks = rankdata(validity)
     right = int((~wrong).sum())

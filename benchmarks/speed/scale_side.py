@@ -87,6 +87,7 @@ def write_tables(size: int, store: Store, asked: int | None = None) -> Collectio
         "copies": SCHEMAS["copies"].create_empty(),
         "rejected": SCHEMAS["rejected"].create_empty(),
         "given": SCHEMAS["given"].create_empty(),
+        "versions": SCHEMAS["versions"].create_empty(),
     }
     run = Context(store, EngineSettings())
     return store_tables(run, tables, "synthetic")

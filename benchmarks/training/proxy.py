@@ -14,6 +14,49 @@ from numpy.typing import NDArray
 from polymine.evaluation.metrics import add_metrics
 
 Vectors = NDArray[np.float32]
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a student learns from, by row numbers of the vectors.
+
+    Args:
+        queries, positives: of each row, (n,).
+        negatives: (n, k), -1 where a row has fewer.
+        weights: what each row counts, (n,).
+        mass: how much each negative is a further positive beside its row's, which is 1, (n, k).
+    """
+
+    queries: Numbers
+    positives: Numbers
+    negatives: Numbers
+    weights: NDArray[np.float32]
+    mass: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """Pairs that only a batch brings together, and what they are.
+
+    Args:
+        keys: query number times `width` plus document number, sorted, (n,).
+        shifts: added to the pair's logit, (n,): -inf for what is no negative.
+    """
+
+    width: int
+    keys: Numbers
+    shifts: NDArray[np.float32]
+
+    def of(self, queries: Numbers, documents: Numbers) -> torch.Tensor:
+        """Shifts of all pairs, (queries, documents); 0 for what is not known."""
+        asked = queries[:, None] * self.width + documents
+        place = np.searchsorted(self.keys, asked).clip(max=max(len(self.keys) - 1, 0))
+        if not len(self.keys):
+            return torch.zeros(asked.shape)
+        return torch.from_numpy(
+            np.where(self.keys[place] == asked, self.shifts[place], 0.0)
+        ).float()
 
 
 @dataclass(frozen=True)
@@ -30,17 +73,17 @@ class Proxy:
         self,
         queries: Vectors,
         documents: Vectors,
-        numbers: NDArray[np.int64],
-        weights: NDArray[np.float32],
+        rows: Rows,
         seed: int,
+        known: Known | None = None,
     ) -> torch.nn.Module:
-        """Train on pairs by InfoNCE over the batch.
+        """Train by InfoNCE over the batch: its positives and negatives are all rows' candidates.
 
         Args:
-            queries, documents: unit vectors of the pairs, (n, d) each.
-            numbers: of the pairs' documents, (n,); equal ones are no negatives of each other.
-            weights: what each pair counts, (n,).
+            queries, documents: unit vectors, (a, d) and (b, d).
+            rows: equal documents are no negatives of each other.
             seed: of first weights and batches.
+            known: of pairs in a batch; nothing is, if left out.
 
         Returns:
             A map from vectors to vectors, not normalised.
@@ -49,24 +92,46 @@ class Proxy:
         student = _Residual(queries.shape[1], self.rank)
         optimizer = torch.optim.AdamW(student.parameters(), lr=self.rate)
         draws = torch.Generator().manual_seed(seed)
-        asked, read = torch.from_numpy(queries), torch.from_numpy(documents)
-        names, counts = torch.from_numpy(numbers), torch.from_numpy(weights)
         for _ in range(self.steps):
-            part = torch.randperm(len(asked), generator=draws)[: self.batch]
+            part = torch.randperm(len(rows.queries), generator=draws)[: self.batch].numpy()
+            asked, read = rows.queries[part], _columns(rows, part)
             left, right = (
-                torch.nn.functional.normalize(student(each[part])) for each in (asked, read)
+                torch.nn.functional.normalize(student(torch.from_numpy(side)))
+                for side in (queries[asked], documents[read.clip(min=0)])
             )
-            same = names[part][:, None] == names[part]
-            logits = (left @ right.T / self.temperature).masked_fill(
-                same & ~torch.eye(len(part), dtype=torch.bool), -torch.inf
-            )
-            loss = torch.nn.functional.cross_entropy(
-                logits, torch.arange(len(part)), reduction="none"
-            )
+            logits = left @ right.T / self.temperature + _shifts(rows, part, read, known)
+            loss = -(_target(rows, part) * logits.log_softmax(1).nan_to_num(neginf=0.0)).sum(1)
             optimizer.zero_grad()
-            (loss * counts[part]).mean().backward()  # type: ignore[no-untyped-call]
+            (loss * torch.from_numpy(rows.weights[part])).mean().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         return student.eval()
+
+
+def _columns(rows: Rows, part: Numbers) -> Numbers:
+    """Documents of a batch, by column, then row: all positives, then each row's first negative."""
+    return np.concatenate([rows.positives[part], rows.negatives[part].T.ravel()])
+
+
+def _shifts(rows: Rows, part: Numbers, read: Numbers, known: Known | None) -> torch.Tensor:
+    """What is added to the logits of a batch; -inf where a document is no negative."""
+    count = len(part)
+    own = torch.eye(count, dtype=torch.bool).repeat(1, len(read) // count)
+    shifts = torch.zeros(count, len(read)) if known is None else known.of(rows.queries[part], read)
+    equal = torch.from_numpy(read == rows.positives[part][:, None])
+    shifts = shifts.masked_fill(equal & ~own, -torch.inf)
+    shifts = shifts.masked_fill(own, 0.0)  # the row's own documents count as it says
+    return shifts.masked_fill(torch.from_numpy(read < 0), -torch.inf)
+
+
+def _target(rows: Rows, part: Numbers) -> torch.Tensor:
+    """The distribution to learn: all on the positive, or shared with its row's negatives."""
+    count, width = len(part), rows.negatives.shape[1]
+    each = np.concatenate([np.ones((count, 1), np.float32),
+                           np.zeros((count, width), np.float32) if rows.mass is None
+                           else rows.mass[part]], axis=1)  # fmt: skip
+    each /= each.sum(1, keepdims=True)
+    own = torch.from_numpy(each).T.reshape(-1)  # by column, then row
+    return torch.eye(count).repeat(1, width + 1) * own
 
 
 class _Residual(torch.nn.Module):
@@ -100,7 +165,11 @@ def ndcg(
             sides = [torch.nn.functional.normalize(student(side)) for side in sides]
     scores = (sides[0] @ sides[1].T).numpy()
     asked, right = relevant["query"].to_numpy(), relevant["document"].to_numpy()
-    ranks = 1 + (scores[asked] > scores[asked, right][:, None]).sum(1)
+    ranks = np.empty(len(asked), dtype=np.int64)
+    for start in range(0, len(asked), 1024):
+        part = slice(start, start + 1024)
+        found = scores[asked[part], right[part]][:, None]
+        ranks[part] = 1 + (scores[asked[part]] > found).sum(1)
     table = relevant.select("query").with_columns(
         rank=pl.Series(ranks), relevance=pl.lit(1), document_language=pl.lit("*")
     )

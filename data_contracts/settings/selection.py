@@ -27,6 +27,11 @@ class SelectionSettings(Settings):
     max_risk: float = Field(0.25, gt=0, le=1)
     """Rule `risk`: no single negative may be likelier to be relevant than this. It keeps the budget
     of all queries from being spent on a few."""
+    max_false_positive_rate: float = Field(0.0, ge=0, lt=1)
+    """Rule `risk`: candidates become further positives, the likeliest first, as long as so small a
+    share of them may be wrong, as estimated. How often the risk errs is learned from labels,
+    judgments of 0 or queries with several positives; where these are too few, nothing is promoted.
+    With 0, only what a label calls relevant is."""
     percent: float = Field(0.95, gt=0, le=2)
     """Rule `percent`: ceiling as a share of the positive's score."""
     margin: float = Field(0.05, ge=0)
@@ -49,9 +54,10 @@ class SelectionSettings(Settings):
 class ValidationSettings(ModelSettings):
     """The cross-encoder and how far it is followed, in logits relative to the known positive.
 
-    Under the rule `risk` its logit is further evidence, and only promotion needs its agreement: a
-    logit of at least `positive - margin`. Under the others, below `positive - margin - grey_zone`
-    a candidate is a negative, up to `positive - margin` it is excluded, above it is promoted.
+    Under the rule `risk` its logit is further evidence, and what it has read is promoted only if it
+    agrees, with a logit of at least `positive - margin`. Under the others, below
+    `positive - margin - grey_zone` a candidate is a negative, up to `positive - margin` it is
+    excluded, above it is promoted.
     """
 
     margin: float = 0.0
@@ -95,6 +101,7 @@ class RiskSettings(Settings):
             ("validator_labels", "validator_sample"),
             "the validator is evidence by itself; labels by a judge go into `dataset.labels`",
         ),
+        "promote": "say `selection.max_false_positive_rate`: how often a risk is right is learned",
     }
     fit_queries: ClassVar[int] = 1000  # drawn to fit on
 
@@ -104,6 +111,3 @@ class RiskSettings(Settings):
     validator_weight: float = Field(0.5, ge=0, le=2)
     """How much the cross-encoder's evidence counts beside the rest: 0 not at all, 1 as evidence of
     its own. Half, unless you know better: what it says resembles what the teachers say."""
-    promote: float = Field(0.9, gt=0.5, le=1)
-    """Risk from which a candidate becomes a positive, if a cross-encoder agrees whose evidence
-    counts at least half."""

@@ -91,7 +91,7 @@ def build_given(
     )  # fmt: skip
 
 
-def build_promoted(negatives: pl.DataFrame) -> pl.DataFrame:
+def build_promoted(negatives: pl.DataFrame, promotions: pl.DataFrame | None = None) -> pl.DataFrame:
     """List what became a positive, with the weight it has in training.
 
     Under the rules other than `risk` a validator promotes alone; that is listed among the
@@ -99,16 +99,35 @@ def build_promoted(negatives: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         negatives: contract Negatives, with all verdicts.
+        promotions: contract Promotions; their precision is the weight. What a label calls relevant
+            is sure.
 
     Returns:
         Contract Promoted, by query_id, doc_id.
     """
     by_validator_alone = ~pl.col("reason").str.starts_with(PROMOTED)
     promoted = negatives.filter((pl.col("verdict") == "promoted") & ~by_validator_alone)
+    precise = pl.lit(1.0)
+    if promotions is not None:
+        promoted = promoted.join(promotions, on=["query_id", "doc_id"], how="left")
+        precise = pl.col("precision").fill_null(1.0)
     return promoted.select(
         "query_id", "doc_id", "score", "risk", "validator_score",
-        _weight(pl.col("risk")).alias("weight"), "reason",
+        _weight(precise).alias("weight"), "reason",
     ).sort("query_id", "doc_id")  # fmt: skip
+
+
+def close_promoted(closure: pl.DataFrame, promotions: pl.DataFrame | None) -> pl.DataFrame:
+    """Close what was promoted, and its versions, beside what was known before (contract Closure).
+
+    What a validator turned down stays closed: two opinions differ on it.
+    """
+    if promotions is None:
+        return closure
+    further = promotions.select("query_id", "doc_id", reason=pl.lit("promoted"))
+    further = further.join(closure, on=["query_id", "doc_id"], how="anti")
+    both = pl.concat([closure, further.cast({"reason": closure.schema["reason"]})])
+    return both.sort("query_id", "doc_id")
 
 
 def _weight(probability: pl.Expr) -> pl.Expr:

@@ -21,6 +21,7 @@ from polymine.data_contracts.tables import (
     Labels,
     Queries,
     Rejected,
+    Versions,
 )
 from polymine.mining.groups import linked
 from polymine.mining.input_checks import NAMES, Checked, OnInvalid, check_tables
@@ -52,6 +53,7 @@ class Ingested:
         closure: what may not be a negative of which query, and why.
         copies: `doc_id` of every merged document and the `kept_id` that stands for it.
         rejected: rows that broke a rule.
+        versions: which documents are versions of each other, and which queries ask alike.
     """
 
     documents: dy.DataFrame[Documents]
@@ -62,6 +64,7 @@ class Ingested:
     copies: dy.DataFrame[Copies]
     rejected: dy.DataFrame[Rejected]
     given: dy.DataFrame[Given]
+    versions: dy.DataFrame[Versions]
 
 
 def ingest(
@@ -107,6 +110,7 @@ def ingest(
         copies=Copies.validate(copies),
         rejected=checked.rejected,
         given=Given.validate(candidates.unique().sort("query_id", "doc_id")),
+        versions=Versions.validate(find_versions(corpus, asked, near), cast=True),
     )
 
 
@@ -184,11 +188,7 @@ def close_positives(
         Contract Closure, by query_id, doc_id; of several reasons the strongest, in the order of
         the contract.
     """
-    passages = documents.select("doc_id", "group_id", key=_keys(documents["text"]))
-    passages = passages.join(near, on="doc_id", how="left", maintain_order="left")
-    passages = passages.with_columns(linked(passages, ["key", "near_group", "group_id"]))
-    asked = queries.select("query_id", "group_id", key=_keys(queries["text"]))
-    asked = asked.with_columns(linked(asked, ["key", "group_id"]).alias("circle"))
+    passages, asked = _components(documents, near), _circles(queries)
     positive, labelled = (
         table.filter(pl.col("relevance") > 0).select("query_id", "doc_id")
         for table in (judgments, judgments.clear() if labels is None else labels)
@@ -213,6 +213,41 @@ def close_positives(
         .with_columns(pl.col("reason").cast(reasons))
         .sort("query_id", "doc_id")
     )
+
+
+def find_versions(
+    documents: pl.DataFrame, queries: pl.DataFrame, near: pl.DataFrame
+) -> pl.DataFrame:
+    """List which documents, and which queries, stand for each other (contract Versions).
+
+    Args:
+        documents, queries, near: as in `close_positives`, whose components these are.
+    """
+    sides = (
+        ("document", _components(documents, near), "doc_id", "component"),
+        ("query", _circles(queries), "query_id", "circle"),
+    )
+    tables = [
+        table.filter(pl.len().over(group) > 1).select(
+            pl.lit(side).alias("side"), pl.col(key).alias("id"),
+            pl.col(key).min().over(group).alias("version"),
+        )
+        for side, table, key, group in sides
+    ]  # fmt: skip
+    return pl.concat(tables).sort("side", "id")
+
+
+def _components(documents: pl.DataFrame, near: pl.DataFrame) -> pl.DataFrame:
+    """Documents with the `component` of those with equal text, near wording or one group."""
+    passages = documents.select("doc_id", "group_id", key=_keys(documents["text"]))
+    passages = passages.join(near, on="doc_id", how="left", maintain_order="left")
+    return passages.with_columns(linked(passages, ["key", "near_group", "group_id"]))
+
+
+def _circles(queries: pl.DataFrame) -> pl.DataFrame:
+    """Queries with the `circle` of those that ask the same, by text or group."""
+    asked = queries.select("query_id", "group_id", key=_keys(queries["text"]))
+    return asked.with_columns(linked(asked, ["key", "group_id"]).alias("circle"))
 
 
 def own_documents(documents: pl.DataFrame, queries: pl.DataFrame) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.mining.budget import Pool, apply_choice, join, pool_of, search
 from polymine.mining.hashing import hash_texts, uniform
+from polymine.mining.validator_evidence import PRECISE
 
 CLOSED = "known positive: "  # what the reason of a closed candidate starts with
 PROMOTED = "promoted: "  # what the reason of a promoted candidate starts with
@@ -201,31 +202,46 @@ def count_priced(settings: SelectionSettings, negatives: int) -> int:
     return negatives if settings.sampling == "top" else max(settings.pool, negatives)
 
 
-def promote(decided: pl.DataFrame, labels: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    """Give what is relevant by risk and validator, or by a label, the reason of its promotion.
+def promote(
+    decided: pl.DataFrame, labels: pl.DataFrame, promotions: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Give what is relevant by a label, or precise enough by its risk, the reason of its promotion.
 
     Args:
-        decided: query_id, doc_id, risk, reason and, with a validator, whether it `agrees`.
+        decided: query_id, doc_id, reason and, with a validator that counts, whether it `agrees`:
+            null for what it has not read.
         labels: query_id, doc_id of pairs that a labelled file calls relevant.
-        threshold: risk from which a candidate becomes a positive, if the validator agrees.
+        promotions: contract Promotions; none if left out.
 
     Returns:
-        `decided` in its order, without `agrees`.
+        `decided` in its order, without `agrees`. What closes with a promoted candidate is refused.
     """
     labelled = labels.select("query_id", "doc_id", labelled=pl.lit(value=True))
-    by_label = pl.col("reason") == f"{CLOSED}labelled"
+    if promotions is None:
+        promotions = pl.DataFrame(schema={**labels.select("query_id", "doc_id").schema,
+                                          "precision": pl.Float32})  # fmt: skip
+    listed = promotions.with_columns(listed=pl.lit(value=True))
     if "agrees" not in decided.columns:
-        decided = decided.with_columns(agrees=pl.lit(value=False))
-    table = decided.join(labelled, on=["query_id", "doc_id"], how="left", maintain_order="left")
-    free = pl.col("reason").is_null()
+        decided = decided.with_columns(agrees=pl.lit(None, pl.Boolean))
+    table = decided
+    for part in (labelled, listed):
+        table = table.join(part, on=["query_id", "doc_id"], how="left", maintain_order="left")
+    by_label = (pl.col("reason") == f"{CLOSED}labelled") & pl.col("labelled")
+    listed_ones = pl.col("reason").is_null() & pl.col("listed")
     reason = (
-        pl.when(by_label & pl.col("labelled").fill_null(value=False))
+        pl.when(by_label)
         .then(pl.lit(f"{PROMOTED}relevant by a label"))
-        .when(free & pl.col("agrees").fill_null(value=False) & (pl.col("risk") >= threshold))
+        .when(listed_ones & pl.col("precision").is_null())
+        .then(pl.lit(f"{CLOSED}promoted"))
+        .when(listed_ones & pl.col("agrees"))
         .then(pl.lit(f"{PROMOTED}risk and validator agree"))
+        .when(listed_ones & pl.col("agrees").is_null())
+        .then(pl.lit(PRECISE))
+        .when(listed_ones)
+        .then(pl.lit("risk: promoted if the validator agreed"))
         .otherwise("reason")
     )
-    return table.with_columns(reason=reason).drop("labelled", "agrees")
+    return table.with_columns(reason=reason).drop("labelled", "listed", "precision", "agrees")
 
 
 def _draw(passed: pl.DataFrame, settings: SelectionSettings, seed: int) -> pl.Series:

@@ -21,7 +21,8 @@ CLEAR = 0.2  # of the budget: a candidate with less risk is clear without being 
 PROMOTABLE = 4  # one in so many of a query's pairs is for what may be promoted
 FEWEST_POSITIVES = 10  # from which logits can be calibrated
 LOWEST, HIGHEST = 1e-6, 1 - 1e-6
-PROMOTING_WEIGHT = 0.5  # below it a validator promotes nothing
+PROMOTING_WEIGHT = 0.5  # below it a validator has no say in what is promoted
+PRECISE = "promoted: precise enough by its risk"  # reason of what it may yet turn down
 
 
 def plan_pairs(
@@ -30,21 +31,19 @@ def plan_pairs(
     count: int,
     pairs: int,
     budget: float,
-    promote: float,
 ) -> pl.DataFrame:
     """Choose what the validator is to look at, for each query.
 
     Nearest the decision comes first: the candidates whose utility (score - price x risk) is closest
-    to that of the last one taken. A quarter of the pairs, rounded up, is for the likeliest to be
-    relevant.
+    to that of the last one taken. A quarter of the pairs, rounded up, is for what is to be
+    promoted, the least likely first: it may turn that down.
 
     Args:
-        candidates: query_id, doc_id, score, risk, `reason` (not null for closed ones).
+        candidates: query_id, doc_id, score, risk, `reason` (not null for closed and promoted ones).
         choice: of the price and the ceiling, so far.
         count: candidates a query takes.
         pairs: pairs per query.
         budget: the expected rate of false negatives allowed.
-        promote: risk from which a candidate may be promoted.
 
     Returns:
         query_id, doc_id, ordered.
@@ -54,13 +53,12 @@ def plan_pairs(
     ).with_columns(utility=_utility(choice))
     cuts = _cuts(candidates, choice, count)
     likely = (
-        open_.filter(pl.col("risk") >= promote)
-        .sort("query_id", "risk", "doc_id", descending=[False, True, False])
+        candidates.filter(pl.col("reason") == PRECISE)
+        .sort("query_id", "risk", "doc_id")
         .filter(pl.int_range(pl.len()).over("query_id") < -(-pairs // PROMOTABLE))
     )
     near = (
-        open_.join(likely, on=["query_id", "doc_id"], how="anti")
-        .join(cuts, on="query_id", how="left")
+        open_.join(cuts, on="query_id", how="left")
         # Where all are too risky, what is least so is nearest to being taken.
         .with_columns(cut=pl.coalesce("cut", pl.col("score") - choice.price * choice.ceiling))
         .with_columns(distance=(pl.col("utility") - pl.col("cut")).abs())

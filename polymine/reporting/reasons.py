@@ -70,6 +70,19 @@ REASONS = {
         "promoted: risk and validator agree",
         "is very likely relevant, and the validator agrees: it is a further positive of its query",
     ),
+    "promoted: precise enough by its risk": Reason(
+        "promoted: precise enough by its risk",
+        "is so likely to be relevant that the budget of wrong positives lets it in: it is a "
+        "further positive of its query",
+    ),
+    "risk: promoted if the validator agreed": Reason(
+        "risk and validator differ",
+        "is likely to be relevant by its risk, and the validator disagrees: it is neither",
+    ),
+    KNOWN + "promoted": Reason(
+        "version of a promoted passage",
+        "is a copy or version of a passage that was promoted to a positive",
+    ),
     "promoted: relevant by a label": Reason(
         "promoted: relevant by a label",
         "is relevant by a label: it is a further positive of its query",

@@ -28,6 +28,7 @@ from polymine.mining.export import (
     build_promoted,
     build_triplets,
     build_view,
+    close_promoted,
     describe_searched,
     find_shortfalls,
     judge_positives,
@@ -60,6 +61,7 @@ class Sources:
     """The datasets an output is made of.
 
     Args:
+        promotions: what is precise enough to be a positive, under the rule `risk`.
         verdicts: the validator's, under the rules that ask it about survivors.
         validator: its evidence, under the rule `risk`.
         decisions_before: what the rule `risk` decided before it had that evidence.
@@ -72,6 +74,7 @@ class Sources:
     risks: DatasetRef
     model: DatasetRef
     decisions: DatasetRef
+    promotions: DatasetRef | None = None
     verdicts: DatasetRef | None = None
     validator: DatasetRef | None = None
     decisions_before: DatasetRef | None = None
@@ -90,6 +93,7 @@ def export(run: Context, sources: Sources, mining: MiningSettings, output: Outpu
         depends={
             "version": VERSION,
             "decisions": sources.decisions,
+            "promotions": sources.promotions,
             "verdicts": sources.verdicts,
             "collection": sources.collection,
             "positives": sources.positives,
@@ -134,7 +138,8 @@ class _Writer:
         positives = self._positives.join(block, on="query_id", how="semi")
         negatives = build_negatives(decisions.drop("order"), survivors, verdicts, wanted)
         by_risk = self._mining.selection.rule == "risk"
-        promoted = build_promoted(negatives)
+        listed = _of(sources.promotions, block) if sources.promotions else None
+        promoted = build_promoted(negatives, listed)
         trained, doubtful = judge_positives(positives, self._near(block), self._mining.positives)
         triplets = build_triplets(
             negatives, trained, block, self._documents, promoted, weighted=by_risk
@@ -152,7 +157,8 @@ class _Writer:
             files = TrainerFiles(dataset.folder / form, form, dataset.fingerprint)
             files.write_block(number, triplets)
         dataset.write(f"shortfalls/{name}", shortfalls, Shortfalls)
-        dataset.write(f"closure/{name}", _of(sources.collection.closure, block), Closure)
+        closure = close_promoted(_of(sources.collection.closure, block), listed)
+        dataset.write(f"closure/{name}", closure, Closure)
         dataset.write(f"promoted/{name}", promoted, Promoted)
         if self._mining.positives.doubtful == "review":
             asked = block.select("query_id", anchor="text")

@@ -18,6 +18,7 @@ from polymine.data_contracts.tables import (
     Labels,
     Queries,
     Rejected,
+    Versions,
 )
 from polymine.mining.ingestion import ingest as ingest_tables
 from polymine.reading.understood import describe
@@ -26,7 +27,7 @@ from polymine.tasks.engine.stage import step
 from polymine.tasks.sources.reading import fingerprint_sources, read_sources
 from polymine.tasks.store.datasets import manifest_of, note_of
 
-VERSION = 5
+VERSION = 6
 SCHEMAS = {
     "documents": Documents,
     "queries": Queries,
@@ -36,6 +37,7 @@ SCHEMAS = {
     "copies": Copies,
     "rejected": Rejected,
     "given": Given,
+    "versions": Versions,
 }
 logger = logging.getLogger("polymine.ingest")
 
@@ -125,6 +127,7 @@ def collect_tables(tables: dict[str, DatasetRef], version: str) -> CollectionRef
         tables["copies"],
         tables["rejected"],
         tables["given"],
+        tables["versions"],
         version,
     )
 

@@ -19,7 +19,7 @@ from polymine.mining.selection import (
     pool_decided,
     promote,
 )
-from polymine.mining.validator_evidence import with_validator
+from polymine.mining.validator_evidence import PROMOTING_WEIGHT, with_validator
 from polymine.progress import Progress
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Order, Plan
@@ -28,7 +28,7 @@ from polymine.tasks.mining.evidence import load_ceilings, scan_evidence
 from polymine.tasks.mining.teachers import blocks_of
 from polymine.tasks.store.datasets import load, scan, shard_paths
 
-VERSION = 3
+VERSION = 4
 
 
 @stage("select")
@@ -39,18 +39,20 @@ def select(
     deep: DatasetRef,
     positives: DatasetRef,
     risks: DatasetRef,
+    promotions: DatasetRef | None,
     mining: MiningSettings,
     validator: DatasetRef | None = None,
 ) -> Plan:
     """Decide of every candidate whether it may be a negative, and in which order.
 
-    `validator` is what the cross-encoder made of the risks, once it was asked (rule `risk`).
+    Under the rule `risk`, `promotions` is what is precise enough to be a positive, if any may be,
+    and `validator` what the cross-encoder made of the risks, once it was asked.
     """
     reach = count_needed(mining)
 
     @cache
     def decided() -> Decided:
-        return Decided(collection, base, deep, positives, risks, mining, validator)
+        return Decided(collection, base, deep, positives, risks, promotions, mining, validator)
 
     @cache
     def searched() -> DecisionsNote:
@@ -72,7 +74,8 @@ def select(
             "labels": collection.labels,
             "validator": validator,
             "rule": mining.selection,
-            "promote": mining.risk.promote,
+            "promotions": promotions,
+            "listens": validator is not None and mining.risk.validator_weight >= PROMOTING_WEIGHT,
             "teacher": mining.primary_teacher,
             "seed": mining.seed,
             "reach": reach,
@@ -94,6 +97,7 @@ class Decided:
         deep: DatasetRef,
         positives: DatasetRef,
         risks: DatasetRef,
+        promotions: DatasetRef | None,
         mining: MiningSettings,
         validator: DatasetRef | None = None,
     ) -> None:
@@ -102,6 +106,7 @@ class Decided:
         self._validator = load(validator) if validator else None
         relevant = scan(collection.labels).filter(pl.col("relevance") > 0)
         self._relevant = relevant.select("query_id", "doc_id").collect()
+        self._promotions = load(promotions) if promotions else None
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         return map(self.block, range(len(self._risks)))
@@ -115,7 +120,9 @@ class Decided:
         decided = apply_rule(gathered, self._ceilings, mining.primary_teacher, mining.selection)
         if self._validator is not None:
             decided = with_validator(decided, self._validator)
-        return promote(decided, self._relevant, mining.risk.promote)
+            if mining.risk.validator_weight < PROMOTING_WEIGHT:
+                decided = decided.drop("agrees")  # nothing hangs on what counts so little
+        return promote(decided, self._relevant, self._promotions)
 
     def search(self, note: DecisionsNote) -> DecisionsNote:
         """Find the price that keeps within the budget, and note what there was to choose."""

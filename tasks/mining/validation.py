@@ -21,7 +21,7 @@ from polymine.tasks.mining.pair_score_cache import PairScoreCache, name_scores
 from polymine.tasks.mining.selection import Decided
 from polymine.tasks.store.datasets import load, note_of, scan
 
-VERSION = 3
+VERSION = 4
 RISKED = ("query_id", "doc_id", "risk")
 
 
@@ -57,6 +57,7 @@ def validator_evidence(
     deep: DatasetRef,
     positives: DatasetRef,
     risks: DatasetRef,
+    promotions: DatasetRef | None,
     decisions: DatasetRef,
     mining: MiningSettings,
 ) -> Plan:
@@ -67,14 +68,13 @@ def validator_evidence(
     def make(*_: object) -> pl.DataFrame:
         choice, planned, risked = note_of(decisions, DecisionsNote).choice, [], []
         assert choice is not None, "the rule `risk` has chosen"
-        for decided in Decided(collection, base, deep, positives, risks, mining):
+        for decided in Decided(collection, base, deep, positives, risks, promotions, mining):
             pairs = plan_pairs(
                 decided,
                 choice,
                 count_priced(selection, mining.negatives),
                 settings.pairs_per_query,
                 selection.max_false_negative_rate,
-                mining.risk.promote,
             )
             planned.append(pairs)
             risks_of = decided.select(*RISKED)

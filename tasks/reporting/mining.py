@@ -32,7 +32,7 @@ from polymine.tasks.engine.stage import step
 from polymine.tasks.mining.export import Sources, publish
 from polymine.tasks.mining.pair_score_cache import load_scores, name_scores
 from polymine.tasks.monitoring.artifacts import publish_artifacts
-from polymine.tasks.reporting.risk import read_risk
+from polymine.tasks.reporting.risk import read_risk, write_to_label
 from polymine.tasks.store.datasets import Store, load, manifest_of, note_of, scan, shard_paths
 from polymine.tasks.store.output import without_passwords
 
@@ -63,6 +63,8 @@ def report(
     rows = rows_of(sources, exported)
     card = render_card(made, rows, output.formats if made.example else ())
     pages = {"report.html": render_page(made), "README.md": card}
+    if made.risk.promotion and not made.risk.promotion.precisions:
+        pages["to_label.csv"] = write_to_label(sources, mining.seed)
     manifest = made.to_manifest()
     folder = publish(exported, sources, output, manifest, pages)
     publish_artifacts(made, draw_figures(made.summary, mining), str(folder))
@@ -171,6 +173,8 @@ def name_stages(
         named[f"{verb} {teacher}{suffix}"] = reference
     named |= {"positives": sources.positives, "evidence": sources.evidence}
     named |= {"fit risk": sources.model, "deepen": sources.deep, "predict risk": sources.risks}
+    if sources.promotions:
+        named["promote"] = sources.promotions
     named["select"] = sources.decisions
     if sources.scored:
         named["validate"] = sources.scored

@@ -2,12 +2,14 @@
 
 import polars as pl
 
-from polymine.data_contracts.notes import DecisionsNote
+from polymine.data_contracts.notes import DecisionsNote, Promotion
 from polymine.data_contracts.settings import MiningSettings
+from polymine.mining import precision
+from polymine.mining.promotion import DRAWN, draw_pairs
 from polymine.reporting.mining.risk import Kept, RiskData, ValidatorUpdate, compare_update
 from polymine.tasks.mining.export import Sources
 from polymine.tasks.mining.risk import load_model
-from polymine.tasks.store.datasets import note_of, scan
+from polymine.tasks.store.datasets import load, note_of, scan
 
 
 def read_risk(
@@ -30,7 +32,26 @@ def read_risk(
         chosen=note.chosen,
         curve=note.curve,
         update=read_update(sources, negatives, mining),
+        positive_budget=mining.selection.max_false_positive_rate,
+        promotion=note_of(sources.promotions, Promotion) if sources.promotions else None,
     )
+
+
+def write_to_label(sources: Sources, seed: int) -> str:
+    """Draw pairs whose labels would say how precise the risk is, as CSV with their texts."""
+    keys = ["query_id", "doc_id"]
+    open_ = pl.col("closed").is_null() & pl.col("label").is_null()
+    kind = pl.when("same_language").then(pl.lit("same")).otherwise(pl.lit("foreign"))
+    evidence = scan(sources.evidence).filter(open_).select(*keys, kind=kind)
+    risks = scan(sources.risks).filter(pl.col("risk") >= precision.LEAST_RISK)
+    likely = evidence.join(risks, on=keys).collect()
+    texts = ((sources.collection.queries, "query"), (sources.collection.documents, "document"))
+    drawn = draw_pairs(likely, DRAWN, seed).join(likely, on=keys, how="left", maintain_order="left")
+    for key, (table, name) in zip(keys, texts, strict=True):
+        read = load(table).select(key, pl.col("text").alias(name))
+        drawn = drawn.join(read, on=key, how="left", maintain_order="left")
+    empty = pl.lit(None, pl.Int8).alias("relevance")
+    return drawn.select(*keys, empty, "risk", "query", "document").write_csv()
 
 
 def read_update(

@@ -19,7 +19,7 @@ from polymine.tasks.evaluation.sets import HELD_OUT_CONTRACT
 from polymine.tasks.mining.ingestion import SCHEMAS, find_tables, store_tables
 from polymine.tasks.store.datasets import Dataset, load
 
-VERSION = 4
+VERSION = 5
 # Contract to the file's name, as evaluation reads it.
 _FILES = {"documents": "corpus", "queries": "queries", "judgments": "qrels"}
 Tables = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
@@ -76,6 +76,7 @@ def training_side(
         "copies": copies.join(documents.select(kept_id="doc_id"), on="kept_id", how="semi"),
         "rejected": load(collection.rejected),
         "given": _both(load(collection.given), queries, documents),
+        "versions": _remaining(load(collection.versions), documents, queries),
     }
     return store_tables(run, tables, version)
 
@@ -125,3 +126,14 @@ def _depends(
 def _both(pairs: pl.DataFrame, queries: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
     asked = pairs.join(queries, on="query_id", how="semi", maintain_order="left")
     return asked.join(documents, on="doc_id", how="semi", maintain_order="left")
+
+
+def _remaining(
+    versions: pl.DataFrame, documents: pl.DataFrame, queries: pl.DataFrame
+) -> pl.DataFrame:
+    """Versions of what is there; one whose others are gone hangs together with nothing."""
+    ids = pl.concat([
+        documents.select(side=pl.lit("document"), id="doc_id"),
+        queries.select(side=pl.lit("query"), id="query_id"),
+    ]).cast({"side": versions.schema["side"]})  # fmt: skip
+    return versions.join(ids, on=["side", "id"], how="semi", maintain_order="left")

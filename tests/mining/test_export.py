@@ -163,6 +163,7 @@ class TestTriplets:
 class TestRisk:
     """With risks: e was promoted, b is the riskier negative."""
 
+    LISTED = pl.DataFrame({"query_id": ["q"], "doc_id": ["e"], "precision": [0.75]})
     RISKS = {"a": 0.9, "p": 0.9, "c": 0.25, "d": 0.125, "b": 0.0, "e": 0.95}
 
     def assessed(self, frame):
@@ -181,16 +182,17 @@ class TestRisk:
     def product(self, **values):
         documents = pl.concat([DOCUMENTS, DOCUMENTS.head(1).with_columns(doc_id=pl.lit("e"))])
         return build_triplets(
-            self.master(), POSITIVES, QUERIES, documents, build_promoted(self.master()), **values
-        )
+            self.master(), POSITIVES, QUERIES, documents,
+            build_promoted(self.master(), self.LISTED), **values,
+        )  # fmt: skip
 
     def test_promoted_candidates_have_a_verdict_and_a_table(self):
         assert self.master().filter(verdict="promoted")["doc_id"].to_list() == ["e"]
-        table = build_promoted(self.master())
+        table = build_promoted(self.master(), self.LISTED)
         Promoted.validate(table, cast=True)
         row = table.row(0, named=True)
         assert (row["doc_id"], row["score"], row["validator_score"]) == ("e", 0.4375, 3.0)
-        assert row["weight"] == row["risk"] == pytest.approx(0.95)
+        assert row["weight"] == 0.75
 
     def test_a_promoted_candidate_stands_as_a_positive_and_never_as_a_negative(self):
         product = self.product(weighted=True)
@@ -203,13 +205,13 @@ class TestRisk:
     def test_weights_are_the_probabilities_that_each_side_is_right(self):
         product = self.product(weighted=True)
         weights = {row[1:3]: row[-2] for row in product.rows()}
-        # d is wrong with 1/8, c with 1/4; e is relevant with .95
+        # d is wrong with 1/8, c with 1/4; e was calibrated to .75
         assert weights["a", "d"] == 0.875
         assert weights["p", "c"] == 0.75
         assert weights["e", "d"] == 0.875
         of_rows = product.group_by("positive_id").agg(pl.col("positive_weight").unique())
         assert dict(of_rows.explode("positive_weight").rows()) == pytest.approx(
-            {"a": 1.0, "p": 1.0, "e": 0.95}
+            {"a": 1.0, "p": 1.0, "e": 0.75}
         )
         assert set(self.product()["weight"]) == {1.0}
 

@@ -8,6 +8,7 @@ from polymine.data_contracts.settings import MiningSettings, RiskSettings, Valid
 from polymine.data_contracts.tables import ValidatorEvidence
 from polymine.mining.budget import Choice
 from polymine.mining.validator_evidence import (
+    PRECISE,
     Calibration,
     calibrate_logits,
     gather_validator_evidence,
@@ -83,20 +84,20 @@ class TestUpdate:
 # At a price of 1 their utilities are .8, .7, .5, .4, .1, -.1, .7 and .709.
 CANDIDATES = table(
     ("q", "a", 0.85, 0.05, None), ("q", "b", 0.8, 0.1, None), ("q", "c", 0.6, 0.1, None),
-    ("q", "d", 0.5, 0.1, None), ("q", "e", 0.2, 0.1, None), ("q", "f", 0.85, 0.95, None),
+    ("q", "d", 0.5, 0.1, None), ("q", "e", 0.2, 0.1, None), ("q", "f", 0.85, 0.95, PRECISE),
     ("q", "shut", 0.8, 0.1, "known positive: copy"), ("q", "clear", 0.71, 0.001, None),
 )  # fmt: skip
 
 
 def planned(pairs, candidates=CANDIDATES, count=2, **values):
-    arguments = {"budget": 0.02, "promote": 0.9, **values}
+    arguments = {"budget": 0.02, **values}
     found = plan_pairs(candidates, Choice(1.0, 0.25), count, pairs, **arguments)
     assert set(found["query_id"]) <= {"q"}
     return found["doc_id"].to_list()
 
 
 class TestPlan:
-    def test_what_may_be_promoted_has_a_quarter_and_the_nearest_the_rest(self):
+    def test_what_is_to_be_promoted_has_a_quarter_and_the_nearest_the_rest(self):
         # Two are taken: a, utility .8, and clear, .709, which is the cut
         assert planned(1) == ["f"]
         assert planned(2) == ["b", "f"]
@@ -113,14 +114,14 @@ class TestPlan:
         assert "clear" in planned(99, budget=0.005)
 
     def test_a_quarter_is_rounded_up(self):
-        many = table(*(("q", f"p{n}", 0.5, 0.9 + n / 100, None) for n in range(8)),
+        many = table(*(("q", f"p{n}", 0.5, 0.9 + n / 100, PRECISE) for n in range(8)),
                      *(("q", f"n{n}", 0.5 - n / 100, 0.1, None) for n in range(8)))  # fmt: skip
         likely = [doc for doc in planned(5, many) if doc.startswith("p")]
-        assert likely == ["p6", "p7"]  # the likeliest two of five pairs
+        assert likely == ["p0", "p1"]  # the least likely two of five pairs
 
     def test_queries_have_a_quota_each(self):
         both = pl.concat([CANDIDATES, CANDIDATES.with_columns(query_id=pl.lit("r"))])
-        found = plan_pairs(both, Choice(1.0, 0.25), 2, 3, 0.02, 0.9)
+        found = plan_pairs(both, Choice(1.0, 0.25), 2, 3, 0.02)
         assert found.group_by("query_id").len().sort("query_id").rows() == [("q", 3), ("r", 3)]
         assert found.equals(found.sort("query_id", "doc_id"))
 

@@ -36,7 +36,11 @@ PERCENT = MiningSettings(
 )  # fmt: skip
 # A budget that half of what is ranked exceeds, and a validator that is asked about the rest.
 RISK = PERCENT.model_copy(
-    update={"selection": SelectionSettings(rule="risk", max_false_negative_rate=0.05)}
+    update={
+        "selection": SelectionSettings(
+            rule="risk", max_false_negative_rate=0.05, max_false_positive_rate=0.5
+        )
+    }
 )
 SMALL = {"threads": 2, "memory": 8 / 1024}  # 8 queries or texts and 4 pairs a shard
 TABLES = ("triplets", "negatives", "shortfalls")
@@ -252,7 +256,10 @@ def test_same_bytes_by_risk_however_the_work_is_cut(engine, run, by_risk, tmp_pa
 
 def test_a_run_by_risk_killed_in_each_stage_goes_on_where_it_was(run, by_risk, tmp_path):
     before: dict[Path, tuple[int, int]] = {}
-    for kill in (("/risks/", 2), ("/validator_evidence/", 1), ("/decisions/", 2)):
+    kills = (
+        ("/risks/", 2), ("/promotions/", 1), ("/validator_evidence/", 1), ("/decisions/", 2)
+    )  # fmt: skip
+    for kill in kills:
         assert run(tmp_path, kill=kill, mining=RISK) == -signal.SIGKILL, kill
         after = shards(tmp_path)
         assert [path for path in before if after[path] != before[path]] == []

@@ -12,13 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from polymine.data_contracts.notes import Choice, Point
+from polymine.data_contracts.notes import Choice, Point, Precision, Promotion
 from polymine.data_contracts.risk import RiskModel
+from polymine.mining.precision import FEWEST_EITHER, FEWEST_PAIRS, LEAST_RISK, expect_right
 from polymine.mining.risk import FEATURES, sigmoid
 from polymine.mining.validator_evidence import PROMOTING_WEIGHT
 
 BUDGETS = (0.005, 0.01, 0.02, 0.05, 0.1)  # offered in a table beside the curve
 CONFIDENT = 1.96  # standard deviations on either side: 95 of 100 data sets
+
+RISKS_SHOWN = (0.3, 0.5, 0.7, 0.9)
 
 SOURCES = ("known positives", "hidden positives", "labels")  # of a fit, by name
 EVERYTHING = 0.99  # share of what the curve finds that counts as all of it
@@ -76,6 +79,7 @@ class RiskData:
     Args:
         fitted: whether the settings asked for a fit to the data at hand.
         budget, choice, chosen, curve: under the rule `risk` only.
+        positive_budget, promotion: under the rule `risk`, where anything may be promoted.
         update: with a validator under the rule `risk` only.
     """
 
@@ -87,6 +91,8 @@ class RiskData:
     chosen: Point | None = None
     curve: tuple[Point, ...] = ()
     update: ValidatorUpdate | None = None
+    positive_budget: float = 0.0
+    promotion: Promotion | None = None
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -117,6 +123,22 @@ class RiskData:
         known, hidden, labels = (counts.pop(name, 0) for name in SOURCES)
         return FittedTo(known, hidden, labels, counts)
 
+    @property
+    def needed(self) -> dict[str, float]:
+        """What it takes to know how precise the risk is."""
+        return {"pairs": FEWEST_PAIRS, "either": FEWEST_EITHER, "least": LEAST_RISK}
+
+    @property
+    def precisions(self) -> list[tuple[Precision, list[float]]]:
+        """What is known of each kind of pairs, and how often RISKS_SHOWN turn out to be right."""
+        known = self.promotion.precisions if self.promotion else ()
+        return [(each, expect_right(np.array(RISKS_SHOWN), each).tolist()) for each in known]
+
+    @property
+    def risks_shown(self) -> tuple[float, ...]:
+        """Risks that are told of."""
+        return RISKS_SHOWN
+
     def to_manifest(self) -> dict[str, Any]:
         """What is expected and what there was to choose, as the output's manifest says it."""
         return {
@@ -128,6 +150,7 @@ class RiskData:
             "choice": asdict(self.choice) if self.choice else None,
             "curve": [asdict(point) for point in self.curve],
             "validator": asdict(self.update) if self.update else None,
+            "promotion": self.promotion.model_dump(mode="json") if self.promotion else None,
             "fitted_on": {source.name: source.pairs for source in self.model.sources},
         }
 

@@ -127,7 +127,7 @@ def test_only_what_is_new_was_searched(nights, monkeypatch):
 def test_a_ranking_of_another_version_is_not_built_on(nights):
     store = Store(str(nights / "store"))
     documents, queries = (store.finished(name, "")[0] for name in ("documents", "queries"))
-    collection = CollectionRef(documents, queries, *[documents] * 6, fingerprint="")
+    collection = CollectionRef(documents, queries, *[documents] * 7, fingerprint="")
     inputs = {f"{MINILM.name}/{side}": documents for side in ("queries", "documents")}
     held, other = (
         incremental_ranking.note_ranking(version, MINILM, collection, MINING, inputs)

@@ -1,0 +1,220 @@
+"""Further positives that nobody marked: as many as a budget of wrong ones allows.
+
+Candidates are promoted from the most precise down as long as the expected share of wrong ones stays
+within `max_false_positive_rate`, as negatives are chosen within the other budget. What a risk is
+worth `precision` learns, from the pairs of known truth that are found here.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from polymine.data_contracts.notes import Precision, Promotion, PromotionSource
+from polymine.mining import precision
+from polymine.mining.hashing import hash_texts, uniform
+from polymine.mining.likelihoods import DECIMALS
+from polymine.mining.precision import KINDS, assess, fit_precisions
+from polymine.mining.risk import Array
+
+DRAWN = 200  # pairs to label where nothing is known
+STRATA = (0.35, 0.5, 0.65, 0.8, 0.9)  # of the risk, by which they are drawn
+
+
+def keep_known(assessed: pl.DataFrame) -> pl.DataFrame:
+    """Keep what may calibrate: labelled pairs and known positives, with all their columns.
+
+    Args:
+        assessed: rows of the contract Evidence.
+    """
+    positive = (pl.col("closed") == "positive").fill_null(value=False)
+    return assessed.filter(pl.col("label").is_not_null() | positive)
+
+
+def keep_likely(assessed: pl.DataFrame) -> pl.DataFrame:
+    """Keep what may be promoted: query_id, doc_id, same_language, risk.
+
+    Args:
+        assessed: rows of the contract Evidence, and their `risk`.
+    """
+    open_ = pl.col("closed").is_null() & pl.col("label").is_null()
+    likely = assessed.filter(open_ & (pl.col("risk") >= precision.LEAST_RISK))
+    return likely.select("query_id", "doc_id", "same_language", "risk")
+
+
+def name_languages(
+    pairs: pl.DataFrame, queries: pl.DataFrame, documents: pl.DataFrame
+) -> pl.DataFrame:
+    """Put `kind` and `languages` to pairs.
+
+    Args:
+        pairs: query_id, doc_id, same_language and more.
+        queries, documents: their ids and `language`.
+
+    Returns:
+        The same, in their order, without `same_language`.
+    """
+    named = pairs.join(
+        queries.select("query_id", asked="language"), on="query_id", how="left",
+        maintain_order="left",
+    ).join(
+        documents.select("doc_id", read="language"), on="doc_id", how="left", maintain_order="left"
+    )  # fmt: skip
+    same = pl.when("same_language").then(pl.lit("same")).otherwise(pl.lit("foreign"))
+    columns = {"kind": same, "languages": pl.format("{}-{}", "read", "asked")}
+    return named.with_columns(**columns).drop("asked", "read", "same_language")
+
+
+def find_precisions(
+    known: pl.DataFrame, likely: pl.DataFrame, labels: pl.DataFrame, positives: pl.DataFrame
+) -> tuple[Precision, ...]:
+    """Learn how precise the risk is from the most direct of what the data know.
+
+    Labels of pairs that nobody had marked come first. Judgments of 0 beside known positives, each
+    assessed as if it were hidden, are next: whoever judged them looked at both. Where there is
+    neither, queries with several known positives show what others hide: each positive is found
+    among the query's unmarked candidates, all of which count as wrong.
+
+    Args:
+        known: query_id, doc_id, kind, languages, label, `risk` as if nothing were known of them, as
+            from `keep_known`.
+        likely: query_id, doc_id, kind, languages, risk, as from `keep_likely`.
+        labels: contract Labels.
+        positives: query_id, doc_id of the known ones.
+
+    Returns:
+        Precisions of kinds and pairs of languages, each from the first source that has enough.
+    """
+    columns = ["query_id", "kind", "languages", "risk", "right"]
+    said = known.join(
+        labels.select("query_id", "doc_id", pl.col("source").cast(pl.String)),
+        on=["query_id", "doc_id"], how="left",
+    ).with_columns(right=pl.col("label") > 0)  # fmt: skip
+    several = _several(positives)
+    hidden = said.filter(pl.col("label").is_null()).join(several, on="query_id", how="semi")
+    hidden = hidden.with_columns(right=pl.lit(value=True)).select(columns)
+    unmarked = likely.join(several, on="query_id", how="semi")
+    unmarked = unmarked.with_columns(right=pl.lit(value=False)).select(columns)
+    refuted = said.filter(source="judgments").select(columns)
+    sources: dict[PromotionSource, pl.DataFrame] = {
+        "labels": said.filter(source="labels").select(columns),
+        "judgments": pl.concat([refuted, hidden]) if len(refuted) else refuted,
+        "hidden positives": pl.concat([unmarked, hidden]),
+    }
+    found: dict[str, Precision] = {}
+    for source, pairs in sources.items():
+        covered = pl.col("kind").is_in([name for name in found if name in KINDS])
+        fitted = fit_precisions(pairs.filter(~covered), source)
+        found |= {each.pair: each for each in fitted}
+    return tuple(found.values())
+
+
+def _several(positives: pl.DataFrame) -> pl.DataFrame:
+    counts = positives.group_by("query_id").len("known")
+    return counts.filter(pl.col("known") > 1).select("query_id")
+
+
+def promote_within(
+    likely: pl.DataFrame,
+    positives: pl.DataFrame,
+    precisions: Sequence[Precision],
+    budget: float,
+) -> tuple[pl.DataFrame, Promotion]:
+    """Promote the candidates that are precise enough.
+
+    Args:
+        likely: query_id, doc_id, kind, languages, risk of open candidates.
+        positives: query_id, doc_id of the known ones; only queries that have one get further ones.
+        precisions: as from `find_precisions`.
+        budget: expected share of wrong ones among the promoted.
+
+    Returns:
+        query_id, doc_id, precision; and what was found, for the report.
+    """
+    several, asked = _several(positives), positives.select("query_id").unique()
+    assessed = assess(likely.join(asked, on="query_id", how="semi"), precisions)
+    # What found hidden positives among unmarked candidates called these wrong: it says nothing of
+    # them, but of queries of which one positive is known.
+    looked = pl.col("source") == "hidden positives"
+    known = several.with_columns(several=pl.lit(value=True))
+    assessed = assessed.join(known, on="query_id", how="left")
+    assessed = assessed.filter(~(looked & pl.col("several").fill_null(value=False)))
+    cut = find_cut(assessed["lower"].to_numpy(), budget)
+    promoted = assessed.clear() if cut is None else assessed.filter(pl.col("lower") >= cut)
+    expected = float((1 - promoted["lower"]).mean() or 0.0)  # type: ignore[arg-type]
+    found = Promotion(
+        precisions=tuple(precisions), cut=cut, promoted=len(promoted),
+        expected=round(expected, DECIMALS),
+    )  # fmt: skip
+    return promoted.select("query_id", "doc_id", "precision"), found
+
+
+def find_cut(lower: Array, budget: float) -> float | None:
+    """Find how precise a candidate has to be to be promoted.
+
+    Args:
+        lower: cautious precisions of all candidates, (n,).
+        budget: expected share of wrong ones among the promoted, from 0 to 1.
+
+    Returns:
+        The lowest `lower` from which the mean of 1 - `lower` is within the budget; None where none
+        is.
+    """
+    ordered = np.sort(lower)[::-1]
+    wrong = np.cumsum(1 - ordered) / np.arange(1, len(ordered) + 1)
+    last = np.append(ordered[1:] < ordered[:-1], True)  # a cut lets in all that are equal
+    within = last[: len(ordered)] & (wrong <= budget)
+    return float(ordered[within].min()) if within.any() else None
+
+
+def draw_pairs(candidates: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
+    """Draw pairs whose labels would say how precise each risk is.
+
+    Every stratum of the risk gets its share, within each kind of language pair; of two pairs with
+    equal risk, chance decides alone, so labels of those drawn stand for the others.
+
+    Args:
+        candidates: query_id, doc_id, kind, risk of open candidates.
+        count: pairs altogether.
+        seed: of the draw, which depends on it and the ids alone.
+
+    Returns:
+        query_id, doc_id, by both; fewer than `count` where there are not as many.
+    """
+    table = candidates.filter(pl.col("risk") >= precision.LEAST_RISK)
+    keys = uniform(seed, hash_texts(table["query_id"]), hash_texts(table["doc_id"]))
+    stratum = pl.sum_horizontal(*(pl.col("risk") >= lower for lower in STRATA))
+    nth = pl.int_range(pl.len())
+    drawn = (
+        table.with_columns(key=pl.Series(keys), stratum=stratum)
+        .sort("key")
+        .with_columns(nth=nth.over("kind", "stratum"))
+        .sort("nth", "key")
+        .head(count)
+    )
+    return drawn.select("query_id", "doc_id").sort("query_id", "doc_id")
+
+
+def close_versions(promoted: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFrame:
+    """Close what stands for a promoted document, for every query that asks the same.
+
+    Args:
+        promoted: query_id, doc_id, precision.
+        versions: contract Versions.
+
+    Returns:
+        Contract Promotions: the promoted pairs, and what closes with them; by query_id, doc_id.
+    """
+    table = promoted.select("query_id", "doc_id", pl.col("precision").cast(pl.Float32))
+    wide = table.select("query_id", "doc_id")
+    for side, key in (("document", "doc_id"), ("query", "query_id")):
+        named = versions.filter(pl.col("side").cast(pl.String) == side).select("id", "version")
+        others = (
+            wide.join(named.rename({"id": key}), on=key)
+            .drop(key)
+            .join(named.rename({"id": key}), on="version")
+            .select("query_id", "doc_id")
+        )
+        wide = pl.concat([wide, others]).unique()
+    closed = wide.join(table, on=["query_id", "doc_id"], how="anti")
+    return pl.concat([table, closed], how="diagonal").sort("query_id", "doc_id")

@@ -1,0 +1,86 @@
+"""Finds further positives: what is precise enough by its risk, and what closes with it."""
+
+from collections.abc import Iterator
+from functools import cache
+
+import polars as pl
+
+from polymine.data_contracts.notes import Promotion
+from polymine.data_contracts.references import CollectionRef, DatasetRef
+from polymine.data_contracts.settings import MiningSettings
+from polymine.data_contracts.tables import Promotions
+from polymine.mining.promotion import (
+    close_versions,
+    find_precisions,
+    keep_known,
+    keep_likely,
+    name_languages,
+    promote_within,
+)
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.engine.stage import stage
+from polymine.tasks.mining.evidence import scan_evidence
+from polymine.tasks.mining.risk import load_model, risks_of
+from polymine.tasks.store.datasets import load, shard_paths
+
+VERSION = 1
+COLUMNS = ("query_id", "doc_id", "same_language", "label", "risk")
+
+
+@stage("promote")
+def promote(
+    run: Context,
+    collection: CollectionRef,
+    base: DatasetRef,
+    deep: DatasetRef,
+    positives: DatasetRef,
+    risks: DatasetRef,
+    model: DatasetRef,
+    mining: MiningSettings,
+) -> Plan:
+    """Promote candidates within the budget of wrong ones, as far as the data say how often."""
+    budget = mining.selection.max_false_positive_rate
+
+    @cache
+    def found() -> tuple[pl.DataFrame, Promotion]:
+        queries = load(collection.queries).select("query_id", "language")
+        documents = load(collection.documents).select("doc_id", "language")
+        weights = load_model(model)
+        parts: list[tuple[pl.DataFrame, pl.DataFrame]] = []
+        for assessed in _blocks(base, deep, risks):
+            known = keep_known(assessed).drop("risk").with_columns(label=pl.lit(None, pl.Int8))
+            blind = risks_of(known, queries, weights, mining)["risk"]
+            said = keep_known(assessed).with_columns(risk=blind).select(COLUMNS)
+            parts.append((said, keep_likely(assessed)))
+        known, likely = (
+            name_languages(pl.concat(side), queries, documents) for side in zip(*parts, strict=True)
+        )
+        pairs = load(positives).select("query_id", "doc_id")
+        precisions = find_precisions(known, likely, load(collection.labels), pairs)
+        return promote_within(likely, pairs, precisions, budget)
+
+    return Plan(
+        contract="promotions",
+        depends={
+            "version": VERSION,
+            "risks": risks,
+            "labels": collection.labels,
+            "positives": collection.judgments,
+            "versions": collection.versions,
+            "languages": [collection.queries, collection.documents],
+            "budget": budget,
+        },
+        open=lambda _: Maker(
+            lambda *_: close_versions(found()[0], load(collection.versions)), Promotions
+        ),
+        resumable=False,
+        note=lambda _: found()[1],
+    )
+
+
+def _blocks(base: DatasetRef, deep: DatasetRef, risks: DatasetRef) -> Iterator[pl.DataFrame]:
+    """Read the evidence with its risk, block by block of queries."""
+    for evidence, path in zip(scan_evidence(base, deep), shard_paths(risks), strict=True):
+        risk = pl.read_parquet(path, columns=["risk"], glob=False)
+        yield evidence.collect().hstack(risk)  # in the same order
