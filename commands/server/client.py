@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -125,3 +126,24 @@ def flush_client() -> None:
 
     APILogWorker.drain_all(timeout=FLUSH_TIMEOUT)
     EventsWorker.drain_all(timeout=FLUSH_TIMEOUT)
+
+
+def await_events(url: str) -> None:
+    """Send what this process still holds, and return once the server has written it down.
+
+    A server that is told to end writes states and events at once, gets in its own way (SQLite) and
+    loses the events. They come in order, so a last one that is there says that all are.
+    """
+    if "prefect" not in sys.modules:
+        return
+    from prefect.events import emit_event
+
+    name = f"polymine.command.{os.getpid()}"
+    last = emit_event("polymine.command.ended", resource={"prefect.resource.id": name})
+    asked = {"filter": {"id": {"id": [str(last.id)]}}} if last else {}
+    deadline = time.monotonic() + FLUSH_TIMEOUT
+    while asked and not ask(url, "events/filter", asked)["events"]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    flush_client()

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -126,7 +126,8 @@ class HomeServer(Server):
     def release(self) -> None:
         """Send what this process still holds; stop the server if nobody else needs it."""
         if self.is_alive():  # or Prefect would try to reach it for a minute
-            client.flush_client()
+            with suppress(ServerError):
+                client.await_events(self.url)
         with locked(self._folder):
             record = status(self._folder)
             if try_lock(self._users, fcntl.LOCK_EX) and record and not record.standing:

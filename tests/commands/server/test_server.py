@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from polymine.commands.server import client, process
@@ -115,7 +116,11 @@ def test_a_server_is_shared_and_keeps_every_run_whole(home: Path) -> None:
     assert pids == [left_behind.pid, left_behind.pid]
     with pytest.raises(ServerError, match="in use"):
         server.stop()
+    idle, before = psutil.Process(left_behind.pid), time.monotonic()
+    used = sum(idle.cpu_times()[:2])
     time.sleep(3)  # states are written in batches, and the kill of a server loses the last second
+    used = sum(idle.cpu_times()[:2]) - used
+    assert used < 0.3 * (time.monotonic() - before)  # a server with nothing to do does nothing
     without_server = command(RUN, TASKS, 5, -1)  # as when memory ran out
     _, errors = without_server.communicate(timeout=120)
     assert "was started again; the run continues" in errors
