@@ -23,7 +23,6 @@ from polymine.data_contracts.errors import PolymineError
 app = typer.Typer(
     name="polymine",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 SettingsFile = Annotated[
@@ -40,8 +39,32 @@ FLOWS: dict[str, tuple[Name, str]] = {
 }
 
 
+EXAMPLES = {
+    "run": "run mine.toml --set mining.negatives=4 --set output.path=runs/four",
+    "pipeline": "pipeline configs/pipeline.toml --set training.schedule.steps=200",
+    "train": "train configs/training.toml",
+    "evaluate": "evaluate configs/evaluation.toml --baseline bm25",
+    "compare": "compare configs/comparison.toml --set comparison.seeds=[0,1,2]",
+    "gap": "gap configs/gap.toml",
+    "inspect": "inspect runs/mine-01 q17",
+    "diff": "diff runs/mine-01 runs/mine-02 --query q17",
+    "export": "export runs/mine-01 flagembedding --to out",
+    "clean": "clean triplets.parquet --corpus corpus.parquet",
+    "init": "init mine corpus.jsonl queries.jsonl qrels.tsv --language de",
+    "plan": "plan mine.toml",
+    "merge": "merge runs/pipeline --to my-model",
+    "gc": "gc --runs runs",
+    "deploy": "deploy products.toml --dry-run",
+}
+
+
+def example(command: str) -> str | None:
+    """Return the last line of a command's help."""
+    return f"Example: polymine {EXAMPLES[command]}" if command in EXAMPLES else None
+
+
 def _add_flow(command: str, flow: Name, said: str) -> None:
-    @app.command(command, help=said)
+    @app.command(command, help=said, epilog=example(command))
     def run(file: SettingsFile, overrides: Overrides = None) -> None:
         run_file(flow, file, overrides)
 
@@ -68,11 +91,11 @@ def common(
 for command, (flow, said) in FLOWS.items():
     _add_flow(command, flow, said)
 for other in (reading.inspect, reading.diff, reading.export, reading.clean, serve, ui):
-    app.command()(other)
+    app.command(epilog=example(other.__name__))(other)
 app.add_typer(server_app, name="server")
 
 
-@app.command()
+@app.command(epilog=example("evaluate"))
 def evaluate(
     file: SettingsFile,
     overrides: Overrides = None,
@@ -91,7 +114,7 @@ def demo(overrides: Overrides = None) -> None:
     run_file("mine", DEMO, overrides)
 
 
-@app.command()
+@app.command(epilog=example("init"))
 def init(
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What the file is for.")] = "mine",
     data: Annotated[
@@ -111,7 +134,7 @@ def init(
         typer.echo(line)
 
 
-@app.command()
+@app.command(epilog=example("plan"))
 def plan(file: SettingsFile, overrides: Overrides = None) -> None:
     """Say which stages mining would carry out, what each needs and what the store has already."""
     import polymine
@@ -119,7 +142,7 @@ def plan(file: SettingsFile, overrides: Overrides = None) -> None:
     Console(highlight=False).print(polymine.plan(file, overrides))
 
 
-@app.command()
+@app.command(epilog=example("merge"))
 def merge(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A training run, or its model.")],
     adapter: Annotated[
@@ -133,7 +156,7 @@ def merge(
     typer.echo(write(run, adapter, to))
 
 
-@app.command()
+@app.command(epilog=example("gc"))
 def gc(
     store: Annotated[
         str | None,
@@ -154,7 +177,7 @@ def gc(
     collect_garbage(store, runs or [], keep_days=keep_days, delete=delete)
 
 
-@app.command()
+@app.command(epilog=example("deploy"))
 def deploy(
     files: Annotated[
         list[Path] | None,

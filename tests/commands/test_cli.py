@@ -1,6 +1,7 @@
 """The command line as its users meet it: quick answers, clear errors, exit codes."""
 
 import io
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
 from rich.console import Console
 
 from polymine.commands import main as command_line
@@ -80,6 +82,14 @@ def test_help_imports_nothing_heavy() -> None:
     ).stdout
     assert "demo" in shown
     assert "heavy: []" in shown
+
+
+def test_the_examples_of_help_are_commands() -> None:
+    group = typer.main.get_command(command_line.app)
+    for name, text in command_line.EXAMPLES.items():
+        command, *arguments = shlex.split(text)
+        assert command == name
+        group.commands[name].make_context(name, arguments)  # fails at a wrong option or argument
 
 
 def test_reading_a_run_imports_no_models() -> None:
