@@ -6,6 +6,7 @@ from polymine.reporting.mining.summary import Summary
 from polymine.reporting.report import Note
 from polymine.reporting.templates import say
 
+HUB = 0.05  # share of the queries from which a document that is their negative is named
 MANY = 0.1  # share of queries, pairs or candidates from which a remark is a warning
 
 
@@ -34,6 +35,7 @@ def find_notes(
         ("short", summary, summary.short > MANY * summary.queries, True),
         ("unanswered", summary, bool(summary.unanswered), True),
         ("suspects", (summary, mining.positives.doubtful), bool(summary.suspect_count), doubtful),
+        ("hub", summary, _has_hub(summary), False),
         ("further_positives", promoted, bool(promoted) and by_risk, False),
         ("promoted", promoted, bool(promoted) and not by_risk, unmarked),
         ("rejected", summary, bool(summary.rejected), True),
@@ -45,3 +47,8 @@ def find_notes(
         for name, about, said, warning in rules
         if said
     ]
+
+
+def _has_hub(summary: Summary) -> bool:
+    most = summary.hubs[0]["queries"] if summary.hubs else 0
+    return bool(most >= 10 and most > HUB * summary.queries)

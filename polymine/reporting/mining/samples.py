@@ -1,4 +1,8 @@
-"""Draws the examples the page shows: a fixed, random-looking few, and reads only their texts."""
+"""Draws the examples the page shows, and reads only their texts.
+
+Of what was kept these are the riskiest, of what was refused the likeliest to be negatives: both lie
+where a false decision would be. Of the rest a fixed, random-looking few.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +13,8 @@ from polymine.mining.risk import Teachers, columns_of, features_of
 from polymine.reporting.mining.tables import Section, Tables
 
 SHOWN = 5  # examples per kind: enough to see a pattern, few enough to be read
+MANY = 20  # of the kinds whose border decides what the set is worth
+HUBS = 5  # documents shown that are negatives of the most queries
 SPARE = 8  # drawn per shown one, so that they can come from different queries
 LONGEST = 20_000  # characters of a text that go into the page at all
 KEYS = ["query_id", "doc_id"]
@@ -30,9 +36,10 @@ class Drawn(Section):
             "closed": closed & (reason != f"{KNOWN}positive"),
         }
         rows = self.tables.negatives
+        border = {"kept": -pl.col("risk"), "rule": pl.col("risk")}
         given = rows.filter(verdict != "negative").join(self.tables.given, on=KEYS, how="semi")
         return (
-            *(_draw(rows.filter(which), kind) for kind, which in kinds.items()),
+            *(_draw(rows.filter(which), kind, border.get(kind)) for kind, which in kinds.items()),
             _draw(given, "given"),
         )
 
@@ -41,13 +48,34 @@ class Drawn(Section):
         return pl.concat(self.frames)
 
 
-def _draw(rows: pl.LazyFrame, kind: str) -> pl.LazyFrame:
-    key = pl.struct(KEYS).hash(seed=0)
-    drawn = rows.with_columns(key=key).bottom_k(SHOWN * SPARE, by=["key", *KEYS])
+def _draw(rows: pl.LazyFrame, kind: str, border: pl.Expr | None = None) -> pl.LazyFrame:
+    """Draw rows with the lowest `border`, or without one by chance, from different queries."""
+    shown = SHOWN if border is None else MANY
+    border = pl.lit(0.0) if border is None else border.cast(pl.Float64).fill_null(0)
+    drawn = rows.with_columns(border=border, key=pl.struct(KEYS).hash(seed=0))
+    order = ["border", "key", *KEYS]
+    drawn = drawn.bottom_k(shown * SPARE, by=order)
     # Row order after `bottom_k` is open, so sort; then one of every query before a second one.
     turn = pl.int_range(pl.len()).over("query_id")
-    ordered = drawn.sort("key", *KEYS).with_columns(turn=turn).sort("turn", "key").head(SHOWN)
-    return ordered.drop("key", "turn").with_columns(kind=pl.lit(kind))
+    ordered = drawn.sort(order).with_columns(turn=turn).sort("turn", *order).head(shown)
+    return ordered.drop("border", "key", "turn").with_columns(kind=pl.lit(kind))
+
+
+class Hubs(Section):
+    """Documents that are negatives of many queries, and negatives above their known positive."""
+
+    def plan(self) -> tuple[pl.LazyFrame, ...]:
+        """Plan the most used documents with their number of queries, and the share above."""
+        used = self.tables.kept.group_by("doc_id").len("queries")
+        most = used.sort("queries", "doc_id", descending=[True, False]).head(HUBS)
+        kept = self.tables.negatives.filter(pl.col("verdict").cast(pl.String) == "negative")
+        return (
+            most.filter(pl.col("queries") > 1),
+            kept.select(
+                pl.col("doc_id").n_unique(),
+                above=(pl.col("score") > pl.col("positive_score")).mean(),
+            ),
+        )
 
 
 class Texts(Section):

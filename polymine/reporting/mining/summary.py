@@ -15,7 +15,7 @@ from polymine.reporting.mining.histograms import Histogram, Histograms, Ranges
 from polymine.reporting.mining.languages import Languages
 from polymine.reporting.mining.recall import Recall, Recalled, Weak, find_weak
 from polymine.reporting.mining.risk import Kept
-from polymine.reporting.mining.samples import Drawn, Texts
+from polymine.reporting.mining.samples import Drawn, Hubs, Texts
 from polymine.reporting.mining.tables import Section, Tables, collect
 from polymine.reporting.mining.teachers import Teachers, TeacherSummary
 
@@ -31,6 +31,9 @@ class Summary:
         weights: the lowest, mean and highest weight of a triplet; None without any.
         languages, language_pairs: as from `Languages`.
         samples: as from `Texts`, by kind.
+        hubs: documents that are negatives of the most queries, with `queries` and `text`.
+        documents: how many different ones the negatives are.
+        above: share of the negatives that the primary teacher scores above their known positive.
         shortfalls: per reason its count and examples (text, reason, found, wanted).
         recall: of known positives, by teacher and language.
         primary: name of the teacher whose scores decide.
@@ -55,6 +58,9 @@ class Summary:
     languages: pl.DataFrame
     language_pairs: pl.DataFrame
     samples: dict[str, list[dict[str, Any]]]
+    hubs: list[dict[str, Any]]
+    documents: int
+    above: float | None
     shortfalls: list[dict[str, Any]]
     suspects: list[dict[str, Any]]
     suspect_count: int
@@ -143,11 +149,12 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
         Languages(tables),
     )
     teachers, drawn, ranges = Teachers(tables), Drawn(tables), Ranges(tables)
-    recall = Recall(tables, mining.depth)
-    collect(counts, doubts, languages, teachers, drawn, ranges, recall)
+    recall, hubs = Recall(tables, mining.depth), Hubs(tables)
+    collect(counts, doubts, languages, teachers, drawn, ranges, recall, hubs)
     pairs, suspect_count, suspects, unanswered, causes, short = doubts.frames
     histograms = Histograms(tables, ranges.finish())
-    texts = Texts(tables, drawn.finish(), mining.teacher_kinds, suspects, short)
+    most_used, (documents, above) = hubs.frames[0], hubs.frames[1].row(0)
+    texts = Texts(tables, drawn.finish(), mining.teacher_kinds, suspects, short, most_used)
     collect(histograms, texts)
     kept, triplets, closure, rejected = counts.frames
     asked, language_pairs = languages.finish()
@@ -171,6 +178,9 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
         languages=asked,
         language_pairs=language_pairs,
         samples=texts.finish(),
+        hubs=[{**row, "text": texts.text_of(row, "doc_id")} for row in most_used.to_dicts()],
+        documents=documents,
+        above=above,
         shortfalls=[
             {"reason": cause, "count": rows, "examples": [
                 {**row, "text": texts.text_of(row, "query_id")}

@@ -87,6 +87,23 @@ def test_samples_name_what_they_show() -> None:
     assert summarise(make_tables(), MINING).samples == samples
 
 
+def test_the_riskiest_kept_and_the_least_risky_refused_come_first() -> None:
+    samples = summarise(make_tables(), MINING).samples
+    assert [(s["query_id"], s["doc_id"]) for s in samples["kept"]] == [
+        ("q1", "d3"), ("q2", "d1"), ("q1", "d2"),
+    ]  # fmt: skip
+    assert [s["doc_id"] for s in samples["rule"]] == ["d6", "d4"]
+
+
+def test_documents_that_many_queries_share_and_negatives_above_their_positive() -> None:
+    rows = [(*row[:2], 0.95 if row[:2] == ("q2", "d1") else row[2], *row[3:]) for row in ROWS]
+    rows.append(("q2", "d2", 0.2, "negative", "passed the rule", 2, 3, None))
+    found = summarise(make_tables(rows), MINING)
+    assert [(hub["doc_id"], hub["queries"]) for hub in found.hubs] == [("d2", 2)]
+    assert found.hubs[0]["text"].startswith("passage 2")
+    assert (found.documents, found.above) == (3, 0.25)
+
+
 def test_risks_of_what_was_kept_and_the_weights_of_triplets() -> None:
     found = summarise(make_tables(), MINING)
     assert found.kept.rate == pytest.approx(mean([0.02, 0.06, 0.01]))
