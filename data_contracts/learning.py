@@ -74,6 +74,20 @@ class TrainingCurve(dy.Schema):
     seconds = dy.Float64(nullable=False, min=0.0)
 
 
+class DevelopmentCurve(dy.Schema):
+    """Mean nDCG@10 on the development part when `step` steps were done, at a scale of the adapter.
+
+    `language` is the queries', `*` for all of them; the mean is over queries and the languages of
+    documents.
+    """
+
+    step_name = dy.String(primary_key=True)
+    step = dy.UInt32(primary_key=True)
+    scale = dy.Float64(primary_key=True, min=0.0, max=1.0)
+    language = dy.String(primary_key=True)
+    ndcg = dy.Float64(nullable=False, min=0.0, max=1.0)
+
+
 class QueryScores(dy.Schema):
     """Retrieval metrics of one query in one direction, trec_eval's definitions, from 0 to 1.
 

@@ -219,6 +219,31 @@ class RowsNote(Note):
     overlaps: tuple[Overlap, ...] = ()
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What a development part chose of a step's training.
+
+    Args:
+        questions: it asks, translations counted once.
+        documents, of_documents: they search, and of how many that is a sample.
+        step, scale: chosen; 0 and 1 where the step began is best.
+        ndcg, base: mean nDCG@10 of what was chosen and of the untouched base.
+        looks, seconds: how often it was looked at, and how long that took.
+        stopped: whether training ended early.
+    """
+
+    questions: int
+    documents: int
+    of_documents: int
+    step: int
+    scale: float
+    ndcg: float
+    base: float
+    looks: int
+    seconds: float
+    stopped: bool
+
+
 class AdapterNote(Note):
     """How a step was trained.
 
@@ -230,6 +255,7 @@ class AdapterNote(Note):
             belong together, over all batches.
         parents: adapters it stands on, which are stored beside it.
         device: it was trained on.
+        chosen: what a development part chose, where there is one.
     """
 
     rows: dict[str, int]
@@ -240,6 +266,7 @@ class AdapterNote(Note):
     seconds: float
     parents: int
     device: str
+    chosen: Chosen | None = None
 
 
 class HeldOutNote(Note):

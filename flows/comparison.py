@@ -17,8 +17,9 @@ from polymine.data_contracts.settings import (
 )
 from polymine.flows.evaluation import measure_all, read_sets
 from polymine.flows.mining import mine_collection
-from polymine.flows.pipeline import check_learning
+from polymine.flows.pipeline import check_learning, cut_parts
 from polymine.flows.training import run_steps
+from polymine.reporting.report import Note
 from polymine.tasks.engine.cluster import cluster
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import named_work
@@ -36,14 +37,12 @@ from polymine.tasks.evaluation.encoding import Measured, as_measured, open_measu
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.comparison import report_comparison
-from polymine.tasks.reporting.parts import with_held_out
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import COMPARISON, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.data import resolve_training
-from polymine.tasks.training.split import hold_out_set, training_side
 
 
 @flow(name="compare", persist_result=False, validate_parameters=True, **SHOWN)
@@ -81,8 +80,10 @@ def compare(
             if arm.training:
                 own = arms_mining.get(f"comparison.arms.{arm.name}", mining)
                 check_training(trained_by(arm, training), own)
-        sets, compared = run_arms(run, dataset, output, mining, training, evaluation, comparison)
-        return report_comparison(run, compared, sets, training, evaluation, output, parts)
+        sets, compared, notes = run_arms(
+            run, dataset, output, mining, training, evaluation, comparison
+        )
+        return report_comparison(run, compared, sets, training, evaluation, output, parts, notes)
 
 
 def run_arms(
@@ -93,13 +94,15 @@ def run_arms(
     training: TrainingSettings,
     evaluation: EvaluationSettings,
     comparison: ComparisonSettings,
-) -> tuple[dict[str, DatasetRef], DatasetRef]:
-    """Mine, train and measure each arm and seed; return the sets, and all arms compared."""
+) -> tuple[dict[str, DatasetRef], DatasetRef, tuple[Note, ...]]:
+    """Mine, train and measure each arm and seed.
+
+    Returns the sets, all arms compared, and what the report should say.
+    """
     collection = ingest(run, dataset)
-    if evaluation.held_out:
-        held = hold_out_set(run, collection, dataset, evaluation)
-        collection = training_side(run, collection, dataset, evaluation)
-        evaluation = with_held_out(evaluation, held)
+    evaluation, training, collection, notes = cut_parts(
+        run, collection, dataset, training, evaluation
+    )
     sets = read_sets(run, evaluation)
     arms: dict[str, dict[int, dict[str, DatasetRef]]] = {}
     for arm in comparison.arms:
@@ -110,7 +113,7 @@ def run_arms(
             arms.setdefault(arm.name, {})[seed] = measures
     base = open_measured("base", as_measured(training.base, evaluation))
     measured = measure_all(run, base, sets, evaluation)
-    return sets, compare_arms(run, sets, measured, arms, evaluation)
+    return sets, compare_arms(run, sets, measured, arms, evaluation), notes
 
 
 def mine_arm(

@@ -6,7 +6,7 @@ from typing import Any
 from prefect import flow
 from prefect.deployments import run_deployment
 
-from polymine.data_contracts.references import DatasetRef
+from polymine.data_contracts.references import CollectionRef
 from polymine.data_contracts.settings import (
     MINED,
     DatasetSettings,
@@ -19,6 +19,7 @@ from polymine.data_contracts.settings import (
 from polymine.flows.evaluation import evaluate, read_sets
 from polymine.flows.mining import mine_collection
 from polymine.flows.training import train
+from polymine.reporting.report import Note
 from polymine.tasks.engine.cluster import cluster
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import in_flow
@@ -41,6 +42,7 @@ from polymine.tasks.store.output import PIPELINE, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.data import resolve_training
+from polymine.tasks.training.development import cut_development, read_development
 from polymine.tasks.training.rows import gather_rows
 from polymine.tasks.training.split import hold_out_set, training_side
 
@@ -58,7 +60,8 @@ def pipeline(
     """Mine, train, evaluate.
 
     Keeps some documents and their queries apart, mines the others, trains adapters on the triplets
-    and says what that did to the search, on what was kept apart and on any other set.
+    and says what that did to the search, on what was kept apart and on any other set. Of what is
+    left, a further part chooses the step and the scale of each adapter.
     """
     parts = {"dataset": dataset, "mining": mining, "training": training, "evaluation": evaluation}
     output = resolve_path(output)
@@ -68,14 +71,15 @@ def pipeline(
     with limited_threads(engine), cluster(engine), recorded_use():
         run = Context.of(engine)
         check_learning(run, mining, training, evaluation)
-        triplets, held_out = mine_training_side(run, dataset, output, mining, evaluation)
+        evaluation, training, triplets, notes = mine_training_side(
+            run, dataset, output, mining, training, evaluation
+        )
     training = resolve_training(training, triplets)
-    evaluation = with_held_out(evaluation, held_out)
     part = part_of(output, "training")
     start("train", engine, training=training, evaluation=evaluation, output=part)
     measured = with_trained(evaluation, Path(part.path).absolute(), training.base)
     start("evaluate", engine, evaluation=measured, output=part_of(output, "evaluation"))
-    return report_pipeline(Context.of(engine), output, training, measured, parts)
+    return report_pipeline(Context.of(engine), output, training, measured, parts, notes)
 
 
 def check_learning(
@@ -101,19 +105,46 @@ def mine_training_side(
     dataset: DatasetSettings,
     output: OutputSettings,
     mining: MiningSettings,
+    training: TrainingSettings,
     evaluation: EvaluationSettings,
-) -> tuple[str, DatasetRef | None]:
-    """Hold a part out and mine the other; return the folder of triplets and the held-out set."""
-    collection, held = ingest(run, dataset), None
-    if evaluation.held_out:
-        held = hold_out_set(run, collection, dataset, evaluation)
-        collection = training_side(run, collection, dataset, evaluation)
+) -> tuple[EvaluationSettings, TrainingSettings, str, tuple[Note, ...]]:
+    """Hold two parts out and mine what is left.
+
+    Returns the settings with the test part and the development part, the folder of triplets, and
+    what the report should say.
+    """
+    collection = ingest(run, dataset)
+    evaluation, training, collection, notes = cut_parts(
+        run, collection, dataset, training, evaluation
+    )
     part = part_of(output, "mining")
     mined = mine_collection(run, collection, part, mining)
     report(run, mined.sources, mined.exported, mined.stages, dataset, mining, part)
     # A worker elsewhere has another current folder.
     triplets = part.path if run.engine.gpu_pool is None else str(Path(part.path).absolute())
-    return triplets, held
+    return evaluation, training, triplets, notes
+
+
+def cut_parts(
+    run: Context,
+    collection: CollectionRef,
+    dataset: DatasetSettings,
+    training: TrainingSettings,
+    evaluation: EvaluationSettings,
+) -> tuple[EvaluationSettings, TrainingSettings, CollectionRef, tuple[Note, ...]]:
+    """Cut the test part and then, of what is left, the development part; return what is left.
+
+    A development part that cannot choose, or that the test part asks as well, is refused here,
+    before anything is mined.
+    """
+    whole = evaluation
+    if whole.held_out:
+        evaluation = with_held_out(whole, hold_out_set(run, collection, dataset, whole))
+        collection = training_side(run, collection, dataset, whole)
+    training, left, notes = cut_development(run, collection, dataset, training, whole)
+    if training.development.set is not None:
+        read_development(run, training, evaluation, read_sets(run, evaluation))
+    return evaluation, training, left, notes
 
 
 def start(name: str, engine: EngineSettings, **settings: Any) -> None:

@@ -21,7 +21,8 @@ from polymine.tasks.store.output import TRAINING, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.data import resolve_training
-from polymine.tasks.training.model import assemble, describe_model
+from polymine.tasks.training.development import read_development
+from polymine.tasks.training.model import assemble, check_strict, describe_model
 from polymine.tasks.training.rows import check_rows, gather_rows, guard_rows
 from polymine.tasks.training.steps import find_parent
 from polymine.tasks.training.steps import train as train_adapter
@@ -38,7 +39,8 @@ def train(
     """Train adapters.
 
     Follows the recipe step by step and writes the adapters with a model card. Texts of
-    `evaluation.sets` are kept out of training. A killed run resumes from its last checkpoint.
+    `evaluation.sets` are kept out of training; `training.development` chooses what is kept of a
+    step. A killed run resumes from its last checkpoint.
     """
     output = resolve_path(output)
     check_roots(training=training, output=output, evaluation=evaluation, engine=engine)
@@ -54,13 +56,18 @@ def run_steps(run: Context, training: TrainingSettings, evaluation: EvaluationSe
     """Check everything, read all data, then train one step after the other."""
     steps = check_training(training)
     sets = {chosen.name: read_set(run, chosen, evaluation.seed) for chosen in evaluation.sets}
+    development = read_development(run, training, evaluation, sets)
+    apart = {**sets, **({development.name: development.whole} if development else {})}
     gathered = {step.name: gather_rows(run, step) for step in steps}
-    rows = {step.name: guard_rows(run, step, gathered[step.name], sets, training) for step in steps}
+    rows = {
+        step.name: guard_rows(run, step, gathered[step.name], apart, training) for step in steps
+    }
     for step in steps:
         check_rows(step, rows[step.name])
     made: dict[str, DatasetRef] = {}
     for step in steps:
         parent = find_parent(step, steps, made)
-        made[step.name] = train_adapter(run, step, rows[step.name], parent, training)
+        made[step.name] = train_adapter(run, step, rows[step.name], parent, training, development)
     model = describe_model(training, steps, made, rows)
+    check_strict(training, model, made)
     return Trained(steps, rows, made, model, assemble(run, model, made))

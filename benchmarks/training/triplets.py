@@ -55,6 +55,7 @@ learning_rate = {rate}
 
 [evaluation]
 held_out = 0.1
+development = 0  # negatives are compared, each arm trained alike to its last step
 
 [comparison]
 seeds = {seeds}

@@ -7,6 +7,7 @@ parameters, so they live here and not beside the algorithms. One module per sect
 from polymine.data_contracts.settings.base import Settings, Source
 from polymine.data_contracts.settings.comparison import ArmSettings, ComparisonSettings
 from polymine.data_contracts.settings.dataset import DatasetSettings, Reading
+from polymine.data_contracts.settings.development import DevelopmentSettings
 from polymine.data_contracts.settings.evaluation import (
     HELD_OUT,
     TRAINED,
@@ -65,6 +66,7 @@ __all__ = [
     "ComparisonRunSettings",
     "ComparisonSettings",
     "DatasetSettings",
+    "DevelopmentSettings",
     "EncoderSettings",
     "EngineSettings",
     "EvaluatedModel",

@@ -124,6 +124,9 @@ class EvaluationSettings(Settings):
     """Hold out whole groups of `documents` that belong together, with their queries; or `queries`,
     and leave their documents in the corpus. `auto` is `documents`, unless more than a tenth of the
     queries hang together with so many others that they could never be held out."""
+    development: float = Field(0.1, ge=0, lt=1)
+    """Share of what is then left to mine and train that is kept apart in the same way, to choose a
+    model by (`training.development`); none is where it would have too few queries for that."""
     pool: Literal["whole", "held-out"] = "whole"
     """What held-out queries search: the `whole` corpus, as users do, or the `held-out` documents
     alone, which is easier. Where queries are held out it is always the whole corpus."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from polymine.data_contracts.settings.base import Settings
+from polymine.data_contracts.settings.development import DevelopmentSettings
 from polymine.data_contracts.settings.locations import Model
 from polymine.data_contracts.settings.models import EncoderSettings
 from polymine.data_contracts.settings.steps import (
@@ -169,6 +170,8 @@ class TrainingSettings(Settings):
     """The seed of a recipe's steps."""
     checkpoint_steps: int = Field(100, ge=1)
     """A checkpoint is written after so many steps; a killed run resumes from the last one."""
+    development: DevelopmentSettings = DevelopmentSettings()
+    """What chooses the step and the scale of each adapter."""
     report_to: tuple[str, ...] = ()
     """Trackers that the trainer reports to, as `tensorboard` or `wandb`."""
     contaminated: Literal["fail", "exclude", "report"] = "fail"

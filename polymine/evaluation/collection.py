@@ -148,6 +148,12 @@ class EvaluationCollection:
         """
         return self.queries.select("query_id", question=_circle("query_id"))
 
+    @property
+    def answered(self) -> int:
+        """Count the questions that have a relevant document, translations once."""
+        known = self.questions.join(self.relevant, on="query_id", how="semi")
+        return known["question"].n_unique()
+
     @cached_property
     def clusters(self) -> pl.DataFrame:
         """Name what each query is resampled with, see `polymine.evaluation.significance`.
@@ -228,6 +234,24 @@ class EvaluationCollection:
             .head(count)
         )
         return self.ask(self.queries.join(chosen, on="query_id", how="semi", maintain_order="left"))
+
+    def thin(self, count: int, seed: int) -> EvaluationCollection:
+        """Keep all queries, what is relevant to them, and a sample of the other documents.
+
+        Args:
+            count: documents to keep, or as many more as are relevant.
+            seed: with the hash of the id it decides, whatever the order of the rows.
+
+        Returns:
+            The smaller collection, in the order of this one.
+        """
+        drawn = uniform(seed, hash_texts(self.documents["doc_id"]))
+        answers = pl.col("doc_id").is_in(self.relevant["doc_id"].unique().implode())
+        order = self.documents.with_columns(drawn=drawn, answers=answers)
+        most = max(count, int(order["answers"].sum()))
+        kept = order.sort(~pl.col("answers"), "drawn", "doc_id").head(most)
+        documents = self.documents.join(kept, on="doc_id", how="semi", maintain_order="left")
+        return self._cut(documents, self.queries)
 
     @property
     def _hidden(self) -> pl.DataFrame:

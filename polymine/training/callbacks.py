@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback, TrainerState
 
 from polymine.data_contracts.errors import ModelError
 from polymine.models import told
@@ -20,6 +22,7 @@ from polymine.progress import Progress
 from polymine.training.adapters import WEIGHTS
 from polymine.training.checkpoints import Checkpoint
 from polymine.training.labels import LabellingCollator, Labels, RowFacts
+from polymine.training.watch import Watch, WatchCallback
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,18 +39,38 @@ class StepTrainer(SentenceTransformerTrainer):
     Args:
         fingerprint: of all that the result depends on.
         facts: on the rows, by their numbers in the datasets; None where the labels are their own.
+        watch: looks at a development part, where there is one.
         arguments: of `SentenceTransformerTrainer`.
     """
 
     data_collator_class = LabellingCollator
 
-    def __init__(self, *, fingerprint: str, facts: RowFacts | None, **arguments: Any) -> None:
-        self._fingerprint, self._knows = fingerprint, facts is not None
+    def __init__(
+        self, *, fingerprint: str, facts: RowFacts | None, watch: Watch | None, **arguments: Any
+    ) -> None:
+        self._fingerprint, self._knows, self._watch = fingerprint, facts is not None, watch
         self._tokens, self._closed, self._began, self._before = 0, 0, time.monotonic(), 0.0
         self._pending: Any = torch.zeros(2, dtype=torch.int64)  # tokens, closed pairs
         super().__init__(**arguments)
         self.data_collator.facts = facts  # type: ignore[attr-defined]
         self.remove_callback(PrinterCallback)  # a core that prints disturbs whoever calls it
+        if watch is not None:
+            self.add_callback(WatchCallback(watch))
+
+    def run(self, resume: tuple[Path, Checkpoint] | None) -> None:
+        """Train, on from a checkpoint if there is one, until the last step or patience's end."""
+        if resume is None:
+            self.train()
+            return
+        folder, checkpoint = resume
+        self._resume_counts(checkpoint)
+        if self._watch is not None:
+            self._watch.read(folder)
+            self._before += self._watch.seconds  # which is taken off again
+            if self._watch.stopped:
+                self.state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
+                return
+        self.train(resume_from_checkpoint=str(folder))
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Leave the library's card out: it tokenizes examples for seconds and ours says more."""
@@ -122,7 +145,8 @@ class StepTrainer(SentenceTransformerTrainer):
         return self._closed
 
     def _seconds(self) -> float:
-        return self._before + time.monotonic() - self._began
+        looked = self._watch.seconds if self._watch is not None else 0.0
+        return self._before + time.monotonic() - self._began - looked
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add tokens and seconds so far; they outlive an interruption in the trainer's state."""
@@ -154,6 +178,9 @@ class StepTrainer(SentenceTransformerTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        if self._watch is not None:
+            self._watch.write(folder)
         Checkpoint(
             step=str(self.args.run_name),
             fingerprint=self._fingerprint,
@@ -161,9 +188,9 @@ class StepTrainer(SentenceTransformerTrainer):
             closed=self._closed,
             seconds=self._seconds(),
             mini_batch=getattr(self.loss, "mini_batch_size", None),
-        ).write(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
+        ).write(folder)
 
-    def resume_counts(self, checkpoint: Checkpoint) -> None:
+    def _resume_counts(self, checkpoint: Checkpoint) -> None:
         """Count on from where the interrupted run was."""
         self._tokens, self._before = checkpoint.tokens, checkpoint.seconds
         self._closed = checkpoint.closed
@@ -200,6 +227,37 @@ class ProgressCallback(TrainerCallback):
     def _move(self, step: int) -> None:
         self._progress.advance(self._stage, step - self._at, self._note)
         self._at = step
+
+
+def read_curve(history: Sequence[dict[str, Any]], name: str) -> pl.DataFrame:
+    """Turn the trainer's log into a TrainingCurve.
+
+    Args:
+        history: `trainer.state.log_history`; only entries with a loss count.
+        name: of the step.
+
+    Returns:
+        step_name, step, loss, rate, gradient_norm, tokens, seconds; the last two since the start
+        of the step's training, interruptions left out.
+    """
+    rows = [
+        {
+            "step_name": name,
+            "step": entry["step"],
+            "loss": float(entry["loss"]),
+            "rate": float(entry["learning_rate"]),
+            "gradient_norm": entry.get("grad_norm"),
+            "tokens": entry.get("tokens", 0),
+            "seconds": entry.get("seconds", 0.0),
+        }
+        for entry in history
+        if "loss" in entry
+    ]
+    schema = {
+        "step_name": pl.String, "step": pl.UInt32, "loss": pl.Float64, "rate": pl.Float64,
+        "gradient_norm": pl.Float64, "tokens": pl.UInt64, "seconds": pl.Float64,
+    }  # fmt: skip
+    return pl.DataFrame(rows, schema=schema)
 
 
 def _rows(inputs: dict[str, Any]) -> int:

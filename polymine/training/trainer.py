@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from polymine import models
+from polymine.data_contracts.notes import Chosen
 from polymine.data_contracts.settings import StepSettings, TargetSettings, TrainingSettings
+from polymine.evaluation.collection import EvaluationCollection
 from polymine.progress import Progress, Silent
 from polymine.training import adapters, batches
 from polymine.training.chain import prepare_chain, write_chain
@@ -28,13 +30,18 @@ from polymine.training.objectives import Objective, make_objective
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from polymine.training.watch import Watch
+
 LOGGED = 200  # points of a training curve, at most about
 TEXT = "adapter-"  # before a step's name: PEFT takes some short names for parts of its own
 
 
 @dataclass(frozen=True)
 class TrainedStep:
-    """What a step made; `encoder` still carries its adapters and is in evaluation mode."""
+    """What a step made; `encoder` still carries its adapters and is in evaluation mode.
+
+    `looks` is a DevelopmentCurve; it and `chosen` are None without a development part.
+    """
 
     encoder: SentenceTransformer
     adapter: str
@@ -46,6 +53,8 @@ class TrainedStep:
     tokens: int
     closed: int
     seconds: float
+    looks: pl.DataFrame | None = None
+    chosen: Chosen | None = None
 
     def write(self, folder: Path, base: str) -> None:
         """Store what this step trained, without what it stands on."""
@@ -65,6 +74,7 @@ def train_step(
     fingerprint: str,
     device: str = "cpu",
     progress: Progress | None = None,
+    development: EvaluationCollection | None = None,
 ) -> TrainedStep:
     """Train one step's adapter.
 
@@ -80,6 +90,8 @@ def train_step(
         fingerprint: of all that the result depends on.
         device: to train on, as `cuda:0`.
         progress: is told of optimizer steps.
+        development: chooses the step and the scale, see `polymine.training.watch`; without one the
+            last step is kept.
 
     Returns:
         The encoder with its adapters, the training curve and what was trained on.
@@ -89,17 +101,19 @@ def train_step(
         ModelError: a base without the target layers, an adapter that does not fit, checkpoints
             with another fingerprint, or memory too small for a single row.
     """
+    from polymine.training.callbacks import read_curve
+
     parts = batches.split_rows(rows)
     batches.check_parts(parts, step)
     resume = find_checkpoint(checkpoints, fingerprint)
     encoder, name, parents = prepare(step, training, stack, device)
     steps = batches.count_steps(parts, step)
     job = _Job(step, training, fingerprint, name, parents, steps, device)
-    trainer = job.build(encoder, parts, checkpoints, progress or Silent())
-    if resume:
-        trainer.resume_counts(resume[1])
+    watch = job.watch(encoder, development) if development is not None else None
+    trainer = job.build(encoder, parts, checkpoints, progress or Silent(), watch)
     with models.quiet():
-        trainer.train(resume_from_checkpoint=str(resume[0]) if resume else None)
+        trainer.run(resume)
+    chosen = watch.choose(trainer.state.global_step) if watch is not None else None
     adapters.activate(encoder, [*parents, name], None)
     curve = read_curve(trainer.state.log_history, step.name)
     return TrainedStep(
@@ -109,10 +123,12 @@ def train_step(
         curve=curve,
         rows={part: len(frame) for part, frame in parts.items()},
         shares=batches.share_parts(parts, step),
-        steps=steps,
+        steps=trainer.state.global_step,
         tokens=int(curve["tokens"].max() or 0),  # type: ignore[arg-type]
         closed=trainer.closed,
         seconds=float(curve["seconds"].max() or 0.0),  # type: ignore[arg-type]
+        looks=watch.curve(step.name) if watch is not None else None,
+        chosen=chosen,
     )
 
 
@@ -175,6 +191,7 @@ class _Job:
         parts: dict[str, pl.DataFrame],
         folder: Path,
         progress: Progress,
+        watch: Watch | None,
     ) -> Any:
         from polymine.training.callbacks import ProgressCallback, StepTrainer
 
@@ -188,7 +205,36 @@ class _Job:
             callbacks=[ProgressCallback(progress, self.step.name, self.steps)],
             fingerprint=self.fingerprint,
             facts=objective.facts,
+            watch=watch,
         )
+
+    def watch(self, encoder: SentenceTransformer, whole: EvaluationCollection) -> Watch | None:
+        """Watch what the step can change of a development part; the base is measured first."""
+        from polymine.training.development import Part
+        from polymine.training.watch import Watch
+
+        base, step = self.training.base, self.step
+        part = Part.of(whole, step, self.training, self.half)
+        if part is None:
+            return None
+        scores = None
+        if self.training.target is not None:
+            scores = part.score(
+                adapters.load_base(
+                    base.model, device=self.device, max_length=base.max_length,
+                    trust_remote_code=base.trust_remote_code,
+                )
+            )  # fmt: skip
+        elif self.parents or step.adapter == "continue":
+            adapters.activate(encoder, [], self.name)
+            scores = part.score(encoder)
+            adapters.activate(encoder, [*self.parents, self.name], self.name)
+        return Watch.of(encoder, part, step, self.training, self.steps, scores)
+
+    @property
+    def half(self) -> bool:
+        """Whether it computes in bfloat16."""
+        return models.resolve_dtype(self.training.base.dtype, self.device) == "bfloat16"
 
     def arguments(self, objective: Objective, folder: Path) -> Any:
         from sentence_transformers import SentenceTransformerTrainingArguments
@@ -205,7 +251,7 @@ class _Job:
             max_grad_norm=plan.gradient_norm,
             seed=self.step.seed,
             data_seed=self.step.seed,
-            bf16=models.resolve_dtype(self.training.base.dtype, self.device) == "bfloat16",
+            bf16=self.half,
             use_cpu=self.device == "cpu",
             prompts=objective.prompts,
             router_mapping=objective.tasks,
@@ -251,34 +297,3 @@ def route_by_language(
         adapters.activate(encoder, names if own else (), trainable)
 
     module.register_forward_pre_hook(switch)
-
-
-def read_curve(history: Sequence[dict[str, Any]], name: str) -> pl.DataFrame:
-    """Turn the trainer's log into a TrainingCurve.
-
-    Args:
-        history: `trainer.state.log_history`; only entries with a loss count.
-        name: of the step.
-
-    Returns:
-        step_name, step, loss, rate, gradient_norm, tokens, seconds; the last two since the start
-        of the step's training, interruptions left out.
-    """
-    rows = [
-        {
-            "step_name": name,
-            "step": entry["step"],
-            "loss": float(entry["loss"]),
-            "rate": float(entry["learning_rate"]),
-            "gradient_norm": entry.get("grad_norm"),
-            "tokens": entry.get("tokens", 0),
-            "seconds": entry.get("seconds", 0.0),
-        }
-        for entry in history
-        if "loss" in entry
-    ]
-    schema = {
-        "step_name": pl.String, "step": pl.UInt32, "loss": pl.Float64, "rate": pl.Float64,
-        "gradient_norm": pl.Float64, "tokens": pl.UInt64, "seconds": pl.Float64,
-    }  # fmt: skip
-    return pl.DataFrame(rows, schema=schema)

@@ -13,6 +13,7 @@ from polymine.evaluation.arms import find_best
 from polymine.reporting.learning.metrics import name_metric, write_gain
 from polymine.reporting.learning.report import ComparisonReport, LinkedFile, StepReport
 from polymine.reporting.learning.tables import ArmResult, list_arms
+from polymine.reporting.report import Note
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
@@ -34,6 +35,7 @@ def report_comparison(
     evaluation: EvaluationSettings,
     output: OutputSettings,
     parts: Mapping[str, BaseModel],
+    notes: tuple[Note, ...] = (),
 ) -> dict[str, Any]:
     """Write the output folder of a comparison."""
     folder = open_folder(compared.path)
@@ -50,7 +52,7 @@ def report_comparison(
         k=evaluation.k,
         confidence=evaluation.confidence,
         searched=describe_sets(sets),
-        notes=remark_on_sets(sets),
+        notes=(*notes, *remark_on_sets(sets)),
         settings=show(**parts),
         fingerprints={"comparison": compared.fingerprint},
         versions=versions(),

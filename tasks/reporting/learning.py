@@ -50,7 +50,14 @@ from polymine.tasks.store.datasets import load, note_of, open_folder
 from polymine.tasks.store.model_folder import MODEL
 from polymine.tasks.store.output import EVALUATION, TRAINING, publish_folder, without_passwords
 from polymine.tasks.training.data import describe_source
-from polymine.tasks.training.model import describe_steps, log_files, model_files, read_curves
+from polymine.tasks.training.model import (
+    describe_steps,
+    log_files,
+    model_files,
+    read_curves,
+    read_looks,
+)
+from polymine.tasks.training.steps import LOOKS
 
 CURVES, COMPARISONS, SCORES = "curves.parquet", "comparisons.parquet", "scores.parquet"
 Files = dict[str, Path | str | bytes]
@@ -106,6 +113,8 @@ def report_training(
             for step in trained.steps
         ),
         curves=read_curves(trained.made),
+        looks=read_looks(trained.made),
+        chosen={name: each.chosen for name, each in info.items() if each.chosen is not None},
         speeds=tuple(_speed(step, info[step.name]) for step in trained.steps),
         contamination=_contamination(trained.rows),
         routes=trained.model.routes,
@@ -115,20 +124,19 @@ def report_training(
             | {f"train {name}": ref for name, ref in trained.made.items()}
         ),
         fingerprints={"model": trained.assembled.fingerprint},
-        notes=(*_unchecked(trained.rows), *_closed(info)),
+        notes=(*_unchecked(trained.rows), *_put_back(info), *_closed(info)),
         versions=versions(),
         files=(LinkedFile(f"{MODEL}/", f"{MODEL}/", "the adapters, with their card"),),
     )
     kind = models.resolve(training.base.model).kind
-    curves = io.BytesIO()
-    report.curves.write_parquet(curves)
+    tables = {CURVES: report.curves, **({LOOKS: report.looks} if report.chosen else {})}
     files: Files = {
         **model_files(trained.assembled),
         **log_files(trained.made),
         f"{MODEL}/README.md": render_adapter_card(
             report, training, trained.model.routes, kind, run=report.title
         ),
-        CURVES: curves.getvalue(),
+        **{name: _parquet(table) for name, table in tables.items()},
     }
     return write_folder(report, files, output, TRAINING, trained.model.fingerprint, "train")
 
@@ -308,6 +316,21 @@ def _unchecked(rows: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
     notes = [note_of(reference, RowsNote) for reference in rows.values()]
     names = sorted({name for note in notes for name in note.unchecked})
     return (Note("warning", say("learning", "unchecked", names)),) if names else ()
+
+
+def _put_back(info: Mapping[str, AdapterNote]) -> tuple[Note, ...]:
+    """Warn of steps of which nothing was kept."""
+    return tuple(
+        Note("warning", say("learning", "chosen", name, note.chosen))
+        for name, note in info.items()
+        if note.chosen is not None and not note.chosen.step
+    )
+
+
+def _parquet(table: pl.DataFrame) -> bytes:
+    written = io.BytesIO()
+    table.write_parquet(written)
+    return written.getvalue()
 
 
 def _closed(info: Mapping[str, AdapterNote]) -> tuple[Note, ...]:

@@ -7,23 +7,21 @@ from typing import Any
 from pydantic import BaseModel
 
 from polymine.data_contracts.errors import SettingsError, StoreError
-from polymine.data_contracts.notes import HeldOutNote
 from polymine.data_contracts.references import DatasetRef, Manifest
 from polymine.data_contracts.settings import (
     HELD_OUT,
     TRAINED,
     EncoderSettings,
     EvaluatedModel,
-    EvaluationSet,
     EvaluationSettings,
     OutputSettings,
 )
 from polymine.tasks.evaluation.encoding import as_measured, check_candidates
 from polymine.tasks.store.atomic import write_bytes
-from polymine.tasks.store.datasets import note_of
 from polymine.tasks.store.manifests import MANIFEST, describe_shard, read_manifest
 from polymine.tasks.store.output import describe_difference
 from polymine.tasks.store.usage import used_datasets
+from polymine.tasks.training.split import as_set
 
 
 def part_of(output: OutputSettings, part: str) -> OutputSettings:
@@ -91,20 +89,10 @@ def check_evaluation(evaluation: EvaluationSettings, base: EncoderSettings) -> N
 
 
 def with_held_out(evaluation: EvaluationSettings, held: DatasetRef | None) -> EvaluationSettings:
-    """Put what was held out first among the sets, as a set like any other.
-
-    Its documents are in training where queries were held out; else nothing that answers them is.
-    """
+    """Put what was held out first among the sets."""
     if held is None:
         return evaluation
-    way = note_of(held, HeldOutNote).way
-    chosen = EvaluationSet(
-        name=HELD_OUT,
-        path=held.path,
-        title=False,  # texts have their titles already
-        guard="queries" if way == "queries" else "relevant",
-    )
-    return evaluation.model_copy(update={"sets": (chosen, *evaluation.sets)})
+    return evaluation.model_copy(update={"sets": (as_set(HELD_OUT, held), *evaluation.sets)})
 
 
 def with_trained(

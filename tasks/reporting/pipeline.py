@@ -23,7 +23,7 @@ from polymine.reporting.learning.report import (
     PipelineReport,
     TrainingReport,
 )
-from polymine.reporting.report import Report, Timing
+from polymine.reporting.report import Note, Report, Timing
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
 from polymine.tasks.evaluation.gains import CHANGES
@@ -32,6 +32,7 @@ from polymine.tasks.reporting.learning_artifacts import publish_learning
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.reporting.parts import part_of, publish_parts, read_info, refresh_card
 from polymine.tasks.store.output import PIPELINE
+from polymine.tasks.training.steps import LOOKS
 
 PARTS = ("mining", "training", "evaluation")
 FILES = (
@@ -49,11 +50,13 @@ def report_pipeline(
     training: TrainingSettings,
     evaluation: EvaluationSettings,
     parts: Mapping[str, BaseModel],
+    notes: tuple[Note, ...] = (),
 ) -> dict[str, Any]:
     """Write the page over all parts; read from their folders, wherever they were made."""
     folders = {name: Path(part_of(output, name).path).absolute() for name in PARTS}
     settings = show(**parts, output=output, engine=run.engine)
-    report = join_parts(folders, Path(output.path).name, settings)
+    joined = join_parts(folders, Path(output.path).name, settings)
+    report = joined.model_copy(update={"notes": notes + joined.notes})
     # The card is about the trained model alone, though others may have been measured beside it.
     own = report.model_copy(update={"comparisons": report.comparisons.filter(model=TRAINED)})
     folder, kind = folders["training"], models.resolve(training.base.model).kind
@@ -75,8 +78,9 @@ def join_parts(folders: Mapping[str, Path], title: str, settings: dict[str, Any]
     def table(part: str, name: str) -> pl.DataFrame:
         return pl.read_parquet(folders[part] / name, glob=False)
 
+    looks = {"looks": table("training", LOOKS)} if info["training"]["chosen"] else {}
     trained = TrainingReport.model_validate(
-        {**info["training"], "curves": table("training", CURVES)}
+        {**info["training"], "curves": table("training", CURVES), **looks}
     )
     measured = EvaluationReport.model_validate(
         {**info["evaluation"], "comparisons": table("evaluation", COMPARISONS),

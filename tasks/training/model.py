@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 
 from polymine import models
-from polymine.data_contracts.learning import TrainingCurve
+from polymine.data_contracts.errors import ModelError
+from polymine.data_contracts.learning import DevelopmentCurve, TrainingCurve
 from polymine.data_contracts.notes import AdapterNote
 from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import StepSettings, TrainingSettings
@@ -20,7 +21,7 @@ from polymine.tasks.store.atomic import write_bytes
 from polymine.tasks.store.datasets import Dataset, note_of, open_folder
 from polymine.tasks.store.errors import disk_errors_explained
 from polymine.tasks.store.model_folder import ABOUT, ADAPTERS, MODEL
-from polymine.tasks.training.steps import CURVE, LOGS, adapters_of
+from polymine.tasks.training.steps import CURVE, LOGS, LOOKS, adapters_of
 from polymine.training import recipes
 from polymine.training.adapters import concatenate
 from polymine.training.chain import rename_bases
@@ -115,6 +116,40 @@ def read_curves(made: Mapping[str, DatasetRef]) -> pl.DataFrame:
         for name, reference in made.items()
     ]
     return pl.concat(curves) if curves else TrainingCurve.create_empty()
+
+
+def read_looks(made: Mapping[str, DatasetRef]) -> pl.DataFrame:
+    """Read what each look at the development part showed, of the steps that had one."""
+    looks = [
+        pl.read_parquet(open_folder(reference.path) / LOOKS, glob=False).with_columns(
+            step_name=pl.lit(name)
+        )
+        for name, reference in made.items()
+        if note_of(reference, AdapterNote).chosen is not None
+    ]
+    return pl.concat(looks) if looks else DevelopmentCurve.create_empty()
+
+
+def check_strict(
+    training: TrainingSettings, model: TrainedModel, made: Mapping[str, DatasetRef]
+) -> None:
+    """Refuse adapters that are below the base on the development part, where settings say so.
+
+    Raises ModelError for an adapter that some language uses and that is below, or was not measured.
+    """
+    for name in model.adapters if training.development.strict else ():
+        chosen = note_of(made[name], AdapterNote).chosen
+        if chosen is None:
+            raise ModelError(
+                f"step {name}: the development part has too few questions in its languages to hold "
+                "it against the base; add some, or set training.development.strict = false"
+            )
+        if chosen.ndcg < chosen.base:
+            raise ModelError(
+                f"step {name}: ends at nDCG@10 {chosen.ndcg:.4f} on the development part, below "
+                f"the base's {chosen.base:.4f} ({chosen.questions:,} questions); train it less or "
+                "on other data, or set training.development.strict = false to have it nevertheless"
+            )
 
 
 def describe_steps(made: Mapping[str, DatasetRef]) -> dict[str, AdapterNote]:

@@ -18,6 +18,7 @@ from polymine.tasks.engine.stage import stage
 from polymine.tasks.store.datasets import load, note_of
 from polymine.tasks.training.contamination import SHOWN, describe_overlap, overlap_with
 from polymine.tasks.training.data import fingerprint_part, kind_and_choice, read_part
+from polymine.tasks.training.development import DEVELOPMENT
 from polymine.tasks.training.split import HELD_OUT
 from polymine.training import mixture
 from polymine.training.relations import relate
@@ -60,7 +61,7 @@ def guard_rows(
 ) -> Plan:
     """Refuse, leave out or report training rows with a text that an evaluation set holds.
 
-    What is near to a pipeline's own held-out side is always left out: the split keeps near-copies
+    What is near to what a pipeline itself holds out is always left out: the split keeps near-copies
     together as far as it finds them, and nobody could choose other data.
     """
     guarded = cache(lambda: _guard(step, rows, sets, training))
@@ -114,7 +115,7 @@ def _guard(
 ) -> Noted:
     frame = load(rows)
     overlap, levels = overlap_with(sets, frame)
-    given = overlap.filter(pl.col("set") != HELD_OUT)
+    given = overlap.filter(~pl.col("set").is_in([HELD_OUT, DEVELOPMENT]))
     if training.contaminated == "fail" and given.height:
         raise InputError(describe_overlap(f"step {step.name}: training data holds", given, EXCLUDE))
     reported = given if training.contaminated == "report" else given.clear()

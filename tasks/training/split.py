@@ -7,9 +7,10 @@ from typing import Literal
 import polars as pl
 
 from polymine.data_contracts.notes import HeldOutNote
-from polymine.data_contracts.references import CollectionRef, fingerprint
+from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
 from polymine.data_contracts.settings import HELD_OUT as HELD_OUT
-from polymine.data_contracts.settings import DatasetSettings, EvaluationSettings
+from polymine.data_contracts.settings import DatasetSettings, EvaluationSet, EvaluationSettings
+from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.contamination import NEAR
 from polymine.mining.split import TEST, TRAINING, Split, hold_out, near_texts, take
 from polymine.tasks.engine.context import Context
@@ -17,7 +18,7 @@ from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.stage import stage, step
 from polymine.tasks.evaluation.sets import HELD_OUT_CONTRACT
 from polymine.tasks.mining.ingestion import SCHEMAS, find_tables, store_tables
-from polymine.tasks.store.datasets import Dataset, load
+from polymine.tasks.store.datasets import Dataset, load, note_of
 
 VERSION = 5
 # Contract to the file's name, as evaluation reads it.
@@ -31,22 +32,47 @@ def hold_out_set(
     collection: CollectionRef,
     dataset: DatasetSettings,
     evaluation: EvaluationSettings,
+    most: int | None = None,
 ) -> Plan:
-    """Write the held-out side as a folder that evaluation reads as any other set."""
+    """Write the held-out side as a folder that evaluation reads as any other set.
+
+    Its queries search `most` documents: those that answer, and a sample of the others.
+    """
     found = cache(lambda: _split(collection, dataset, evaluation))
 
     def write(target: Dataset) -> None:
         split, tables = found()
         cut = take(split, TEST, *tables, whole=_pool(split, evaluation) == "whole")
+        if most is not None:
+            kept = EvaluationCollection(*cut).thin(most, evaluation.seed).documents
+            cut = (cut[0].join(kept, on="doc_id", how="semi", maintain_order="left"), *cut[1:])
         for (contract, name), table in zip(_FILES.items(), cut, strict=True):
             target.write(f"{name}.parquet", table, SCHEMAS[contract])
 
     return Plan(
         contract=HELD_OUT_CONTRACT,
-        depends={**_depends(collection, dataset, evaluation), "pool": evaluation.pool},
+        depends={
+            **_depends(collection, dataset, evaluation),
+            "pool": evaluation.pool,
+            **({} if most is None else {"most": most}),
+        },
         open=lambda _: Maker(lambda *_: write),
         resumable=False,
         note=lambda _: _describe(*found(), evaluation),
+    )
+
+
+def as_set(name: str, held: DatasetRef) -> EvaluationSet:
+    """Name what was held out as a set like any other.
+
+    Its documents are in training where queries were held out; else nothing that answers them is.
+    """
+    way = note_of(held, HeldOutNote).way
+    return EvaluationSet(
+        name=name,
+        path=held.path,
+        title=False,  # texts have their titles already
+        guard="queries" if way == "queries" else "relevant",
     )
 
 

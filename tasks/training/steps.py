@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from polymine import models
-from polymine.data_contracts.learning import TrainingCurve
+from polymine.data_contracts.learning import DevelopmentCurve, TrainingCurve
 from polymine.data_contracts.notes import AdapterNote
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import StepSettings, TargetSettings, TrainingSettings
@@ -17,9 +18,11 @@ from polymine.tasks.engine.plan import Maker, Order, Plan
 from polymine.tasks.engine.progress import TaskProgress
 from polymine.tasks.engine.stage import step as stage_step
 from polymine.tasks.engine.threads import count_threads
+from polymine.tasks.evaluation.sets import open_collection
 from polymine.tasks.store.datasets import Dataset, load, note_of, open_folder
 from polymine.tasks.store.errors import disk_errors_explained
 from polymine.tasks.store.output import copy_file
+from polymine.tasks.training.development import Development
 from polymine.tasks.training.locks import alone
 from polymine.training import recipes
 from polymine.training.adapters import CONFIG, WEIGHTS, AdapterStack
@@ -27,15 +30,21 @@ from polymine.training.adapters import CONFIG, WEIGHTS, AdapterStack
 VERSION = 5
 _ELSEWHERE: Any = {"data": True, "name": True, "on": True, "loss": {"guide": {"model"}}}
 ADAPTER, CURVE, LOGS = "adapter", "curve.parquet", "logs"
+LOOKS = "development.parquet"
 Parent = DatasetRef | Path | None  # the adapter of an earlier step, or a folder
 
 
 @stage_step("train", "train-{step.name}")
 def train(
-    run: Context, step: StepSettings, rows: DatasetRef, parent: Parent, training: TrainingSettings
+    run: Context,
+    step: StepSettings,
+    rows: DatasetRef,
+    parent: Parent,
+    training: TrainingSettings,
+    development: Development | None = None,
 ) -> DatasetRef:
     """Train one adapter; an interrupted run resumes at its last checkpoint."""
-    plan = plan_training(run, step, rows, parent, training)
+    plan = plan_training(run, step, rows, parent, training, development)
     if run.dry or run.store.dataset(plan.contract, plan.fingerprint).find():
         return carry_out(run, plan)
     checkpoints = _checkpoints(run, plan)
@@ -46,14 +55,19 @@ def train(
 
 
 def plan_training(
-    run: Context, step: StepSettings, rows: DatasetRef, parent: Parent, training: TrainingSettings
+    run: Context,
+    step: StepSettings,
+    rows: DatasetRef,
+    parent: Parent,
+    training: TrainingSettings,
+    development: Development | None = None,
 ) -> Plan:
     """Plan one adapter."""
     device, base = models.visible_devices()[0], training.base
     notes: list[AdapterNote] = []
 
     def make(number: int, order: Order, progress: object) -> partial[None]:
-        return partial(_train, run, step, rows, parent, training, plan, notes)
+        return partial(_train, run, step, rows, parent, training, development, plan, notes)
 
     plan = Plan(
         contract="adapters",
@@ -72,6 +86,11 @@ def plan_training(
             "max_length": base.max_length,
             "dtype": models.resolve_dtype(base.dtype, device),
             "device": device.partition(":")[0],
+            "development": development and development.drawn,
+            "choice": development
+            and training.development.model_dump(
+                include={"every", "patience", "never_below_base", "fewest"}
+            ),
         },
         open=lambda _: Maker(make),
         resumable=False,
@@ -86,6 +105,7 @@ def _train(
     rows: DatasetRef,
     parent: Parent,
     training: TrainingSettings,
+    development: Development | None,
     plan: Plan,
     notes: list[AdapterNote],
     dataset: Dataset,
@@ -108,11 +128,16 @@ def _train(
             fingerprint=plan.fingerprint,
             device=device,
             progress=TaskProgress(),
+            development=open_collection(development.drawn) if development else None,
         )
     finally:
         torch.set_num_threads(threads)
     trained.write(dataset.folder / ADAPTER, training.base.model)
     dataset.write(CURVE, trained.curve, TrainingCurve)
+    chosen = trained.chosen
+    if development is not None and trained.looks is not None and chosen is not None:
+        dataset.write(LOOKS, trained.looks, DevelopmentCurve)
+        chosen = replace(chosen, of_documents=development.of_documents)
     for number, folder in enumerate(stack.frozen):
         for name in (CONFIG, WEIGHTS):
             copy_file(folder / name, dataset.folder / _parent_name(number) / name)
@@ -128,6 +153,7 @@ def _train(
             seconds=trained.seconds,
             parents=len(stack.frozen),
             device=device,
+            chosen=chosen,
         )
     )
 

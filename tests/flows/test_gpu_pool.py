@@ -13,6 +13,7 @@ from polymine.data_contracts.errors import PolymineError, SettingsError
 from polymine.data_contracts.settings import (
     AdaptedModel,
     DatasetSettings,
+    DevelopmentSettings,
     EngineSettings,
     EvaluationSettings,
     LoraSettings,
@@ -36,12 +37,13 @@ def settings(base: str, animals: dict[str, str]) -> dict:
         base=AdaptedModel(model=base, dtype="float32"),
         schedule=ScheduleSettings(steps=2, batch=8, mini_batch=8),
         loss=LossSettings(negatives=2), lora=LoraSettings(rank=4),
+        development=DevelopmentSettings(fewest=2),
     )  # fmt: skip
     return {
         "dataset": DatasetSettings(**animals),
         "mining": MiningSettings(teachers=(MINILM, BM25), negatives=2, depth=10),
         "training": training,
-        "evaluation": EvaluationSettings(held_out=0.25, resamples=200),
+        "evaluation": EvaluationSettings(held_out=0.25, development=0.25, resamples=200),
     }
 
 
@@ -77,6 +79,7 @@ def test_training_and_evaluation_run_on_the_work_pool(
         )
         assert summary["headline"].startswith("nDCG@10 on held-out")
         assert (tmp_path / "out/training/model/polymine.json").is_file()
+        assert (tmp_path / "out/training/development.parquet").is_file()
         (tmp_path / "other" / "training").mkdir(parents=True)
         (tmp_path / "other" / "training" / "mine.txt").write_text("not a training run")
         with pytest.raises(PolymineError, match=r"train on work pool accelerated ended as"):

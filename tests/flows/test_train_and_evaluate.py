@@ -23,6 +23,7 @@ from polymine.data_contracts.settings import (
     ArmSettings,
     ComparisonSettings,
     DatasetSettings,
+    DevelopmentSettings,
     EngineSettings,
     EvaluatedModel,
     EvaluationSet,
@@ -302,9 +303,9 @@ def animal_settings(animals, base) -> dict:
         "mining": MiningSettings(teachers=(MINILM, BM25), negatives=2, depth=10),
         "training": TrainingSettings(
             base=in_float32(base), schedule=SCHEDULE, loss=LossSettings(negatives=2),
-            lora=LoraSettings(rank=4),
+            lora=LoraSettings(rank=4), development=DevelopmentSettings(fewest=2, every=1),
         ),
-        "evaluation": EvaluationSettings(held_out=0.25, resamples=200),
+        "evaluation": EvaluationSettings(held_out=0.25, development=0.25, resamples=200),
     }  # fmt: skip
 
 
@@ -329,6 +330,11 @@ def test_the_pipeline_mines_trains_and_measures_on_what_it_held_out(
     card = (tmp_path / "out/training/model/README.md").read_text()
     assert "held-out" in card
     page = (tmp_path / "out/report.html").read_text()
+    (chosen,) = read_manifest(tmp_path / "out/training")["chosen"].values()
+    looks = pl.read_parquet(tmp_path / "out/training/development.parquet")
+    assert looks.filter(language="*")["ndcg"].max() == chosen["ndcg"] >= chosen["base"]
+    for text in (card, page):
+        assert f"where the base has {chosen['base']:.3f}, by {chosen['questions']} quest" in text
     assert "mining/report.html" in page
     again = pipeline(**animal_settings, output=output, engine=engine)
     assert again["headline"] == summary["headline"]

@@ -78,6 +78,30 @@ class TestInvariants:
         assert held.height == corpus.height
         assert held.filter(pl.col("side") == "test").height <= 1.25 * share * corpus.height
 
+    @settings(max_examples=60)
+    @given(collections(), st.sampled_from(["documents", "queries"]), st.integers(0, 3))
+    def test_a_second_cut_lies_apart_from_the_first(self, tables, way, seed):
+        """Test part, development part and what trains: no two share what belongs together."""
+        *whole, near = tables
+        try:
+            first = hold_out(*whole, near, 0.3, seed, way=way)
+            left = take(first, "training", *whole)
+            second = hold_out(*left, near, 0.3, seed, way=way)
+        except InputError:
+            assume(False)
+        held = pl.concat([first.queries.filter(side="test"), second.queries.with_columns(
+            side=pl.when(side="training").then(pl.lit("rest")).when(side="test").then(pl.lit("dev"))
+        )])  # fmt: skip
+        asked = held.join(whole[1], on="query_id")
+        assert asked["query_id"].is_unique().all()
+        assert one_side(asked, "group_id")
+        assert one_side(asked, "text")
+        if way == "documents":
+            relevant = whole[2].filter(pl.col("relevance") > 0)
+            answers = relevant.join(held, on="query_id").join(whole[0], on="doc_id")
+            answers = answers.join(near, on="doc_id", how="left")
+            assert all(one_side(answers, key) for key in ("doc_id", "text", "near_group"))
+
     @settings(max_examples=30)
     @given(collections(), st.randoms(use_true_random=False))
     def test_order_of_the_rows_does_not_matter(self, tables, rng):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from markupsafe import Markup
 
+from polymine.data_contracts.notes import Chosen
 from polymine.reporting.charts.drawing import (
     COLOURS,
     add_panel,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTH, LEFT, RIGHT = 560, 58, 14  # pixels
+LOOKED = 170  # further ones below, for looks at a development part
 POINTS = 240  # drawn of a curve; more than a line of this width can show
 SPAN = 20  # the smoothed line averages about a twentieth of the curve
 CLIPPED = 0.995  # share of the losses that the axis reaches; a first outlier may lie above
@@ -33,11 +35,15 @@ LONGEST = 26  # characters of a name beside a row
 KINDS = {"better": "promoted", "worse": "negative", "unclear": "excluded", None: "excluded"}
 
 
-def draw_training(curve: pl.DataFrame) -> Markup:
+def draw_training(
+    curve: pl.DataFrame, looks: pl.DataFrame | None = None, chosen: Chosen | None = None
+) -> Markup:
     """Draw the loss of one step's training, raw and smoothed, above its learning rate.
 
     Args:
         curve: columns step, loss, rate of `TrainingCurve`, in the order of the steps; not empty.
+        looks: DevelopmentCurve of this step, which is drawn below.
+        chosen: what is marked on it; nothing is drawn of looks without it.
     """
     window = max(3, curve.height // SPAN)
     smooth = pl.col("loss").rolling_mean(window, center=True, min_samples=1)
@@ -46,7 +52,7 @@ def draw_training(curve: pl.DataFrame) -> Markup:
     losses = shown.with_columns(pl.col("loss", "smooth").clip(upper_bound=highest))
     inner = WIDTH - LEFT - RIGHT
     with styled():
-        figure = new_figure(WIDTH, 352)
+        figure = new_figure(WIDTH, 352 if chosen is None else 352 + LOOKED)
         upper = add_panel(figure, LEFT, 24, inner, 190)
         lower = add_panel(figure, LEFT, 260, inner, 54)
         for axes, column, kind, width in (
@@ -62,6 +68,10 @@ def draw_training(curve: pl.DataFrame) -> Markup:
         lower.set_yticklabels(["0", f"{peak:g}"])
         name_axes(upper, "", "loss")
         name_axes(lower, "optimizer step", "learning rate")
+        if looks is not None and chosen is not None:
+            axes = add_panel(figure, LEFT, 376, inner, LOOKED - 60)
+            axes.set_xlim(0, max(1, int(curve["step"][-1])))
+            _draw_looks(axes, looks.filter(language="*"), chosen)
         return to_svg(figure, "Loss and learning rate by step")
 
 
@@ -86,6 +96,21 @@ def draw_gains(rows: Sequence[tuple[Gain, Sequence[Gain]]], title: str) -> Marku
             lambda value, _: f"{value:+.3g}".replace("-", "−") if value else "0"
         )
         return to_svg(figure, title)
+
+
+def _draw_looks(axes: Axes, looks: pl.DataFrame, chosen: Chosen) -> None:
+    """Draw nDCG by step, the base as a line across it, and the chosen step as a dot."""
+    steps = looks.filter(pl.col("scale") == 1).sort("step")
+    axes.plot(steps["step"], steps["ndcg"], color=COLOURS["positive"], lw=1.5, marker=".")
+    axes.axhline(chosen.base, color=COLOURS["soft"], ls="--", lw=1)
+    write(axes, (1, chosen.base), "base", (-14, 4), frame=axes.get_yaxis_transform())
+    scale = "" if chosen.scale == 1 else f", at {chosen.scale:g} of its scale"
+    tip = f"chosen: step {chosen.step:,}{scale}, nDCG@10 {chosen.ndcg:.3f}"
+    dot(axes, chosen.step, chosen.ndcg, "promoted", 9, tip)
+    axes.margins(y=0.15)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter("{x:.3f}")
+    name_axes(axes, "optimizer step", "nDCG@10 on the development part, the dot is chosen")
 
 
 def _draw_gain(axes: Axes, gain: Gain, y: float, *, part: bool) -> None:

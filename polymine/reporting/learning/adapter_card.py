@@ -10,6 +10,7 @@ from polymine.reporting.formatting import code
 from polymine.reporting.learning.metrics import explain_metric, name_metric
 from polymine.reporting.learning.page import list_gains
 from polymine.reporting.learning.report import EvaluationReport, TrainingReport
+from polymine.reporting.learning.tables import list_languages_chosen
 from polymine.reporting.report import flatten
 from polymine.reporting.templates import markdown
 
@@ -58,7 +59,10 @@ def render_adapter_card(
         routes={**routes, OTHERS: routes.get(OTHERS, BASE)},
         simple=len(adapters) == 1 and routes.get(OTHERS) == adapters[0],
         gains=list_gains(report),
-        settings=flatten({"training": training.model_dump(mode="json")}),
+        spoken=list_languages_chosen(report.looks, report.chosen),
+        settings=flatten(
+            {"training": training.model_dump(mode="json", exclude={"development": {"set"}})}
+        ),
         versions=report.versions,
         run=shlex.quote(" ".join(run.split())),
     )

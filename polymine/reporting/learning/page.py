@@ -31,6 +31,7 @@ from polymine.reporting.learning.tables import (
     SetResult,
     count_verdicts,
     list_arms,
+    list_languages_chosen,
     list_pairs,
     list_results,
     list_scores,
@@ -121,6 +122,7 @@ def gather_parts(report: LearningReport) -> dict[str, Any]:
     results = list_results(evaluation.comparisons) if evaluation else []
     return {
         "curves": draw_curves(training) if training else [],
+        "spoken": list_languages_chosen(training.looks, training.chosen) if training else [],
         "speeds": training.speeds if training else (),
         "contamination": training.contamination if training else None,
         "results": [result for result in results if result.overall],
@@ -170,7 +172,11 @@ def draw_curves(report: TrainingReport) -> list[Figure]:
         losses = curve["loss"].to_list()
         start, end = fmean(losses[:tenth]), fmean(losses[-tenth:])
         about = say("learning", "curve", curve["step"][-1], start, end)
-        figures.append(Figure(str(name), about, draw_training(curve)))
+        chosen = report.chosen.get(str(name))
+        looks = report.looks.filter(step_name=name)
+        if chosen is not None:
+            about = f"{about} {say('learning', 'chosen', name, chosen)}"
+        figures.append(Figure(str(name), about, draw_training(curve, looks, chosen)))
     return figures
 
 

@@ -10,10 +10,12 @@ from polymine.data_contracts.learning import (
     Arms,
     Changes,
     Comparisons,
+    DevelopmentCurve,
     Differences,
     SetScores,
     TrainingCurve,
 )
+from polymine.data_contracts.notes import Chosen
 from polymine.data_contracts.settings import StepSettings
 from polymine.reporting.report import Report
 
@@ -141,11 +143,19 @@ class LearningReport(Report):
 
 
 class TrainingReport(LearningReport):
-    """What a recipe did. `curves`, a `TrainingCurve`, has all steps."""
+    """What a recipe did.
+
+    Args:
+        curves: `TrainingCurve`, of all steps.
+        looks: `DevelopmentCurve`, of the steps that had a development part.
+        chosen: step to what that chose.
+    """
 
     kind = "training"
 
     curves: pl.DataFrame = Field(default_factory=TrainingCurve.create_empty, exclude=True)
+    looks: pl.DataFrame = Field(default_factory=DevelopmentCurve.create_empty, exclude=True)
+    chosen: dict[str, Chosen] = {}
     speeds: tuple[Speed, ...] = ()
     contamination: Contamination | None = None
     routes: dict[str, str] = {}

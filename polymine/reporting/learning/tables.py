@@ -1,11 +1,12 @@
 """Rows of the tables of a learning page, picked from frames of comparisons."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import polars as pl
 
+from polymine.data_contracts.notes import Chosen
 from polymine.evaluation.matrix import overall
 from polymine.reporting.formatting import name_pair
 
@@ -246,3 +247,26 @@ def _gain(row: dict[str, Any], name: str, queries: int | None = None) -> Gain:
         row.get("queries", 0) if queries is None else queries, row["metric"],
         row.get("document_language", EVERY), row.get("query_language", EVERY),
     )  # fmt: skip
+
+
+def list_languages_chosen(
+    looks: pl.DataFrame, chosen: Mapping[str, Chosen]
+) -> list[dict[str, Any]]:
+    """List what was chosen beside the base, by step and language of the queries.
+
+    Args:
+        looks: DevelopmentCurve.
+        chosen: step to what was chosen.
+
+    Returns:
+        step_name, language, base, ndcg, gain; nothing of steps with one language, whose chart
+        shows it.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, found in chosen.items():
+        own = looks.filter(pl.col("language") != EVERY, step_name=name)
+        base = own.filter(step=0, scale=0).select("language", base="ndcg")
+        kept = own.filter(step=found.step, scale=found.scale)
+        joined = kept.join(base, on="language").with_columns(gain=pl.col("ndcg") - pl.col("base"))
+        rows += joined.sort("language").to_dicts() if joined.height > 1 else []
+    return rows

@@ -1,0 +1,33 @@
+"""What chooses the step and the scale of an adapter while it trains."""
+
+from pydantic import Field
+
+from polymine.data_contracts.settings.base import Settings
+from polymine.data_contracts.settings.evaluation import EvaluationSet
+
+
+class DevelopmentSettings(Settings):
+    """How a development part is used: queries that neither training nor the test part holds.
+
+    A pipeline cuts it by `evaluation.development`; anything else names one as `set`. Without one
+    the last step is kept.
+    """
+
+    set: EvaluationSet | None = None
+    """Queries with what is relevant, as of `evaluation.sets`; a pipeline cuts none then."""
+    queries: int = Field(300, ge=10, le=100_000)
+    """At most so many of its queries are asked, of all languages together; but `fewest` of each."""
+    documents: int = Field(2_000, ge=10, le=10_000_000)
+    """They search at most so many documents: those that answer, and a sample of the others."""
+    fewest: int = Field(50, ge=1)
+    """Fewer questions are too few to choose by, translations counted once."""
+    every: int | None = Field(None, ge=1)
+    """Optimizer steps from one look to the next. If not set, looking takes about a tenth of the
+    training: ten looks at most, four at least."""
+    patience: int | None = Field(None, ge=1)
+    """Training ends after so many looks without a better one; at its last step if not set."""
+    never_below_base: bool = True
+    """Where a step began, and half of a fresh adapter, are also to be chosen from: what harms on
+    the development part ends where it began."""
+    strict: bool = False
+    """Fail a run whose model ends below its base on the development part."""

@@ -1,0 +1,229 @@
+"""Chooses the step and the scale of what was trained, by queries that training never sees.
+
+The nDCG@10 of a development part is looked at where a step begins and every so many of its steps.
+The best weights are kept in memory and in every checkpoint, so that an interrupted step chooses
+the same. Among equals the least training wins: the earlier step, then the smaller scale.
+
+A fresh adapter may also be taken at half its scale, as interpolated weights often carry over better
+than either end (arXiv 2109.01903). What continues an adapter, and a chain, have no scale: half of
+them is no model that anybody has trained. The library's own choice of a checkpoint knows neither
+the beginning nor scales, and evaluates once more wherever a run is resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import torch
+from transformers import TrainerCallback
+
+from polymine.data_contracts.learning import DevelopmentCurve
+from polymine.data_contracts.notes import Chosen
+from polymine.data_contracts.settings import DevelopmentSettings, StepSettings, TrainingSettings
+from polymine.evaluation.collection import POOL
+from polymine.training.development import Part
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+SCALES = (0.5,)  # tried beside 0 and 1
+COST = 0.1  # of the training that looking may take, by texts
+TRAINED = 4.0  # forward passes that a text costs in training: two, and a backward one
+MOST, LEAST = 10, 4  # looks at one step, where nobody says how often
+WEIGHTS, POINTS = "development.safetensors", "development.json"  # in a checkpoint
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A look at the development part: nDCG@10 by language of the queries, `*` for all."""
+
+    step: int
+    scale: float
+    scores: dict[str, float]
+
+    @property
+    def ndcg(self) -> float:
+        """Mean over all queries."""
+        return self.scores[POOL]
+
+    @property
+    def rank(self) -> tuple[float, int, float]:
+        """The highest is best; of equals that of the least training."""
+        return self.ndcg, -self.step, -self.scale
+
+
+@dataclass
+class Watch:
+    """Looks at a development part during one step's training.
+
+    Args:
+        part: that is looked at.
+        settings: how often, and what may be chosen.
+        encoder: that learns.
+        steps: of the whole training.
+        every: of them from look to look.
+        scalable: whether half of what was trained is a model.
+        base: scores of the untouched base, if training does not begin there.
+    """
+
+    part: Part
+    settings: DevelopmentSettings
+    encoder: SentenceTransformer
+    steps: int
+    every: int
+    scalable: bool
+    base: dict[str, float] | None = None
+    points: list[Point] = field(default_factory=list)
+    seconds: float = 0.0
+    _start: Weights = field(init=False)
+    _best: Weights = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Keep what training begins with."""
+        self._start = self._learning()
+
+    @classmethod
+    def of(
+        cls,
+        encoder: SentenceTransformer,
+        part: Part,
+        step: StepSettings,
+        training: TrainingSettings,
+        steps: int,
+        base: dict[str, float] | None,
+    ) -> Watch:
+        """Watch a step of so many steps; see the attributes."""
+        settings = training.development
+        read = step.schedule.batch * (2 + step.loss.negatives)
+        every = settings.every or looks_every(steps, part.texts, read)
+        scalable = step.adapter != "continue" and training.target is None
+        return cls(part, settings, encoder, steps, every, scalable, base)
+
+    def look(self, step: int) -> None:
+        """Measure the encoder after `step` steps, and keep its weights if none was better."""
+        began = time.monotonic()
+        point = Point(step, 1.0, self.part.score(self.encoder))
+        if step and point.rank >= max((p.rank for p in self.points if p.step), default=point.rank):
+            self._best = self._learning()
+        self.points.append(point)
+        self.seconds += time.monotonic() - began
+
+    def is_due(self, step: int) -> bool:
+        """Whether to look after so many steps."""
+        return step % self.every == 0 or step == self.steps
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no look was better for as many times as the settings have patience for."""
+        patience = self.settings.patience
+        best = max(range(len(self.points)), key=lambda at: self.points[at].rank)
+        return patience is not None and len(self.points) - 1 - best >= patience
+
+    def choose(self, steps: int) -> Chosen:
+        """Give the encoder the best weights of `steps` steps, at the best scale."""
+        began = time.monotonic()
+        free = self.settings.never_below_base
+        trained = max((p for p in self.points if p.step), key=lambda point: point.rank)
+        for scale in SCALES if free and self.scalable else ():
+            self._put(self._best, scale)
+            self.points.append(Point(trained.step, scale, self.part.score(self.encoder)))
+        best = max(self.points, key=lambda point: point.rank) if free else trained
+        self._put(self._best if best.step else self._start, best.scale)
+        self.seconds += time.monotonic() - began
+        return Chosen(
+            questions=self.part.collection.answered,
+            documents=self.part.collection.documents.height,
+            of_documents=self.part.collection.documents.height,
+            step=best.step,
+            scale=best.scale,
+            ndcg=best.ndcg,
+            base=self._base[POOL],
+            looks=len(self.points),
+            seconds=self.seconds,
+            stopped=steps < self.steps,
+        )
+
+    def write(self, folder: Path) -> None:
+        """Keep the looks and the best weights so far beside a checkpoint."""
+        from safetensors.torch import save_file
+
+        if self._best:
+            save_file(self._best, str(folder / WEIGHTS))
+        points = [[point.step, point.scores] for point in self.points]
+        (folder / POINTS).write_text(json.dumps([self.seconds, points]), encoding="utf-8")
+
+    def read(self, folder: Path) -> None:
+        """Go on from what `write` kept."""
+        from safetensors.torch import load_file
+
+        self.seconds, points = json.loads((folder / POINTS).read_text(encoding="utf-8"))
+        self.points = [Point(step, 1.0, scores) for step, scores in points]
+        if (folder / WEIGHTS).is_file():
+            self._best = load_file(str(folder / WEIGHTS))
+
+    def curve(self, name: str) -> pl.DataFrame:
+        """List all looks of a step as a DevelopmentCurve; step 0 at scale 0 is the base."""
+        rows = [
+            (name, point.step, point.scale, language, ndcg)
+            for point in (Point(0, 0.0, self._base), *self.points)
+            for language, ndcg in point.scores.items()
+        ]
+        found = pl.DataFrame(rows, DevelopmentCurve.column_names(), orient="row")
+        return DevelopmentCurve.validate(found, cast=True)
+
+    @property
+    def _base(self) -> dict[str, float]:
+        return self.points[0].scores if self.base is None else self.base
+
+    def _learning(self) -> Weights:
+        return {
+            name: value.detach().cpu().clone()
+            for name, value in self.encoder.named_parameters()
+            if value.requires_grad
+        }
+
+    def _put(self, weights: Weights, scale: float = 1.0) -> None:
+        """Set what learns; a LoRA's update is as large as its B."""
+        with torch.no_grad():
+            for name, value in self.encoder.named_parameters():
+                if name in weights:
+                    value.copy_(weights[name] * (scale if ".lora_B." in name else 1.0))
+
+
+class WatchCallback(TrainerCallback):
+    """Looks where training begins and when it is time, and ends it where patience does."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if not self._watch.points:
+            self._watch.look(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._watch.is_due(state.global_step):
+            self._watch.look(state.global_step)
+            control.should_training_stop |= self._watch.stopped
+
+
+def looks_every(steps: int, texts: int, batch_texts: int) -> int:
+    """Say after how many steps to look again, where nobody says.
+
+    Args:
+        steps: of the training.
+        texts: that a look encodes.
+        batch_texts: that a step reads.
+
+    Returns:
+        So many that looking takes about COST of the training, but MOST looks at most and LEAST at
+        least.
+    """
+    affordable = ceil(texts / (COST * TRAINED * batch_texts))
+    return min(max(affordable, ceil(steps / MOST)), ceil(steps / LEAST))

@@ -1,0 +1,185 @@
+"""A development part chooses the step and the scale, resumed or not, and never what harms."""
+
+from math import ceil
+
+import polars as pl
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polymine.data_contracts.settings import (
+    AdaptedModel,
+    DevelopmentSettings,
+    LoraSettings,
+    LossSettings,
+    ScheduleSettings,
+    StepSettings,
+    TrainingSettings,
+)
+from polymine.evaluation.collection import EvaluationCollection
+from polymine.training import adapters
+from polymine.training.adapters import AdapterStack
+from polymine.training.development import Part
+from polymine.training.trainer import train_step
+from polymine.training.watch import looks_every
+from tests.training.small_encoder import save_small_encoder
+from tests.training.test_trainer import WORDS, Killed, KilledAt, make_rows, same, weights
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    return save_small_encoder(tmp_path_factory.mktemp("base"))
+
+
+def questions(language="en") -> EvaluationCollection:
+    """A question about each word, and a document that answers it among some that do not."""
+    asked = [(f"q-{word}", f"tell me of a {word}", language) for word in WORDS]
+    told = [(f"d-{word}", f"so much on a {word} here", language) for word in WORDS]
+    rest = [(f"e-{word}", f"tell me of no {word}", language) for word in WORDS]
+    pairs = [(f"q-{word}", f"d-{word}", 1) for word in WORDS]
+    return EvaluationCollection(
+        pl.DataFrame([*told, *rest], ["doc_id", "text", "language"], orient="row"),
+        pl.DataFrame(asked, ["query_id", "text", "language"], orient="row"),
+        pl.DataFrame(pairs, ["query_id", "doc_id", "relevance"], orient="row"),
+    )
+
+
+def harmful_rows() -> pl.DataFrame:
+    """Rows that teach every word another one's document, and its own as a negative."""
+    return make_rows().with_columns(
+        anchor=pl.format("tell me of a {}", pl.Series(WORDS)),
+        positive=pl.format("tell me of no {}", pl.Series([*WORDS[1:], WORDS[0]])),
+        negatives=pl.concat_list(*2 * [pl.format("so much on a {} here", pl.Series(WORDS))]),
+        positive_weight=pl.lit(1.0, pl.Float32),
+    )
+
+
+def plan(base: str, steps=8, **development) -> tuple[StepSettings, TrainingSettings]:
+    """The rate is constant, so that a shorter training is the beginning of a longer one."""
+    schedule = ScheduleSettings(
+        steps=steps, batch=4, mini_batch=4, learning_rate=5e-3, decay="constant", warmup=0
+    )
+    step = StepSettings(
+        name="mono", schedule=schedule, lora=LoraSettings(rank=4),
+        loss=LossSettings(negatives=2),
+    )  # fmt: skip
+    call = AdaptedModel(model=base, dtype="float32")
+    own = DevelopmentSettings(**{"every": 2, "fewest": 12, **development})
+    return step, TrainingSettings(base=call, checkpoint_steps=2, development=own)
+
+
+def train(step, training, rows, folder, collection=None, progress=None, stack=AdapterStack()):
+    return train_step(
+        step, rows, training, checkpoints=folder, fingerprint="s", progress=progress, stack=stack,
+        development=collection or questions(),
+    )  # fmt: skip
+
+
+def test_the_best_step_is_kept_as_training_to_there_would_give_it(base, tmp_path):
+    step, training = plan(base, never_below_base=False)
+    made = train(step, training, make_rows(), tmp_path / "1")
+    steps = made.looks.filter(pl.col("scale") == 1, language="*")
+    assert steps["step"].to_list() == [0, 2, 4, 6, 8]
+    best = steps.filter(pl.col("step") > 0).sort(-pl.col("ndcg"), "step").row(0, named=True)
+    assert (made.chosen.step, made.chosen.ndcg) == (best["step"], best["ndcg"])
+    assert made.chosen.base == steps["ndcg"][0]
+    assert made.chosen.questions == len(WORDS)
+    part = Part.of(questions(), step, training, half=False)
+    assert part.score(made.encoder)["*"] == pytest.approx(made.chosen.ndcg)
+    shorter, _ = plan(base, steps=made.chosen.step)
+    alone = train_step(shorter, make_rows(), training, checkpoints=tmp_path / "2", fingerprint="s")
+    assert alone.chosen is None
+    assert same(weights(alone), weights(made))
+
+
+def test_what_harms_ends_at_the_base_unless_it_may_not(base, tmp_path):
+    step, training = plan(base)
+    made = train(step, training, harmful_rows(), tmp_path / "1")
+    assert (made.chosen.step, made.chosen.ndcg) == (0, made.chosen.base)
+    assert all(not value.any() for key, value in weights(made).items() if ".lora_B." in key)
+    looked = made.looks.filter(language="*")
+    assert looked.filter(pl.col("scale") == 0.5).height == 1
+    assert looked["ndcg"].max() == made.chosen.base
+    free = plan(base, never_below_base=False)[1]
+    harmed = train(step, free, harmful_rows(), tmp_path / "2")
+    assert harmed.chosen.step > 0
+    assert harmed.chosen.ndcg < harmed.chosen.base
+
+
+def test_half_of_an_adapter_is_half_of_its_update(base, tmp_path, monkeypatch):
+    """Scores are made up here, so that the half is best; the weights are real."""
+    whole = train(*plan(base, never_below_base=False), make_rows(), tmp_path / "1")
+    scores = iter([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    monkeypatch.setattr(Part, "score", lambda *_: {"*": next(scores), "en": 0.5})
+    step, training = plan(base)
+    half = train(step, training, make_rows(), tmp_path / "2")
+    assert (half.chosen.step, half.chosen.scale) == (8, 0.5)
+    full = train_step(step, make_rows(), training, checkpoints=tmp_path / "3", fingerprint="s")
+    for key, value in weights(full).items():
+        assert torch.equal(weights(half)[key], value * (0.5 if ".lora_B." in key else 1))
+    assert whole.chosen.scale == 1
+
+
+@pytest.mark.parametrize("harm", [False, True])
+def test_an_interrupted_step_chooses_the_same(base, tmp_path, harm):
+    step, training = plan(base, steps=7, every=3)
+    rows = harmful_rows() if harm else make_rows()
+    whole = train(step, training, rows, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(step, training, rows, tmp_path / "cut", progress=KilledAt(5))
+    resumed = train(step, training, rows, tmp_path / "cut")
+    assert same(weights(whole), weights(resumed))
+    assert resumed.looks.equals(whole.looks)
+    assert resumed.curve["loss"].to_list() == whole.curve["loss"].to_list()
+
+
+def test_training_ends_where_patience_does_also_when_resumed_there(base, tmp_path, monkeypatch):
+    step, training = plan(base, steps=20, patience=2)
+    made = train(step, training, harmful_rows(), tmp_path / "1")
+    assert made.chosen.stopped
+    assert made.steps == 4
+    assert made.looks.filter(pl.col("scale") == 1, language="*")["step"].to_list() == [0, 2, 4]
+    again = train(step, training, harmful_rows(), tmp_path / "1")  # its last checkpoint is there
+    assert again.looks.equals(made.looks)
+    assert again.steps == 4
+    assert same(weights(again), weights(made))
+
+
+def test_a_step_on_another_is_held_to_where_it_began_and_told_with_the_base(base, tmp_path):
+    step, training = plan(base, steps=6)
+    train(step, training, make_rows(), tmp_path / "1").write(tmp_path / "mono", base)
+    then = step.model_copy(update={"adapter": "continue", "on": "mono"})
+    stack = AdapterStack(initial=tmp_path / "mono")
+    harmed = train(then, training, harmful_rows(), tmp_path / "2", stack=stack)
+    kept = adapters.adapter_weights(harmed.encoder, harmed.adapter)
+    scores = {
+        (step, scale): ndcg
+        for step, scale, ndcg in harmed.looks.filter(language="*")
+        .select("step", "scale", "ndcg")
+        .rows()
+    }
+    assert harmed.chosen.step == 0
+    assert scores[0, 0.0] == harmed.chosen.base < scores[0, 1.0] == harmed.chosen.ndcg
+    assert not any(scale == 0.5 for _, scale in scores)
+    from safetensors.torch import load_file
+
+    assert same(kept, load_file(str(tmp_path / "mono" / adapters.WEIGHTS)))
+
+
+def test_only_directions_that_pass_through_an_adapter_count(base, tmp_path):
+    step, training = plan(base, steps=4)
+    french = step.model_copy(update={"languages": ("fr",)})
+    rows = make_rows(document="fr", query="fr")
+    assert train(french, training, rows, tmp_path / "1", questions("en")).chosen is None
+    made = train(french, training, rows, tmp_path / "2", questions("fr"))
+    assert made.chosen.questions == len(WORDS)
+
+
+@given(st.integers(1, 10_000), st.integers(20, 2_300), st.integers(4, 2_000))
+def test_looking_stays_cheap_and_happens(steps, texts, batch):
+    every = looks_every(steps, texts, batch)
+    looks = ceil(steps / every)
+    assert 1 <= looks <= 10
+    assert looks >= 4 or steps < 10
+    assert texts <= 0.1 * 4 * batch * every or every == ceil(steps / 4)
