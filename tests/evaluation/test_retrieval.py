@@ -9,10 +9,12 @@ import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polymine import models
 from polymine.data_contracts.errors import InputError
-from polymine.evaluation import retrieval
+from polymine.evaluation import counting, retrieval
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.metrics import METRICS, add_metrics
+from polymine.mining.teachers import ArrayVectors
 from tests.public_data import public
 
 KEYS = ["document_language", "query_language", "query_id"]
@@ -117,11 +119,38 @@ class TestMetrics:
         collection = made_up(rng)
         vectors = unit(rng, 24), unit(rng, 120)
         whole = retrieval.measure(collection, *vectors, name="set")
-        monkeypatch.setattr(retrieval, "TILE", 5)
-        monkeypatch.setattr(retrieval, "DOCUMENTS", 7)
-        monkeypatch.setattr(retrieval, "COMPARED", 200)
+        monkeypatch.setattr(counting, "TILE", 5)
+        monkeypatch.setattr(counting, "DOCUMENTS", 7)
+        monkeypatch.setattr(counting, "COMPARED", 200)
         monkeypatch.setattr(retrieval, "CHECKED", 11)
         assert retrieval.measure(collection, *vectors, name="set").equals(whole)
+
+    def test_what_a_gpu_counts_is_what_a_cpu_counts(self, monkeypatch):
+        rng = np.random.default_rng(6)
+        collection = made_up(rng)
+        documents = unit(rng, 30)[rng.integers(30, size=120)]  # equal texts among them
+        vectors = unit(rng, 24), documents
+        whole = retrieval.measure(collection, *vectors, name="set")
+        monkeypatch.setattr(models, "visible_devices", lambda: ["cpu:0"])  # as any other device
+        assert retrieval.measure(collection, *vectors, name="set").equals(whole)
+
+    def test_vectors_on_disk_are_read_tile_by_tile(self, monkeypatch):
+        rng = np.random.default_rng(7)
+        collection = made_up(rng)
+        queries, documents = unit(rng, 24), unit(rng, 120)
+        taken = []
+
+        class OnDisk(ArrayVectors):
+            def take(self, rows):
+                taken.append(len(rows))
+                return super().take(rows)
+
+        monkeypatch.setattr(counting, "DOCUMENTS", 7)
+        monkeypatch.setattr(retrieval, "CHECKED", 11)
+        found = retrieval.measure(collection, queries, OnDisk(documents), name="set")
+        assert found.equals(retrieval.measure(collection, queries, documents, name="set"))
+        pairs = collection.relevant.height
+        assert max(count for count in taken if count != pairs) <= 11
 
 
 class TestTies:
@@ -267,8 +296,11 @@ class TestBadVectors:
         [
             (lambda q, d: (q[:3], d), r"one query vector per query, shape \(4, 2\), got \(3, 2\)"),
             (lambda q, d: (q, d[:, :1]), "one document vector per document"),
-            (lambda q, d: (q * 2, d), "4 query vectors of another length, the first is row 0 of "),
-            (lambda q, d: (q, d * np.nan), "row 0 of length nan; normalise them"),
+            (
+                lambda q, d: (q * 2, d),
+                r"4 query vectors of another length, the first is row 0 \(a\?-en\) of",
+            ),
+            (lambda q, d: (q, d * np.nan), r"row 0 \(a-en\) of length nan; normalise them"),
         ],
     )
     def test_message(self, change, message):
