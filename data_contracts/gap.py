@@ -40,6 +40,13 @@ class GapCases(dy.Schema):
     value = dy.Float64(nullable=False, allow_inf=False, allow_nan=False)
 
 
+class GapClusters(dy.Schema):
+    """What cases of a set are drawn with, where that is more than the case itself."""
+
+    case = dy.String(primary_key=True)
+    cluster = dy.String(nullable=False)
+
+
 class GapSpreads(dy.Schema):
     """How cosines of one kind are spread; see `polymine.evaluation.gap.cosines` for the kinds."""
 

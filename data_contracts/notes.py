@@ -203,7 +203,7 @@ class RowsNote(Note):
         counts: of each part of the data.
         checked, unchecked: names of the sets they were compared with, and could not be.
         levels: set name to how much of it was compared: `queries`, `relevant` or `all`.
-        sets: fingerprints of all these.
+        sets: fingerprints of those that the rows were kept clear of.
         removed: rows left out.
         equal, near: training texts in evaluation sets, of which `overlaps` are the first.
     """
@@ -298,7 +298,10 @@ class SetNote(Note):
         documents, queries: of a retrieval set: what is searched, and those that have an answer.
         merged: documents that were merged into others of equal text.
         own: documents left out of the ranking of the query whose text they are.
+        unanswered: queries without a relevant document, which are in no figure.
         chained: questions that hang together with too many others to be drawn with them.
+        left_out: queries with an answer, pairs, sentences or items that are gone because a model
+            learned from them.
         held_out: of a set that was held out of a collection.
     """
 
@@ -311,11 +314,20 @@ class SetNote(Note):
     merged: int = 0
     own: int = 0
     chained: int = 0
+    left_out: int = 0
+    unanswered: int = 0
     held_out: HeldOutNote | None = None
 
 
 class MeasuresNote(Note):
-    """Kind of the set, and its languages if no text of it passed through an adapter."""
+    """How a set was measured.
+
+    Args:
+        kind: of the set.
+        untouched: its languages, if no text of it passed through an adapter.
+        unranked: queries with an answer that a ranking of another system has nothing for.
+    """
 
     kind: str
     untouched: tuple[str, ...] = ()
+    unranked: int = 0

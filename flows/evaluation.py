@@ -12,6 +12,7 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.evaluation.encoding import Measured, open_candidates
 from polymine.tasks.evaluation.gains import compare_models
+from polymine.tasks.evaluation.leaving_out import leave_out_alike, left_out_of
 from polymine.tasks.evaluation.measuring import (
     UNTOUCHED,
     check_runs,
@@ -77,16 +78,17 @@ def measure_systems(
     evaluation: EvaluationSettings,
 ) -> dict[str, dict[str, DatasetRef]]:
     """Measure base, models and rankings of others: name and set to measures, `base` first."""
-    words = {}
-    if evaluation.baseline == "bm25":  # first, since a set may be none that it can rank
+    words = {}  # rankings first: nothing is encoded for one that cannot be measured
+    if evaluation.baseline == "bm25":
         words = {name: measure_words(run, tables, evaluation) for name, tables in sets.items()}
-    found = {each.name: measure_all(run, each, sets, evaluation) for each in systems}
+    ranked: dict[str, dict[str, DatasetRef]] = {}
     for chosen in evaluation.runs:
         measured = measure_run(run, chosen, sets[chosen.set], evaluation)
-        found.setdefault(chosen.name, {})[chosen.set] = measured
+        ranked.setdefault(chosen.name, {})[chosen.set] = measured
+    found = {each.name: measure_all(run, each, sets, evaluation) for each in systems}
     if words:
         found = {"base": words, UNTOUCHED: found.pop("base"), **found}
-    return found
+    return found | ranked
 
 
 def measure_plain(
@@ -100,6 +102,8 @@ def measure_plain(
     for chosen in evaluation.sets:
         if (plain := plain_form(chosen, sets[chosen.name])) is not None:
             tables = read_set(run, plain, evaluation.seed)
+            if len(left_out_of(sets[chosen.name])):  # the same queries as the main figure
+                tables = leave_out_alike(run, chosen.name, tables, sets[chosen.name])
             found[chosen.name] = {
                 each.name: measure(run, each, plain, tables, evaluation) for each in systems
             }

@@ -41,6 +41,7 @@ from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.output import PIPELINE, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.checks import check_training
+from polymine.tasks.training.contamination import check_contaminated
 from polymine.tasks.training.data import resolve_training
 from polymine.tasks.training.development import cut_development, read_development
 from polymine.tasks.training.rows import gather_rows
@@ -66,6 +67,7 @@ def pipeline(
     parts = {"dataset": dataset, "mining": mining, "training": training, "evaluation": evaluation}
     output = resolve_path(output)
     check_roots(**parts, output=output, engine=engine)
+    check_contaminated(training, evaluation)
     check_parts(output, PIPELINE, PARTS, parts)
     check_output(part_of(output, "mining"), settings={"dataset": dataset, "mining": mining})
     with limited_threads(engine), cluster(engine), recorded_use():

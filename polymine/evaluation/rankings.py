@@ -81,14 +81,7 @@ def measure_ranking(
         InputError: the ranking names ids that the collection has not, or no query has a relevant
             document.
     """
-    for key, table in (("query_id", collection.queries), ("doc_id", collection.documents)):
-        unknown = ranking.join(table, on=key, how="anti")[key].unique(maintain_order=True)
-        if len(unknown):
-            raise InputError(
-                f"{name}: the ranking names {len(unknown):,} values of {key} that the set has not, "
-                f"as `{unknown[0]}`, where the set has `{table[key][0]}`; was it made on another "
-                "collection or split?"
-            )
+    check_ids(collection, ranking, name)
     if collection.relevant.is_empty():
         raise InputError(f"{name}: no query has a relevant document in any language")
     assert collection.hidden is not None
@@ -117,6 +110,27 @@ def measure_ranking(
     named = measured.rename({"query": "query_id"}).join(asked, on="query_id")
     named = named.with_columns(set=pl.lit(name)).select(QueryScores.column_names())
     return QueryScores.validate(named.sort(QueryScores.primary_key()), cast=True)
+
+
+def check_ids(collection: EvaluationCollection, ranking: pl.DataFrame, name: str) -> None:
+    """Refuse a ranking of other texts.
+
+    Args:
+        collection, ranking: as of `measure_ranking`.
+        name: of the ranking, for errors.
+
+    Raises:
+        InputError: the ranking names ids that the collection has not.
+    """
+    for key, table in (("query_id", collection.queries), ("doc_id", collection.documents)):
+        known = ranking[key].unique(maintain_order=True)
+        unknown = known.filter(~known.is_in(table[key].implode()))
+        if len(unknown):
+            raise InputError(
+                f"{name}: {len(unknown):,} of {len(known):,} values of {key} are not in the set, "
+                f"as `{unknown[0]}`, where the set has `{table[key][0]}`; was the ranking made on "
+                "another collection or split?"
+            )
 
 
 def rank_words(collection: EvaluationCollection, k1: float = 1.2, b: float = 0.75) -> pl.DataFrame:

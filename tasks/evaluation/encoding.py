@@ -14,8 +14,9 @@ from polymine.data_contracts.references import fingerprint
 from polymine.data_contracts.settings import EncoderSettings, EvaluationSettings
 from polymine.data_contracts.settings.locations import Named
 from polymine.data_contracts.trained import BASE, TrainedModel
-from polymine.evaluation.gap.shift import without_offsets
+from polymine.evaluation.gap.shift import Offsets, language_offsets, without_offsets
 from polymine.mining.hashing import hash_texts
+from polymine.mining.teachers import Rows
 from polymine.models.finding import bases_of
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.execution import carry_out
@@ -25,6 +26,7 @@ from polymine.tasks.store.model_folder import adapter_folder, find_model
 from polymine.tasks.store.vectors import StoredVectors, family_of
 
 Matrix = NDArray[np.float32]
+Side = tuple[pl.DataFrame, str]  # text and language; `queries` or `documents`
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Measured:
             dtype=models.resolve_dtype(self.call.dtype, device),
             device=device,
             remote_code=self.call.trust_remote_code,
-            **({"shift": True} if self.shift else {}),
+            **({"shift": "both sides"} if self.shift else {}),
         )
 
     def path_for(self, language: str) -> str:
@@ -165,33 +167,99 @@ def open_candidates(evaluation: EvaluationSettings) -> tuple[Measured, tuple[Mea
     return base, candidates
 
 
-def encode(
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors of texts where they are stored, read when they are asked for: `Vectors`.
+
+    Args:
+        sources: vectors of each model's texts.
+        source, place: of each text: which of these, and its row there, (n,) each.
+    """
+
+    sources: tuple[StoredVectors, ...]
+    source: Rows
+    place: Rows
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def dimension(self) -> int:
+        """Components per vector."""
+        return self.sources[0].dimension
+
+    def take(self, rows: Rows) -> Matrix:
+        """Copy the vectors of `rows` out of the files."""
+        if len(self.sources) == 1:
+            return self.sources[0].take(rows)
+        out = np.empty((len(rows), self.dimension), dtype=np.float32)
+        for number, vectors in enumerate(self.sources):
+            here = self.source[rows] == number
+            out[here] = vectors.take(self.place[rows[here]])
+        return out
+
+
+def embed(
     run: Context, measured: Measured, texts: Iterable[str], languages: Iterable[str], side: str
-) -> Matrix:
-    """Return unit vectors (n, d) of texts in their order; `side` is `queries` or `documents`.
+) -> Encoded:
+    """Encode texts; `side` is `queries` or `documents`.
 
     Vectors are stored as a teacher's are: what another run or set has encoded is not encoded again.
-    Offsets of languages are those of these texts, and are subtracted from what is stored.
     """
     call = measured.call
     prompt = call.prompt_for(side)
-    table = pl.DataFrame({"text": list(texts), "language": list(languages)})
+    table = pl.DataFrame({"text": pl.Series(texts), "language": pl.Series(languages)})
     paths = {each: measured.path_for(each) for each in table["language"].unique()}
     table = table.with_columns(model=pl.col("language").replace_strict(paths)).with_row_index("row")
-    out: Matrix | None = None
+    sources: list[StoredVectors] = []
+    source, place = np.empty((2, len(table)), dtype=np.int64)
     for (path,), part in table.group_by("model", maintain_order=True):
         model = call.model_copy(update={"model": str(path)})
         label = f"{measured.name} {side}"
         family = carry_out(run, plan_vectors(run, model, prompt, part["text"], label))
-        stored = StoredVectors(family_of(family.path), hash_texts(part["text"]))
-        vectors = stored.take(np.arange(len(part)))
-        if out is None:
-            out = np.empty((len(table), vectors.shape[1]), dtype=np.float32)
-        if vectors.shape[1] != out.shape[1]:
-            raise ModelError(
-                f"{measured.name}: adapters give {out.shape[1]} and {vectors.shape[1]} components; "
-                "they belong to different bases"
-            )
-        out[part["row"].to_numpy()] = vectors
-    assert out is not None, "there are no texts to encode"
-    return without_offsets(out, table["language"]) if measured.shift else out
+        rows = part["row"].to_numpy()
+        source[rows], place[rows] = len(sources), np.arange(len(part))
+        sources.append(StoredVectors(family_of(family.path), hash_texts(part["text"])))
+    assert sources, "there are no texts to encode"
+    widths = [each.dimension for each in sources]
+    if len(set(widths)) > 1:
+        raise ModelError(
+            f"{measured.name}: adapters give {widths[0]} and {max(set(widths) - {widths[0]})} "
+            "components; they belong to different bases"
+        )
+    return Encoded(tuple(sources), source, place)
+
+
+def encode(
+    run: Context,
+    measured: Measured,
+    texts: Iterable[str],
+    languages: Iterable[str],
+    side: str,
+    offsets: Offsets | None = None,
+) -> Matrix:
+    """Return unit vectors (n, d) of texts in their order, as `embed` stores them.
+
+    What `offsets_of` the set gives is subtracted from them.
+    """
+    stored = embed(run, measured, texts, languages, side)
+    vectors = stored.take(np.arange(len(stored)))
+    return without_offsets(vectors, pl.Series(languages), offsets) if offsets else vectors
+
+
+def offsets_of(run: Context, measured: Measured, sides: Iterable[Side]) -> Offsets:
+    """Find the offsets of languages that a model's vectors of a set are to lose, if any.
+
+    Args:
+        run: to encode in.
+        measured: the model.
+        sides: text, language of each side of the set, and as what it is encoded.
+    """
+    if not measured.shift:
+        return {}
+    return language_offsets(
+        [
+            (encode(run, measured, table["text"], table["language"], side), table["language"])
+            for table, side in sides
+        ]
+    )

@@ -2,7 +2,7 @@
 
 | dataset | shards |
 |---|---|
-| `gap-texts` | `texts`: one per group and language; `flags` of some |
+| `gap-texts` | `texts`: one per group and language; `flags` of some; `clusters` of questions |
 | `gap-measures` | `cases`: a value per group or query; `spreads`; `similarity`; `points` |
 | `gap-scores` | `scores`: means with intervals; `changes`: models against the first one |
 """
@@ -17,6 +17,7 @@ import polars as pl
 from polymine.data_contracts.gap import (
     GapCases,
     GapChanges,
+    GapClusters,
     GapFlags,
     GapPoints,
     GapScores,
@@ -42,13 +43,14 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.progress import track
 from polymine.tasks.engine.stage import stage
-from polymine.tasks.evaluation.encoding import Measured, encode
-from polymine.tasks.evaluation.sets import kind_of, open_collection, read_table
+from polymine.tasks.evaluation.encoding import Measured, encode, offsets_of
+from polymine.tasks.evaluation.measuring import check_shift
+from polymine.tasks.evaluation.sets import kind_of, open_collection, read_table, sides_of_set
 from polymine.tasks.store.datasets import Dataset, open_folder
 
-VERSION = 1
+VERSION = 2
 GOOD = 0.8  # of the highest score: a pair that people gave as much goes together
-TEXTS, FLAGS = "texts.parquet", "flags.parquet"
+TEXTS, FLAGS, CLUSTERS = "texts.parquet", "flags.parquet", "clusters.parquet"
 CASES, SPREADS, SIMILARITY = "cases.parquet", "spreads.parquet", "similarity.parquet"
 POINTS = "points.parquet"
 SCORES, CHANGES = "scores.parquet", "changes.parquet"
@@ -81,6 +83,7 @@ def gather_texts(run: Context, chosen: EvaluationSet, tables: DatasetRef, gap: G
             )  # fmt: skip
         dataset.write(TEXTS, parallel.texts, ParallelTexts)
         dataset.write(FLAGS, flags, GapFlags)
+        dataset.write(CLUSTERS, _clusters(tables), GapClusters)
 
     return Plan(
         contract="gap-texts",
@@ -158,7 +161,8 @@ def _write_scores(
     changes: list[pl.DataFrame] = [GapChanges.create_empty()]
     reference = next(iter(measures))
     for (name,) in track([(name,) for name in texts], "score-gap", len(texts), "sets"):
-        averages = Averages(name, read_gap(texts[name], FLAGS), gap.fewest, resampling)
+        flags, clusters = (read_gap(texts[name], file) for file in (FLAGS, CLUSTERS))
+        averages = Averages(name, flags, gap.fewest, resampling, clusters)
         cases = {model: read_gap(of[name], CASES) for model, of in measures.items()}
         for model, of in measures.items():
             scores += [averages.scores(cases[model], model), read_gap(of[name], SIMILARITY)]
@@ -167,6 +171,22 @@ def _write_scores(
                 changes.append(averages.changes(cases[model], before, (model, reference)))
     dataset.write(SCORES, pl.concat(scores), GapScores)
     dataset.write(CHANGES, pl.concat(changes), GapChanges)
+
+
+def _clusters(tables: DatasetRef) -> pl.DataFrame:
+    """Name what questions are drawn with, also where they are the parallel texts."""
+    if kind_of(tables) != "retrieval":
+        return GapClusters.create_empty()
+    collection = open_collection(tables)
+    asked = collection.queries.select("query_id", "group_id").join(
+        collection.questions, on="query_id", maintain_order="left"
+    )
+    own = asked.join(collection.clusters.select("query_id", cluster="question"), on="query_id")
+    parts = [own.select("cluster", case="question")]
+    if _asked_or_searched(collection) is not collection.documents:
+        parts.append(own.select("cluster", case="group_id").drop_nulls())
+    found = pl.concat(parts).unique("case", keep="first", maintain_order=True)
+    return found.select("case", "cluster").sort("case")
 
 
 def _parallel(name: str, tables: DatasetRef) -> tuple[Parallel, pl.DataFrame]:
@@ -215,7 +235,8 @@ def _of_texts(
         return _Found()
 
     table, side = parallel.texts, _side(tables)
-    vectors = encode(run, measured, table["text"], table["language"], side)
+    offsets = offsets_of(run, measured, sides_of_set(tables))
+    vectors = encode(run, measured, table["text"], table["language"], side, offsets)
     drawn = parallel.widest(gap.points, gap.seed)
     near = vectors[table.with_row_index("row").join(
         drawn.texts, on=["group", "language"], how="semi", maintain_order="left"
@@ -231,15 +252,26 @@ def _of_texts(
     return _Found(gather_cases(cases), spreads, points=points)
 
 
+def _sides(run: Context, measured: Measured, tables: DatasetRef) -> list[Vectors]:
+    """Vectors of all texts of a set, a side at a time."""
+    sides = sides_of_set(tables)
+    offsets = offsets_of(run, measured, sides)
+    return [
+        encode(run, measured, table["text"], table["language"], side, offsets)
+        for table, side in sides
+    ]
+
+
 def _of_set(
     run: Context, measured: Measured, chosen: EvaluationSet, tables: DatasetRef, gap: GapSettings
 ) -> _Found:
     match kind_of(tables):
         case "retrieval":
-            return _of_collection(run, measured, chosen.name, open_collection(tables), gap)
+            return _of_collection(run, measured, chosen.name, tables, gap)
         case "similarity":
-            return _of_pairs(run, measured, chosen.name, read_table(tables, "pairs"), gap)
+            return _of_pairs(run, measured, chosen.name, tables, gap)
         case "mteb":
+            check_shift(measured, chosen)
 
             def vectors(texts: Sequence[str], language: str, role: str) -> Vectors:
                 side = "documents" if role == "document" else "queries"
@@ -253,16 +285,13 @@ def _of_set(
 
 
 def _of_collection(
-    run: Context, measured: Measured, name: str, collection: EvaluationCollection, gap: GapSettings
+    run: Context, measured: Measured, name: str, tables: DatasetRef, gap: GapSettings
 ) -> _Found:
     """The pool, and questions with their answers; nothing of parallel sentences."""
-    queries, documents = collection.queries, collection.documents
-    if set(queries["query_id"]) == set(documents["doc_id"]):
+    collection = open_collection(tables)
+    if set(collection.queries["query_id"]) == set(collection.documents["doc_id"]):
         return _Found()
-    asked, found = (
-        encode(run, measured, table["text"], table["language"], side)
-        for table, side in ((queries, "queries"), (documents, "documents"))
-    )
+    asked, found = _sides(run, measured, tables)
     cases, spreads = compatible_cosines(*_answered(collection, asked, found))
     if collection.documents["language"].n_unique() > 1:
         pool = pool_measures(collection, asked, found, name=name, k=gap.k)
@@ -272,8 +301,8 @@ def _of_collection(
 
 def _answered(
     collection: EvaluationCollection, asked: Vectors, found: Vectors
-) -> tuple[pl.DataFrame, Vectors, Vectors]:
-    """Each question beside its first answer in its own language."""
+) -> tuple[pl.DataFrame, Vectors, Vectors, pl.DataFrame]:
+    """Each question beside its first answer in its own language, and who else's is its answer."""
     own = collection.relevant.filter(pl.col("query_language") == pl.col("document_language"))
     own = own.unique("query_id", keep="first", maintain_order=True)
     own = own.join(collection.questions, on="query_id", maintain_order="left")
@@ -282,17 +311,21 @@ def _answered(
         for key, table in (("query_id", collection.queries), ("doc_id", collection.documents))
     ]
     pairs = own.select(language="query_language", case="question")
-    return pairs, asked[rows[0].to_numpy()], found[rows[1].to_numpy()]
+    placed = own.select("query_id", "doc_id").with_row_index("place")
+    others = collection.relevant.select("query_id", "doc_id")
+    together = others.join(placed.select("query_id", left="place"), on="query_id").join(
+        placed.select("doc_id", right="place"), on="doc_id"
+    )
+    left, right = asked[rows[0].to_numpy()], found[rows[1].to_numpy()]
+    return pairs, left, right, together.select("left", "right")
 
 
 def _of_pairs(
-    run: Context, measured: Measured, name: str, pairs: pl.DataFrame, gap: GapSettings
+    run: Context, measured: Measured, name: str, tables: DatasetRef, gap: GapSettings
 ) -> _Found:
     """Similarity to people's scores, and pairs of one language that people found alike."""
-    left, right = (
-        encode(run, measured, pairs[f"text_{side}"], pairs[f"language_{side}"], "queries")
-        for side in "ab"
-    )
+    pairs = read_table(tables, "pairs")
+    left, right = _sides(run, measured, tables)
     scores = similarity_scores(cross_pairs(pairs), left, right)
     rows = pairs.with_row_index("row").filter(
         pl.col("language_a") == pl.col("language_b"), pl.col("gold") >= GOOD * pl.col("gold").max()

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
 
 import polars as pl
 
@@ -13,18 +15,33 @@ from polymine.data_contracts.settings import EvaluatedRun, EvaluationSet, Evalua
 from polymine.evaluation import choice, similarity
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.mteb_tasks import mteb_scores, mteb_version
-from polymine.evaluation.rankings import measure_ranking, rank_words, read_run
+from polymine.evaluation.rankings import check_ids, measure_ranking, rank_words, read_run
 from polymine.evaluation.retrieval import measure as measure_retrieval
 from polymine.evaluation.tables import as_set_scores
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Order, Plan
 from polymine.tasks.engine.stage import stage
-from polymine.tasks.evaluation.encoding import Matrix, Measured, encode
-from polymine.tasks.evaluation.sets import kind_of, languages_of_set, open_collection, read_table
+from polymine.tasks.evaluation.encoding import (
+    Encoded,
+    Matrix,
+    Measured,
+    embed,
+    encode,
+    offsets_of,
+)
+from polymine.tasks.evaluation.leaving_out import left_out_of
+from polymine.tasks.evaluation.sets import (
+    kind_of,
+    languages_of_set,
+    open_collection,
+    read_table,
+    sides_of_set,
+    tables_in,
+)
 from polymine.tasks.sources.files import digest, fetch
 from polymine.tasks.store.datasets import note_of
 
-VERSION = 5
+VERSION = 6
 UNTOUCHED = "untouched"  # what the base is called where BM25 is what all are compared with
 _SCHEMAS = {"retrieval": QueryScores, "similarity": PairScores, "choice": Answers}
 
@@ -92,9 +109,13 @@ def measure_run(
     def ranked(collection: EvaluationCollection) -> pl.DataFrame:
         with fetch(chosen.path) as files:
             parts = [read_run(file.path.read_text("utf-8-sig"), file.name) for file in files]
+        gone = left_out_of(tables).implode()
+        ranking = pl.concat(parts).filter(~pl.col("query_id").is_in(gone))
+        if "copies" not in tables_in(tables):
+            return ranking
         # Of documents with one text the set has one: it stands where the best of them stood.
         kept = read_table(tables, "copies").select("doc_id", "kept_id")
-        ranking = pl.concat(parts).join(kept, on="doc_id", how="left")
+        ranking = ranking.join(kept, on="doc_id", how="left")
         doc_id = pl.coalesce("kept_id", "doc_id").alias("doc_id")
         return ranking.group_by("query_id", doc_id).agg(pl.col("score").max())
 
@@ -125,9 +146,11 @@ def _ranking_plan(
 
     together = all(each.pooled for each in evaluation.sets if each.name == note.name)
 
-    def make(number: int, order: Order, progress: object) -> pl.DataFrame:
+    @cache
+    def measured() -> tuple[pl.DataFrame, int]:
         collection = open_collection(tables)
         ranking = ranked(collection)
+        check_ids(collection, ranking, f"evaluation.runs.{name}: a ranking of {note.name}")
         missing = collection.relevant.join(ranking, on="query_id", how="anti")
         if count := missing["query_id"].n_unique():
             logger.warning(
@@ -135,7 +158,8 @@ def _ranking_plan(
                 name, f"{count:,}", note.name, missing["query_id"][0],
             )  # fmt: skip
         pooled = together and collection.documents["language"].n_unique() > 1
-        return measure_ranking(collection, ranking, name=note.name, k=evaluation.k, pooled=pooled)
+        options: dict[str, Any] = {"name": note.name, "k": evaluation.k, "pooled": pooled}
+        return measure_ranking(collection, ranking, **options), count
 
     return Plan(
         contract="measures",
@@ -147,8 +171,8 @@ def _ranking_plan(
             "k": evaluation.k,
             "pooled": together,
         },
-        open=lambda _: Maker(make, QueryScores),
-        note=lambda _: MeasuresNote(kind="retrieval"),
+        open=lambda _: Maker(lambda *_: measured()[0], QueryScores),
+        note=lambda _: MeasuresNote(kind="retrieval", unranked=measured()[1]),
     )
 
 
@@ -167,36 +191,50 @@ def _measures(
 ) -> pl.DataFrame:
     """Encode the texts of a set, and measure as its kind is measured."""
 
-    def vectors(table: pl.DataFrame, text: str, side: str, language: str = "language") -> Matrix:
-        return encode(run, measured, table[text], table[language], side)
+    sides = sides_of_set(tables)
+    offsets = offsets_of(run, measured, sides)
+
+    def vectors(number: int) -> Matrix:
+        table, role = sides[number]
+        return encode(run, measured, table["text"], table["language"], role, offsets)
+
+    def stored(number: int) -> Matrix | Encoded:
+        """A corpus is not copied into memory as a whole, unless its vectors are shifted."""
+        table, role = sides[number]
+        if offsets:
+            return vectors(number)
+        return embed(run, measured, table["text"], table["language"], role)
 
     match kind:
         case "retrieval":
             collection = open_collection(tables)
             return measure_retrieval(
-                collection,
-                vectors(collection.queries, "text", "queries"),
-                vectors(collection.documents, "text", "documents"),
+                collection, stored(0), stored(1),
                 name=chosen.name,
                 k=evaluation.k,
                 pooled=chosen.pooled and collection.documents["language"].n_unique() > 1,
-            )
+            )  # fmt: skip
         case "similarity":
             pairs = read_table(tables, "pairs")
             similarity.check_pairs(pairs)
-            sides = (vectors(pairs, f"text_{s}", "queries", f"language_{s}") for s in "ab")
-            return similarity.compare_texts(pairs, *sides)
+            return similarity.compare_texts(pairs, vectors(0), vectors(1))
         case "clustering":
-            sentences = read_table(tables, "sentences")
-            found = vectors(sentences, "text", "documents")
             names = {"model": measured.name, "set": chosen.name}
-            return similarity.cluster(sentences, found, seed=evaluation.seed, **names)
+            sentences = read_table(tables, "sentences")
+            return similarity.cluster(sentences, vectors(0), seed=evaluation.seed, **names)
         case "choice":
-            items = read_table(tables, "items")
-            options = vectors(choice.option_texts(items), "text", "queries")
-            return choice.answer(items, options, vectors(items, "passage", "documents"))
+            return choice.answer(read_table(tables, "items"), vectors(0), vectors(1))
         case _:
             return _benchmark(run, measured, chosen)
+
+
+def check_shift(measured: Measured, chosen: EvaluationSet) -> None:
+    """Refuse to shift vectors of texts that MTEB gives in pieces."""
+    if measured.shift:
+        raise SettingsError(
+            f"model {measured.name}: `shift` subtracts the mean of each language of a set, which "
+            f"MTEB's own task {chosen.benchmark} gives in pieces; leave out one of them"
+        )
 
 
 def _benchmark(run: Context, measured: Measured, chosen: EvaluationSet) -> pl.DataFrame:
@@ -206,11 +244,7 @@ def _benchmark(run: Context, measured: Measured, chosen: EvaluationSet) -> pl.Da
         side = "documents" if role == "document" else "queries"
         return encode(run, measured, texts, [language] * len(texts), side)
 
-    if measured.shift:
-        raise SettingsError(
-            f"evaluation.models.{measured.name}: `shift` subtracts the mean of each language of a "
-            f"set, which MTEB's own task {chosen.benchmark} gives in pieces; leave out one of them"
-        )
+    check_shift(measured, chosen)
     scores = mteb_scores(str(chosen.benchmark), vectors, chosen.languages)
     empty = {name: pl.lit(None, pl.Float64) for name in ("gain", "low", "high")}
     return as_set_scores(scores.with_columns(**empty), measured.name, chosen.name)

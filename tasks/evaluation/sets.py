@@ -12,7 +12,7 @@
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
@@ -26,6 +26,7 @@ from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import DatasetSettings, EvaluationSet, Reading
 from polymine.data_contracts.tables import Copies
 from polymine.evaluation import local_sets
+from polymine.evaluation.choice import option_texts
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.contamination import Level, Part, shares_corpus
 from polymine.mining.ingestion import merge_copies, own_documents
@@ -41,11 +42,12 @@ from polymine.tasks.store.atomic import write_frame
 from polymine.tasks.store.datasets import Dataset, is_dataset, note_of, open_folder
 from polymine.tasks.store.manifests import read_manifest
 
-VERSION = 7
+VERSION = 8
 CONTRACT, HELD_OUT_CONTRACT = "evaluation-sets", "held-out"
 HUB = ("belebele", "belebele-choice", "xquad")
+_CHANGED = {"hidden": "own", "copies": "merged"}  # tables that plain trec_eval would not have
 logger = logging.getLogger("polymine.evaluation")
-_COLLECTION = ("documents", "queries", "judgments", "hidden")
+COLLECTION = ("documents", "queries", "judgments", "hidden")  # tables of a set of retrieval
 
 
 @stage("read-set", "read-set-{chosen.name}")
@@ -86,12 +88,31 @@ def kind_of(reference: DatasetRef) -> str:
 
 def open_collection(reference: DatasetRef) -> EvaluationCollection:
     """Open a set of the kind `retrieval`."""
-    return EvaluationCollection(*(read_table(reference, name) for name in _COLLECTION))
+    return EvaluationCollection(*(read_table(reference, name) for name in COLLECTION))
 
 
 def read_table(reference: DatasetRef, name: str) -> pl.DataFrame:
     """Read one of the tables of a set."""
     return pl.read_parquet(open_folder(reference.path) / f"{name}.parquet", glob=False)
+
+
+def tables_in(reference: DatasetRef) -> list[str]:
+    """Name the tables of a set."""
+    return [path.stem for path in sorted(open_folder(reference.path).glob("*.parquet"))]
+
+
+def count_texts(tables: Mapping[str, pl.DataFrame]) -> dict[str, int]:
+    """Count what a set of retrieval has, as its SetNote says it."""
+    collection = EvaluationCollection(*(tables[name] for name in COLLECTION))
+    answered = collection.relevant["query_id"].n_unique()
+    changed = {name: tables[name].height if "copies" in tables else 0 for name in _CHANGED}
+    return {
+        "documents": collection.documents.height,
+        "queries": answered,
+        "unanswered": collection.queries.height - answered,
+        "chained": collection.chained,
+        **{key: changed[name] for name, key in _CHANGED.items()},
+    }
 
 
 def plain_form(chosen: EvaluationSet, reference: DatasetRef) -> EvaluationSet | None:
@@ -118,6 +139,26 @@ def languages_of_set(reference: DatasetRef) -> set[str] | None:
     if columns is None:
         return None
     return {code for table, name in columns for code in read_table(reference, table)[name].unique()}
+
+
+def sides_of_set(reference: DatasetRef) -> list[tuple[pl.DataFrame, str]]:
+    """List all texts that are encoded: text and language, and as what, `queries` or `documents`."""
+
+    def side(table: str, text: str, language: str, role: str) -> tuple[pl.DataFrame, str]:
+        return read_table(reference, table).select(text=text, language=language), role
+
+    match kind_of(reference):
+        case "retrieval":
+            return [side(role, "text", "language", role) for role in ("queries", "documents")]
+        case "similarity":
+            return [side("pairs", f"text_{end}", f"language_{end}", "queries") for end in "ab"]
+        case "clustering":
+            return [side("sentences", "text", "language", "documents")]
+        case "choice":
+            options = option_texts(read_table(reference, "items"))
+            return [(options, "queries"), side("items", "passage", "language", "documents")]
+        case _:
+            return []
 
 
 def texts_of_set(reference: DatasetRef, level: Level = "all") -> pl.DataFrame:
@@ -169,43 +210,6 @@ def level_for(reference: DatasetRef, positives: pl.Series) -> Level:
     return "queries" if shares_corpus(positives, pl.concat(texts)) else "all"
 
 
-def without(reference: DatasetRef, seen: pl.DataFrame) -> tuple[SetNote, dict[str, pl.DataFrame]]:
-    """Leave out what models have learned from.
-
-    Args:
-        reference: a set.
-        seen: Overlaps with this set: of retrieval, queries go by their own text and by documents
-            that are relevant to them.
-
-    Returns:
-        The set's note and tables. Raises InputError where nothing is left.
-    """
-    note = note_of(reference, SetNote)
-    names = [path.stem for path in sorted(open_folder(reference.path).glob("*.parquet"))]
-    tables = {name: read_table(reference, name) for name in names}
-    if note.kind == "retrieval":
-        collection, known = open_collection(reference), seen.filter(part="document")
-        gone = collection.relevant.join(known, left_on="doc_id", right_on="id", how="semi")
-        ids = pl.concat([seen.filter(part="query")["id"], gone["query_id"]])
-        left = collection.ask(collection.queries.filter(~pl.col("query_id").is_in(ids.implode())))
-        tables |= {name: getattr(left, name) for name in _COLLECTION}
-        count = left.relevant["query_id"].n_unique()
-        note = note.model_copy(update={"queries": count})
-    else:
-        (table,) = (name for name in ("pairs", "sentences", "items") if name in tables)
-        key = "item_id" if table == "items" else "id"
-        tables[table] = tables[table].filter(
-            ~pl.col(key).cast(pl.String).is_in(seen["id"].implode())
-        )
-        count = tables[table].height
-    if not count:
-        raise InputError(
-            f"{note.name}: models have learned from everything that it measures; choose another "
-            'set, or set evaluation.contaminated = "report"'
-        )
-    return note, tables
-
-
 def _describe(chosen: EvaluationSet, kind: str, tables: dict[str, pl.DataFrame]) -> SetNote:
     note = SetNote(
         kind=kind, name=chosen.name, benchmark=chosen.benchmark, guard=chosen.guard,
@@ -213,12 +217,13 @@ def _describe(chosen: EvaluationSet, kind: str, tables: dict[str, pl.DataFrame])
     )  # fmt: skip
     if kind != "retrieval":
         return note
-    collection = EvaluationCollection(*(tables[name] for name in _COLLECTION))
-    asked = collection.relevant["query_id"].n_unique()
-    counts = {"documents": collection.documents.height, "queries": asked}
-    own = tables["hidden"].height if "copies" in tables else 0
-    merged = tables["copies"].height if "copies" in tables else 0
-    counts |= {"merged": merged, "own": own, "chained": collection.chained}
+    counts = count_texts(tables)
+    if not counts["queries"] and "copies" in tables:  # of parallel texts others say what is wrong
+        raise InputError(
+            f"evaluation.sets.{chosen.name}: none of {counts['unanswered']:,} queries has a "
+            f"relevant document among {counts['documents']:,}; give judgments above 0, or other "
+            "`languages` or another `split`"
+        )
     return note.model_copy(update=counts)
 
 
@@ -331,7 +336,7 @@ def _restricted(
         collection = collection.only(chosen.languages)
     if chosen.queries_per_language is not None:
         collection = collection.draw(chosen.queries_per_language, seed)
-    tables = {name: getattr(collection, name) for name in _COLLECTION}
+    tables = {name: getattr(collection, name) for name in COLLECTION}
     shown = collection.documents.select("doc_id", shown="text")
     if variants is None:
         variants = shown.clear().rename({"shown": "text"})

@@ -6,15 +6,14 @@ as their rows are in this store.
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 import polars as pl
 
-from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError, SettingsError
 from polymine.data_contracts.learning import Overlaps
-from polymine.data_contracts.notes import RowsNote
+from polymine.data_contracts.notes import RowsNote, SetNote
 from polymine.data_contracts.references import DatasetRef
-from polymine.data_contracts.settings import EvaluationSettings
+from polymine.data_contracts.settings import EvaluationSettings, TrainingSettings
 from polymine.evaluation.contamination import Level, at_levels, find_overlap, texts_of
 from polymine.reporting.formatting import count_of
 from polymine.reporting.report import Note
@@ -22,17 +21,11 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.encoding import Measured
-from polymine.tasks.evaluation.sets import (
-    CONTRACT,
-    is_checked,
-    level_for,
-    texts_of_set,
-    without,
-)
-from polymine.tasks.store.atomic import write_frame
-from polymine.tasks.store.datasets import Dataset, load, note_of
+from polymine.tasks.evaluation.leaving_out import leave_out
+from polymine.tasks.evaluation.sets import is_checked, level_for, texts_of_set
+from polymine.tasks.store.datasets import load, note_of
 
-VERSION = 4
+VERSION = 5
 SHOWN = 10  # overlaps that an error lists
 ROWS = "training-rows"
 REPORT = (
@@ -77,6 +70,16 @@ def describe_overlap(what: str, overlap: pl.DataFrame, advice: str) -> str:
     return "\n".join([heading, *lines, *examples, advice])
 
 
+def check_contaminated(training: TrainingSettings, evaluation: EvaluationSettings) -> None:
+    """Refuse a pipeline that would train on texts of evaluation sets and then not measure them."""
+    if training.contaminated == "report" and evaluation.contaminated == "fail":
+        raise SettingsError(
+            'training.contaminated = "report" trains on texts that evaluation sets hold, and '
+            'evaluation.contaminated = "fail" refuses to measure on them afterwards: set '
+            'evaluation.contaminated = "report" or "exclude", or training.contaminated = "exclude"'
+        )
+
+
 def look_for_seen(
     run: Context,
     candidates: Sequence[Measured],
@@ -109,10 +112,17 @@ def look_for_seen(
                 notes.append(_judge(measured, step, load(overlap), evaluation))
     if evaluation.contaminated != "exclude" or not seen:
         return dict(sets), tuple(notes)
-    held = set(pl.concat(load(each)["set"] for each in seen))
-    return {
+    held = pl.concat(load(each)["set"] for each in seen).unique()
+    left = {
         name: leave_out(run, name, ref, seen) if name in held else ref for name, ref in sets.items()
-    }, tuple(notes)
+    }
+    return left, (*notes, *map(_gone, (left[name] for name in sorted(held))))
+
+
+def _gone(reference: DatasetRef) -> Note:
+    note = note_of(reference, SetNote)
+    what = "queries" if note.kind == "retrieval" else "rows"
+    return Note("warning", f"{note.name}: {note.left_out:,} {what} left out of all figures")
 
 
 @stage("look-for-seen")
@@ -130,24 +140,6 @@ def _seen(sets: Mapping[str, DatasetRef], rows: pl.DataFrame) -> pl.DataFrame:
     overlap, levels = overlap_with(sets, rows)
     by_query = [name for name, level in levels.items() if level == "queries"]
     return overlap.filter(~pl.col("set").is_in(by_query) | (pl.col("part") != "document"))
-
-
-@stage("leave-out", "leave-out-{name}")
-def leave_out(run: Context, name: str, tables: DatasetRef, seen: Sequence[DatasetRef]) -> Plan:
-    """Write a set without the queries, pairs, sentences or items that models learned from."""
-    left = cache(lambda: without(tables, pl.concat(load(each) for each in seen).filter(set=name)))
-
-    def write(dataset: Dataset) -> None:
-        for table, frame in left()[1].items():
-            write_frame(frame, dataset.folder / f"{table}.parquet")
-
-    return Plan(
-        contract=CONTRACT,
-        depends={"version": VERSION, "set": tables, "name": name, "seen": list(seen)},
-        open=lambda _: Maker(lambda *_: write),
-        resumable=False,
-        note=lambda _: left()[0],
-    )
 
 
 def _judge(

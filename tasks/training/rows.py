@@ -23,7 +23,7 @@ from polymine.tasks.training.split import HELD_OUT
 from polymine.training import mixture
 from polymine.training.relations import relate
 
-VERSION = 4
+VERSION = 5
 CONTRACT = "training-rows"
 EXCLUDE = (
     'Set training.contaminated = "exclude" to leave these rows out, or "report" to train on them; '
@@ -133,7 +133,9 @@ def _guard(
         "checked": tuple(levels),
         "unchecked": tuple(name for name in sets if name not in levels),
         "levels": levels,
-        "sets": tuple(sorted(reference.fingerprint for reference in sets.values())),
+        "sets": tuple(
+            sorted(ref.fingerprint for name, ref in sets.items() if name not in reported["set"])
+        ),
         "removed": removed,
         "overlaps": tuple(Overlap(**row) for row in overlap.head(SHOWN).to_dicts()),
         **dict(overlap.group_by("kind").len().rows()),

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from polymine.data_contracts.gap import GapSpreads
 from polymine.evaluation.gap.cases import gather_cases, make_cases
@@ -51,12 +52,16 @@ def translation_cosines(parallel: Parallel, vectors: Vectors) -> Found:
     return pl.concat([gathered, human_over_machine(gathered)]), _spreads(spreads)
 
 
-def compatible_cosines(pairs: pl.DataFrame, left: Vectors, right: Vectors) -> Found:
+def compatible_cosines(
+    pairs: pl.DataFrame, left: Vectors, right: Vectors, together: pl.DataFrame | None = None
+) -> Found:
     """Measure how near two texts of one language lie that go together.
 
     Args:
         pairs: language, case; a text may stand in several pairs.
         left, right: unit vectors (n, d) of both sides, in the order of the pairs.
+        together: left, right: places of pairs whose left and right text go together, too, as a
+            question and another question's answer that is its own; they are not random.
 
     Returns:
         `GapCases` of `compatible`, its random pairs and the difference, per language and pair; and
@@ -67,7 +72,16 @@ def compatible_cosines(pairs: pl.DataFrame, left: Vectors, right: Vectors) -> Fo
         rows, language = part["row"].to_numpy(), str(code)
         if len(rows) < 2:
             continue
-        found = _compare(left[rows], right[rows])
+        beside = np.eye(len(rows), dtype=bool)
+        if together is not None:
+            place = part.select("row").with_row_index("place")
+            named = together.select(pl.all().cast(pl.UInt32))
+            inside = named.join(place.rename({"place": "one"}), left_on="left", right_on="row")
+            inside = inside.join(place.rename({"place": "other"}), left_on="right", right_on="row")
+            beside[inside["one"].to_numpy(), inside["other"].to_numpy()] = True
+        if beside.all():
+            continue
+        found = _compare(left[rows], right[rows], beside)
         for kind, name in ((TRANSLATION, ""), (RANDOM, f"-{RANDOM}"), (ABOVE, f"-{ABOVE}")):
             name = f"{COMPATIBLE}{name}"
             cases.append(make_cases(name, language, language, part["case"], found[kind]))
@@ -100,12 +114,21 @@ def human_over_machine(cases: pl.DataFrame) -> pl.DataFrame:
     ).sort(key)
 
 
-def _compare(left: Vectors, right: Vectors) -> dict[str, Numbers]:
-    """Cosines of pairs (n,), the mean of each one's texts with all others, and all others."""
+def _compare(
+    left: Vectors, right: Vectors, together: NDArray[np.bool_] | None = None
+) -> dict[str, Numbers]:
+    """Cosines of pairs (n,), the mean of each one's texts with all others, and all others.
+
+    Others are all but those that go `together`, (n, n): each with itself, if that is all. The mean
+    of a pair that has none is no number.
+    """
     cosines = (left @ right.T).astype(np.float64)
     own = cosines.diagonal().copy()
-    others = (cosines.sum(axis=0) + cosines.sum(axis=1) - 2 * own) / (2 * (len(own) - 1))
-    every = cosines[~np.eye(len(own), dtype=bool)]
+    apart = ~(np.eye(len(own), dtype=bool) if together is None else together)
+    summed, count = np.where(apart, cosines, 0.0), apart.sum(axis=0) + apart.sum(axis=1)
+    total = summed.sum(axis=0) + summed.sum(axis=1)
+    others = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    every = cosines[apart]
     return {TRANSLATION: own, RANDOM: others, ABOVE: own - others, "all": every}
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from polymine.data_contracts.gap import GapCases, GapChanges, GapScores
+from polymine.data_contracts.gap import GapCases, GapChanges, GapClusters, GapScores
 from polymine.evaluation.collection import POOL
 from polymine.evaluation.significance import Numbers, Resampling, interval_of_means
 
@@ -20,20 +20,23 @@ PAIRS = ("few", "unrelated")  # kinds of flags that are of pairs
 class Averages:
     """How the cases of a set become means with intervals.
 
-    What is drawn for the intervals is a case with all its pairs of languages: translations of one
-    text are not so many proofs. Means are over pairs, each counting the same.
+    What is drawn for the intervals is a cluster of cases with all their pairs of languages:
+    translations of one text are not so many proofs, nor are the questions on one passage. Means
+    are over pairs, each counting the same.
 
     Args:
         set: its name.
         flags: `GapFlags` of the set; a pair that it names is in no mean.
         fewest: cases that a pair needs to be in a mean.
         resampling: how the intervals are made.
+        clusters: `GapClusters`; what it does not name is a cluster by itself.
     """
 
     set: str
     flags: pl.DataFrame
     fewest: int
     resampling: Resampling
+    clusters: pl.DataFrame = field(default_factory=GapClusters.create_empty)
 
     def scores(self, cases: pl.DataFrame, model: str) -> pl.DataFrame:
         """Average each measure per pair of languages, per language and over all pairs.
@@ -67,6 +70,8 @@ class Averages:
         return _checked(named, GapChanges)
 
     def _named(self, cases: pl.DataFrame) -> pl.DataFrame:
+        named = cases.join(self.clusters, on="case", how="left", maintain_order="left")
+        cases = named.with_columns(pl.col("cluster").fill_null(pl.col("case")))
         parts = [
             _average(str(measure), part, self.flags, self.fewest, self.resampling)
             for (measure,), part in cases.group_by("measure", maintain_order=True)
@@ -102,11 +107,11 @@ def _average(
 
 
 def _spread(cases: pl.DataFrame, pairs: pl.DataFrame) -> tuple[Numbers, Numbers]:
-    """Values by case and pair: (cases, pairs, 1), and which there are, (cases, pairs)."""
+    """Sums of values by cluster and pair: (clusters, pairs, 1), and how many, (clusters, pairs)."""
     placed = cases.join(pairs.select(*_PAIR, "column"), on=_PAIR, maintain_order="left")
-    cells = (placed["case"].rank("dense").to_numpy().astype(np.int64) - 1,
+    cells = (placed["cluster"].rank("dense").to_numpy().astype(np.int64) - 1,
              placed["column"].to_numpy())  # fmt: skip
-    counts = np.zeros((placed["case"].n_unique(), pairs.height))
+    counts = np.zeros((placed["cluster"].n_unique(), pairs.height))
     sums = np.zeros((*counts.shape, 1))
     np.add.at(counts, cells, 1.0)
     np.add.at(sums[:, :, 0], cells, placed["value"].to_numpy())

@@ -91,6 +91,25 @@ class TestCosines:
         wanted = [left[0] @ right[0], left[2] @ right[2]]
         assert values(cases, "compatible", "de", "de") == pytest.approx(wanted, abs=1e-6)
 
+    def test_an_answer_is_not_random_beside_any_of_its_questions(self):
+        """Questions 0 and 1 have one answer, which stands in two pairs; 2 has two answers."""
+        pairs = pl.DataFrame({"language": ["de"] * 4, "case": ["0", "1", "2", "3"]})
+        left, right = vectors(4, seed=1), vectors(3, seed=2)[[0, 0, 1, 2]]
+        together = {(0, 0), (0, 1), (1, 0), (1, 1), (2, 2), (2, 3), (3, 3)}
+        table = pl.DataFrame(sorted(together), ["left", "right"], orient="row")
+        cases, spreads = compatible_cosines(pairs, left, right, table)
+        random = [
+            np.mean(
+                [left[i] @ right[j] for j in range(4) if (i, j) not in together]
+                + [left[j] @ right[i] for j in range(4) if (j, i) not in together]
+            )
+            for i in range(4)
+        ]
+        found = values(cases, "compatible-random", "de", "de")
+        assert found == pytest.approx(random, abs=1e-6)
+        count = spreads.filter(kind="compatible-random")["count"].item()
+        assert count == 16 - len(together)
+
     def test_people_are_held_against_machines_by_the_same_source(self):
         rows = [
             ("de", "en", "1", 0.9), ("de", "de-x-mt", "1", 0.8), ("de-x-mt", "en", "1", 0.7),

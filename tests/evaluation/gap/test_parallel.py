@@ -3,8 +3,10 @@
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import t
 
 from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.gap import GapFlags
 from polymine.evaluation.gap.cases import make_cases
 from polymine.evaluation.gap.parallel import Parallel, flag_pairs, gather
 from polymine.evaluation.gap.scores import Averages
@@ -128,6 +130,20 @@ class TestScores:
         assert self.value(scores, "ru", "*") == pytest.approx(0.3, abs=0.01)
         assert (scores["low"] <= scores["value"]).all()
         assert (scores["high"] >= scores["value"]).all()
+
+    def test_questions_on_one_passage_are_one_proof(self):
+        """The interval is that of the passages' means, by Student's t."""
+        rng = np.random.default_rng(0)
+        value = np.repeat(rng.normal(0.5, 0.1, 20), 5) + rng.normal(0, 0.02, 100)
+        cases = make_cases("m", "de", "de", pl.Series([f"q{n:02}" for n in range(100)]), value)
+        clusters = cases.select("case", cluster=pl.Series([f"p{n // 5}" for n in range(100)]))
+        none, many = GapFlags.create_empty(), Resampling(resamples=20_000)
+        averages = Averages("s", none, 10, many, clusters)
+        row = averages.scores(cases, "model").filter(language_a="de").row(0, named=True)
+        means = value.reshape(20, 5).mean(1)
+        wanted = t.interval(0.95, 19, means.mean(), means.std(ddof=1) / np.sqrt(20))
+        assert row["count"] == 100
+        assert (row["low"], row["high"]) == pytest.approx(wanted, abs=0.004)
 
     def test_a_flagged_pair_is_shown_and_in_no_mean(self):
         flags = pl.DataFrame({"kind": ["unrelated"], "language_a": ["en"], "language_b": ["ru"],

