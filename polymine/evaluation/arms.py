@@ -5,14 +5,16 @@ questions and seeds, and its p-value corrected for the number of pairs looked at
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
+from math import ceil
 from typing import Any
 
 import polars as pl
 
 from polymine.data_contracts.learning import Differences
 from polymine.evaluation.matrix import compare_seeds, overall
-from polymine.evaluation.significance import holm
+from polymine.evaluation.significance import Resampling, holm
 
 
 def compare_pairs(scores: Mapping[str, Sequence[pl.DataFrame]], **options: Any) -> pl.DataFrame:
@@ -53,6 +55,20 @@ def adjust(pairs: pl.DataFrame) -> pl.DataFrame:
     ]
     whole = pl.concat(parts) if parts else pairs.with_columns(adjusted=pl.lit(1.0))
     return Differences.validate(whole.select(Differences.column_names()), cast=True)
+
+
+def enough_draws(resampling: Resampling, pairs: int) -> Resampling:
+    """Draw so often that the smallest chance which draws can show passes Holm's correction.
+
+    Args:
+        resampling: as asked for.
+        pairs: how many are compared, over all sets.
+
+    Returns:
+        The same with as many draws, or more.
+    """
+    fewest = ceil(4 * pairs / (1 - resampling.confidence))
+    return replace(resampling, resamples=max(resampling.resamples, fewest))
 
 
 def find_best(differences: pl.DataFrame, set: str, metric: str, confidence: float) -> list[str]:

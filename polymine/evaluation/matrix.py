@@ -24,6 +24,7 @@ from polymine.evaluation.significance import (
     sum_by_question,
 )
 
+FEWEST = 10  # queries from which a direction counts in a mean
 _DIRECTION = ["document_language", "query_language"]
 _KEY = ["set", *_DIRECTION, "query_id"]
 # Means that sum a set up, the widest first; a lone direction is its own mean.

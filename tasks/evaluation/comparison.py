@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import ceil
+from math import comb
 from typing import Any
 
 import dataframely as dy
@@ -22,20 +22,19 @@ from polymine.data_contracts.settings import (
     check_as,
 )
 from polymine.data_contracts.tables import Closure, Triplets
-from polymine.evaluation.arms import adjust, compare_pairs
-from polymine.evaluation.matrix import compare_seeds, overall
+from polymine.evaluation.arms import adjust, compare_pairs, enough_draws
+from polymine.evaluation.matrix import FEWEST, compare_seeds, overall
 from polymine.evaluation.significance import Resampling
 from polymine.mining.baseline_miners import library_triplets, random_triplets
 from polymine.mining.library_miner import check_options
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.stage import stage
-from polymine.tasks.evaluation.gains import fewest_of
 from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Dataset, load, shard_name
 from polymine.training import recipes
 
-VERSION = 6
+VERSION = 7
 ARMS, DIFFERENCES = "arms.parquet", "differences.parquet"
 _TRIPLETS = f"triplets/{shard_name(0)}"
 _CLOSURE = f"closure/{shard_name(0)}"
@@ -237,10 +236,8 @@ def _write(
     dataset: Dataset,
 ) -> None:
     searched = [name for name, tables in sets.items() if kind_of(tables) == "retrieval"]
-    comparisons = len(searched) * len(arms) * (len(arms) - 1) // 2
-    # Among so many the smallest chance that draws can show has to pass Holm's correction.
-    fewest = ceil(4 * comparisons / (1 - evaluation.confidence))
-    resamples = max(evaluation.resamples, fewest)
+    asked = Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed)
+    resampling = enough_draws(asked, len(searched) * comb(len(arms), 2))
     compared: list[pl.DataFrame] = [Arms.create_empty()]
     pairs: list[pl.DataFrame] = []
     for name in searched:
@@ -248,8 +245,8 @@ def _write(
         options = {
             "questions": open_collection(sets[name]).clusters.with_columns(set=pl.lit(name)),
             "pivot": None,
-            "fewest": fewest_of(before),
-            "resampling": Resampling(evaluation.confidence, resamples, evaluation.seed),
+            "fewest": FEWEST,
+            "resampling": resampling,
         }
         scores = {
             arm: {seed: _scores(measures[name]) for seed, measures in seeds.items()}

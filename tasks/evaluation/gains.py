@@ -2,15 +2,25 @@
 
 from collections.abc import Mapping
 from functools import partial
+from math import comb
+from typing import Any
 
 import polars as pl
 
-from polymine.data_contracts.learning import Changes, Comparisons, QueryScores, SetScores
+from polymine.data_contracts.learning import (
+    Changes,
+    Comparisons,
+    Differences,
+    QueryScores,
+    SetScores,
+)
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import EvaluationSettings
+from polymine.evaluation.arms import adjust, compare_pairs, enough_draws
 from polymine.evaluation.changes import changed_most
+from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.gains import score_models
-from polymine.evaluation.matrix import compare
+from polymine.evaluation.matrix import FEWEST, compare
 from polymine.evaluation.metrics import METRICS
 from polymine.evaluation.significance import Resampling
 from polymine.tasks.engine.context import Context
@@ -20,10 +30,9 @@ from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Dataset, load, open_folder
 
-VERSION = 6
-FEWEST = 10  # queries a direction needs to count in a mean
+VERSION = 7
 COMPARISONS, SCORES = "comparisons.parquet", "scores.parquet"
-CHANGES = "changes.parquet"
+CHANGES, DIFFERENCES = "changes.parquet", "differences.parquet"
 Systems = Mapping[str, Mapping[str, DatasetRef]]  # model and set name to measures
 
 
@@ -45,7 +54,8 @@ def compare_models(
         further: the same by further cut-offs.
 
     Returns:
-        The plan of `comparisons` and `changes` (retrieval) and `scores` (all else). Without models
+        The plan of `comparisons`, `changes` and, of several models, `differences` of every pair
+        (retrieval), and `scores` (all else). Without models
         `comparisons` holds the base's own figures, as gains over 0.
     """
     return Plan(
@@ -73,9 +83,13 @@ def _write(
     dataset: Dataset,
 ) -> None:
     resampling = Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed)
+    searched = [name for name in sets if kind_of(sets[name]) == "retrieval"]
+    rivals = {name: [m for m, of in systems.items() if m != "base" and name in of] for name in sets}
+    count = sum(comb(len(rivals[name]), 2) for name in searched)
     compared: list[pl.DataFrame] = [Comparisons.create_empty()]
     scored: list[pl.DataFrame] = [SetScores.create_empty()]
     changed: list[pl.DataFrame] = [Changes.create_empty()]
+    pairs: list[pl.DataFrame] = []
     for (name,) in track([(name,) for name in sets], "compare", len(sets), "sets"):
         before, after = _load(systems, name)
         kind = kind_of(sets[name])
@@ -88,22 +102,20 @@ def _write(
             cut = pl.concat(rows).filter(pl.col("metric").is_in(["ndcg", "recall"]))
             compared.append(cut.with_columns(metric=pl.format("{}@{}", "metric", pl.lit(k))))
         collection = open_collection(sets[name])
+        several = enough_draws(resampling, count)
+        pairs.append(_pairs(name, collection, after, evaluation.pivot, several))
         changed += [changed_most(collection, before, own, of) for of, own in after.items()]
     dataset.write(COMPARISONS, pl.concat(compared), Comparisons)
     dataset.write(SCORES, pl.concat(scored), SetScores)
     dataset.write(CHANGES, pl.concat(changed), Changes)
+    found = adjust(pl.concat(pairs)) if pairs else Differences.create_empty()
+    dataset.write(DIFFERENCES, found, Differences)
 
 
 def _load(systems: Systems, name: str) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
     """Read the base's measures of a set, and those of each model that has any."""
     found = {model: load(of[name]) for model, of in systems.items() if name in of}
     return found.pop("base"), found
-
-
-def fewest_of(scores: pl.DataFrame) -> int:
-    """Say how many queries a direction needs to count in means; 1 where no direction has enough."""
-    counts = scores.group_by("document_language", "query_language").len()["len"]
-    return FEWEST if int(counts.max() or 0) >= FEWEST else 1  # type: ignore[arg-type]
 
 
 def read_comparisons(compared: DatasetRef) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -125,19 +137,35 @@ def _compare(
 ) -> list[pl.DataFrame]:
     """Compare all models on one set of retrieval."""
     collection = open_collection(tables)
+    options = _options(name, collection, pivot, resampling)
     before = QueryScores.validate(base, cast=True)
     if not models:  # the base alone: its figures are what it gains over nothing
         nothing = before.with_columns(pl.col(METRICS) * 0.0)
         models, before = {"base": base}, QueryScores.validate(nothing)
     return [
-        compare(
-            before,
-            QueryScores.validate(scores, cast=True),
-            name=model,
-            questions=collection.clusters.with_columns(set=pl.lit(name)),
-            pivot=pivot if pivot in collection.languages else None,
-            fewest=fewest_of(base),
-            resampling=resampling,
-        )
+        compare(before, QueryScores.validate(scores, cast=True), name=model, **options)
         for model, scores in models.items()
     ]
+
+
+def _pairs(
+    name: str,
+    collection: EvaluationCollection,
+    models: Mapping[str, pl.DataFrame],
+    pivot: str | None,
+    resampling: Resampling,
+) -> pl.DataFrame:
+    """Compare all models with each other on one set of retrieval."""
+    scores = {model: [QueryScores.validate(own, cast=True)] for model, own in models.items()}
+    return compare_pairs(scores, **_options(name, collection, pivot, resampling))
+
+
+def _options(
+    name: str, collection: EvaluationCollection, pivot: str | None, resampling: Resampling
+) -> dict[str, Any]:
+    return {
+        "questions": collection.clusters.with_columns(set=pl.lit(name)),
+        "pivot": pivot if pivot in collection.languages else None,
+        "fewest": FEWEST,
+        "resampling": resampling,
+    }

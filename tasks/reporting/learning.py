@@ -20,7 +20,9 @@ from polymine.data_contracts.settings import (
     TrainingSettings,
 )
 from polymine.data_contracts.trained import TrainedModel
+from polymine.evaluation.arms import find_best
 from polymine.evaluation.collection import POOL
+from polymine.evaluation.matrix import FEWEST
 from polymine.evaluation.mteb_results import as_mteb_result
 from polymine.reporting.learning.adapter_card import render_adapter_card
 from polymine.reporting.learning.metrics import write_headline
@@ -38,11 +40,12 @@ from polymine.reporting.learning.report import (
     StepReport,
     TrainingReport,
 )
+from polymine.reporting.learning.tables import PRIMARY, pick_result
 from polymine.reporting.report import Note, Report, Timing
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
-from polymine.tasks.evaluation.gains import CHANGES, FEWEST, read_comparisons
+from polymine.tasks.evaluation.gains import CHANGES, DIFFERENCES, read_comparisons
 from polymine.tasks.evaluation.measuring import untouched_languages
 from polymine.tasks.reporting.learning_artifacts import publish_learning
 from polymine.tasks.reporting.mining import versions
@@ -150,12 +153,14 @@ def report_evaluation(
 ) -> dict[str, Any]:
     """Write the output folder of an evaluation: figures as tables, and the page."""
     comparisons, scores = read_comparisons(evaluated.compared)
+    folder = open_folder(evaluated.compared.path)
+    differences = pl.read_parquet(folder / DIFFERENCES, glob=False)
     measures = {
         (model, name): ref for model, of in evaluated.measures.items() for name, ref in of.items()
     }
     report = EvaluationReport(
         title=Path(output.path).name,
-        headline=describe_gain(comparisons, scores, evaluated.models, evaluation.k),
+        headline=describe_gain(comparisons, scores, differences, evaluated.models, evaluation),
         base=evaluated.base,
         models=evaluated.models,
         calls=tuple(
@@ -164,7 +169,8 @@ def report_evaluation(
         ),
         comparisons=comparisons,
         scores=scores,
-        changes=pl.read_parquet(open_folder(evaluated.compared.path) / CHANGES, glob=False),
+        changes=pl.read_parquet(folder / CHANGES, glob=False),
+        differences=differences,
         k=evaluation.k,
         confidence=evaluation.confidence,
         searched=describe_sets(evaluated.sets),
@@ -181,6 +187,11 @@ def report_evaluation(
             *remark_on_plain(evaluated, evaluation.k),
             *remark_on_few(evaluated.measures["base"]),
             *(
+                Note("warning", say("learning", "unranked", model, name, count))
+                for (model, name), ref in measures.items()
+                if (count := note_of(ref, MeasuresNote).unranked)
+            ),
+            *(
                 Note("warning", say("learning", "untouched", model, name, languages))
                 for (model, name), ref in measures.items()
                 if (languages := untouched_languages(ref))
@@ -190,15 +201,18 @@ def report_evaluation(
             LinkedFile(COMPARISONS, COMPARISONS, "means and gains with intervals"),
             LinkedFile(SCORES, SCORES, "sets without queries"),
             LinkedFile(CHANGES, CHANGES, "queries that got better and worse most"),
+            LinkedFile(
+                DIFFERENCES, DIFFERENCES, "every pair of models, corrected for their number"
+            ),
             LinkedFile("mteb/", "mteb/", "results of retrieval as MTEB writes them"),
             LinkedFile("measures/", "measures/", "every query, pair or item"),
         ),
     )
-    folder = open_folder(evaluated.compared.path)
     files: Files = {
         COMPARISONS: folder / COMPARISONS,
         SCORES: folder / SCORES,
         CHANGES: folder / CHANGES,
+        DIFFERENCES: folder / DIFFERENCES,
         **_mteb_files(evaluated, evaluation),
         **{
             f"measures/{model}/{name}.parquet": open_folder(ref.path) / "part-00000.parquet"
@@ -263,9 +277,10 @@ def remark_on_sets(sets: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
     """Say what readers of intervals and means should know of the sets."""
     notes = {name: note_of(reference, SetNote) for name, reference in sets.items()}
     return tuple(
-        Note("remark", say("learning", "chained", name, note.chained, note.queries))
+        Note("remark", say("learning", said, name, count, note.queries))
         for name, note in notes.items()
-        if note.chained
+        for said, count in (("unanswered", note.unanswered), ("chained", note.chained))
+        if count
     )
 
 
@@ -292,18 +307,28 @@ def remark_on_few(measures: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
         few = counts.filter(pl.col("len") < FEWEST).sort("document_language", "query_language")
         cells = [f"{document}-{query} ({count})" for document, query, count in few.rows()]
         if cells:
-            every = few.height == counts.height
+            every = counts.height if few.height == counts.height else 0
             notes.append(Note("warning", say("learning", "few", name, cells, FEWEST, every)))
     return tuple(notes)
 
 
 def describe_gain(
-    comparisons: pl.DataFrame, scores: pl.DataFrame, names: Sequence[str], k: int
+    comparisons: pl.DataFrame,
+    scores: pl.DataFrame,
+    differences: pl.DataFrame,
+    names: Sequence[str],
+    evaluation: EvaluationSettings,
 ) -> str:
-    """Say what the first model gains on the first set."""
+    """Say what the first model gains on the first set; of several, which is best there."""
     if comparisons.height:
         first = comparisons.row(0, named=True)
-        return write_headline(comparisons, first["set"], names[0] if names else first["model"], k)
+        best = find_best(differences, first["set"], PRIMARY, evaluation.confidence)
+        chosen = best[0] if best else names[0] if names else first["model"]
+        gain = write_headline(comparisons, first["set"], chosen, evaluation.k)
+        if not best:
+            return gain
+        verdict = pick_result(comparisons, first["set"], chosen).headline.verdict
+        return say("learning", "best_arm", best, gain, verdict)
     gained = scores.filter(pl.col("gain").is_not_null())
     if gained.height:
         row = gained.row(0, named=True)

@@ -107,10 +107,18 @@ def _list_tables(
          "verdict": "better" if pair.surely else "not told apart"}
         for part in parts["arms"] for pair in part.differences
     ]  # fmt: skip
+    rivals = [
+        {"set": part.set, "model": pair.arm, "against": pair.reference,
+         "difference": _rounded(pair.gain), "low": _rounded(pair.low),
+         "high": _rounded(pair.high), "p": _rounded(pair.adjusted),
+         "verdict": "better" if pair.surely else "not told apart"}
+        for part in parts["rivals"] for pair in part.pairs
+    ]  # fmt: skip
     return {
         "rows": ("What each step of the recipe learned from", rows),
         "speeds": ("How fast each step of the recipe went", speeds),
         "gains": ("Before and after, direction by direction", gains),
+        "rivals": ("Every pair of models by the main metric, corrected for their number", rivals),
         "scores": ("Before and after on sets without queries", scores),
         "arms": ("Each way to mine against the untouched base", arms),
         "differences": ("Every pair of ways to mine, corrected for their number", differences),

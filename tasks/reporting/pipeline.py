@@ -26,7 +26,7 @@ from polymine.reporting.learning.report import (
 from polymine.reporting.report import Note, Report, Timing
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
-from polymine.tasks.evaluation.gains import CHANGES
+from polymine.tasks.evaluation.gains import CHANGES, DIFFERENCES
 from polymine.tasks.reporting.learning import COMPARISONS, CURVES, SCORES, show, sum_up
 from polymine.tasks.reporting.learning_artifacts import publish_learning
 from polymine.tasks.reporting.mining import versions
@@ -84,7 +84,8 @@ def join_parts(folders: Mapping[str, Path], title: str, settings: dict[str, Any]
     )
     measured = EvaluationReport.model_validate(
         {**info["evaluation"], "comparisons": table("evaluation", COMPARISONS),
-         "scores": table("evaluation", SCORES), "changes": table("evaluation", CHANGES)}
+         "scores": table("evaluation", SCORES), "changes": table("evaluation", CHANGES),
+         "differences": table("evaluation", DIFFERENCES)}
     )  # fmt: skip
     timings = tuple(
         Timing(f"{name}: {t.stage}", t.seconds, t.rows, t.reused)

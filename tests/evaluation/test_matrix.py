@@ -3,9 +3,11 @@
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import t
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.learning import QueryScores
+from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.matrix import compare, overall
 from polymine.evaluation.significance import Resampling
 
@@ -139,3 +141,30 @@ def test_other_queries_are_an_error_that_names_one():
     known = base.select("set", "query_id", question="query_id").unique()
     with pytest.raises(InputError, match="`questions` lacks 1 queries, as q1-ru of set set"):
         compare(base, base, name="m", questions=known.filter(pl.col("query_id") != "q1-ru"))
+
+
+def test_five_questions_on_a_passage_are_one_proof():
+    """The interval is that of the passages' means, by Student's t; not of 200 questions."""
+    rng = np.random.default_rng(0)
+    gains = np.repeat(rng.normal(0.04, 0.1, 40), 5) + rng.normal(0, 0.02, 200)
+    ids = [f"q{n:03}" for n in range(200)]
+    rows = [("set", "en", "en", name, 0.4, 0.4, 0.4, 0.4) for name in ids]
+    base = pl.DataFrame(rows, QueryScores.column_names(), orient="row")
+    passages = pl.DataFrame({"doc_id": [f"d{n}" for n in range(40)]})
+    collection = EvaluationCollection(
+        passages.with_columns(text=pl.lit("text"), language=pl.lit("en")),
+        base.select("query_id", text="query_id", language=pl.lit("en")),
+        pl.DataFrame({"query_id": ids, "doc_id": [f"d{n // 5}" for n in range(200)],
+                      "relevance": [1] * 200}),
+    )  # fmt: skip
+    found = compare(
+        base, base.with_columns(ndcg=0.4 + pl.Series(gains)), name="new",
+        questions=collection.clusters.with_columns(set=pl.lit("set")),
+        resampling=Resampling(resamples=20_000),
+    )  # fmt: skip
+    row = found.filter(metric="ndcg").row(0, named=True)
+    means = gains.reshape(40, 5).mean(1)
+    wanted = t.interval(0.95, 39, means.mean(), means.std(ddof=1) / np.sqrt(40))
+    assert (row["low"], row["high"]) == pytest.approx(wanted, abs=0.003)
+    narrow = 2 * 1.96 * gains.std() / np.sqrt(200)  # as if each question were a proof
+    assert row["high"] - row["low"] > 1.9 * narrow

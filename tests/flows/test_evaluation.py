@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.errors import InputError, SettingsError
+from polymine.data_contracts.learning import TrainingRows
 from polymine.data_contracts.notes import SetNote
 from polymine.data_contracts.settings import (
     EncoderSettings,
@@ -21,7 +22,9 @@ from polymine.reporting.learning.metrics import name_metric
 from polymine.tasks.evaluation.gains import read_comparisons
 from polymine.tasks.reporting.learning import report_evaluation
 from polymine.tasks.reporting.parts import read_info
-from polymine.tasks.store.datasets import note_of
+from polymine.tasks.store.datasets import load, note_of
+from polymine.tasks.training.contamination import ROWS
+from polymine.training.relations import own_relations, relate
 from tests.small import animal_tables, save_small_encoder
 from tests.tasks.evaluation.small_sets import PAIRS, run_in
 
@@ -74,6 +77,32 @@ def test_a_run_stands_beside_a_model_against_the_base(folder):
     assert dict(found.select("model", "gain").rows())["again"] == 0.0
 
 
+def test_several_models_are_compared_with_each_other(folder, tmp_path):
+    """A gain over the base does not say which of two is better."""
+    again, more = (EvaluatedModel(name=name, model=str(folder / "model"), dtype="float32")
+                   for name in ("again", "more"))  # fmt: skip
+    ranked = EvaluatedRun(name="oracle", set="animals", path=str(folder / "oracle.trec"))
+    said = {}
+    for name, chosen in (("best", settings(folder, models=(again, more), runs=(ranked,))),
+                         ("alike", settings(folder, models=(again, more)))):  # fmt: skip
+        evaluated = run_measures(run_in(folder), chosen)
+        output = OutputSettings(path=str(tmp_path / name))
+        said[name] = report_evaluation(run_in(folder), evaluated, chosen, output)["headline"]
+    assert said["best"].startswith("oracle is best: nDCG@10 on animals ")
+    assert said["alike"].startswith("again and more are not told apart; the highest is again: ")
+    assert said["alike"].endswith("which is not surely above the base")
+    found = pl.read_parquet(tmp_path / "best/differences.parquet").filter(metric="ndcg")
+    pairs = {row[:2]: row[2] for row in found.select("arm", "reference", "adjusted").rows()}
+    assert set(pairs) == {("oracle", "again"), ("oracle", "more"), ("again", "more")}
+    assert max(pairs["oracle", "again"], pairs["oracle", "more"]) < 0.05 < pairs["again", "more"]
+    page = (tmp_path / "best/report.html").read_text()
+    assert "animals: oracle is best." in page
+    assert (
+        "animals: again and more are not told apart."
+        in (tmp_path / "alike/report.html").read_text()
+    )
+
+
 def test_bm25_is_what_all_are_compared_with(folder):
     found = means(folder, settings(folder, baseline="bm25")).row(0, named=True)
     assert found["model"] == "untouched"
@@ -119,6 +148,117 @@ def test_copies_and_own_documents_are_told_with_plain_trec_evals_figure(folder, 
     ranked = EvaluatedRun(name="other", set="own", path=str(tmp_path / "other.trec"))
     beside = means(folder, chosen.model_copy(update={"runs": (ranked,)}))
     assert beside.filter(model="other")["value"].item() == 1.0
+
+
+def test_a_run_of_other_ids_is_refused_before_anything_is_encoded(folder, tmp_path):
+    lines = [f"{query} Q0 x{document} 1 2.5 x" for query, document, _ in animal_tables()[2].rows()]
+    (tmp_path / "other.trec").write_text("\n".join(lines))
+    ranked = EvaluatedRun(name="other", set="animals", path=str(tmp_path / "other.trec"))
+    said = "runs.other: a ranking of animals: 37 of 37 values of doc_id are not in the set"
+    fresh = run_in(tmp_path)
+    with pytest.raises(InputError, match=said):
+        run_measures(fresh, settings(folder, runs=(ranked,)))
+    assert not (tmp_path / "store" / "embeddings").exists()
+
+
+def test_what_is_too_few_unranked_or_unanswered_is_named_and_in_no_mean(folder, tmp_path):
+    """Three Russian queries, a run with nothing for six queries, and 16 without an answer."""
+    corpus, queries, judged = animal_tables()
+    russian = queries.head(3).with_columns(
+        query_id=pl.col("query_id") + "ru", language=pl.lit("ru")
+    )
+    answered = judged.join(queries.head(20), on="query_id", how="semi")
+    more = judged.join(queries.head(3), on="query_id", how="semi")
+    more = more.with_columns(query_id=pl.col("query_id") + "ru")
+    (tmp_path / "set").mkdir()
+    for name, table in (("corpus", corpus), ("queries", pl.concat([queries, russian])),
+                        ("qrels", pl.concat([answered, more]))):  # fmt: skip
+        table.write_parquet(tmp_path / "set" / f"{name}.parquet")
+    ranks = answered.filter(~pl.col("query_id").is_in(queries["query_id"].head(6).implode()))
+    lines = [f"{query} Q0 {document} 1 2.5 x" for query, document, _ in ranks.rows()]
+    (tmp_path / "part.trec").write_text("\n".join(lines))
+    chosen = settings(
+        folder,
+        sets=(EvaluationSet(name="odd", path=str(tmp_path / "set")),),
+        runs=(EvaluatedRun(name="part", set="odd", path=str(tmp_path / "part.trec")),),
+    )
+    evaluated = run_measures(run_in(folder), chosen)
+    found = read_comparisons(evaluated.compared)[0].filter(metric="ndcg")
+    cells = dict(found.filter(group="direction").select("query_language", "queries").rows())
+    assert cells == {"en": 20, "ru": 3}
+    assert found.filter(group="all")["queries"].item() == 20  # the three are in no mean
+    report_evaluation(run_in(folder), evaluated, chosen, OutputSettings(path=str(tmp_path / "out")))
+    said = [note["text"] for note in read_info(tmp_path / "out")["notes"]]
+    for text in (
+        "odd: 1 direction has fewer than 10 queries and counts in no mean: en-ru (3)",
+        "part ranks nothing for 9 queries of odd: they count as 0",
+        "odd: 16 queries have no relevant document and are in no figure; 23 have one",
+    ):
+        assert text in said
+
+
+def test_directions_that_are_all_too_small_have_no_mean(folder, tmp_path):
+    corpus, queries, judged = animal_tables()
+    asked = queries.head(12).with_columns(language=pl.Series(["en", "ru"] * 6))
+    (tmp_path / "set").mkdir()
+    for name, table in (("corpus", corpus), ("queries", asked),
+                        ("qrels", judged.join(asked, on="query_id", how="semi"))):  # fmt: skip
+        table.write_parquet(tmp_path / "set" / f"{name}.parquet")
+    chosen = settings(folder, sets=(EvaluationSet(name="tiny", path=str(tmp_path / "set")),))
+    evaluated = run_measures(run_in(folder), chosen)
+    assert set(read_comparisons(evaluated.compared)[0]["group"]) == {"direction"}
+    output = OutputSettings(path=str(tmp_path / "out"))
+    summary = report_evaluation(run_in(folder), evaluated, chosen, output)
+    assert summary["headline"] == "all 2 directions of tiny have too few queries for a mean"
+    (said,) = (note["text"] for note in read_info(tmp_path / "out")["notes"])
+    assert "as have all of them, so there is no mean: en-en (6), en-ru (6)" in said
+
+
+def test_all_figures_are_over_the_queries_that_no_model_has_learned_from(folder, tmp_path):
+    """Plain trec_eval's figure and a run of another system lose what the main figure loses."""
+    corpus, queries, judged = animal_tables()
+    twice = corpus.head(1).with_columns(doc_id=pl.lit("zz-copy"))
+    (tmp_path / "set").mkdir()
+    for name, table in (("corpus", pl.concat([corpus, twice])), ("queries", queries),
+                        ("qrels", judged)):  # fmt: skip
+        table.write_parquet(tmp_path / "set" / f"{name}.parquet")
+    lines = [f"{query} Q0 {document} 1 2.5 x" for query, document, _ in judged.rows()]
+    (tmp_path / "whole.trec").write_text("\n".join(lines))
+    learned = queries.head(30)["text"].to_list()
+    excluding = settings(
+        folder,
+        sets=(EvaluationSet(name="seen", path=str(tmp_path / "set"), guard="queries"),),
+        models=(EvaluatedModel(name="new", model=trained_on(folder, tmp_path, learned)),),
+        runs=(EvaluatedRun(name="other", set="seen", path=str(tmp_path / "whole.trec")),),
+        contaminated="exclude",
+    )
+    evaluated = run_measures(run_in(folder), excluding)
+    left = set(queries["query_id"]) - set(queries.head(30)["query_id"])
+    measured = [
+        *(of["seen"] for of in evaluated.measures.values()),
+        *evaluated.plain["seen"].values(),
+    ]
+    assert len(measured) == 5
+    assert all(set(load(each)["query_id"]) == left for each in measured)
+    assert note_of(evaluated.sets["seen"], SetNote).left_out == 30
+    assert any("30 queries left out of all figures" in note.text for note in evaluated.notes)
+
+
+def trained_on(folder: Path, place: Path, anchors: list[str]) -> str:
+    """The folder of a model that says it learned from rows with these anchors."""
+    rows = pl.DataFrame({"anchor": anchors}).with_row_index("row").with_columns(
+        source=pl.lit("data-0"), anchor_language=pl.lit("en"), positive_language=pl.lit("en"),
+        positive=pl.lit("a text that stands nowhere else, whatever"), positive_weight=1.0,
+        negatives=pl.lit([], pl.List(pl.String)), weights=pl.lit([], pl.List(pl.Float32)),
+        scores=pl.lit([], pl.List(pl.Float32)),
+    )  # fmt: skip
+    related = relate(rows, own_relations(rows))
+    run_in(folder).store.dataset(ROWS, "a" * 32).write_single(related, TrainingRows, info={})
+    said = {"base": str(folder / "model"), "routes": {"*": "base"}, "query_prompt": "",
+            "document_prompt": "", "fingerprint": "f", "rows": {"mono": "a" * 32}}  # fmt: skip
+    (place / "trained").mkdir()
+    (place / "trained" / "polymine.json").write_text(json.dumps(said))
+    return str(place / "trained")
 
 
 def test_further_cut_offs_stand_beside_the_first(folder):

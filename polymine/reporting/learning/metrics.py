@@ -2,7 +2,8 @@
 
 import polars as pl
 
-from polymine.reporting.formatting import format_gain, format_interval, format_score
+from polymine.evaluation.matrix import FEWEST
+from polymine.reporting.formatting import count_of, format_gain, format_interval, format_score
 from polymine.reporting.learning.tables import Gain, Verdict, pick_result
 
 VERDICTS: dict[Verdict | None, str] = {
@@ -61,6 +62,9 @@ def write_headline(
     """
     result = pick_result(comparisons, name, model)
     if not result.overall:
-        return f"{model} was not measured on {name}"
+        few = f"all {len(result.directions)} directions of {name} have too few queries for a mean"
+        return few if result.directions else f"{model} was not measured on {name}"
     first = result.headline
-    return f"{name_metric(first.metric, k)} on {where or name} {write_gain(first)}"
+    alone = f", of {count_of(first.queries, 'query', 'queries')} alone"
+    said = f"{name_metric(first.metric, k)} on {where or name} {write_gain(first)}"
+    return said + alone if first.queries < FEWEST else said

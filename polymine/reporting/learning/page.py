@@ -35,6 +35,7 @@ from polymine.reporting.learning.tables import (
     list_pairs,
     list_results,
     list_scores,
+    main_metric,
 )
 from polymine.reporting.report import Figure, flatten
 from polymine.reporting.templates import markdown, say, templates
@@ -67,6 +68,15 @@ class ArmTable:
     chart: Markup | None
     differences: tuple[Pair, ...] = ()
     best: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """Models on one set against each other: every pair, and those that are best."""
+
+    set: str
+    pairs: tuple[Pair, ...]
+    best: tuple[str, ...]
 
 
 def render_learning(report: LearningReport) -> str:
@@ -112,6 +122,7 @@ def render_summary(report: LearningReport) -> str:
         report=report,
         contamination=report.contamination if isinstance(report, TrainingReport) else None,
         gains=list_gains(report),
+        rivals=list_rivals(report) if isinstance(report, EvaluationReport) else [],
     )  # fmt: skip
 
 
@@ -127,6 +138,7 @@ def gather_parts(report: LearningReport) -> dict[str, Any]:
         "contamination": training.contamination if training else None,
         "results": [result for result in results if result.overall],
         "scores": list_scores(evaluation.scores) if evaluation else [],
+        "rivals": list_rivals(evaluation) if evaluation else [],
         "pivot": evaluation.pivot if evaluation else None,
         "arms": gather_arms(report) if isinstance(report, ComparisonReport) else [],
     }
@@ -178,6 +190,17 @@ def draw_curves(report: TrainingReport) -> list[Figure]:
             about = f"{about} {say('learning', 'chosen', name, chosen)}"
         figures.append(Figure(str(name), about, draw_training(curve, looks, chosen)))
     return figures
+
+
+def list_rivals(report: EvaluationReport) -> list[Rivals]:
+    """Compare the models of a report with each other, set by set, by the main metric."""
+    found, rows = [], report.differences
+    for name in rows["set"].unique(maintain_order=True):
+        metric = main_metric(rows.filter(set=name))
+        pairs = list_pairs(rows, str(name), metric, report.confidence)
+        best = find_best(rows, str(name), metric, report.confidence)
+        found.append(Rivals(str(name), pairs, tuple(best)))
+    return found
 
 
 def list_changes(report: LearningReport, result: SetResult) -> list[dict[str, Any]]:

@@ -169,6 +169,7 @@ class EvaluationReport(LearningReport):
         comparisons: `Comparisons`; the base may have rows of its own, which are not shown.
         scores: `SetScores`, those of the base under `base`.
         changes: `Changes`, the queries that got better and worse most.
+        differences: `Differences`, of every pair of models.
         pivot: the language that the others are aligned with, if there is one.
     """
 
@@ -178,6 +179,7 @@ class EvaluationReport(LearningReport):
     comparisons: pl.DataFrame = Field(default_factory=Comparisons.create_empty, exclude=True)
     scores: pl.DataFrame = Field(default_factory=SetScores.create_empty, exclude=True)
     changes: pl.DataFrame = Field(default_factory=Changes.create_empty, exclude=True)
+    differences: pl.DataFrame = Field(default_factory=Differences.create_empty, exclude=True)
     pivot: str | None = None
 
 

@@ -47,6 +47,7 @@ def test_the_parts_together_are_the_whole(tmp_path):
         comparisons=WHOLE.comparisons,
         scores=WHOLE.scores,
         changes=WHOLE.changes,
+        differences=WHOLE.differences,
     )
     found = join_parts({name: tmp_path / name for name in PARTS}, "run", {"training": {"seed": 0}})
     assert {f"{name}.parquet" for name in ("curves", "comparisons", "scores")} == {
