@@ -19,7 +19,7 @@ from polymine.mining.risk import Array, sigmoid
 
 LEAST_RISK = 0.2  # what lies below is promoted at no budget, and calibrates nothing
 FEWEST_PAIRS = 50  # of known truth from which they say how precise a risk is
-FEWEST_EITHER = 5  # of them right, and wrong
+FEWEST_HIDDEN = 5  # of them hidden positives, where these are the right ones
 CAUTION = 1.28  # standard deviations: nine of ten such data sets are at least as precise
 INTERCEPT_SPREAD, SLOPE_SPREAD = 1.5, 0.5  # how far collections lie from what the risk says
 PAIR_SPREAD = 0.5  # how far a pair of languages lies from all of its kind
@@ -37,13 +37,13 @@ def fit_precisions(pairs: pl.DataFrame, source: PromotionSource) -> tuple[Precis
 
     Returns:
         Kinds before language pairs, sorted; none of a kind with fewer than FEWEST_PAIRS pairs of at
-        least LEAST_RISK, or fewer than FEWEST_EITHER right or wrong ones.
+        least LEAST_RISK, or fewer than FEWEST_HIDDEN hidden positives where these are needed.
     """
     found: list[Precision] = []
     likely = pairs.filter(pl.col("risk") >= LEAST_RISK).sort(pairs.columns)  # sums in one order
     for kind in KINDS:
         of_kind = likely.filter(kind=kind)
-        if not _enough(of_kind):
+        if not _enough(of_kind, source):
             continue
         centre = round(float(_log_odds(of_kind["risk"].to_numpy()).mean()), DECIMALS)
         prior = _line(centre, 1.0, INTERCEPT_SPREAD, SLOPE_SPREAD, centre)
@@ -52,15 +52,16 @@ def fit_precisions(pairs: pl.DataFrame, source: PromotionSource) -> tuple[Precis
         names = of_kind["languages"].unique().sort()
         for name in names if len(names) > 1 else []:
             part = of_kind.filter(languages=name)
-            if _enough(part):
+            if _enough(part, source):
                 start = _line(whole.intercept, whole.slope, PAIR_SPREAD, SLOPE_SPREAD / 2, centre)
                 found.append(_fit(part, start, name, source))
     return tuple(sorted(found, key=lambda each: (each.pair not in KINDS, each.pair)))
 
 
-def _enough(pairs: pl.DataFrame) -> bool:
-    right = int(pairs["right"].sum())
-    return len(pairs) >= FEWEST_PAIRS and min(right, len(pairs) - right) >= FEWEST_EITHER
+def _enough(pairs: pl.DataFrame, source: PromotionSource) -> bool:
+    """Whether they say anything; of labels all may be right, and that says much."""
+    hidden = source == "labels" or pairs["right"].sum() >= FEWEST_HIDDEN
+    return len(pairs) >= FEWEST_PAIRS and bool(hidden)
 
 
 def _line(

@@ -77,6 +77,11 @@ class TestPrecision:
         assert high - low < 0.15
         assert find_cut(expect_right(np.linspace(0.2, 0.99, 50), found, CAUTION), 0.3) is None
 
+    def test_labels_that_are_all_right_say_much(self):
+        right = simulate(0, 100, 0, 1).with_columns(right=pl.lit(value=True))
+        (found,) = fit_precisions(right, "labels")
+        assert expect_right(np.array([0.5]), found, CAUTION)[0] > 0.85
+
     def test_pairs_of_one_query_count_for_less(self):
         alone, together = (
             fit_precisions(simulate(3, 300, 0, 1, 3.0 * (per > 1), per), "labels")[0]
@@ -86,8 +91,8 @@ class TestPrecision:
 
     def test_too_few_pairs_say_nothing(self):
         assert fit_precisions(simulate(0, FEWEST_PAIRS - 1, 0, 1), "labels") == ()
-        sure = simulate(0, 200, 0, 1).with_columns(right=pl.lit(value=True))
-        assert fit_precisions(sure, "labels") == ()
+        none = simulate(0, 200, 0, 1).with_columns(right=pl.lit(value=False))
+        assert fit_precisions(none, "judgments") == ()
         unlikely = simulate(0, 400, 0, 1).with_columns(risk=pl.lit(LEAST_RISK / 2))
         assert fit_precisions(unlikely, "labels") == ()
 

@@ -58,7 +58,7 @@ def labels_of(tables, animals):
 @pytest.fixture
 def few(monkeypatch):
     """Lets a small run learn how precise its risk is."""
-    for name, value in (("FEWEST_PAIRS", 10), ("FEWEST_EITHER", 3), ("LEAST_RISK", 0.001)):
+    for name, value in (("FEWEST_PAIRS", 10), ("FEWEST_HIDDEN", 3), ("LEAST_RISK", 0.001)):
         monkeypatch.setattr(precision, name, value)
 
 
