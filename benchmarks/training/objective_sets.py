@@ -26,6 +26,7 @@ from polymine.mining.risk_fit import fit
 from polymine.mining.risk_weights import load_prior
 
 TESTED, CHAINED = 0.3, 0.3  # shares of queries: kept; in one component from which all are drawn
+REVEALED = 1_000_000  # added to the seed of the draw of known positives
 QUERIES = 1200  # at most, to learn from; modest, so that a set takes minutes
 MEASURED = 900  # at most
 LANGUAGES = {"xquad": ("de", "en", "es"), "lareqa-xquad-r": ("de", "en", "es")}
@@ -124,7 +125,8 @@ def _some(queries: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
 def _reveal(whole: Collection, learned: pl.DataFrame, seed: int) -> Revealed:
     queries = whole.queries.join(learned, on="query_id", how="semi").sort("query_id")
     judged = whole.judged.join(queries, on="query_id", how="semi")
-    order = uniform(seed, hash_texts(judged["query_id"]), hash_texts(judged["doc_id"]))
+    # Another seed than that of the labels: what was drawn first here would never be among those.
+    order = uniform(seed + REVEALED, hash_texts(judged["query_id"]), hash_texts(judged["doc_id"]))
     shuffled = judged.with_columns(order=pl.Series(order)).sort("query_id", "order", "doc_id")
     known = shuffled.unique("query_id", keep="first", maintain_order=True).select(PAIR)
     return Revealed(queries, known, known.clear(), known.clear())

@@ -31,7 +31,7 @@ from benchmarks.training.objective_sets import Mined, mine
 from benchmarks.training.proxy import Known, Numbers, Proxy, Rows, ndcg
 from polymine.data_contracts.settings import SelectionSettings
 from polymine.mining.budget import apply_choice
-from polymine.mining.precision import assess, fit_precisions
+from polymine.mining.precision import LEAST_PRECISION, assess, fit_precisions
 from polymine.mining.promotion import find_cut
 from polymine.mining.selection import find_choice
 
@@ -40,7 +40,7 @@ APART = ("cacm", "med", "scifact", "lareqa-xquad-r", "medquad", "piaf")
 NEGATIVES, SOFT = 7, 31  # per row; candidates of a soft list
 STEPS = (40, 200)  # of small sets, and of those with more than LARGE queries to learn from
 LARGE = 1000
-BUDGETS = (0.1, 0.2, 0.3, 0.4, 0.5)
+BUDGETS = (0.1, 0.2, 0.3, 0.4)
 Arm = tuple[Rows, Known | None]
 
 
@@ -97,7 +97,7 @@ def promote(candidates: pl.DataFrame, budget: float) -> pl.DataFrame:
     )
     unknown = candidates.filter(pl.col("label").is_null()).with_columns(risk="risk_labelled")
     assessed = assess(unknown, fit_precisions(truth, "labels"))
-    cut = find_cut(assessed["lower"].to_numpy(), budget)
+    cut = find_cut(assessed["lower"].to_numpy(), budget, LEAST_PRECISION)
     promoted = assessed.clear() if cut is None else assessed.filter(pl.col("lower") >= cut)
     return promoted.with_columns(weight="precision")
 

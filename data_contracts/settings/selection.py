@@ -29,9 +29,9 @@ class SelectionSettings(Settings):
     of all queries from being spent on a few."""
     max_false_positive_rate: float = Field(0.0, ge=0, lt=1)
     """Rule `risk`: candidates become further positives, the likeliest first, as long as so small a
-    share of them may be wrong, as estimated. How often the risk errs is learned from labels,
-    judgments of 0 or queries with several positives; where these are too few, nothing is promoted.
-    With 0, only what a label calls relevant is."""
+    share of them may be wrong, as estimated; none that is likelier wrong than right. How often the
+    risk errs is learned from labels, judgments of 0 or queries with several positives; where these
+    are too few, nothing is promoted. With 0, only what a label calls relevant is."""
     percent: float = Field(0.95, gt=0, le=2)
     """Rule `percent`: ceiling as a share of the positive's score."""
     margin: float = Field(0.05, ge=0)

@@ -18,6 +18,7 @@ from polymine.mining.likelihoods import DECIMALS, labelled_pairs, solve
 from polymine.mining.risk import Array, sigmoid
 
 LEAST_RISK = 0.2  # what lies below is promoted at no budget, and calibrates nothing
+LEAST_PRECISION = 0.5  # nothing that is likelier wrong than right is promoted at any budget
 FEWEST_PAIRS = 50  # of known truth from which they say how precise a risk is
 FEWEST_HIDDEN = 5  # of them hidden positives, where these are the right ones
 CAUTION = 1.28  # standard deviations: nine of ten such data sets are at least as precise

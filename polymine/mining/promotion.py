@@ -139,7 +139,7 @@ def promote_within(
     known = several.with_columns(several=pl.lit(value=True))
     assessed = assessed.join(known, on="query_id", how="left")
     assessed = assessed.filter(~(looked & pl.col("several").fill_null(value=False)))
-    cut = find_cut(assessed["lower"].to_numpy(), budget)
+    cut = find_cut(assessed["lower"].to_numpy(), budget, precision.LEAST_PRECISION)
     promoted = assessed.clear() if cut is None else assessed.filter(pl.col("lower") >= cut)
     expected = float((1 - promoted["lower"]).mean() or 0.0)  # type: ignore[arg-type]
     found = Promotion(
@@ -149,18 +149,19 @@ def promote_within(
     return promoted.select("query_id", "doc_id", "precision"), found
 
 
-def find_cut(lower: Array, budget: float) -> float | None:
+def find_cut(lower: Array, budget: float, least: float) -> float | None:
     """Find how precise a candidate has to be to be promoted.
 
     Args:
         lower: cautious precisions of all candidates, (n,).
         budget: expected share of wrong ones among the promoted, from 0 to 1.
+        least: precision below which nothing is promoted: many sure ones must not pay for it.
 
     Returns:
         The lowest `lower` from which the mean of 1 - `lower` is within the budget; None where none
         is.
     """
-    ordered = np.sort(lower)[::-1]
+    ordered = np.sort(lower[lower >= least])[::-1]
     wrong = np.cumsum(1 - ordered) / np.arange(1, len(ordered) + 1)
     last = np.append(ordered[1:] < ordered[:-1], True)  # a cut lets in all that are equal
     within = last[: len(ordered)] & (wrong <= budget)

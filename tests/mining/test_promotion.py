@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from polymine.data_contracts.notes import Precision
 from polymine.data_contracts.tables import Promotions
+from polymine.mining import precision
 from polymine.mining.precision import (
     CAUTION,
     FEWEST_PAIRS,
@@ -62,7 +63,7 @@ class TestPrecision:
                 simulate(seed, 200, intercept, slope, spread, per_query), "labels"
             )
             assessed = assess(truth.drop("right"), found)
-            cut = find_cut(assessed["lower"].to_numpy(), 0.3)
+            cut = find_cut(assessed["lower"].to_numpy(), 0.3, 0.5)
             promoted = assessed.clear() if cut is None else assessed.filter(pl.col("lower") >= cut)
             wrong = float(1 - promoted["chance"].mean()) if len(promoted) else 0.0
             kept += wrong <= 0.3
@@ -75,7 +76,7 @@ class TestPrecision:
         (found,) = fit_precisions(pairs, "labels")
         low, high = expect_right(np.array([0.3, 0.95]), found)
         assert high - low < 0.15
-        assert find_cut(expect_right(np.linspace(0.2, 0.99, 50), found, CAUTION), 0.3) is None
+        assert find_cut(expect_right(np.linspace(0.2, 0.99, 50), found, CAUTION), 0.3, 0.0) is None
 
     def test_labels_that_are_all_right_say_much(self):
         right = simulate(0, 100, 0, 1).with_columns(right=pl.lit(value=True))
@@ -125,16 +126,21 @@ class TestBudget:
         st.floats(0.01, 0.9),
     )
     def test_the_budget_holds_and_is_spent(self, lower, budget):
-        cut = find_cut(lower, budget)
+        cut = find_cut(lower, budget, 0.0)
         promoted = lower[lower >= (2 if cut is None else cut)]
         assert not len(promoted) or np.mean(1 - promoted) <= budget + 1e-12
         for further in lower[lower < (2 if cut is None else cut)]:
             assert np.mean(1 - lower[lower >= further]) > budget
 
+    def test_sure_ones_do_not_pay_for_what_is_likelier_wrong(self):
+        lower = np.array([0.99] * 90 + [0.5] + [0.4] * 10)
+        assert find_cut(lower, 0.3, 0.5) == 0.5
+        assert find_cut(lower, 0.3, 0.0) == 0.4
+
     @given(arrays(float, 30, elements=st.floats(0, 1)))
     def test_more_is_promoted_for_more(self, lower):
         counts = [
-            int(np.sum(lower >= cut)) if (cut := find_cut(lower, budget)) is not None else 0
+            int(np.sum(lower >= cut)) if (cut := find_cut(lower, budget, 0.0)) is not None else 0
             for budget in (0.05, 0.2, 0.5, 0.8)
         ]
         assert counts == sorted(counts)
@@ -174,6 +180,10 @@ def known_and_likely(labelled="labels", count=120):
 
 
 class TestSources:
+    @pytest.fixture(autouse=True)
+    def _without_a_least(self, monkeypatch):
+        monkeypatch.setattr(precision, "LEAST_PRECISION", 0.0)
+
     def test_labels_come_first_then_judgments_then_hidden_positives(self):
         for source, expected in (("labels", "labels"), ("judgments", "judgments")):
             known, likely, labels = known_and_likely(source)

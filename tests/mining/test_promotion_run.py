@@ -4,10 +4,12 @@ import polars as pl
 import pytest
 
 import polymine
-from polymine.data_contracts.settings import MiningSettings, SelectionSettings
+from polymine.data_contracts.settings import MiningSettings, SelectionSettings, TrainingData
 from polymine.mining import precision
 from polymine.mining.ingestion import ingest
 from polymine.mining.promotion import find_cut
+from polymine.tasks.training.data import read_part
+from polymine.training.mixture import select
 from tests.conftest import BM25
 from tests.mining.small_mining import mine
 
@@ -58,7 +60,12 @@ def labels_of(tables, animals):
 @pytest.fixture
 def few(monkeypatch):
     """Lets a small run learn how precise its risk is."""
-    for name, value in (("FEWEST_PAIRS", 10), ("FEWEST_HIDDEN", 3), ("LEAST_RISK", 0.001)):
+    for name, value in (
+        ("FEWEST_PAIRS", 10),
+        ("FEWEST_HIDDEN", 3),
+        ("LEAST_RISK", 0.001),
+        ("LEAST_PRECISION", 0.0),
+    ):
         monkeypatch.setattr(precision, name, value)
 
 
@@ -117,6 +124,24 @@ def test_a_larger_budget_keeps_what_a_smaller_one_promoted(tables, few):
     assert smaller <= larger
 
 
+def test_found_translations_are_cross_lingual_training_rows(tables, few):
+    """The third passages are in another language; the data of a step that names it are these."""
+    corpus, asked, judgments, right = tables
+    german = pl.col("doc_id").str.contains("-[2v]$")
+    language = pl.when(german).then(pl.lit("de")).otherwise(pl.lit("en"))
+    bilingual = (corpus.with_columns(language=language), asked, judgments, right)
+    run = run_on(bilingual, labels_of(bilingual, LABELLED))
+    found = run.promoted.filter(german)
+    kinds = {each["pair"] for each in run.info["risk"]["promotion"]["precisions"]}
+    assert {"same", "foreign"} <= kinds
+    rows = read_part(TrainingData(triplets=str(run.folder)), "mined", 2).made.rows
+    across = select(rows, ("de-en",), None, 0).rows
+    texts = corpus.join(found, on="doc_id", how="semi")["text"]
+    assert set(across["positive"]) == set(texts)
+    weights = across.filter(pl.col("positive_weight") < 1)
+    assert not weights.is_empty()
+
+
 def test_without_anything_to_calibrate_on_nothing_is_promoted_and_the_run_says_why(tables, few):
     run = run_on(tables)
     assert run.promoted.is_empty()
@@ -139,4 +164,4 @@ def test_a_filled_in_list_is_read_as_labels(tables, few, tmp_path):
 
 
 def test_the_cut_is_none_of_nothing():
-    assert find_cut(pl.Series([], dtype=pl.Float64).to_numpy(), 0.5) is None
+    assert find_cut(pl.Series([], dtype=pl.Float64).to_numpy(), 0.5, 0.5) is None
