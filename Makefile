@@ -58,6 +58,7 @@ bench: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.speed.mining
 	$(BIN)/python -m benchmarks.negatives.false_negatives
 	$(BIN)/python -m benchmarks.training.triplets
+	$(BIN)/python -m benchmarks.training.objectives
 	$(BIN)/python -m benchmarks.training.crosslingual
 	$(BIN)/python -m benchmarks.languages.gap
 	$(BIN)/python -m benchmarks.speed.throughput
