@@ -17,13 +17,13 @@ class DevelopmentSettings(Settings):
     """Queries with what is relevant, as of `evaluation.sets`; a pipeline cuts none then."""
     queries: int = Field(300, ge=10, le=100_000)
     """At most so many of its queries are asked, of all languages together; but `fewest` of each."""
-    documents: int = Field(2_000, ge=10, le=10_000_000)
+    documents: int = Field(1_000, ge=10, le=10_000_000)
     """They search at most so many documents: those that answer, and a sample of the others."""
     fewest: int = Field(50, ge=1)
     """Fewer questions are too few to choose by, translations counted once."""
     every: int | None = Field(None, ge=1)
     """Optimizer steps from one look to the next. If not set, looking takes about a tenth of the
-    training: ten looks at most, four at least."""
+    training: ten looks at most, two at least."""
     patience: int | None = Field(None, ge=1)
     """Training ends after so many looks without a better one; at its last step if not set."""
     never_below_base: bool = True
