@@ -138,8 +138,9 @@ def main() -> None:
     for name in options.sets:
         results.append(run_set(name, options.seeds, encoder))
         print(results[-1], flush=True)
-    if not options.no_results:
-        save("noisy_positives", {"machine": machine(), "options": told(options), "sets": results})
+        if not options.no_results:  # after each set: a run that is stopped has what it measured
+            found = {"machine": machine(), "options": told(options), "sets": results}
+            save("noisy_positives", found)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,14 @@ _NO_TEXT = re.compile(
     r"|language|lang|.*(neg|distract|incorrect|wrong|reject).*",
     re.IGNORECASE,
 )
+# What a column is called that says of a pair whether it is right, and values of which one is no.
+_VERDICT = re.compile(
+    r"(?!.*(positive|negative|pos|neg)_).*(?:^|[_\W])"
+    r"(gold|labels?|relevan\w*|duplicate|judg\w*|grades?|scores?|similarity|rating|class)(?:$|[_\W])",
+    re.IGNORECASE,
+)
+_EITHER = ({"0", "1"}, {"true", "false"}, {"yes", "no"}, {"0.0", "1.0"})
+_LOOKED = 100_000  # values that are looked at
 _LISTED = pl.List(pl.String)
 
 
@@ -66,6 +74,10 @@ def take_columns(table: Table, role: Role, hints: Reading) -> Taken:
     frame, missing = _without_marks(frame, list(found))
     if role is PAIRS or role.is_judgments:
         doubts += _label_doubts(frame, role, found, hints)
+    if role is PAIRS:
+        doubts += _number_doubts(frame, found, role, hints)
+    if (role is PAIRS and not negatives) or role.is_judgments:
+        doubts += _verdict_doubts(frame, role, found, hints)
     about = replace(
         table.understood, columns=tuple(used), by_position=tuple(placed), missing=missing,
         ignored=tuple(name for name in free if name not in placed.values()),
@@ -83,6 +95,8 @@ def _by_name(frame: pl.DataFrame, role: Role, hints: Reading) -> dict[str, str]:
     given = {column.lower(): column for column in reversed(frame.columns)}
     found = {name: said[name] for name in role.columns if said.get(name) in frame.columns}
     for meaning, synonyms in role.columns.items():
+        if said.get(meaning) == "":
+            continue  # there is none, the settings say
         column = next((given[synonym] for synonym in synonyms if synonym in given), None)
         if column is not None and meaning not in found and column not in found.values():
             found[meaning] = column
@@ -127,6 +141,52 @@ def _may_be_text(column: pl.Series) -> bool:
     written = column.drop_nulls()
     numbers = column.dtype == pl.String and len(written)
     return not (numbers and written.cast(pl.Float64, strict=False).null_count() == 0)
+
+
+def _number_doubts(
+    frame: pl.DataFrame, found: dict[str, str], role: Role, hints: Reading
+) -> list[str]:
+    """Texts that are nothing but numbers may be ids, as in MS MARCO's files of triples."""
+    said = {role.keys.get(key, key) for key in hints.columns}
+    doubts = []
+    named = (each for each in role.needed if each in found and each not in said)
+    for meaning in (each for each in named if frame.schema[each] == pl.String):
+        written = frame[meaning].drop_nulls()
+        if len(written) and not written.cast(pl.Float64, strict=False).null_count():
+            key = {column: name for name, column in role.keys.items()}.get(meaning, meaning)
+            doubts.append(
+                f"`{found[meaning]}` holds nothing but numbers, as {written[0]}; ids belong into "
+                f"`judgments`, beside `corpus` and `queries`; if they are texts, say `{key} = "
+                f'"{found[meaning]}"` in `[dataset.columns]`'
+            )
+    return doubts
+
+
+def _verdict_doubts(
+    frame: pl.DataFrame, role: Role, found: dict[str, str], hints: Reading
+) -> list[str]:
+    """A column that is not used may say which pairs are right: else wrong ones are positives.
+
+    Judgments hold little else: there any column of numbers may.
+    """
+    if "relevance" in found or "relevance" in hints.columns:
+        return []
+    for column in frame.select(name for name in frame.columns if name not in found):
+        written = column.drop_nulls()
+        if column.dtype.is_nested() or written.n_unique() < 2:
+            continue
+        values = set(written.cast(pl.String).str.to_lowercase().head(_LOOKED).unique())
+        number = not written.cast(pl.Float64, strict=False).null_count()
+        named = _VERDICT.match(column.name) or (role.is_judgments and number)
+        either = values in _EITHER and not _NO_TEXT.fullmatch(column.name)
+        if named or either:
+            shown = ", ".join(sorted(values)[:3])
+            return [
+                f"`{column.name}` holds {shown}, which may say which pairs are right; read it, as "
+                f'`[dataset.columns] relevance = "{column.name}"`, with `grades` for the values '
+                'that are, or say that it does not: `relevance = ""`'
+            ]
+    return []
 
 
 def _without_marks(frame: pl.DataFrame, names: list[str]) -> tuple[pl.DataFrame, int]:

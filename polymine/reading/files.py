@@ -19,7 +19,7 @@ from polymine.data_contracts.settings import Reading
 from polymine.reading.delimited import read_delimited
 from polymine.reading.json_records import read_json
 from polymine.reading.roles import Role
-from polymine.reading.text import decoded
+from polymine.reading.text import decoded, is_whole
 from polymine.reading.understood import Table, broken_frame
 
 SUFFIXES = (".parquet", ".pq", ".arrow", ".csv", ".tsv", ".jsonl", ".ndjson")
@@ -60,16 +60,31 @@ def read_file(path: Path, name: str, role: Role, hints: Reading) -> Table:
     try:
         if suffix in (".parquet", ".pq", ".arrow"):
             return _columnar(path, name, suffix)
-        content = path.read_bytes()
-        if path.suffix.lower() == ".gz":
-            content = gzip.decompress(content)
-        text, encoding = decoded(content, name, hints.encoding)
+        text, encoding = _text(path, name, hints)
         if suffix in (".jsonl", ".ndjson", ".json"):
             return read_json(text, name, role.known, whole=suffix == ".json")
         return read_delimited(text, name, suffix, role, hints, encoding)
     except _UNREADABLE as error:
         what = suffix.removeprefix(".").upper()
         raise InputError(f"{name}: cannot be read as {what}: {error!s:.500}") from error
+
+
+def read_text(path: Path, name: str, hints: Reading) -> str:
+    """Read a text file, compressed or not; InputError where it cannot be read, or not whole."""
+    try:
+        text, _ = _text(path, name, hints)
+    except _UNREADABLE as error:
+        raise InputError(f"{name}: cannot be read: {error!s:.500}") from error
+    if not is_whole(text):
+        raise InputError(f"{name}: is not UTF-8; save it so")
+    return text
+
+
+def _text(path: Path, name: str, hints: Reading) -> tuple[str, str]:
+    content = path.read_bytes()
+    if path.suffix.lower() == ".gz":
+        content = gzip.decompress(content)
+    return decoded(content, name, hints.encoding)
 
 
 def _columnar(path: Path, name: str, suffix: str) -> Table:

@@ -48,6 +48,38 @@ def with_texts(frame: pl.DataFrame, documents: pl.DataFrame | None, source: str)
     ).drop(f"{side}_ids" for side in sides)
 
 
+def from_lists(frame: pl.DataFrame, source: str) -> pl.DataFrame:
+    """Part documents with a label each, as of labelled lists, into positives and negatives.
+
+    Raises InputError where a row has other numbers of documents and labels.
+    """
+    listed = {name.lower(): name for name, kind in frame.schema.items() if kind == pl.List}
+    if not {"documents", "labels"} <= listed.keys() or frame.schema[listed["labels"]] == pl.List(
+        pl.String
+    ):
+        return frame
+    documents, labels = (frame[listed[name]].to_list() for name in ("documents", "labels"))
+    odd = [n for n, (d, g) in enumerate(zip(documents, labels, strict=True)) if _odd(d, g)]
+    if odd:
+        raise InputError(
+            f"{source}: {len(odd):,} rows have not one label (a number) for each of their "
+            f"documents, the first is row {odd[0] + 1}; correct them"
+        )
+    sides = {
+        side: [
+            [text for text, grade in zip(d or (), g or (), strict=True) if (grade > 0) == right]
+            for d, g in zip(documents, labels, strict=True)
+        ]
+        for side, right in (("positive", True), ("negative", False))
+    }
+    parted = (pl.Series(side, rows, pl.List(pl.String)) for side, rows in sides.items())
+    return frame.drop(listed["documents"], listed["labels"]).with_columns(*parted)
+
+
+def _odd(documents: list[str] | None, labels: list[float] | None) -> bool:
+    return len(documents or ()) != len(labels or ()) or None in (labels or ())
+
+
 def text_problems(frame: pl.DataFrame, role: Role, source: str) -> list[str]:
     """Look for missing columns and wrong types among the texts of a frame.
 

@@ -48,6 +48,24 @@ def _nemo(row: Row) -> Row:
     return {**flat, "positive": _passages(row, "pos_doc"), "negative": _passages(row, "neg_doc")}
 
 
+def _tevatron_ids(row: Row) -> Row:
+    """Tevatron's later form: documents by their ids, which a corpus beside it holds."""
+    return {
+        "query_id": row.get("query_id"),
+        "query": row.get("query_text"),
+        "positive_ids": [str(each) for each in _listed(row, "positive_document_ids")],
+        "negative_ids": [str(each) for each in _listed(row, "negative_document_ids")],
+    }
+
+
+def _dpr(row: Row) -> Row:
+    return {
+        "query": row.get("question"),
+        "positive": _passages(row, "positive_ctxs"),
+        "negative": _passages(row, "hard_negative_ctxs") + _passages(row, "negative_ctxs"),
+    }
+
+
 def _ms_swift(row: Row) -> Row:
     return {
         "query": _said(row["messages"], "messages"),
@@ -60,6 +78,8 @@ _FORMATS: dict[str, tuple[str, Callable[[Row], Row]]] = {
     "positive_passages": ("Tevatron", _tevatron),
     "positive_messages": ("ms-swift", _ms_swift),
     "pos_doc": ("NeMo", _nemo),
+    "positive_document_ids": ("Tevatron", _tevatron_ids),
+    "positive_ctxs": ("DPR", _dpr),
 }
 
 

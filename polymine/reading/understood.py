@@ -10,6 +10,7 @@ from polymine.mining.input_checks import BROKEN
 
 _NAMED = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}
 _SHOWN = 6  # languages and grades that the sentence lists
+_LANGUAGES = ("language", "anchor_language", "positive_language", "lang_a", "lang_b")
 _KEPT = 100  # that are kept: scores taken for grades may all differ
 
 Broken = list[tuple[str, list[str], str]]  # source, rules, row
@@ -59,8 +60,8 @@ def details(file: Understood) -> list[str]:
 
 def with_values(file: Understood, table: pl.DataFrame) -> Understood:
     """Add the 100 commonest languages and grades of the table made of this file, with counts."""
-    languages, grades = _counted(table, "language"), _counted(table, "relevance")
-    return replace(file, languages=languages, grades=grades)
+    languages = _counted(table, *_LANGUAGES)
+    return replace(file, languages=languages, grades=_counted(table, "relevance"))
 
 
 def broken_frame(rows: Broken) -> pl.DataFrame:
@@ -68,8 +69,10 @@ def broken_frame(rows: Broken) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=BROKEN, orient="row")
 
 
-def _counted(table: pl.DataFrame, name: str) -> tuple[tuple[str, int], ...]:
-    if name not in table.columns:
+def _counted(table: pl.DataFrame, *names: str) -> tuple[tuple[str, int], ...]:
+    """Values of some columns, the commonest first; of two sides each counts."""
+    held = [table[name].cast(pl.String).alias("value") for name in names if name in table.columns]
+    if not held:
         return ()
-    counts = table[name].cast(pl.String).value_counts().drop_nulls()
-    return tuple(counts.sort("count", name, descending=[True, False]).head(_KEPT).rows())
+    counts = pl.concat(held).value_counts().drop_nulls()
+    return tuple(counts.sort("count", "value", descending=[True, False]).head(_KEPT).rows())

@@ -19,9 +19,9 @@ Found = tuple[str, str]  # the outcome, and what the file is
 WRONG = "silently wrong"
 ASK = ("query", "question", "prompt", "anchor", "sentence1", "premise")
 SAY = ("positive", "answer", "response", "chosen", "passage", "correct_answer", "hypothesis")
-NEGATIVE = ("negative", "neg", "hard_negative", "rejected", "negative_1")
+NEGATIVE = ("negative", "neg", "hard_negative", "rejected", "negative_1", "rejected_response")
 AGAINST = ("distractor", "distractor1", "incorrect_answer", "wrong_answer", "negative_text",
-           "rejected_response", "neg_passage")  # fmt: skip
+           "neg_passage")  # fmt: skip
 OTHER = ("", "Unnamed: 0", "id", "score", "title", "source", "split", "length", "lang")
 MARKS = ("NaN", "nan", "null", "None", "NA", "N/A", "#N/A", "<NA>", "NULL")
 UNSEEN = ("\u200b", "\u00ad\u200d", "\x00", " \t", "\ufeff", "\u2060")
@@ -110,22 +110,25 @@ def _grades(chance: random.Random, folder: Path) -> Found:
 
 
 def _labels(chance: random.Random, folder: Path) -> Found:
-    """Labelled pairs: those of a contradiction are no positives."""
+    """Labelled pairs: those of a contradiction are no positives, whatever the label is called."""
     values = chance.choice([(0, 1), (0, 1, 2), (-1, 0, 1, 2), ("entailment", "contradiction")])
     hint: Any = chance.choice([None, [0], [1], ["entailment"]])
+    column = chance.choice(["label", "label", "gold_label", "is_duplicate", "same", "score"])
+    if column == "same":
+        values = (0, 1)
     rows = [
         {"premise": f"tower {n} is old", "hypothesis": f"tower {n} was built long ago",
-         "label": values[n % len(values)]} for n in range(8)
+         column: values[n % len(values)]} for n in range(8)
     ]  # fmt: skip
     path = _write(folder / "pairs", rows, chance.choice(["csv", "jsonl", "parquet"]))
-    what = f"{path.suffix}: pairs with label = {values}, grades = {hint}"
+    what = f"{path.suffix}: pairs with {column} = {values}, grades = {hint}"
     raw = _read(pairs=str(path), **({} if hint is None else {"grades": hint}))
     if isinstance(raw, str):
         return raw, what
     asked = dict(raw.queries.select("query_id", "text").rows())
     kept = {asked[q]: grade for q, grade in raw.judgments.select("query_id", "relevance").rows()}
     right = {row["premise"]: _meant(row["label"], hint) for row in rows}
-    if hint is None and set(values) != {0, 1}:
+    if column != "label" or (hint is None and set(values) != {0, 1}):
         return f"{WRONG}: classes were taken for grades", what
     wrong = {text for text, grade in kept.items() if right[text] != grade}
     return (f"{WRONG}: {sorted(wrong)[:2]}" if wrong else "accepted rightly"), what

@@ -11,13 +11,19 @@ from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.learning import Answers, PairScores, QueryScores, SetScores
 from polymine.data_contracts.notes import MeasuresNote, SetNote
 from polymine.data_contracts.references import DatasetRef
-from polymine.data_contracts.settings import EvaluatedRun, EvaluationSet, EvaluationSettings
+from polymine.data_contracts.settings import (
+    EvaluatedRun,
+    EvaluationSet,
+    EvaluationSettings,
+    Reading,
+)
 from polymine.evaluation import choice, similarity
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.mteb_tasks import mteb_scores, mteb_version
 from polymine.evaluation.rankings import check_ids, measure_ranking, rank_words, read_run
 from polymine.evaluation.retrieval import measure as measure_retrieval
 from polymine.evaluation.tables import as_set_scores
+from polymine.reading.files import read_text
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Order, Plan
 from polymine.tasks.engine.stage import stage
@@ -108,7 +114,7 @@ def measure_run(
 
     def ranked(collection: EvaluationCollection) -> pl.DataFrame:
         with fetch(chosen.path) as files:
-            parts = [read_run(file.path.read_text("utf-8-sig"), file.name) for file in files]
+            parts = [read_run(read_text(f.path, f.name, Reading()), f.name) for f in files]
         gone = left_out_of(tables).implode()
         ranking = pl.concat(parts).filter(~pl.col("query_id").is_in(gone))
         if "copies" not in tables_in(tables):

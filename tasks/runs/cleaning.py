@@ -27,7 +27,7 @@ from polymine.tasks.runs.run import FinishedRun
 from polymine.tasks.store.atomic import write_frame, write_whole
 from polymine.tasks.store.datasets import check
 
-NESTED = ("Tevatron", "ms-swift", "NeMo")  # negatives that are no texts in a column
+NESTED = ("Tevatron", "ms-swift", "NeMo", "DPR")  # negatives that are no texts in a column
 _SCORES = re.compile(
     "score|logit|sim", re.IGNORECASE
 )  # what columns that speak of single negatives are called

@@ -15,6 +15,7 @@ from polymine.mining.input_checks import BROKEN, SOURCE_COLUMN, input_error, sha
 from polymine.reading.columns import Taken, take_columns
 from polymine.reading.files import read_file
 from polymine.reading.pairs import (
+    from_lists,
     pair_rows,
     split_broken,
     tables_of_pairs,
@@ -50,7 +51,7 @@ class Findings:
         problems = self.problems + [
             f"columns.{key}: no file has a column `{column}`"
             for key, column in hints.columns.items()
-            if column not in used and not self.problems
+            if column and column not in used and not self.problems
         ]
         broken = pl.concat(self.broken)
         if problems or (broken.height and hints.on_invalid == "fail"):
@@ -69,7 +70,8 @@ def read_table(
     table = read_file(file.path, file.name, role, hints)
     found.broken.append(table.broken)
     if role is PAIRS:
-        table = replace(table, rows=with_texts(table.rows, documents, file.name))
+        rows = with_texts(from_lists(table.rows, file.name), documents, file.name)
+        table = replace(table, rows=rows)
     taken = take_columns(table, role, hints)
     found.problems += taken.problems
     return None if taken.problems else taken

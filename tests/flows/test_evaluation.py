@@ -1,5 +1,6 @@
 """An evaluation of a base alone, of rankings of other systems, and against BM25."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def test_a_base_alone_is_measured_with_intervals_of_its_figures(folder, tmp_path
     assert "72" in page.partition("What is searched")[2][:2000]
     result = json.loads((tmp_path / "out/mteb/base/animals.json").read_text())
     assert result["scores"]["test"][0]["main_score"] == pytest.approx(row["value"])
+
+
+def test_a_run_may_be_compressed_and_is_named_where_it_is_no_text(folder, tmp_path):
+    whole = (folder / "oracle.trec").read_bytes()
+    (tmp_path / "a.trec.gz").write_bytes(gzip.compress(whole))
+    (tmp_path / "b.trec").write_bytes(b"\xff\xe9 " + whole)
+    packed, broken = (
+        EvaluatedRun(name="oracle", set="animals", path=str(tmp_path / name))
+        for name in ("a.trec.gz", "b.trec")
+    )
+    found = means(folder, settings(folder, runs=(packed,)))
+    assert dict(found.select("model", "value").rows())["oracle"] == 1.0
+    with pytest.raises(InputError, match=r"b\.trec: is not UTF-8"):
+        run_measures(run_in(folder), settings(folder, runs=(broken,)))
 
 
 def test_a_run_stands_beside_a_model_against_the_base(folder):

@@ -67,6 +67,46 @@ class TestGrades:
         assert "`label` holds" in take(JUDGMENTS, **ids, label=[1, -1]).problems[0]
 
 
+class TestVerdicts:
+    """Columns that nobody named, and that may say which pairs are right."""
+
+    @pytest.mark.parametrize(
+        ("name", "values"),
+        [("gold_label", ["entailment", "contradiction"]), ("is_duplicate", [0, 1]),
+         ("same", [True, False]), ("score", [0.2, 4.8]), ("similarity", ["1", "0.3"])],
+    )  # fmt: skip
+    def test_of_pairs_they_are_asked_about(self, name, values):
+        pairs = {"sentence1": ["a", "b"], "sentence2": ["c", "d"]}
+        (problem,) = take(**pairs, **{name: values}).problems
+        assert f"`{name}` holds" in problem
+        assert 'relevance = ""' in problem
+        said = {"columns": {"relevance": ""}}
+        assert take(said=said, **pairs, **{name: values}).problems == ()
+
+    def test_what_is_named_is_read_by_its_grades(self):
+        said = {"columns": {"relevance": "score"}, "grades": 4}
+        taken = take(said=said, sentence1=["a", "b"], sentence2=["c", "d"], score=[0.2, 4.8])
+        assert (taken.problems, taken.rows["relevance"].to_list()) == ((), [0, 1])
+
+    def test_judgments_without_relevance_are_asked_about_any_number(self):
+        ids = {"query_id": ["q", "q"], "doc_id": ["a", "b"]}
+        assert "`grade` holds 0, 2" in take(JUDGMENTS, **ids, grade=[0, 2]).problems[0]
+        assert take(JUDGMENTS, **ids, iteration=[0, 0]).problems == ()
+
+    def test_triplets_and_their_scores_are_not(self):
+        texts = {"anchor": ["a", "b"], "positive": ["c", "d"], "negative": ["e", "f"]}
+        assert take(**texts, score=[0.1, 0.2]).problems == ()
+        assert take(anchor=["a", "b"], positive=["c", "d"], positive_score=[1, 2]).problems == ()
+
+
+def test_texts_that_are_nothing_but_numbers_are_asked_about():
+    """MS MARCO's qidpidtriples: ids that would be mined as if they were texts."""
+    (problem,) = take(anchor=["121352", "634306"], positive=["how", "who"]).problems
+    assert "`anchor` holds nothing but numbers, as 121352" in problem
+    said = {"columns": {"query": "anchor"}}
+    assert take(said=said, anchor=["2", "3"], positive=["two", "three"]).problems == ()
+
+
 def test_marks_of_missing_values_are_missing_and_counted():
     taken = take(CORPUS, id=["1", "2", "3"], text=["NaN is a number", "NaN", " null "],
                  title=[float("nan")] * 3)  # fmt: skip

@@ -82,6 +82,29 @@ def test_nemo_inline_and_triplets_and_n_tuples(tmp_path):
     ]
 
 
+def test_other_forms_of_trainers(tmp_path):
+    """Labelled lists, DPR's contexts, ms-swift's rejected responses, Tevatron's ids."""
+    passages = [{"title": "T", "text": "x"}], [{"title": "", "text": "n"}]
+    write_lines(tmp_path / "corpus.jsonl", *({"_id": t, "text": t} for t in ("x", "n")))
+    rows = {
+        "labelled": {"anchor": "a?", "documents": ["n", "x"], "labels": [0, 1]},
+        "dpr": {"question": "a?", "answers": ["x"], "positive_ctxs": passages[0],
+                "negative_ctxs": [], "hard_negative_ctxs": passages[1]},
+        "swift": {"query": "a?", "response": "x", "rejected_response": ["n"]},
+        "ids": {"query_id": "7", "query_text": "a?", "positive_document_ids": ["x"],
+                "negative_document_ids": ["n"]},
+    }  # fmt: skip
+    for name, row in rows.items():
+        write_lines(tmp_path / f"{name}.jsonl", row)
+        corpus = tmp_path / "corpus.jsonl" if name == "ids" else None
+        raw = read(corpus, pairs=tmp_path / f"{name}.jsonl")
+        assert pairs_of(raw) == {"a?": "T x" if name == "dpr" else "x"}
+        given = raw.documents.join(raw.given, on="doc_id", how="semi")
+        assert given["text"].to_list() == ["n"]
+    write_lines(tmp_path / "odd.jsonl", {"anchor": "a?", "documents": ["n", "x"], "labels": [1]})
+    assert "not one label (a number) for each" in failure(pairs=tmp_path / "odd.jsonl")
+
+
 @pytest.mark.parametrize("form", ["flagembedding", "tevatron", "ms-swift", "nemo"])
 def test_what_export_writes_is_read(tmp_path, form):
     TrainerFiles(tmp_path, form, "0" * 32).write_block(0, TWO)
