@@ -216,7 +216,10 @@ def embed(
     for (path,), part in table.group_by("model", maintain_order=True):
         model = call.model_copy(update={"model": str(path)})
         label = f"{measured.name} {side}"
-        family = carry_out(run, plan_vectors(run, model, prompt, part["text"], label))
+        try:
+            family = carry_out(run, plan_vectors(run, model, prompt, part["text"], label))
+        except ModelError as error:  # several are measured: say which
+            raise ModelError(f"evaluation, model `{measured.name}` ({path}): {error}") from error
         rows = part["row"].to_numpy()
         source[rows], place[rows] = len(sources), np.arange(len(part))
         sources.append(StoredVectors(family_of(family.path), hash_texts(part["text"])))

