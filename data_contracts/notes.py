@@ -30,29 +30,27 @@ class Point:
     found: float
 
 
-PromotionSource = Literal["labels", "judgments", "hidden positives"]
-
-
 @dataclass(frozen=True)
 class Precision:
     """How often candidates turn out to be relevant, by their risk.
 
     Their log-odds are `intercept` + `slope` (log-odds of the risk - `centre`); the spreads are the
-    standard deviations of both.
+    standard deviations of both. Above log-odds of `highest`, where no label is, nothing rises.
 
     Args:
         pair: `same` or `foreign`: candidates in the query's language, or not; or one pair of
             languages, the document's first.
-        source: what the calibrating pairs are.
+        learned_from: pairs of languages of the labels; another one is less sure by far.
         pairs, right, queries: how many there are, how many of them are right, of how many queries.
     """
 
     pair: str
-    source: PromotionSource
+    learned_from: tuple[str, ...]
     pairs: int
     right: int
     queries: int
     centre: float
+    highest: float
     intercept: float
     slope: float
     intercept_spread: float
@@ -68,12 +66,14 @@ class Promotion(Note):
             where none is.
         promoted: how many are.
         expected: share of them that is expected to be wrong, cautiously.
+        unknown: candidates, by kind, of which nothing is known: `same` or `foreign`.
     """
 
     precisions: tuple[Precision, ...] = ()
     cut: float | None = None
     promoted: int = 0
     expected: float = 0.0
+    unknown: dict[str, int] = {}
 
 
 @dataclass(frozen=True)

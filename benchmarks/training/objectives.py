@@ -96,7 +96,7 @@ def promote(candidates: pl.DataFrame, budget: float) -> pl.DataFrame:
         "query_id", "kind", "languages", "right", risk="risk_labelled"
     )
     unknown = candidates.filter(pl.col("label").is_null()).with_columns(risk="risk_labelled")
-    assessed = assess(unknown, fit_precisions(truth, "labels"))
+    assessed = assess(unknown, fit_precisions(truth))
     cut = find_cut(assessed["lower"].to_numpy(), budget, LEAST_PRECISION)
     promoted = assessed.clear() if cut is None else assessed.filter(pl.col("lower") >= cut)
     return promoted.with_columns(weight="precision")

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from polymine.data_contracts.settings.base import Settings
 from polymine.data_contracts.settings.models import ModelSettings
@@ -30,8 +30,9 @@ class SelectionSettings(Settings):
     max_false_positive_rate: float = Field(0.0, ge=0, lt=1)
     """Rule `risk`: candidates become further positives, the likeliest first, as long as so small a
     share of them may be wrong, as estimated; none that is likelier wrong than right. How often the
-    risk errs is learned from labels, judgments of 0 or queries with several positives; where these
-    are too few, nothing is promoted. With 0, only what a label calls relevant is."""
+    risk errs is learned from `dataset.labels`; where these are too few, nothing is promoted. Their
+    triplets have a `positive_weight`; plain views and other trainers' files count them in full.
+    With 0, only what a label calls relevant is promoted."""
     percent: float = Field(0.95, gt=0, le=2)
     """Rule `percent`: ceiling as a share of the positive's score."""
     margin: float = Field(0.05, ge=0)
@@ -49,6 +50,14 @@ class SelectionSettings(Settings):
     """Sampling `softmax`: the lower, the more often the hardest are drawn."""
     teacher: str | None = None
     """Name of the teacher whose scores the rule reads and orders by; the first one if not set."""
+
+    @model_validator(mode="after")
+    def _promotes_by_risk(self) -> "SelectionSettings":
+        if self.max_false_positive_rate and self.rule != "risk":
+            raise ValueError(
+                f"`max_false_positive_rate` is for the rule `risk`, this one is `{self.rule}`"
+            )
+        return self
 
 
 class ValidationSettings(ModelSettings):

@@ -7,12 +7,13 @@ truth do, whose risk was estimated as if it were not known. A line goes through 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from polymine.data_contracts.notes import Precision, PromotionSource
+from polymine.data_contracts.notes import Precision
 from polymine.data_contracts.risk import Linear
 from polymine.mining.likelihoods import DECIMALS, labelled_pairs, solve
 from polymine.mining.risk import Array, sigmoid
@@ -20,49 +21,47 @@ from polymine.mining.risk import Array, sigmoid
 LEAST_RISK = 0.2  # what lies below is promoted at no budget, and calibrates nothing
 LEAST_PRECISION = 0.5  # nothing that is likelier wrong than right is promoted at any budget
 FEWEST_PAIRS = 50  # of known truth from which they say how precise a risk is
-FEWEST_HIDDEN = 5  # of them hidden positives, where these are the right ones
+FEWEST_QUERIES = 20  # that they are of: pairs of one query err together
 CAUTION = 1.28  # standard deviations: nine of ten such data sets are at least as precise
 INTERCEPT_SPREAD, SLOPE_SPREAD = 1.5, 0.5  # how far collections lie from what the risk says
-PAIR_SPREAD = 0.5  # how far a pair of languages lies from all of its kind
+PAIR_SPREAD = 1.5  # how far a pair of languages lies from all of its kind
 KINDS = ("same", "foreign")  # candidates in the language of their query, or not
 SETTLED = 1e-6  # log-odds are taken of risks at least so far from 0 and 1
 
 
-def fit_precisions(pairs: pl.DataFrame, source: PromotionSource) -> tuple[Precision, ...]:
+def fit_precisions(pairs: pl.DataFrame) -> tuple[Precision, ...]:
     """Learn how precise the risk is, for each kind of language pair and each pair with enough.
 
     Args:
         pairs: query_id, kind (`same` or `foreign`), languages (`ru-en`: document, query), risk,
             right (bool): pairs of known truth, with their risk as if it were not known.
-        source: where they come from.
 
     Returns:
         Kinds before language pairs, sorted; none of a kind with fewer than FEWEST_PAIRS pairs of at
-        least LEAST_RISK, or fewer than FEWEST_HIDDEN hidden positives where these are needed.
+        least LEAST_RISK, or of fewer than FEWEST_QUERIES queries.
     """
     found: list[Precision] = []
     likely = pairs.filter(pl.col("risk") >= LEAST_RISK).sort(pairs.columns)  # sums in one order
     for kind in KINDS:
         of_kind = likely.filter(kind=kind)
-        if not _enough(of_kind, source):
+        if not _enough(of_kind):
             continue
         centre = round(float(_log_odds(of_kind["risk"].to_numpy()).mean()), DECIMALS)
         prior = _line(centre, 1.0, INTERCEPT_SPREAD, SLOPE_SPREAD, centre)
-        whole = _fit(of_kind, prior, kind, source)
+        whole = _fit(of_kind, prior, kind)
         found.append(whole)
         names = of_kind["languages"].unique().sort()
         for name in names if len(names) > 1 else []:
             part = of_kind.filter(languages=name)
-            if _enough(part, source):
+            if _enough(part):
                 start = _line(whole.intercept, whole.slope, PAIR_SPREAD, SLOPE_SPREAD / 2, centre)
-                found.append(_fit(part, start, name, source))
+                found.append(_fit(part, start, name))
     return tuple(sorted(found, key=lambda each: (each.pair not in KINDS, each.pair)))
 
 
-def _enough(pairs: pl.DataFrame, source: PromotionSource) -> bool:
-    """Whether they say anything; of labels all may be right, and that says much."""
-    hidden = source == "labels" or pairs["right"].sum() >= FEWEST_HIDDEN
-    return len(pairs) >= FEWEST_PAIRS and bool(hidden)
+def _enough(pairs: pl.DataFrame) -> bool:
+    """Whether they say anything; all may be right, or all wrong, and that says much."""
+    return len(pairs) >= FEWEST_PAIRS and pairs["query_id"].n_unique() >= FEWEST_QUERIES
 
 
 def _line(
@@ -74,21 +73,24 @@ def _line(
     )  # fmt: skip
 
 
-def _fit(pairs: pl.DataFrame, start: Linear, name: str, source: PromotionSource) -> Precision:
+def _fit(pairs: pl.DataFrame, start: Linear, name: str) -> Precision:
     """Fit a line; its errors allow for pairs of one query that err together (sandwich)."""
+    queries = pairs["query_id"].n_unique()
     odds = (_log_odds(pairs["risk"].to_numpy()) - start.centres[0])[:, None]
     right = pairs["right"].cast(pl.Float64).to_numpy()
     fitted = solve(start, [labelled_pairs(odds, right)])
     errors = right - sigmoid(fitted.intercept + odds[:, 0] * fitted.weights[0])
     of_query = np.bincount(pairs["query_id"].rank("dense").cast(pl.Int64), weights=errors)
-    wider = max(float(np.sum(of_query**2)) / max(float(np.sum(errors**2)), 1e-9), 1.0) ** 0.5
+    ratio = float(np.sum(of_query**2)) / max(float(np.sum(errors**2)), 1e-9)
+    wider = max(ratio * queries / (queries - 1), 1.0) ** 0.5
     spreads = (
         (fitted.intercept_spread, start.intercept_spread), (fitted.spreads[0], start.spreads[0])
     )  # fmt: skip
     wide = [round(min(found * wider, before), DECIMALS) for found, before in spreads]
     return Precision(
-        pair=name, source=source, pairs=len(pairs), right=int(right.sum()),
-        queries=pairs["query_id"].n_unique(), centre=start.centres[0], intercept=fitted.intercept,
+        pair=name, learned_from=tuple(pairs["languages"].unique().sort()), pairs=len(pairs),
+        right=int(right.sum()), queries=queries, centre=start.centres[0],
+        highest=round(float(odds.max()) + start.centres[0], DECIMALS), intercept=fitted.intercept,
         slope=fitted.weights[0], intercept_spread=wide[0], slope_spread=wide[1],
     )  # fmt: skip
 
@@ -104,7 +106,7 @@ def expect_right(risks: Array, precision: Precision, caution: float = 0.0) -> Ar
     Returns:
         Probabilities, (n,), that never fall with the risk.
     """
-    away = _log_odds(risks) - precision.centre
+    away = np.minimum(_log_odds(risks), precision.highest) - precision.centre
     sides = np.sign(away) * caution * precision.slope_spread
     slope = np.maximum(precision.slope - sides, 0.0)
     lower = precision.intercept - caution * precision.intercept_spread
@@ -143,17 +145,19 @@ def assess(candidates: pl.DataFrame, precisions: Sequence[Precision]) -> pl.Data
 
     Returns:
         Those of at least LEAST_RISK whose languages have a precision, in their order, with
-        `precision`, cautious `lower`, and the `source` of both.
+        `precision` and cautious `lower`. Where a kind stands for a pair of languages of which it
+        knows nothing, `lower` allows for how far pairs lie from their kind.
     """
     likely = candidates.filter(pl.col("risk") >= LEAST_RISK)
     place = choose_precision(likely["kind"], likely["languages"], precisions)
     risks = likely["risk"].cast(pl.Float64).to_numpy()
     columns = {"precision": np.full(len(likely), np.nan), "lower": np.full(len(likely), np.nan)}
     for number, each in enumerate(precisions):
-        rows = place == number
-        for name, caution in (("precision", 0.0), ("lower", CAUTION)):
-            columns[name][rows] = expect_right(risks[rows], each, caution)
-    names = pl.Series([each.source for each in precisions], dtype=pl.String)
-    covered = place >= 0
+        seen = likely["languages"].is_in(list(each.learned_from)).to_numpy()
+        away = replace(each, intercept_spread=float(np.hypot(each.intercept_spread, PAIR_SPREAD)))
+        for rows, sure in ((seen, each), (~seen, away)):
+            rows = rows & (place == number)
+            columns["precision"][rows] = expect_right(risks[rows], each)
+            columns["lower"][rows] = expect_right(risks[rows], sure, CAUTION)
     table = likely.with_columns(pl.Series(name, values) for name, values in columns.items())
-    return table.filter(pl.Series(covered)).with_columns(source=names.gather(place[covered]))
+    return table.filter(pl.Series(place >= 0))

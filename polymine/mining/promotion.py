@@ -10,25 +10,24 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from polymine.data_contracts.notes import Precision, Promotion, PromotionSource
+from polymine.data_contracts.notes import Precision, Promotion
 from polymine.mining import precision
 from polymine.mining.hashing import hash_texts, uniform
 from polymine.mining.likelihoods import DECIMALS
-from polymine.mining.precision import KINDS, assess, fit_precisions
+from polymine.mining.precision import assess, fit_precisions
 from polymine.mining.risk import Array
 
 DRAWN = 200  # pairs to label where nothing is known
 STRATA = (0.35, 0.5, 0.65, 0.8, 0.9)  # of the risk, by which they are drawn
 
 
-def keep_known(assessed: pl.DataFrame) -> pl.DataFrame:
-    """Keep what may calibrate: labelled pairs and known positives, with all their columns.
+def keep_labelled(assessed: pl.DataFrame) -> pl.DataFrame:
+    """Keep what may calibrate: labelled pairs, with all their columns.
 
     Args:
         assessed: rows of the contract Evidence.
     """
-    positive = (pl.col("closed") == "positive").fill_null(value=False)
-    return assessed.filter(pl.col("label").is_not_null() | positive)
+    return assessed.filter(pl.col("label").is_not_null())
 
 
 def keep_likely(assessed: pl.DataFrame) -> pl.DataFrame:
@@ -65,53 +64,34 @@ def name_languages(
     return named.with_columns(**columns).drop("asked", "read", "same_language")
 
 
-def find_precisions(
-    known: pl.DataFrame, likely: pl.DataFrame, labels: pl.DataFrame, positives: pl.DataFrame
-) -> tuple[Precision, ...]:
-    """Learn how precise the risk is from the most direct of what the data know.
+def find_precisions(known: pl.DataFrame, labels: pl.DataFrame) -> tuple[Precision, ...]:
+    """Learn how precise the risk is from labels of pairs that nobody had marked.
 
-    Labels of pairs that nobody had marked come first. Judgments of 0 beside known positives, each
-    assessed as if it were hidden, are next: whoever judged them looked at both. Where there is
-    neither, queries with several known positives show what others hide: each positive is found
-    among the query's unmarked candidates, all of which count as wrong.
+    Nothing else tells. Judgments of 0 are of a few queries, and hidden known positives say how many
+    a careful judge would have marked, not how many are left where the judging is done.
 
     Args:
         known: query_id, doc_id, kind, languages, label, `risk` as if nothing were known of them, as
-            from `keep_known`.
-        likely: query_id, doc_id, kind, languages, risk, as from `keep_likely`.
+            from `keep_labelled`.
         labels: contract Labels.
-        positives: query_id, doc_id of the known ones.
-
-    Returns:
-        Precisions of kinds and pairs of languages, each from the first source that has enough.
     """
-    columns = ["query_id", "kind", "languages", "risk", "right"]
-    said = known.join(
-        labels.select("query_id", "doc_id", pl.col("source").cast(pl.String)),
-        on=["query_id", "doc_id"], how="left",
-    ).with_columns(right=pl.col("label") > 0)  # fmt: skip
-    several = _several(positives)
-    hidden = said.filter(pl.col("label").is_null()).join(several, on="query_id", how="semi")
-    hidden = hidden.with_columns(right=pl.lit(value=True)).select(columns)
-    unmarked = likely.join(several, on="query_id", how="semi")
-    unmarked = unmarked.with_columns(right=pl.lit(value=False)).select(columns)
-    refuted = said.filter(source="judgments").select(columns)
-    sources: dict[PromotionSource, pl.DataFrame] = {
-        "labels": said.filter(source="labels").select(columns),
-        "judgments": pl.concat([refuted, hidden]) if len(refuted) else refuted,
-        "hidden positives": pl.concat([unmarked, hidden]),
-    }
-    found: dict[str, Precision] = {}
-    for source, pairs in sources.items():
-        covered = pl.col("kind").is_in([name for name in found if name in KINDS])
-        fitted = fit_precisions(pairs.filter(~covered), source)
-        found |= {each.pair: each for each in fitted}
-    return tuple(found.values())
+    said = labels.filter(pl.col("source").cast(pl.String) == "labels")
+    pairs = known.join(said, on=["query_id", "doc_id"], how="semi")
+    return fit_precisions(pairs.with_columns(right=pl.col("label") > 0))
 
 
-def _several(positives: pl.DataFrame) -> pl.DataFrame:
-    counts = positives.group_by("query_id").len("known")
-    return counts.filter(pl.col("known") > 1).select("query_id")
+def leave_out_refuted(
+    likely: pl.DataFrame, labels: pl.DataFrame, versions: pl.DataFrame
+) -> pl.DataFrame:
+    """Leave out what stands for a pair that somebody has looked at and called wrong.
+
+    Args:
+        likely: query_id, doc_id and more.
+        labels: contract Labels.
+        versions: contract Versions.
+    """
+    refuted = labels.filter(relevance=0).select("query_id", "doc_id")
+    return likely.join(widen(refuted, versions), on=["query_id", "doc_id"], how="anti")
 
 
 def promote_within(
@@ -131,20 +111,17 @@ def promote_within(
     Returns:
         query_id, doc_id, precision; and what was found, for the report.
     """
-    several, asked = _several(positives), positives.select("query_id").unique()
-    assessed = assess(likely.join(asked, on="query_id", how="semi"), precisions)
-    # What found hidden positives among unmarked candidates called these wrong: it says nothing of
-    # them, but of queries of which one positive is known.
-    looked = pl.col("source") == "hidden positives"
-    known = several.with_columns(several=pl.lit(value=True))
-    assessed = assessed.join(known, on="query_id", how="left")
-    assessed = assessed.filter(~(looked & pl.col("several").fill_null(value=False)))
+    asked = likely.join(positives, on="query_id", how="semi")
+    assessed = assess(asked, precisions)
+    known = [each.pair for each in precisions]
+    unknown = asked.filter(~pl.col("kind").is_in(known) & ~pl.col("languages").is_in(known))
+    counts = unknown.group_by("kind").len().sort("kind")
     cut = find_cut(assessed["lower"].to_numpy(), budget, precision.LEAST_PRECISION)
     promoted = assessed.clear() if cut is None else assessed.filter(pl.col("lower") >= cut)
     expected = float((1 - promoted["lower"]).mean() or 0.0)  # type: ignore[arg-type]
     found = Promotion(
         precisions=tuple(precisions), cut=cut, promoted=len(promoted),
-        expected=round(expected, DECIMALS),
+        expected=round(expected, DECIMALS), unknown=dict(counts.rows()),
     )  # fmt: skip
     return promoted.select("query_id", "doc_id", "precision"), found
 
@@ -207,15 +184,25 @@ def close_versions(promoted: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFra
         Contract Promotions: the promoted pairs, and what closes with them; by query_id, doc_id.
     """
     table = promoted.select("query_id", "doc_id", pl.col("precision").cast(pl.Float32))
-    wide = table.select("query_id", "doc_id")
+    wide = widen(table.select("query_id", "doc_id"), versions)
+    closed = wide.join(table, on=["query_id", "doc_id"], how="anti")
+    return pl.concat([table, closed], how="diagonal").sort("query_id", "doc_id")
+
+
+def widen(pairs: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFrame:
+    """Add what stands for the documents of pairs, for every query that asks the same.
+
+    Args:
+        pairs: query_id, doc_id.
+        versions: contract Versions.
+    """
     for side, key in (("document", "doc_id"), ("query", "query_id")):
         named = versions.filter(pl.col("side").cast(pl.String) == side).select("id", "version")
         others = (
-            wide.join(named.rename({"id": key}), on=key)
+            pairs.join(named.rename({"id": key}), on=key)
             .drop(key)
             .join(named.rename({"id": key}), on="version")
             .select("query_id", "doc_id")
         )
-        wide = pl.concat([wide, others]).unique()
-    closed = wide.join(table, on=["query_id", "doc_id"], how="anti")
-    return pl.concat([table, closed], how="diagonal").sort("query_id", "doc_id")
+        pairs = pl.concat([pairs, others]).unique()
+    return pairs

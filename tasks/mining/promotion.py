@@ -12,8 +12,9 @@ from polymine.data_contracts.tables import Promotions
 from polymine.mining.promotion import (
     close_versions,
     find_precisions,
-    keep_known,
+    keep_labelled,
     keep_likely,
+    leave_out_refuted,
     name_languages,
     promote_within,
 )
@@ -24,7 +25,7 @@ from polymine.tasks.mining.evidence import scan_evidence
 from polymine.tasks.mining.risk import load_model, risks_of
 from polymine.tasks.store.datasets import load, shard_paths
 
-VERSION = 1
+VERSION = 2
 COLUMNS = ("query_id", "doc_id", "same_language", "label", "risk")
 
 
@@ -49,16 +50,17 @@ def promote(
         weights = load_model(model)
         parts: list[tuple[pl.DataFrame, pl.DataFrame]] = []
         for assessed in _blocks(base, deep, risks):
-            known = keep_known(assessed).drop("risk").with_columns(label=pl.lit(None, pl.Int8))
-            blind = risks_of(known, queries, weights, mining)["risk"]
-            said = keep_known(assessed).with_columns(risk=blind).select(COLUMNS)
-            parts.append((said, keep_likely(assessed)))
+            said = keep_labelled(assessed)
+            blind = said.drop("risk").with_columns(label=pl.lit(None, pl.Int8))
+            risk = risks_of(blind, queries, weights, mining)["risk"]
+            parts.append((said.with_columns(risk=risk).select(COLUMNS), keep_likely(assessed)))
         known, likely = (
             name_languages(pl.concat(side), queries, documents) for side in zip(*parts, strict=True)
         )
         pairs = load(positives).select("query_id", "doc_id")
-        precisions = find_precisions(known, likely, load(collection.labels), pairs)
-        return promote_within(likely, pairs, precisions, budget)
+        labels = load(collection.labels)
+        open_ = leave_out_refuted(likely, labels, load(collection.versions))
+        return promote_within(open_, pairs, find_precisions(known, labels), budget)
 
     return Plan(
         contract="promotions",

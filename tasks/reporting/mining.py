@@ -63,8 +63,8 @@ def report(
     rows = rows_of(sources, exported)
     card = render_card(made, rows, output.formats if made.example else ())
     pages = {"report.html": render_page(made), "README.md": card}
-    if made.risk.promotion and not made.risk.promotion.precisions:
-        pages["to_label.csv"] = write_to_label(sources, mining.seed)
+    if made.risk.promotion and made.risk.promotion.unknown:
+        pages["to_label.csv"] = write_to_label(sources, made.risk.promotion.unknown, mining.seed)
     manifest = made.to_manifest()
     folder = publish(exported, sources, output, manifest, pages)
     publish_artifacts(made, draw_figures(made.summary, mining), str(folder))

@@ -1,5 +1,7 @@
 """Reads what the report shows of the risk: the weights, the trade-off, the validator's share."""
 
+from collections.abc import Iterable
+
 import polars as pl
 
 from polymine.data_contracts.notes import DecisionsNote, Promotion
@@ -37,14 +39,21 @@ def read_risk(
     )
 
 
-def write_to_label(sources: Sources, seed: int) -> str:
-    """Draw pairs whose labels would say how precise the risk is, as CSV with their texts."""
+def write_to_label(sources: Sources, kinds: Iterable[str], seed: int) -> str:
+    """Draw pairs whose labels would say how precise the risk is, as CSV with their texts.
+
+    Args:
+        kinds: `same` or `foreign`, of which nothing is known yet.
+        seed: of the draw.
+    """
     keys = ["query_id", "doc_id"]
     open_ = pl.col("closed").is_null() & pl.col("label").is_null()
     kind = pl.when("same_language").then(pl.lit("same")).otherwise(pl.lit("foreign"))
     evidence = scan(sources.evidence).filter(open_).select(*keys, kind=kind)
     risks = scan(sources.risks).filter(pl.col("risk") >= precision.LEAST_RISK)
-    likely = evidence.join(risks, on=keys).collect()
+    asked = scan(sources.positives).select("query_id")
+    of_kinds = evidence.filter(pl.col("kind").is_in(list(kinds))).join(risks, on=keys)
+    likely = of_kinds.join(asked, on="query_id", how="semi").collect()
     texts = ((sources.collection.queries, "query"), (sources.collection.documents, "document"))
     drawn = draw_pairs(likely, DRAWN, seed).join(likely, on=keys, how="left", maintain_order="left")
     for key, (table, name) in zip(keys, texts, strict=True):

@@ -23,12 +23,13 @@ from polymine.mining.promotion import (
     draw_pairs,
     find_cut,
     find_precisions,
+    leave_out_refuted,
     promote_within,
 )
 
 FOUND = Precision(
-    pair="same", source="labels", pairs=200, right=100, queries=90, centre=0.0, intercept=-0.5,
-    slope=0.8, intercept_spread=0.2, slope_spread=0.1,
+    pair="same", learned_from=("en-en",), pairs=200, right=100, queries=90, centre=0.0,
+    highest=4.0, intercept=-0.5, slope=0.8, intercept_spread=0.2, slope_spread=0.1,
 )  # fmt: skip
 
 
@@ -59,9 +60,7 @@ class TestPrecision:
         truth = simulate(0, 4_000, intercept, slope, spread, per_query)
         kept, off = 0, []
         for seed in range(1, 61):
-            found = fit_precisions(
-                simulate(seed, 200, intercept, slope, spread, per_query), "labels"
-            )
+            found = fit_precisions(simulate(seed, 200, intercept, slope, spread, per_query))
             assessed = assess(truth.drop("right"), found)
             cut = find_cut(assessed["lower"].to_numpy(), 0.3, 0.5)
             promoted = assessed.clear() if cut is None else assessed.filter(pl.col("lower") >= cut)
@@ -73,40 +72,57 @@ class TestPrecision:
 
     def test_a_risk_that_says_nothing_is_found_out(self):
         pairs = simulate(0, 400, -1.0, 0.0)
-        (found,) = fit_precisions(pairs, "labels")
+        (found,) = fit_precisions(pairs)
         low, high = expect_right(np.array([0.3, 0.95]), found)
         assert high - low < 0.15
         assert find_cut(expect_right(np.linspace(0.2, 0.99, 50), found, CAUTION), 0.3, 0.0) is None
 
     def test_labels_that_are_all_right_say_much(self):
         right = simulate(0, 100, 0, 1).with_columns(right=pl.lit(value=True))
-        (found,) = fit_precisions(right, "labels")
+        (found,) = fit_precisions(right)
         assert expect_right(np.array([0.5]), found, CAUTION)[0] > 0.85
+
+    def test_labels_that_are_all_wrong_settle_it(self):
+        right = simulate(1, 200, 3.0, 1.0).with_columns(languages=pl.lit("ru-en"))
+        wrong = simulate(2, 60, 0.0, 1.0).with_columns(
+            languages=pl.lit("zh-en"), right=pl.lit(value=False)
+        )
+        found = fit_precisions(pl.concat([right, wrong]))
+        of = {each.pair: expect_right(np.array([0.6]), each, CAUTION)[0] for each in found}
+        assert of["zh-en"] < 0.1 < 0.9 < of["ru-en"]
+
+    def test_nothing_rises_above_the_highest_labelled_risk(self):
+        low = simulate(0, 400, 0, 1).filter(pl.col("risk") < 0.5)
+        (found,) = fit_precisions(low)
+        assert expect_right(np.array([0.99]), found) == expect_right(np.array([0.5]), found)
 
     def test_pairs_of_one_query_count_for_less(self):
         alone, together = (
-            fit_precisions(simulate(3, 300, 0, 1, 3.0 * (per > 1), per), "labels")[0]
-            for per in (1, 30)
+            fit_precisions(simulate(3, 300, 0, 1, 3.0 * (per > 1), per))[0] for per in (1, 12)
         )
-        assert together.intercept_spread > 2 * alone.intercept_spread
+        assert together.intercept_spread > 1.5 * alone.intercept_spread
 
     def test_too_few_pairs_say_nothing(self):
-        assert fit_precisions(simulate(0, FEWEST_PAIRS - 1, 0, 1), "labels") == ()
-        none = simulate(0, 200, 0, 1).with_columns(right=pl.lit(value=False))
-        assert fit_precisions(none, "judgments") == ()
+        assert fit_precisions(simulate(0, FEWEST_PAIRS - 1, 0, 1)) == ()
+        one = simulate(0, 200, 0, 1, per_query=100)
+        assert fit_precisions(one) == ()
         unlikely = simulate(0, 400, 0, 1).with_columns(risk=pl.lit(LEAST_RISK / 2))
-        assert fit_precisions(unlikely, "labels") == ()
+        assert fit_precisions(unlikely) == ()
 
     def test_pairs_of_languages_have_their_own_where_there_are_enough(self):
         good = simulate(1, 300, 1.5, 1.0, kind="foreign").with_columns(languages=pl.lit("de-en"))
         bad = simulate(2, 300, -2.0, 1.0, kind="foreign").with_columns(languages=pl.lit("ar-en"))
         few = simulate(3, 9, 0.0, 1.0, kind="foreign").with_columns(languages=pl.lit("fa-en"))
-        found = fit_precisions(pl.concat([good, bad, few]), "labels")
+        found = fit_precisions(pl.concat([good, bad, few]))
         assert [each.pair for each in found] == ["foreign", "ar-en", "de-en"]
         of = {each.pair: expect_right(np.array([0.5]), each)[0] for each in found}
         assert of["ar-en"] < of["foreign"] < of["de-en"]
         asked = pl.DataFrame({"kind": "foreign", "languages": ["de-en", "fa-en"], "risk": 0.5})
         assert assess(asked, found)["precision"].to_list() == [of["de-en"], of["foreign"]]
+        unseen = asked.tail(1).with_columns(languages=pl.lit("zh-en"))  # it has no label at all
+        both = assess(pl.concat([asked.tail(1), unseen]), found)
+        assert both["precision"].n_unique() == 1
+        assert both["lower"][1] < both["lower"][0] - 0.1
         assert (
             len(assess(asked.with_columns(kind=pl.lit("same"), languages=pl.lit("en-en")), found))
             == 0
@@ -146,90 +162,76 @@ class TestBudget:
         assert counts == sorted(counts)
 
 
-QUERIES = 40  # with two known positives; a further one, q0, has one
-POSITIVES = pl.DataFrame(
-    [("q0", "k"), *((f"q{n}", f"k{place}") for n in range(1, QUERIES + 1) for place in (1, 2))],
-    ["query_id", "doc_id"], orient="row",
-)  # fmt: skip
+QUERIES = 40
+POSITIVES = pl.DataFrame({"query_id": [f"q{n}" for n in range(QUERIES)], "doc_id": "k"})
 
 
-def known_and_likely(labelled="labels", count=120):
-    """Half of the known pairs are labelled, right and wrong in turn; all queries have others."""
-    numbers = range(2 * count)
+def known_and_likely(count=120, kind="same"):
+    """Labelled pairs, right and wrong in turn, and other candidates of the same queries."""
+    numbers = range(count)
+    named = {"kind": kind, "languages": "en-en"}
     known = pl.DataFrame(
-        {"query_id": [f"q{1 + n % QUERIES}" for n in numbers],
-         "doc_id": [f"l{n}" for n in numbers], "kind": "same", "languages": "en-en",
-         "label": [(n // 2) % 2 if n < count else None for n in numbers],
-         "risk": np.linspace(0.3, 0.9, 2 * count)},
+        {"query_id": [f"q{n % QUERIES}" for n in numbers], "doc_id": [f"l{n}" for n in numbers],
+         "label": [(n // QUERIES) % 2 for n in numbers], "risk": np.linspace(0.3, 0.9, count),
+         **named},
         schema_overrides={"label": pl.Int8},
     )  # fmt: skip
-    labels = known.filter(pl.col("label").is_not_null()).select(
-        "query_id", "doc_id", relevance="label", source=pl.lit(labelled)
-    )
-    if labelled == "judgments":  # these refute only
-        labels = labels.filter(relevance=0)
-        known = known.join(labels, on=["query_id", "doc_id"], how="left").with_columns(
-            label=pl.when(pl.col("relevance") == 0).then(pl.lit(0, pl.Int8))
-        )
+    labels = known.select("query_id", "doc_id", relevance="label", source=pl.lit("labels"))
     likely = pl.DataFrame(
-        {"query_id": [f"q{n % (QUERIES + 1)}" for n in range(300)],
-         "doc_id": [f"c{n}" for n in range(300)], "kind": "same", "languages": "en-en",
-         "risk": np.linspace(0.2, 0.99, 300)}
+        {"query_id": [f"q{n % QUERIES}" for n in range(300)],
+         "doc_id": [f"c{n}" for n in range(300)], "risk": np.linspace(0.2, 0.99, 300), **named}
     )  # fmt: skip
-    return known.drop("relevance", "source", strict=False), likely, labels
+    return known, likely, labels
 
 
-class TestSources:
+class TestLabels:
     @pytest.fixture(autouse=True)
     def _without_a_least(self, monkeypatch):
         monkeypatch.setattr(precision, "LEAST_PRECISION", 0.0)
 
-    def test_labels_come_first_then_judgments_then_hidden_positives(self):
-        for source, expected in (("labels", "labels"), ("judgments", "judgments")):
-            known, likely, labels = known_and_likely(source)
-            (found,) = find_precisions(known, likely, labels, POSITIVES)
-            assert found.source == expected
-        known, likely, labels = known_and_likely()
-        unlabelled = known.with_columns(label=pl.lit(None, pl.Int8))
-        (found,) = find_precisions(unlabelled, likely, labels.clear(), POSITIVES)
-        assert found.source == "hidden positives"
-        others = likely.filter(pl.col("query_id") != "q0")  # it has no second one to be hidden
-        assert (found.right, found.pairs) == (240, 240 + len(others))
-
-    def test_where_hidden_positives_say_it_only_queries_with_one_known_are_promoted_to(self):
-        known, likely, labels = known_and_likely()
-        unlabelled = known.with_columns(label=pl.lit(None, pl.Int8))
-        precisions = find_precisions(unlabelled, likely, labels.clear(), POSITIVES)
-        promoted, _ = promote_within(likely, POSITIVES, precisions, 0.6)
-        assert promoted["query_id"].unique().to_list() == ["q0"]
-        labelled = find_precisions(known, likely, labels, POSITIVES)
-        promoted, _ = promote_within(likely, POSITIVES, labelled, 0.6)
-        assert promoted["query_id"].n_unique() > QUERIES / 2
+    def test_only_labels_of_unmarked_pairs_say_how_precise_the_risk_is(self):
+        known, _, labels = known_and_likely()
+        (found,) = find_precisions(known, labels)
+        assert (found.pairs, found.right) == (120, 40)
+        assert find_precisions(known, labels.with_columns(source=pl.lit("judgments"))) == ()
 
     def test_a_query_without_a_positive_gets_none(self):
         known, likely, labels = known_and_likely()
-        precisions = find_precisions(known, likely, labels, POSITIVES)
-        promoted, found = promote_within(likely, POSITIVES.head(1), precisions, 0.6)
+        precisions = find_precisions(known, labels)
+        promoted, found = promote_within(likely, POSITIVES.head(1), precisions, 0.9)
         assert promoted["query_id"].unique().to_list() == ["q0"]
         assert found.promoted == len(promoted)
 
-    def test_without_anything_to_calibrate_on_nothing_is_promoted(self):
+    def test_what_is_not_known_is_counted_by_its_kind(self):
         known, likely, labels = known_and_likely()
-        precisions = find_precisions(known.clear(), likely, labels.clear(), POSITIVES.head(1))
-        promoted, found = promote_within(likely, POSITIVES, precisions, 0.9)
-        assert (len(promoted), found.precisions, found.cut, found.promoted) == (0, (), None, 0)
+        _, foreign, _ = known_and_likely(kind="foreign")
+        foreign = foreign.with_columns(languages=pl.lit("de-en"))
+        both, precisions = pl.concat([likely, foreign]), find_precisions(known, labels)
+        promoted, found = promote_within(both, POSITIVES, precisions, 0.9)
+        assert (len(promoted) > 0, found.unknown) == (True, {"foreign": 300})
+        promoted, found = promote_within(both, POSITIVES, (), 0.9)
+        assert (len(promoted), found.cut, found.promoted) == (0, None, 0)
+        assert found.unknown == {"foreign": 300, "same": 300}
+
+
+VERSIONS = pl.DataFrame(
+    [("document", "a", "a"), ("document", "b", "a"), ("document", "other", "other"),
+     ("query", "q", "q"), ("query", "r", "q"), ("query", "z", "q")],
+    schema=["side", "id", "version"], orient="row",
+)  # fmt: skip
+
+
+def test_what_stands_for_a_pair_that_is_labelled_wrong_is_left_out():
+    likely = pl.DataFrame({"query_id": ["q", "r", "r", "q"], "doc_id": ["b", "a", "c", "other"]})
+    labels = pl.DataFrame({"query_id": ["q", "r"], "doc_id": ["a", "c"], "relevance": [0, 1]})
+    assert leave_out_refuted(likely, labels, VERSIONS).rows() == [("r", "c"), ("q", "other")]
 
 
 def test_versions_of_the_promoted_are_closed_for_all_who_ask_the_same():
     promoted = pl.DataFrame(
         {"query_id": ["q", "lone"], "doc_id": ["a", "z"], "precision": [0.8, 0.5]}
     )
-    versions = pl.DataFrame(
-        [("document", "a", "a"), ("document", "b", "a"), ("document", "other", "other"),
-         ("query", "q", "q"), ("query", "r", "q"), ("query", "z", "q")],
-        schema=["side", "id", "version"], orient="row",
-    )  # fmt: skip
-    found = close_versions(promoted, versions)
+    found = close_versions(promoted, VERSIONS)
     Promotions.validate(found)
     assert found.rows() == [
         ("lone", "z", 0.5), ("q", "a", pytest.approx(0.8)), ("q", "b", None), ("r", "a", None),

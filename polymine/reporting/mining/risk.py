@@ -14,7 +14,7 @@ import polars as pl
 
 from polymine.data_contracts.notes import Choice, Point, Precision, Promotion
 from polymine.data_contracts.risk import RiskModel
-from polymine.mining.precision import FEWEST_HIDDEN, FEWEST_PAIRS, LEAST_RISK, expect_right
+from polymine.mining.precision import FEWEST_PAIRS, FEWEST_QUERIES, LEAST_RISK, expect_right
 from polymine.mining.risk import FEATURES, sigmoid
 from polymine.mining.validator_evidence import PROMOTING_WEIGHT
 
@@ -126,7 +126,7 @@ class RiskData:
     @property
     def needed(self) -> dict[str, float]:
         """What it takes to know how precise the risk is."""
-        return {"pairs": FEWEST_PAIRS, "hidden": FEWEST_HIDDEN, "least": LEAST_RISK}
+        return {"pairs": FEWEST_PAIRS, "queries": FEWEST_QUERIES, "least": LEAST_RISK}
 
     @property
     def precisions(self) -> list[tuple[Precision, list[float]]]:
