@@ -93,12 +93,13 @@ def mine(name: str, seed: int, encoder: Encoder, labels: int, negatives: int) ->
     closure = evidence.filter(pl.col("closed").is_not_null())
     percent = Baseline().choose(case, PERCENT, negatives)
     relevant = whole.relevant.join(tested, on="query_id", how="semi")
+    tables = (case.positives, closure, percent, relevant)
+    known, closed, chosen, truth = (number(each).select("query", "document") for each in tables)
+    first = tested.with_columns(doc_id=pl.lit(whole.documents["doc_id"][0]))  # any will do
     return Mined(
-        name, seed, prepared.query_vectors, prepared.document_vectors, candidates,
-        *(number(each).select("query", "document") for each in (
-            case.positives, closure, percent, relevant)),
-        number(tested.with_columns(doc_id=pl.lit(whole.documents["doc_id"][0])))
-        .select("query", "component"),
+        name=name, seed=seed, queries=prepared.query_vectors, documents=prepared.document_vectors,
+        candidates=candidates, known=known, closed=closed, percent=chosen, tested=truth,
+        components=number(first).select("query", "component"),
     )  # fmt: skip
 
 
@@ -106,8 +107,8 @@ def split(whole: Collection, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Choose queries to learn from (query_id) and to measure (query_id, component)."""
     asked = whole.relevant.join(whole.queries.select("query_id"), on="query_id", how="semi")
     table = asked.with_columns(linked(asked, PAIR)).select("query_id", "component").unique()
-    largest = table.group_by("component").len()["len"].max()
-    if int(largest or 0) > CHAINED * len(table):  # type: ignore[call-overload]
+    largest = int(table.group_by("component").len()["len"].to_numpy().max())
+    if largest > CHAINED * len(table):
         table = table.with_columns(component=pl.col("query_id").rank("dense").cast(pl.Int64))
     table = table.sort("query_id")
     names = table["component"].unique().sort()

@@ -90,16 +90,13 @@ def relate(mined: Mined, candidates: pl.DataFrame, risk: str) -> Known:
     return Known(width, table["key"].to_numpy(), table["shift"].to_numpy())
 
 
-def promote(candidates: pl.DataFrame, budget: float) -> pl.DataFrame:
-    """Promote what labels say is precise enough: query, document, weight, right, lower."""
+def assess_candidates(candidates: pl.DataFrame) -> pl.DataFrame:
+    """Learn from the labels how precise the risk is, and say it of what is not labelled."""
     truth = candidates.filter(pl.col("label").is_not_null()).select(
         "query_id", "kind", "languages", "right", risk="risk_labelled"
     )
     unknown = candidates.filter(pl.col("label").is_null()).with_columns(risk="risk_labelled")
-    assessed = assess(unknown, fit_precisions(truth))
-    cut = find_cut(assessed["lower"].to_numpy(), budget, LEAST_PRECISION)
-    promoted = assessed.clear() if cut is None else assessed.filter(pl.col("lower") >= cut)
-    return promoted.with_columns(weight="precision")
+    return assess(unknown, fit_precisions(truth))
 
 
 def make_arms(mined: Mined, budgets: tuple[float, ...]) -> tuple[dict[str, Arm], dict[str, Any]]:
@@ -129,24 +126,28 @@ def make_arms(mined: Mined, budgets: tuple[float, ...]) -> tuple[dict[str, Arm],
                                           hardest(clean, width), width), None),
     }  # fmt: skip
     promised = {}
+    assessed = assess_candidates(given)
     for budget in budgets:
-        promoted = promote(given, budget)
+        cut = find_cut(assessed["lower"].to_numpy(), budget, LEAST_PRECISION)
+        above = pl.col("lower") >= (2 if cut is None else cut)
+        promoted = assessed.filter(above).with_columns(weight="precision")
         positives = pl.concat([labelled, promoted.select(labelled.columns)])
         left = apart.join(promoted, on=["query", "document"], how="anti")
         rows = make_rows(positives, choose_negatives(left), width)
         arms[f"promotion {budget:g}"] = rows, None
         arms[f"all {budget:g}"] = rows, relate(mined, obeyed, "risk")
-        promised[f"{budget:g}"] = describe(promoted, given)
+        promised[f"{budget:g}"] = describe(promoted, assessed.filter(~above))
     return arms, promised
 
 
-def describe(promoted: pl.DataFrame, candidates: pl.DataFrame) -> dict[str, Any]:
-    """Hold what was expected of the promoted, and of those just below, against the truth."""
+def describe(promoted: pl.DataFrame, left: pl.DataFrame) -> dict[str, Any]:
+    """Hold what was expected of the promoted, and of the likely ones below, against the truth."""
     return {
-        "promoted": len(promoted), "queries": promoted["query"].n_unique(),
-        "expected": promoted["precision"].mean(), "at least": promoted["lower"].mean(),
-        "true": promoted["right"].mean(), "risk": promoted["risk"].mean(),
-        "right among candidates": candidates["right"].sum(),
+        name: {
+            "candidates": len(part), "expected": part["precision"].mean(),
+            "at least": part["lower"].mean(), "true": part["right"].mean(),
+        }
+        for name, part in (("promoted", promoted), ("below", left))
     }  # fmt: skip
 
 
@@ -213,7 +214,10 @@ def compare(results: list[dict[str, Any]]) -> dict[str, Any]:
         found[kind] = {
             arm: {
                 "gain": round(_mean(by_set, there, arm), 4),
-                "of percent": round(_mean(by_set, there, arm) / percent, 2),
+                # of a rule that ends below the base there is no multiple
+                "of percent": round(_mean(by_set, there, arm) / percent, 2)
+                if percent > 0
+                else None,
                 "lowest": min(by_set[name]["gain"][arm][0] for name in there),
             }
             for arm in arms
