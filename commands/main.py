@@ -135,11 +135,18 @@ def init(
 
 
 @app.command(epilog=example("plan"))
-def plan(file: SettingsFile, overrides: Overrides = None) -> None:
-    """Say which stages mining would carry out, what each needs and what the store has already."""
+def plan(
+    file: SettingsFile,
+    overrides: Overrides = None,
+    command: Annotated[
+        str | None,
+        typer.Option("--for", help="run, train, evaluate ...; if not set, what its sections say."),
+    ] = None,
+) -> None:
+    """Read and check what a file names; say what would be done, what is there and how long."""
     import polymine
 
-    Console(highlight=False).print(polymine.plan(file, overrides))
+    Console(highlight=False).print(polymine.plan(file, overrides, command))
 
 
 @app.command(epilog=example("merge"))

@@ -201,6 +201,7 @@ class RowsNote(Note):
 
     Args:
         counts: of each part of the data.
+        sources: what each of its files was taken for.
         checked, unchecked: names of the sets they were compared with, and could not be.
         levels: set name to how much of it was compared: `queries`, `relevant` or `all`.
         sets: fingerprints of those that the rows were kept clear of.
@@ -209,6 +210,7 @@ class RowsNote(Note):
     """
 
     counts: tuple[SourceCounts, ...] = ()
+    sources: tuple[Understood, ...] = ()
     checked: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
     levels: dict[str, Literal["queries", "relevant", "all"]] = {}
@@ -302,6 +304,8 @@ class SetNote(Note):
         chained: questions that hang together with too many others to be drawn with them.
         left_out: queries with an answer, pairs, sentences or items that are gone because a model
             learned from them.
+        rejected: rows that broke a rule and were set aside.
+        sources: what each of its files was taken for.
         held_out: of a set that was held out of a collection.
     """
 
@@ -316,6 +320,8 @@ class SetNote(Note):
     chained: int = 0
     left_out: int = 0
     unanswered: int = 0
+    rejected: int = 0
+    sources: tuple[Understood, ...] = ()
     held_out: HeldOutNote | None = None
 
 

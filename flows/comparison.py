@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import flow
 
+from polymine import models
 from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import (
     ArmSettings,
@@ -37,6 +38,7 @@ from polymine.tasks.evaluation.encoding import Measured, as_measured, open_measu
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.comparison import report_comparison
+from polymine.tasks.reporting.learning import Trained
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import COMPARISON, check_output, resolve_path
@@ -107,8 +109,9 @@ def run_arms(
     arms: dict[str, dict[int, dict[str, DatasetRef]]] = {}
     for arm in comparison.arms:
         for seed in comparison.seeds:
-            triplets = mine_arm(run, arm, seed, collection, output, mining)
-            model = train_arm(run, arm, seed, triplets, training, evaluation)
+            mined = mine_arm(run, arm, seed, collection, output, mining)
+            trained = train_arm(run, arm, seed, mined, training, evaluation)
+            model = open_arm(arm, seed, trained, training, evaluation)
             measures = measure_all(run, model, sets, evaluation)
             arms.setdefault(arm.name, {})[seed] = measures
     base = open_measured("base", as_measured(training.base, evaluation))
@@ -123,28 +126,37 @@ def mine_arm(
     collection: CollectionRef,
     output: OutputSettings,
     mining: MiningSettings,
-) -> str:
-    """Find an arm's negatives; return the folder that holds its `triplets/`."""
+) -> DatasetRef:
+    """Find an arm's negatives: a folder that holds its `triplets/`."""
     if arm.miner == "polymine":
         own = arm_mining(arm, mining, seed)
         with named_work(f"{arm.name}-{seed}"):
-            return mine_collection(run, collection, output, own).exported.path
-    return mine_otherwise(run, arm, collection, mining, seed).path
+            return mine_collection(run, collection, output, own).exported
+    return mine_otherwise(run, arm, collection, mining, seed)
 
 
 def train_arm(
     run: Context,
     arm: ArmSettings,
     seed: int,
-    triplets: str,
+    mined: DatasetRef,
+    training: TrainingSettings,
+    evaluation: EvaluationSettings,
+) -> Trained:
+    """Train an arm's recipe on its negatives."""
+    own = arm_training(arm.name, seed, resolve_training(trained_by(arm, training), mined.path))
+    with named_work(f"{arm.name}-{seed}"):
+        return run_steps(run, own, evaluation)
+
+
+def open_arm(
+    arm: ArmSettings,
+    seed: int,
+    trained: Trained,
     training: TrainingSettings,
     evaluation: EvaluationSettings,
 ) -> Measured:
-    """Train an arm's recipe on its negatives."""
-    own = arm_training(arm.name, seed, resolve_training(trained_by(arm, training), triplets))
-    name = f"{arm.name}-{seed}"
-    with named_work(name):
-        trained = run_steps(run, own, evaluation)
+    """Open what an arm has trained, to measure it."""
+    call = as_measured(models.settled(trained_by(arm, training).base), evaluation)
     folder = str(open_folder(trained.assembled.path))
-    call = as_measured(own.base, evaluation)
-    return open_measured(name, call.model_copy(update={"model": folder}))
+    return open_measured(f"{arm.name}-{seed}", call.model_copy(update={"model": folder}))

@@ -4,12 +4,13 @@ from typing import Any
 
 from prefect import flow
 
+from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import EngineSettings, GapSettings, OutputSettings
 from polymine.tasks.engine.cluster import cluster
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.evaluation.encoding import open_measured
-from polymine.tasks.evaluation.gap import gather_texts, measure_gap, score_gap
+from polymine.tasks.evaluation.gap import Measures, gather_texts, measure_gap, score_gap
 from polymine.tasks.evaluation.sets import read_set
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.gap import report_gap
@@ -33,17 +34,26 @@ def language_gap(
     check_output(output, settings={"gap": gap}, kind=GAP)
     with limited_threads(engine), cluster(engine), recorded_use():
         run = Context.of(engine)
-        models = [open_measured(call.name, call, shift=call.shift) for call in gap.models]
-        tables = {chosen.name: read_set(run, chosen, gap.seed) for chosen in gap.sets}
-        texts = {s.name: gather_texts(run, s, tables[s.name], gap) for s in gap.sets}
-        measures = {
-            model.name: {
-                chosen.name: measure_gap(
-                    run, model, chosen, tables[chosen.name], texts[chosen.name], gap
-                )
-                for chosen in gap.sets
-            }
-            for model in models
+        return report_gap(run, *run_gap(run, gap), gap, output)
+
+
+def run_gap(
+    run: Context, gap: GapSettings
+) -> tuple[Measures, Measures, dict[str, Measures], DatasetRef]:
+    """Read the sets, gather their texts, measure every model on them, and score.
+
+    Returns the sets' tables, their texts, the measures by model, and the scores.
+    """
+    models = [open_measured(call.name, call, shift=call.shift) for call in gap.models]
+    tables = {chosen.name: read_set(run, chosen, gap.seed) for chosen in gap.sets}
+    texts = {s.name: gather_texts(run, s, tables[s.name], gap) for s in gap.sets}
+    measures: dict[str, Measures] = {
+        model.name: {
+            chosen.name: measure_gap(
+                run, model, chosen, tables[chosen.name], texts[chosen.name], gap
+            )
+            for chosen in gap.sets
         }
-        scores = score_gap(run, texts, measures, gap)
-        return report_gap(run, texts, measures, scores, gap, output)
+        for model in models
+    }
+    return tables, texts, measures, score_gap(run, texts, measures, gap)

@@ -15,14 +15,13 @@ from polymine.data_contracts.settings import (
     OutputSettings,
 )
 from polymine.tasks.engine.cluster import cluster
-from polymine.tasks.engine.context import Context, temporary
-from polymine.tasks.engine.graph import Graph, Node
+from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import named_work
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.mining.deepening import deepen
 from polymine.tasks.mining.evidence import evidence, score_positives
 from polymine.tasks.mining.export import Sources, export
-from polymine.tasks.mining.ingestion import describe_sources, find_tables, ingest
+from polymine.tasks.mining.ingestion import find_tables, ingest
 from polymine.tasks.mining.promotion import promote
 from polymine.tasks.mining.ranking import rank
 from polymine.tasks.mining.risk import fit_risk, predict_risk
@@ -37,9 +36,7 @@ from polymine.tasks.mining.validation import validate, validator_evidence
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.mining import report
 from polymine.tasks.sources.allowed_roots import check_roots
-from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.output import check_output, resolve_path
-from polymine.tasks.store.rates import read_rates
 from polymine.tasks.store.usage import recorded_use
 
 
@@ -84,29 +81,6 @@ def mine_into(
             )
         mined = mine_collection(run, collection, output, mining)
         return report(run, mined.sources, mined.exported, mined.stages, dataset, mining, output)
-
-
-def plan_stages(
-    dataset: DatasetSettings,
-    output: OutputSettings,
-    mining: MiningSettings,
-    engine: EngineSettings,
-) -> Graph:
-    """Say which stages a run would have, what each is made from, and which are there already.
-
-    The data set is read and checked, and nothing is written. Raises what the run would raise.
-    """
-    check_roots(dataset=dataset, output=output, mining=mining, engine=engine)
-    check_models(mining)
-    run = Context(Store(engine.store), engine, dry=True)
-    with temporary(engine) as elsewhere:
-        collection = ingest(elsewhere, dataset)
-        run.graph.sources = describe_sources(collection)
-        run.graph.rates = read_rates(run.store.root)
-        known = find_tables(run, collection.fingerprint) is not None
-        run.graph.add(Node("ingest", (), reused=known), collection)
-        mine_collection(run, collection, output, mining)
-    return run.graph
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from polymine.data_contracts.settings import (
     EvaluationSettings,
     MiningSettings,
     OutputSettings,
+    StepSettings,
     TrainingSettings,
 )
 from polymine.flows.evaluation import evaluate, read_sets
@@ -89,8 +90,11 @@ def check_learning(
     mining: MiningSettings,
     training: TrainingSettings,
     evaluation: EvaluationSettings,
-) -> None:
-    """Refuse what would fail only after hours of work, and read all data that is there."""
+) -> tuple[StepSettings, ...]:
+    """Refuse what would fail only after hours of work, and read all data that is there.
+
+    Returns the steps of the training.
+    """
     check_models(mining)
     steps = check_training(training, mining)
     check_evaluation(evaluation, training.base)
@@ -100,6 +104,7 @@ def check_learning(
     for step in steps:
         if not any(part.triplets == MINED for part in step.data):
             gather_rows(run, step)
+    return steps
 
 
 def mine_training_side(

@@ -22,7 +22,7 @@ from polymine.data_contracts.settings import (
     check_as,
     load_as,
 )
-from polymine.data_contracts.settings.run import SETTINGS
+from polymine.data_contracts.settings.run import SETTINGS, flow_of
 from polymine.reporting.runs.diff import RunDiff
 from polymine.reporting.shown import Page
 from polymine.tasks.engine.graph import Graph
@@ -192,21 +192,25 @@ def diff(before: str | Path | Run, after: str | Path | Run, query_id: str | None
     return diff_runs(old, new, query_id)
 
 
-def plan(settings: str | Path, overrides: list[str] | None = None) -> Graph:
-    """Say which stages mining would carry out, what each needs and what the store has already.
+def plan(
+    settings: str | Path, overrides: list[str] | None = None, command: str | None = None
+) -> Graph:
+    """Say what a command would carry out, what each stage needs and what the store has already.
 
     Args:
-        settings: a TOML file; its data set is read and checked, and nothing else is done.
+        settings: a TOML file; the data that it names are read and checked, nothing is written.
         overrides: as of `--set`: "mining.negatives=5".
+        command: that the file is for: run, pipeline, train, evaluate, compare or gap; if None, what
+            its sections say.
 
     >>> plan = polymine.plan("mine.toml", ["mining.negatives=3"])
     >>> [stage.name for stage in plan.nodes if not stage.reused]
     ['deepen', 'predict-risk', 'select', 'export']
     """
-    from polymine.flows.mining import plan_stages
+    from polymine.flows.planning import plan_flow
 
-    asked = load_as(RunSettings, Path(settings), overrides)
-    return plan_stages(asked.dataset, asked.output, asked.mining, asked.engine)
+    name = flow_of(command, Path(settings))
+    return plan_flow(name, load_as(SETTINGS[name], Path(settings), overrides))
 
 
 def train(settings: str | Path | Mapping[str, Any]) -> Page:

@@ -10,7 +10,7 @@ from polymine.mining.ingestion import Ingested
 from polymine.mining.known import Ids
 from polymine.mining.lexical import build_index
 from polymine.mining.teachers import ArrayVectors, Rows, Teacher
-from polymine.models import prompted
+from polymine.models import settled
 
 BATCH_TOKENS = EngineSettings().batch_tokens
 
@@ -36,7 +36,7 @@ def open_teacher(
         index = build_index(documents, settings.k1, settings.b)
         return LexicalTeacher(settings.name, index, queries, documents, candidates, ids.languages)
     encoder = TextEncoder.load(settings, _threads(), BATCH_TOKENS)
-    settings = prompted(settings)
+    settings = settled(settings)
     return DenseTeacher(
         settings.name,
         ArrayVectors(encode_all(encoder, queries, settings.prompt_for("queries"))),

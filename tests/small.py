@@ -113,6 +113,15 @@ def small_validator() -> ValidationSettings:
     return ValidationSettings(model=model, dtype="float32", grey_zone=0.5)
 
 
+def plan_mining(dataset: Any, output: Any, mining: Any, engine: Any) -> Any:
+    """Plan a mining run."""
+    from polymine.data_contracts.settings import RunSettings
+    from polymine.flows.planning import plan_flow
+
+    asked = RunSettings(dataset=dataset, output=output, mining=mining, engine=engine)
+    return plan_flow("mine", asked)
+
+
 def save_small_decoder(folder: Path, seed: int = 0, tokenizer: Any = None) -> str:
     """Write a two-layer Llama of 24 components that reads characters, unless told otherwise."""
     import torch

@@ -27,17 +27,22 @@ def load_as(kind: type[Kind], path: Path, overrides: Sequence[str] | None = None
     Relative paths in `[dataset]` and `[output]` are taken from the current folder, as the
     shell would. Raises SettingsError with the key, the reason and the nearest known key.
     """
+    values = read_toml(path)
+    for override in overrides or ():
+        apply_override(values, override)
+    return check_as(kind, values, where=str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; SettingsError for what is none."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file") from error
     except PermissionError as error:
         raise SettingsError(f"{path}: not allowed to read it") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise SettingsError(f"{path}: not a TOML file: {error}") from error
-    for override in overrides or ():
-        apply_override(values, override)
-    return check_as(kind, values, where=str(path))
 
 
 def check_as(kind: type[Kind], values: dict[str, Any], where: str) -> Kind:

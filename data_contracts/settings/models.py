@@ -18,8 +18,8 @@ class ModelSettings(Settings):
     max_length: int | None = Field(None, ge=8, le=131072)
     """Tokens that are read of a text; the rest is cut off. The model's own limit if not set."""
     dtype: Dtype = "auto"
-    """Precision to compute in. `auto` is bfloat16 where the hardware is fast at it, else
-    float32."""
+    """Precision to compute in. `auto` is bfloat16 where the hardware is fast at it, else float32;
+    on a GPU float16 for a model that was saved in it."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Off, because it may do anything."""
 
@@ -37,6 +37,10 @@ class EncoderSettings(ModelSettings):
     worse without. If not set, what the model's folder names; empty for none."""
     document_prompt: str | None = None
     """Text put before every document, as `passage: `; likewise."""
+
+    similarity: Literal["auto", "cosine", "dot"] = "auto"
+    """How its vectors are compared: by their angle, or by dot product, where their lengths count.
+    `auto` is what the model's folder names, cosine where it names nothing."""
 
     def prompt_for(self, side: str) -> str:
         """Return the prompt of `queries` or `documents`, once it is settled; empty for none."""

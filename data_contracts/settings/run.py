@@ -1,14 +1,17 @@
 """What a file holds for each flow, where its result goes and how the work is cut."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings.base import Settings
 from polymine.data_contracts.settings.comparison import ComparisonSettings
 from polymine.data_contracts.settings.dataset import DatasetSettings
 from polymine.data_contracts.settings.evaluation import HELD_OUT, TRAINED, EvaluationSettings
 from polymine.data_contracts.settings.gap import GapSettings
+from polymine.data_contracts.settings.loading import read_toml
 from polymine.data_contracts.settings.locations import Location
 from polymine.data_contracts.settings.mining import MiningSettings
 from polymine.data_contracts.settings.training import TrainingSettings
@@ -176,6 +179,28 @@ class ComparisonRunSettings(PipelineSettings):
     """The pipeline once per way to mine and seed."""
 
     comparison: ComparisonSettings = ComparisonSettings()
+
+
+COMMANDS = {
+    "run": "mine", "pipeline": "pipeline", "train": "train", "evaluate": "evaluate",
+    "compare": "compare", "gap": "language_gap",
+}  # fmt: skip
+
+
+def flow_of(command: str | None, file: Path) -> str:
+    """Name the flow of a command; without one, that which a file's sections are of."""
+    if command is not None:
+        if command not in COMMANDS:
+            raise SettingsError(f"{command}: no command has settings; known: {', '.join(COMMANDS)}")
+        return COMMANDS[command]
+    sections = set(read_toml(file))
+    if "gap" in sections:
+        return "language_gap"
+    if "comparison" in sections:
+        return "compare"
+    if "dataset" in sections:
+        return "pipeline" if sections & {"training", "evaluation"} else "mine"
+    return "train" if "training" in sections else "evaluate" if "evaluation" in sections else "mine"
 
 
 SETTINGS: dict[str, type[Settings]] = {

@@ -22,9 +22,9 @@ from polymine.mining.teachers import Rows, Scores, Vectors
 if TYPE_CHECKING:
     from torch import Tensor
 
-TILE = 512  # queries whose cosines are in memory at once,
+TILE = 512  # queries whose scores are in memory at once,
 DOCUMENTS = 1 << 16  # with so many documents: 128 MB
-COMPARED = 1 << 22  # cosines that are compared at once: 16 MB and a mask
+COMPARED = 1 << 22  # scores that are compared at once: 16 MB and a mask
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,24 @@ class Search:
         asked, vectors: of queries and documents.
         before: per document, its place among all by descending id: the lower wins a tie.
         hidden: query, document, by query: pairs that are no rivals.
+        scale: largest product of a query's and a document's length; cosines have 1.
     """
 
     asked: Vectors
     vectors: Vectors
     before: Rows
     hidden: pl.DataFrame
+    scale: float = 1.0
+
+    @property
+    def rounding(self) -> np.float32:
+        """More than a product of blocks can differ from the score of a pair alone."""
+        return np.float32(ROUNDING * self.scale)
 
     @cached_property
     def teacher(self) -> DenseTeacher:
         """What scores pairs, each by itself."""
-        return DenseTeacher("model", self.asked, self.vectors)
+        return DenseTeacher("model", self.asked, self.vectors, scale=self.scale)
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,7 @@ def _count_tile(
         some = slice(start, min(start + step, part.stop))
         queries, own, score = pairs.queries[some], pairs.documents[some], pairs.scores[some]
         above, places, columns = compare(
-            scores, queries - first, score - np.float32(ROUNDING), score + np.float32(ROUNDING)
+            scores, queries - first, score - search.rounding, score + search.rounding
         )
         rivals = tile[columns]
         other = rivals != own[places]

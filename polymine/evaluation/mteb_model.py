@@ -37,16 +37,22 @@ class MtebModel:
         encode: called with texts of one language at a time.
         task: with its data loaded.
         subsets: (document, query) language of every subset that runs.
+        similarity: `cosine` or `dot`.
     """
 
     def __init__(
-        self, encode: Encode, task: AbsTask, subsets: Mapping[str, tuple[str, str]]
+        self,
+        encode: Encode,
+        task: AbsTask,
+        subsets: Mapping[str, tuple[str, str]],
+        similarity: str = "cosine",
     ) -> None:
         from mteb.models import ModelMeta
 
         self._encode = encode
         self._task = task
         self._subsets = subsets
+        self._dot = similarity == "dot"
         self.mteb_model_meta = ModelMeta.create_empty()
 
     def encode(
@@ -71,7 +77,7 @@ class MtebModel:
         return np.asarray(self._encode(texts, language, role), dtype=np.float32)
 
     def similarity(self, embeddings1: Vectors, embeddings2: Vectors) -> Any:
-        """Compute cosines of all with all.
+        """Compare all with all.
 
         Args:
             embeddings1, embeddings2: (n, d) and (m, d).
@@ -79,12 +85,12 @@ class MtebModel:
         Returns:
             A tensor (n, m).
         """
-        from mteb.similarity_functions import cos_sim
+        from mteb.similarity_functions import cos_sim, dot_score
 
-        return cos_sim(embeddings1, embeddings2)
+        return (dot_score if self._dot else cos_sim)(embeddings1, embeddings2)
 
     def similarity_pairwise(self, embeddings1: Vectors, embeddings2: Vectors) -> Any:
-        """Compute cosines row by row.
+        """Compare row by row.
 
         Args:
             embeddings1, embeddings2: both (n, d).
@@ -92,9 +98,10 @@ class MtebModel:
         Returns:
             A tensor (n,).
         """
-        from mteb.similarity_functions import pairwise_cos_sim
+        from mteb.similarity_functions import pairwise_cos_sim, pairwise_dot_score
 
-        return pairwise_cos_sim(embeddings1, embeddings2)
+        compared = pairwise_dot_score if self._dot else pairwise_cos_sim
+        return compared(embeddings1, embeddings2)
 
     def _language(self, texts: list[str], role: Role, subset: str, split: str) -> str:
         if subset not in self._subsets:

@@ -34,15 +34,18 @@ _SCHEMA = {
 }  # fmt: skip
 
 
-def mteb_scores(name: str, encode: Encode, languages: Iterable[str] | None = None) -> pl.DataFrame:
+def mteb_scores(
+    name: str, encode: Encode, languages: Iterable[str] | None = None, similarity: str = "cosine"
+) -> pl.DataFrame:
     """Run one task and return its main score per subset and split.
 
     Args:
         name: as MTEB spells it: `STS17`, `STS22.v2`, `SIB200ClusteringS2S`, `BelebeleRetrieval`.
         encode: called with texts of one language at a time. The role is `text` where MTEB treats
-            both sides alike, and `document` in clustering. Vectors are compared by cosine.
+            both sides alike, and `document` in clustering.
         languages: ISO 639-1, or FLORES codes where there is none; only subsets whose languages are
             all among them. All subsets if None.
+        similarity: how vectors are compared: `cosine` or `dot`.
 
     Returns:
         `set, document_language, query_language, metric, count, value`, one row per subset. The
@@ -58,9 +61,8 @@ def mteb_scores(name: str, encode: Encode, languages: Iterable[str] | None = Non
     task = _task(name)
     subsets = _subsets(task, languages)
     _load(task, list(subsets))
-    rows = [
-        row for split in task.eval_splits for row in _split_scores(task, split, subsets, encode)
-    ]
+    model = MtebModel(encode, task, subsets, similarity)
+    rows = [row for split in task.eval_splits for row in _split_scores(task, split, subsets, model)]
     return _named(pl.DataFrame(rows, {"subset": pl.String, "split": pl.String, **_SCHEMA}))
 
 
@@ -133,11 +135,11 @@ def _load(task: AbsTask, subsets: list[str]) -> None:
 
 
 def _split_scores(
-    task: AbsTask, split: str, subsets: Mapping[str, tuple[str, str]], encode: Encode
+    task: AbsTask, split: str, subsets: Mapping[str, tuple[str, str]], model: MtebModel
 ) -> list[dict[str, Any]]:
     scores = task.evaluate(
         # Not the protocol's signature: it asks for what is not needed here.
-        cast(Any, MtebModel(encode, task, subsets)),
+        cast(Any, model),
         split,
         subsets_to_run=list(subsets),
         encode_kwargs={"batch_size": 1024, "show_progress_bar": False},

@@ -20,10 +20,10 @@ from polymine.data_contracts.learning import QueryScores
 from polymine.evaluation.collection import POOL, EvaluationCollection
 from polymine.evaluation.counting import Pairs, Search, count_before
 from polymine.evaluation.metrics import add_metrics
+from polymine.mining.dense import UNIT
 from polymine.mining.teachers import ArrayVectors, Scores, Vectors
 
 CHECKED = 1 << 16  # vectors whose lengths are computed at once
-LENGTH = 1e-2  # by how much a unit vector's length may be off: bfloat16 is no more exact
 
 
 def measure(
@@ -39,8 +39,8 @@ def measure(
 
     Args:
         collection: what was embedded.
-        queries, documents: unit vectors (n, d), float32, in the order of the collection's rows, in
-            memory or on disk.
+        queries, documents: vectors (n, d), float32, in the order of the collection's rows, in
+            memory or on disk: of unit length, or of all lengths for dot products.
         name: of the set.
         k: cut-off of nDCG, recall and MRR. MAP is over the first 1000 documents, or all of a
             smaller corpus.
@@ -48,11 +48,11 @@ def measure(
 
     Returns:
         `QueryScores`, by direction and query, metrics as trec_eval defines them; documents of equal
-        cosine (float32) stand in descending order of their ids, as trec_eval puts them.
+        score (float32) stand in descending order of their ids, as trec_eval puts them.
 
     Raises:
-        InputError: vectors that are not these texts', not finite or not of unit length; no query
-            has a relevant document.
+        InputError: vectors that are not these texts' or not finite; no query has a relevant
+            document.
     """
     ranks = rank_relevant(collection, queries, documents, name=name, pooled=pooled)
     asked = collection.queries.with_row_index("query")
@@ -126,8 +126,8 @@ def _search(
         ArrayVectors(np.asarray(given, np.float32)) if isinstance(given, np.ndarray) else given
         for given in (queries, documents)
     )
-    _check(asked, collection.queries["query_id"], "query", asked.dimension)
-    _check(found, collection.documents["doc_id"], "document", asked.dimension)
+    scale = _longest(asked, collection.queries["query_id"], "query", asked.dimension)
+    scale *= _longest(found, collection.documents["doc_id"], "document", asked.dimension)
     place = collection.documents["doc_id"].rank("ordinal", descending=True)
     assert collection.hidden is not None
     hidden = collection.hidden.join(
@@ -135,11 +135,12 @@ def _search(
     ).join(collection.documents.select("doc_id").with_row_index("document"), on="doc_id")
     return Search(
         asked, found, place.to_numpy().astype(np.int64),
-        hidden.select("query", "document").sort("query", "document"),
+        hidden.select("query", "document").sort("query", "document"), scale,
     )  # fmt: skip
 
 
-def _check(vectors: Vectors, ids: pl.Series, what: str, dimension: int) -> None:
+def _longest(vectors: Vectors, ids: pl.Series, what: str, dimension: int) -> float:
+    """Check vectors; return the length of the longest, 1 of unit vectors."""
     if (len(vectors), vectors.dimension) != (len(ids), dimension):
         raise InputError(
             f"expected one {what} vector per {what}, shape ({len(ids)}, {dimension}), got "
@@ -149,11 +150,13 @@ def _check(vectors: Vectors, ids: pl.Series, what: str, dimension: int) -> None:
     starts = range(0, max(len(vectors), 1), CHECKED)
     tiles = (np.arange(start, min(start + CHECKED, len(vectors))) for start in starts)
     lengths = np.concatenate([np.linalg.norm(vectors.take(tile), axis=1) for tile in tiles])
-    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= LENGTH))  # NaN is wrong as well
+    wrong = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
     if len(wrong):
         first = int(wrong[0])
         raise InputError(
-            f"expected unit vectors, got {len(wrong):,} {what} vectors of another length, the "
-            f"first is row {first} ({ids[first]}) of length {lengths[first]:.3g}; normalise them, "
-            "and look for overflow in half precision if the length is not finite"
+            f"{len(wrong):,} {what} vectors are no numbers or all zeros, the first is row {first} "
+            f"({ids[first]}) of length {lengths[first]:.3g}; look for overflow in half precision, "
+            'and set `dtype = "float32"` for the model'
         )
+    most = float(lengths.max(initial=0.0))
+    return 1.0 if abs(most - 1) < UNIT else most

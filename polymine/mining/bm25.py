@@ -27,6 +27,7 @@ class LexicalTeacher:
     """
 
     symmetric = False
+    scale = 1.0
 
     def __init__(
         self,

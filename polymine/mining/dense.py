@@ -1,4 +1,7 @@
-"""Dense teachers: cosines of stored vectors, searched exactly with FAISS."""
+"""Dense teachers: dot products of stored vectors, searched exactly with FAISS.
+
+Of unit vectors they are cosines. Other lengths count: models that were made for dot products.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,18 +12,20 @@ from numpy.typing import NDArray
 from polymine.mining.moments import FEWEST, Moments
 from polymine.mining.teachers import ArrayVectors, Rows, Scores, Standard, Vectors
 
+UNIT = 1e-2  # by how much a unit vector's length may be off: bfloat16 is no more exact
 PAIR_CHUNK = 1 << 12  # pairs scored at once: two gathers of 6 MB at d = 384 stay in the cache
 
 
 class DenseTeacher:
-    """Cosine similarity of unit vectors.
+    """Dot products of vectors, cosines if they have unit length.
 
     Args:
         name: column suffix.
-        queries, documents: their vectors, unit length.
+        queries, documents: their vectors.
         candidates: rows that may be ranked, ascending; every document if None.
         tile: documents in memory at once.
         query_languages, languages: a number per query and per document; all alike if None.
+        scale: largest product of a query's and a document's length.
     """
 
     symmetric = True
@@ -34,8 +39,9 @@ class DenseTeacher:
         tile: int = 65_536,
         query_languages: Rows | None = None,
         languages: Rows | None = None,
+        scale: float = 1.0,
     ) -> None:
-        self.name = name
+        self.name, self.scale = name, scale
         self._queries, self._documents, self._tile = queries, documents, tile
         self._candidates = np.arange(len(documents)) if candidates is None else candidates
         self._query_languages = _languages(query_languages, len(queries))
@@ -60,6 +66,7 @@ class DenseTeacher:
             self._tile,
             self._query_languages,
             self._languages,
+            self.scale,
         )
 
     def nearest(self, queries: Rows, count: int) -> tuple[Rows, Scores]:
@@ -169,6 +176,19 @@ def _by_matrix_product() -> Iterator[None]:
         yield
     finally:
         faiss.cvar.distance_compute_blas_threshold = before
+
+
+def longest(vectors: Vectors) -> float:
+    """Return the largest length, or 1 where the first vectors have unit length: then all do."""
+
+    def most(first: int, last: int) -> float:
+        rows = np.arange(first, min(last, len(vectors)))
+        return float(np.linalg.norm(vectors.take(rows), axis=1).max(initial=0.0))
+
+    start = most(0, PAIR_CHUNK)
+    if abs(start - 1) < UNIT:
+        return 1.0
+    return max(most(at, at + PAIR_CHUNK) for at in range(0, len(vectors), PAIR_CHUNK))
 
 
 def _languages(numbers: Rows | None, count: int) -> Rows:

@@ -1,4 +1,4 @@
-"""Turns texts into unit vectors with sentence-transformers models.
+"""Turns texts into vectors with sentence-transformers models, of unit length for cosines.
 
 Exactness before speed only where it can be seen: the model may run in bfloat16, its vectors are
 normalised in float32. Alternative not taken: `SentenceTransformer.encode`, which batches by count
@@ -51,6 +51,7 @@ class TextEncoder:
         threads: batches computed at once on a CPU.
         batch_tokens: token budget of a batch on a CPU; GPUs get 32 times as many.
         name: of the model, in errors.
+        unit: whether vectors are scaled to length 1; else they are as long as the model makes them.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class TextEncoder:
         threads: int,
         batch_tokens: int,
         name: str = "",
+        unit: bool = True,
     ) -> None:
-        self._replicas, self._name = list(replicas), name
+        self._replicas, self._name, self._unit = list(replicas), name, unit
         self._on_cpu = self._replicas[0].device.type == "cpu"
         if self._on_cpu:
             from polymine.models.batch_invariance import make_batch_invariant
@@ -76,7 +78,7 @@ class TextEncoder:
         """Load a dense teacher's model onto every visible device.
 
         Args:
-            teacher: names the model, its dtype and its maximum length in tokens.
+            teacher: names the model, its dtype, its maximum length in tokens and its similarity.
             threads: batches computed at once on a CPU.
             batch_tokens: token budget of a batch on a CPU; GPUs get 32 times as many.
 
@@ -90,13 +92,14 @@ class TextEncoder:
             models.load_encoder(
                 str(teacher.model),
                 device=device,
-                dtype=teacher.dtype,
+                dtype=models.dtype_of(teacher, device),
                 max_length=teacher.max_length,
                 trust_remote_code=teacher.trust_remote_code,
             )
             for device in models.visible_devices()
         ]
-        return cls(replicas, threads, batch_tokens, str(teacher.model))
+        unit = models.settled(teacher).similarity != "dot"
+        return cls(replicas, threads, batch_tokens, str(teacher.model), unit)
 
     def count_tokens(self, texts: Sequence[str], prompt: str) -> NDArray[np.int64]:
         """Count the tokens that the model sees of each text.
@@ -130,8 +133,8 @@ class TextEncoder:
             stage: what progress calls it.
 
         Returns:
-            Batches, longest texts first: positions in `texts`, and float32 vectors of length 1.
-            Every text is in one batch.
+            Batches, longest texts first: positions in `texts`, and float32 vectors, of length 1 if
+            they are for cosines. Every text is in one batch.
 
         Raises:
             ModelError: a vector is not finite, or a single text does not fit into memory.
@@ -198,13 +201,15 @@ class TextEncoder:
                 features = model.preprocess(texts, prompt=prompt or None)
             features = batch_to_device(features, model.device)
             vectors = model(features)["sentence_embedding"].float()
-            vectors = torch.nn.functional.normalize(vectors, dim=1).cpu().numpy()
-        return _checked(vectors, texts)
+            if self._unit:
+                vectors = torch.nn.functional.normalize(vectors, dim=1)
+        return _checked(vectors.cpu().numpy(), texts, self._unit)
 
 
-def _checked(vectors: Matrix, texts: list[str]) -> Matrix:
+def _checked(vectors: Matrix, texts: list[str], unit: bool) -> Matrix:
     length = np.linalg.norm(vectors, axis=1)
-    bad = np.flatnonzero(~(np.abs(length - 1) < 1e-2))
+    right = np.abs(length - 1) < 1e-2 if unit else np.isfinite(length) & (length > 0)
+    bad = np.flatnonzero(~right)
     if len(bad):
         kind = "NaN or infinite" if not np.isfinite(length[bad[0]]) else "all zeros"
         raise ModelError(

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from polymine.mining.teachers import Rows, Scores, Teacher
 
 SLACK = 8  # candidates fetched beyond the cut, because fast arithmetic may swap neighbours
-ROUNDING = 1e-5  # more than fast float32 arithmetic can differ from the pairwise score
+# More than fast float32 arithmetic can differ from the pairwise score, by the teacher's scale.
+ROUNDING = 1e-5
 BLOCK_QUERIES = 256  # queries whose scores for a whole tile are in memory at once
 
 
@@ -52,7 +53,7 @@ def rank(teacher: Teacher, queries: Rows, depth: int) -> Ranked:
     while len(pending):
         rows, fast = teacher.nearest(pending, count)
         best = _cut(_score(teacher, pending, rows), depth)
-        unsure = _unsure(pending, rows, fast, best, depth, count)
+        unsure = _unsure(pending, rows, fast, best, depth, count, teacher.scale)
         parts.append(_only(best, np.setdiff1d(pending, unsure)))
         pending, count = unsure, count * 2
     return _join(parts)
@@ -115,7 +116,8 @@ def rank_below(
             found = _cut(_filtered(found, keep), count)
             full = np.isfinite(scores).all(axis=1)
             counts = np.bincount(np.searchsorted(pending, found.queries), minlength=len(pending))
-            unsure = np.isin(pending, _unsure(pending, rows, scores, found, count, wanted))
+            near = _unsure(pending, rows, scores, found, count, wanted, teacher.scale)
+            unsure = np.isin(pending, near)
             unsure |= full & (counts < count)
             parts.append(_only(found, pending[~unsure]))
             pending, limits, wanted = pending[unsure], limits[unsure], wanted * 2
@@ -132,7 +134,8 @@ def _best_below(
     rows = np.full((len(queries), count), -1, dtype=np.int64)
     best = np.full((len(queries), count), -np.inf, dtype=np.float32)
     for tile, scores in teacher.blocks(queries):
-        scores = np.where(scores < (ceilings + ROUNDING)[:, None], scores, -np.inf)
+        limits = ceilings + ROUNDING * teacher.scale
+        scores = np.where(scores < limits[:, None], scores, -np.inf)
         _close(scores, queries, tile, closed)
         top = min(count, len(tile))
         chosen = np.argpartition(-scores, top - 1, axis=1)[:, :top]
@@ -170,7 +173,9 @@ def _ordered(queries: Rows, documents: Rows, scores: Scores) -> Ranked:
     return Ranked(queries, documents, ranks.astype(np.uint32), scores)
 
 
-def _unsure(queries: Rows, rows: Rows, fast: Scores, best: Ranked, depth: int, asked: int) -> Rows:
+def _unsure(
+    queries: Rows, rows: Rows, fast: Scores, best: Ranked, depth: int, asked: int, scale: float
+) -> Rows:
     """List queries where a document that was not fetched might belong to the best `depth`.
 
     Fewer than `asked` found means that there are no more: nothing is left to be unsure of.
@@ -182,7 +187,7 @@ def _unsure(queries: Rows, rows: Rows, fast: Scores, best: Ranked, depth: int, a
     last = best.ranks == depth
     lowest_kept = np.full(len(queries), np.inf)
     lowest_kept[np.searchsorted(queries, best.queries[last])] = best.scores[last]
-    tolerance = ROUNDING * np.maximum(np.abs(lowest_fetched), 1)
+    tolerance = ROUNDING * np.maximum(np.abs(lowest_fetched), scale)
     return queries[full & (lowest_kept - tolerance <= lowest_fetched)]
 
 

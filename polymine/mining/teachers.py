@@ -18,7 +18,7 @@ Standard = NDArray[np.float64]  # z-scores; NaN where there is nothing to compar
 
 
 class Vectors(Protocol):
-    """Rows of unit vectors, in memory or on disk."""
+    """Rows of vectors, in memory or on disk; of unit length where cosines are compared."""
 
     def __len__(self) -> int: ...
 
@@ -34,6 +34,8 @@ class Teacher(Protocol):
     """A model that tells how well documents fit queries; higher is better."""
 
     name: str
+    scale: float
+    """Largest product of two vectors' lengths: fast arithmetic errs in proportion to it."""
 
     def nearest(self, queries: Rows, count: int) -> tuple[Rows, Scores]:
         """Find about the best candidates per query; fast arithmetic may swap neighbours.

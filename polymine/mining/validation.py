@@ -77,7 +77,7 @@ class PairScorer:
             models.load_cross_encoder(
                 settings.model,
                 device=device,
-                dtype=settings.dtype,
+                dtype=models.dtype_of(settings, device),
                 max_length=settings.max_length,
                 trust_remote_code=settings.trust_remote_code,
             )

@@ -23,20 +23,22 @@ from polymine.models.failures import told
 from polymine.models.finding import ResolvedModel, fingerprint, resolve
 from polymine.models.limits import length_limit
 from polymine.models.loading import load_cross_encoder, load_encoder, quiet
+from polymine.models.own import check_call, dtype_of, settled
 from polymine.models.packed import PACKED
-from polymine.models.prompts import prompted
 
 __all__ = [
     "PACKED",
     "ResolvedModel",
+    "check_call",
+    "dtype_of",
     "fingerprint",
     "length_limit",
     "load_cross_encoder",
     "load_encoder",
-    "prompted",
     "quiet",
     "resolve",
     "resolve_dtype",
+    "settled",
     "told",
     "visible_devices",
 ]

@@ -13,6 +13,7 @@ from polymine.models.devices import resolve_dtype, torch_dtype
 from polymine.models.failures import told
 from polymine.models.finding import CHAIN, ResolvedModel, adapter_base, resolve
 from polymine.models.limits import settle_length, settle_padding
+from polymine.models.own import CONNECTOR, own_dtype
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", "SentenceTransformer", "CrossEncoder")
 
 logger = logging.getLogger("polymine.models.loading")
-CONNECTOR = "polymine.models.lusifer.Connector"  # as modules.json names it
 CHAIN_WEIGHTS = "lusifer.safetensors"  # beside CHAIN: connector and projection
 CHAIN_ADAPTERS = ("encoder", "target")  # beside CHAIN: folders of their LoRA, where they have one
 
@@ -80,7 +80,7 @@ def load_encoder(
         )
     settle_padding(encoder, name, ranks=False)
     settle_length(encoder, max_length, name)
-    _warn_of_similarity(encoder, name)
+    _say_precision(name, resolve_dtype(dtype, device))
     return encoder.eval()
 
 
@@ -202,20 +202,14 @@ def _with_adapter(model: Model, adapter: ResolvedModel, dtype: str) -> Model:
     return model.eval()
 
 
-def _warn_of_similarity(encoder: SentenceTransformer, name: str) -> None:
-    """Say where a model was made for another comparison than that by cosine, and it matters."""
-    from sentence_transformers.base.modules import Normalize
-
-    made_for = encoder.similarity_fn_name
-    unit = any(isinstance(module, Normalize) for module in encoder)
-    if made_for == "cosine" or (unit and made_for in ("dot", "euclidean")):  # one order on a sphere
-        return
-    logger.warning(
-        "Model %r: its folder names %r to compare its vectors, whose lengths then count; here they "
-        "are compared by cosine, and it may search worse than it can",
-        name,
-        made_for,
-    )
+def _say_precision(name: str, used: str) -> None:
+    """Say where a model computes in less than its weights were saved in."""
+    own = own_dtype(name)
+    if own == "float32" != used:
+        logger.info(
+            "Model %r: computes in %s, its weights were saved in %s; `dtype = %r` keeps that",
+            name, used, own, own,
+        )  # fmt: skip
 
 
 def _check_scoring_head(found: ResolvedModel) -> None:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from polymine.data_contracts.notes import Understood
+
 
 @dataclass(frozen=True)
 class Note:
@@ -50,6 +52,7 @@ class Report(BaseModel):
     Args:
         title: what the run is called.
         headline: what came out, in one sentence.
+        sources: what each file of the input was taken for.
         settings: nested, as in the file.
         fingerprints, versions: by name.
     """
@@ -58,6 +61,7 @@ class Report(BaseModel):
 
     title: str
     headline: str
+    sources: tuple[Understood, ...] = ()
     settings: dict[str, Any] = {}
     timings: tuple[Timing, ...] = ()
     notes: tuple[Note, ...] = ()

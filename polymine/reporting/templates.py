@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from polymine.reading.understood import details
 from polymine.reporting import formatting
 
 
@@ -32,6 +33,7 @@ def templates() -> Environment:
         "plain": formatting.plain,
         "code": formatting.code,
         "exp": math.exp,
+        "details": details,
         "sure": lambda share: f"{share:.0%}".replace("%", " %"),
     }
     environment.globals |= {

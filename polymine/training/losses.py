@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
-    from polymine.data_contracts.settings import GuideModel, LossSettings
+    from polymine.data_contracts.settings import EncoderSettings, GuideModel, LossSettings
     from polymine.data_contracts.settings.steps import Similarity
 
 LOWEST = -50.0  # shift of a candidate that is none where -inf would make 0 x inf: e^-50 is none
@@ -125,7 +125,7 @@ class WeightedGISTLoss(CachedMultipleNegativesRankingLoss):
     Args:
         model: that learns.
         guide: says which negatives may be right.
-        prompts: of the guide, before queries and before documents.
+        call: how the guide is called: its prompts, and how its vectors are compared.
         temperature: similarities are divided by it.
         mini_batch: texts embedded, and rows compared, at once.
         margin: what the guide scores above (1 - margin) times the positive's cosine is left out.
@@ -136,14 +136,14 @@ class WeightedGISTLoss(CachedMultipleNegativesRankingLoss):
         self,
         model: SentenceTransformer,
         guide: SentenceTransformer,
-        prompts: tuple[str, str],
+        call: EncoderSettings,
         temperature: float,
         mini_batch: int,
         margin: float,
         contrasts: Sequence[str] = ("queries", "documents"),
     ) -> None:
         super().__init__(model, scale=1 / temperature, mini_batch_size=mini_batch)
-        self._guide, self._prompts, self._margin = [guide], prompts, margin  # no module: it stays
+        self._guide, self._call, self._margin = [guide], call, margin  # no module: it stays
         self._among = [(0, 0)] * ("queries" in contrasts) + [(1, 1)] * ("documents" in contrasts)
 
     def calculate_loss(
@@ -160,7 +160,8 @@ class WeightedGISTLoss(CachedMultipleNegativesRankingLoss):
             The mean loss over rows, a scalar.
         """
         student = [torch.cat(list(each)) for each in reps]
-        guide = [self._read(texts, bool(column)) for column, texts in enumerate(labels.texts)]
+        queries, *documents = labels.texts
+        guide = [self._read(queries, "queries"), *(self._read(d, "documents") for d in documents)]
         pairs = [(0, column) for column in range(1, len(student))] + self._among
         targets = torch.arange(len(labels.weights), device=student[0].device)
 
@@ -170,7 +171,7 @@ class WeightedGISTLoss(CachedMultipleNegativesRankingLoss):
             limit = positive - positive.abs() * self._margin
             logits = []
             for left, right in pairs:
-                masked = cosine(guide[left][part], guide[right]) > limit
+                masked = products(guide[left][part], guide[right]) > limit
                 # A positive is never masked for itself; a text is never compared with itself.
                 masked = masked | own if left == right else masked & ~(own & (right == 1))
                 found = cosine(student[left][part], student[right]) * self.scale
@@ -180,15 +181,15 @@ class WeightedGISTLoss(CachedMultipleNegativesRankingLoss):
 
         return _in_chunks(compare, labels.weights, self.mini_batch_size, with_backward)
 
-    def _read(self, texts: list[str], documents: bool) -> Tensor:
-        """The guide's unit vectors of a column, in the precision that it was loaded in."""
+    def _read(self, texts: list[str], side: str) -> Tensor:
+        """The guide's vectors of a column, in the precision that it was loaded in."""
         (guide,) = self._guide
         with torch.autocast(guide.device.type, enabled=False):
             found = guide.encode(
-                texts, prompt=self._prompts[documents], batch_size=self.mini_batch_size,
+                texts, prompt=self._call.prompt_for(side), batch_size=self.mini_batch_size,
                 convert_to_tensor=True, show_progress_bar=False,
             )  # fmt: skip
-        return normalize(found.float())
+        return found.float() if self._call.similarity == "dot" else normalize(found.float())
 
 
 class WeightedDistillationLoss(DistillKLDivLoss):
@@ -242,9 +243,9 @@ def build_loss(
         return WeightedDistillationLoss(model, temperature=settings.temperature)
     if settings.kind == "gist":
         assert settings.guide is not None, "checked by the settings"
-        guide, prompts = load_guide(settings.guide, device)
+        guide, call = load_guide(settings.guide, device)
         return WeightedGISTLoss(
-            model, guide, prompts, settings.temperature, mini_batch, settings.margin,
+            model, guide, call, settings.temperature, mini_batch, settings.margin,
             settings.contrasts,
         )  # fmt: skip
     return WeightedRankingLoss(
@@ -257,14 +258,14 @@ def build_loss(
     )
 
 
-def load_guide(guide: GuideModel, device: str) -> tuple[SentenceTransformer, tuple[str, str]]:
-    """Load a guide, with its prompts before queries and before documents."""
-    call = models.prompted(guide)
+def load_guide(guide: GuideModel, device: str) -> tuple[SentenceTransformer, GuideModel]:
+    """Load a guide, and say how it is called: its prompts and similarity settled."""
+    call = models.settled(guide)
     loaded = models.load_encoder(
         call.model, device=device, dtype=call.dtype, max_length=call.max_length,
         trust_remote_code=call.trust_remote_code,
     )  # fmt: skip
-    return loaded, (call.prompt_for("queries"), call.prompt_for("documents"))
+    return loaded, call
 
 
 def cosine(left: Tensor, right: Tensor) -> Tensor:
@@ -276,8 +277,13 @@ def cosine(left: Tensor, right: Tensor) -> Tensor:
     Returns:
         (n, m), also under autocast.
     """
+    return products(normalize(left.float()), normalize(right.float()))
+
+
+def products(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply (n, d) with (m, d) in float32, also under autocast: (n, m)."""
     with torch.autocast(left.device.type, enabled=False):
-        return normalize(left.float()) @ normalize(right.float()).T
+        return left.float() @ right.float().T
 
 
 def negative_distance(cosines: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import AdaptedModel, StepSettings, TrainingSettings
 from polymine.training import batches
@@ -126,7 +127,8 @@ def _imitate(
 
     told = step.loss.guide
     assert told is not None, "checked by the settings"
-    guide, (_, prompt) = load_guide(told, device)
+    guide, call = load_guide(told, device)
+    prompt = call.prompt_for("documents")
     wanted, given = encoder.get_embedding_dimension(), guide.get_embedding_dimension()
     if wanted != given:
         raise ModelError(
@@ -135,7 +137,9 @@ def _imitate(
         )
     shaped = {}
     for name, part in parts.items():
-        vectors = guide.encode(part["positive"].to_list(), prompt=prompt, show_progress_bar=False)
+        read = part["positive"].to_list()
+        with models.told(f"step {step.name}: the guide {told.model} failed on the documents"):
+            vectors = guide.encode(read, prompt=prompt, show_progress_bar=False)
         texts = {side: part[side].to_list() for side in ("anchor", "positive")}
         shaped[name] = Dataset.from_dict({**texts, "label": vectors})
     return DatasetDict(shaped), MSELoss(encoder)

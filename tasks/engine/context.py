@@ -23,10 +23,18 @@ class Context:
         store: where datasets are kept by fingerprint.
         engine: how work is cut and who does it; never part of a fingerprint.
         dry: whether stages are only planned: `polymine plan`.
+        aside: where a dry run reads its input; a store that is gone afterwards.
     """
 
-    def __init__(self, store: Store, engine: EngineSettings, *, dry: bool = False) -> None:
-        self.store, self.engine, self.dry = store, engine, dry
+    def __init__(
+        self,
+        store: Store,
+        engine: EngineSettings,
+        *,
+        dry: bool = False,
+        aside: "Context | None" = None,
+    ) -> None:
+        self.store, self.engine, self.dry, self.aside = store, engine, dry, aside
         self.graph = Graph()
         self.model_lock = RLock()  # one model at a time computes in a process
 
@@ -56,6 +64,13 @@ class Context:
         """Hold a thread to the run's threads: the libraries' limits are each thread's own."""
         with limited_threads(self.engine):
             return call()
+
+
+@contextmanager
+def planning(engine: EngineSettings) -> Iterator[Context]:
+    """Plan stages over a store: those that read the input are carried out aside, none else."""
+    with temporary(engine) as aside:
+        yield Context(Store(engine.store), engine, dry=True, aside=aside)
 
 
 @contextmanager

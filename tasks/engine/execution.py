@@ -33,6 +33,8 @@ def carry_out(run: Context, plan: Plan | DatasetRef, name: str = "") -> DatasetR
     dataset = run.store.dataset(plan.contract, plan.fingerprint, within=plan.within)
     if found := dataset.peek() if run.dry else dataset.find():
         return plan.result(found)
+    if run.dry and run.aside is not None and plan.reads:
+        return replace(carry_out(run.aside, plan, name), reused=False)
     if run.dry:
         made = plan.result(DatasetRef(dataset.path, plan.contract, 0, plan.fingerprint))
         run.graph.expect(made, plan.load())

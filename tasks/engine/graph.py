@@ -39,17 +39,20 @@ class Graph(Shown):
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
-        self.sources: list[str] = []  # what each file of the data set was taken for
+        self.sources: list[str] = []  # what each file of the input was taken for
         self.rates: dict[str, float] = {}  # units a second, as the store has noted them
         self._loads: dict[tuple[str, str], Load | None] = {}
         self._makers: dict[tuple[str, str], tuple[str, Any]] = {}  # name and Prefect state
+        self._counted = set[str]()
         self._lock = threading.Lock()
 
     def add(self, node: Node, made: Any, state: Any = None) -> None:
         """Note a stage that has ended and what came out of it."""
         with self._lock:
             loads = [self._loads.get(dataset) for dataset in datasets_in(made)]
-            self.nodes.append(replace(node, load=next(filter(None, loads), None)))
+            load = node.load or next(filter(None, loads), None)
+            if node.name not in {known.name for known in self.nodes}:  # sets are read twice
+                self.nodes.append(replace(node, load=load))
             for dataset in datasets_in(made):
                 self._makers[dataset] = (node.name, state)
 
@@ -57,6 +60,12 @@ class Graph(Shown):
         """Note what there is to do for a dataset that is only planned."""
         with self._lock:
             self._loads[made.path, made.fingerprint] = load
+
+    def count(self, work: str) -> bool:
+        """Whether some work, by its fingerprint, is asked about for the first time."""
+        new = work not in self._counted
+        self._counted.add(work)
+        return new
 
     def seconds(self, node: Node) -> float | None:
         """Expect a time by what the store has noted of such work; None where it has nothing."""
@@ -89,14 +98,17 @@ def draw(graph: Graph) -> Table:
         table.add_row(node.name, state, _work(node), expected, ", ".join(node.needs))
     open_ = any(_unknown(node) and not graph.seconds(node) for node in graph.nodes)
     if known or open_:
-        more = "and what is unknown: no run has noted it in this store" if open_ else ""
-        table.add_row("in all", "", "", format_seconds(known), more, style="bold")
+        more = "without what is unknown: no run has noted it in this store" if open_ else ""
+        expected = format_seconds(known) if known else "unknown"
+        table.add_row("in all", "", "", expected, more, style="bold")
     return table
 
 
 def _work(node: Node) -> str:
     """Write the amount of work, as `36 queries x 72 documents`."""
     if node.reused or node.load is None:
+        return ""
+    if not node.load.amount:
         return ""
     among = f" x {node.load.each:,} documents" if node.load.each > 1 else ""
     return f"{'about ' if node.load.estimated else ''}{node.load.amount:,} {node.load.unit}{among}"

@@ -88,6 +88,7 @@ class Plan:
         gives: turns the finished dataset into the stage's result.
         each: what every unit of the work is compared with, as documents; its time grows with it.
         estimate: says what there is to do where the blocks do not yet say it.
+        reads: whether it is about reading and checking the input: `polymine plan` does that, too.
     """
 
     contract: str
@@ -109,6 +110,7 @@ class Plan:
     gives: Callable[[DatasetRef], DatasetRef] | None = None
     each: int = 1
     estimate: Callable[[], Load | None] | None = None
+    reads: bool = False
 
     @property
     def fingerprint(self) -> str:

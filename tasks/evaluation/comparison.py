@@ -160,11 +160,12 @@ def _mine(
     encoder = models.load_encoder(
         str(teacher.model),
         device=device,
-        dtype=teacher.dtype,
+        dtype=models.dtype_of(teacher, device),
         max_length=teacher.max_length,
         trust_remote_code=teacher.trust_remote_code,
     )
-    return library_triplets(*tables, encoder, options=_prompted(arm, teacher), **chosen)
+    with models.told(f"comparison arm {arm.name}: mine_hard_negatives failed"):
+        return library_triplets(*tables, encoder, options=_prompted(arm, teacher), **chosen)
 
 
 def _version_of(teacher: TeacherSettings, device: str) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def _version_of(teacher: TeacherSettings, device: str) -> dict[str, Any]:
     return {
         "model": models.fingerprint(str(teacher.model)),
         "max_length": teacher.max_length,
-        "dtype": models.resolve_dtype(teacher.dtype, device),
+        "dtype": models.dtype_of(teacher, device),
         "device": device.partition(":")[0],
         "remote_code": teacher.trust_remote_code,
     }
@@ -180,7 +181,7 @@ def _version_of(teacher: TeacherSettings, device: str) -> dict[str, Any]:
 
 def _prompted(arm: ArmSettings, teacher: TeacherSettings) -> dict[str, Any]:
     """Give the library the teacher's prompts, unless the arm names some."""
-    teacher = models.prompted(teacher)
+    teacher = models.settled(teacher)
     prompts = {"query_prompt": teacher.query_prompt, "corpus_prompt": teacher.document_prompt}
     return prompts | _options(arm)
 

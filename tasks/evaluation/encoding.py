@@ -1,6 +1,6 @@
 """Encodes texts with a model to be measured: each language with its adapter, each text once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from polymine import models
 from polymine.data_contracts.errors import ModelError, SettingsError
-from polymine.data_contracts.references import fingerprint
+from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import EncoderSettings, EvaluationSettings
 from polymine.data_contracts.settings.locations import Named
 from polymine.data_contracts.trained import BASE, TrainedModel
@@ -20,6 +20,7 @@ from polymine.mining.teachers import Rows
 from polymine.models.finding import bases_of
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.execution import carry_out
+from polymine.tasks.engine.plan import Load, Plan
 from polymine.tasks.mining.embedding import VERSION, plan_vectors
 from polymine.tasks.sources.allowed_roots import check_named
 from polymine.tasks.store.model_folder import adapter_folder, find_model
@@ -58,10 +59,11 @@ class Measured:
             routes={language: used[name] for language, name in routes.items()},
             prompts=[self.call.query_prompt, self.call.document_prompt],
             max_length=self.call.max_length,
-            dtype=models.resolve_dtype(self.call.dtype, device),
+            dtype=models.dtype_of(self.call, device),
             device=device,
             remote_code=self.call.trust_remote_code,
             **({"shift": "both sides"} if self.shift else {}),
+            **({"similarity": "dot"} if self.call.similarity == "dot" else {}),
         )
 
     def path_for(self, language: str) -> str:
@@ -93,21 +95,24 @@ def open_measured(name: str, call: EncoderSettings, *, shift: bool = False) -> M
     """Find a model and, if it is a trained one, its base and adapters.
 
     Where `call` names no prompts, a trained model reads with those it was trained with, another
-    with its own. The code that `call` lets run is that of a trained model's base, so that is what
-    the machine has to trust.
+    with its own; likewise how vectors are compared, which training does by cosine. The code that
+    `call` lets run is that of a trained model's base, so that is what the machine has to trust.
     Raises ModelError when it is not there, SettingsError when this machine lets no run use it.
     """
     found = find_model(call.model)
     if found is None:
         _find_all(name, [call.model], call.trust_remote_code)
-        return Measured(name, models.prompted(call), shift=shift)
+        models.check_call(call)
+        return Measured(name, models.settled(call), shift=shift)
     folder, trained = found
     learned = {"query_prompt": trained.query_prompt, "document_prompt": trained.document_prompt}
+    angle = {"similarity": "cosine"} if call.similarity == "auto" else {}  # as it was trained
     said = {key: text for key in learned if (text := getattr(call, key)) is not None}
-    call = call.model_copy(update={**learned, **said, "model": trained.base})
+    call = call.model_copy(update={**learned, **said, **angle, "model": trained.base})
     measured = Measured(name, call, str(folder), trained, shift)
     wanted = [trained.base, *map(measured._path, trained.adapters)]
     _find_all(name, wanted, call.trust_remote_code)
+    models.check_call(call)
     return measured
 
 
@@ -155,7 +160,7 @@ def open_candidates(evaluation: EvaluationSettings) -> tuple[Measured, tuple[Mea
     trained = [each.call for each in candidates if each.trained is not None]
     if evaluation.base is None and not trained:
         raise SettingsError("evaluation.base: name the untouched model that all are compared with")
-    unsaid = {"query_prompt": None, "document_prompt": None}
+    unsaid = {"query_prompt": None, "document_prompt": None, "similarity": "auto"}
     call = evaluation.base or trained[0].model_copy(update=unsaid)
     base = open_measured("base", call)
     if base.trained is not None:
@@ -163,7 +168,7 @@ def open_candidates(evaluation: EvaluationSettings) -> tuple[Measured, tuple[Mea
     content = models.fingerprint(base.call.model)
     for each in trained:
         if models.fingerprint(each.model) == content:
-            return replace(base, call=models.prompted(call, otherwise=each)), candidates
+            return replace(base, call=models.settled(call, otherwise=each)), candidates
     return base, candidates
 
 
@@ -199,25 +204,49 @@ class Encoded:
         return out
 
 
+def _plans(
+    run: Context, measured: Measured, table: pl.DataFrame, side: str
+) -> Iterator[tuple[str, pl.DataFrame, Plan | DatasetRef]]:
+    """Plan the vectors of texts (text, language): each model, its texts with `row`, their plan."""
+    paths = {each: measured.path_for(each) for each in table["language"].unique()}
+    table = table.with_columns(model=pl.col("language").replace_strict(paths)).with_row_index("row")
+    prompt, label = measured.call.prompt_for(side), f"{measured.name} {side}"
+    for (path,), part in table.group_by("model", maintain_order=True):
+        model = measured.call.model_copy(update={"model": str(path)})
+        yield str(path), part, plan_vectors(run, model, prompt, part["text"], label)
+
+
+def load_of(
+    run: Context, measured: Measured, tables: Iterable[tuple[pl.DataFrame, str]]
+) -> Load | None:
+    """Say what there is to encode of texts (text, language) with the side that they are.
+
+    What a plan has counted before is not counted again. None where all vectors are there.
+    """
+    plans = [plan for table, side in tables for *_, plan in _plans(run, measured, table, side)]
+    todo = [plan for plan in plans if isinstance(plan, Plan) and run.graph.count(plan.fingerprint)]
+    loads = [load for plan in todo if (load := plan.load()) is not None]
+    if not loads:
+        return None
+    most = max(loads, key=lambda load: load.amount)
+    return replace(most, amount=sum(load.amount for load in loads), estimated=True)
+
+
 def embed(
     run: Context, measured: Measured, texts: Iterable[str], languages: Iterable[str], side: str
 ) -> Encoded:
     """Encode texts; `side` is `queries` or `documents`.
 
+    They have unit length unless the model compares by dot product.
+
     Vectors are stored as a teacher's are: what another run or set has encoded is not encoded again.
     """
-    call = measured.call
-    prompt = call.prompt_for(side)
     table = pl.DataFrame({"text": pl.Series(texts), "language": pl.Series(languages)})
-    paths = {each: measured.path_for(each) for each in table["language"].unique()}
-    table = table.with_columns(model=pl.col("language").replace_strict(paths)).with_row_index("row")
     sources: list[StoredVectors] = []
     source, place = np.empty((2, len(table)), dtype=np.int64)
-    for (path,), part in table.group_by("model", maintain_order=True):
-        model = call.model_copy(update={"model": str(path)})
-        label = f"{measured.name} {side}"
+    for path, part, plan in _plans(run, measured, table, side):
         try:
-            family = carry_out(run, plan_vectors(run, model, prompt, part["text"], label))
+            family = carry_out(run, plan)
         except ModelError as error:  # several are measured: say which
             raise ModelError(f"evaluation, model `{measured.name}` ({path}): {error}") from error
         rows = part["row"].to_numpy()
@@ -241,13 +270,35 @@ def encode(
     side: str,
     offsets: Offsets | None = None,
 ) -> Matrix:
-    """Return unit vectors (n, d) of texts in their order, as `embed` stores them.
+    """Return vectors (n, d) of texts in their order, as `embed` stores them.
 
-    What `offsets_of` the set gives is subtracted from them.
+    What `offsets_of` the set gives is subtracted from them, which leaves their directions alone:
+    they then have unit length, whatever the model compares by.
     """
     stored = embed(run, measured, texts, languages, side)
     vectors = stored.take(np.arange(len(stored)))
-    return without_offsets(vectors, pl.Series(languages), offsets) if offsets else vectors
+    if not offsets:
+        return vectors
+    return without_offsets(_units(measured, vectors), pl.Series(languages), offsets)
+
+
+def encode_units(
+    run: Context,
+    measured: Measured,
+    texts: Iterable[str],
+    languages: Iterable[str],
+    side: str,
+    offsets: Offsets | None = None,
+) -> Matrix:
+    """Return unit vectors (n, d), as `encode` does, also of a model whose lengths count."""
+    return _units(measured, encode(run, measured, texts, languages, side, offsets))
+
+
+def _units(measured: Measured, vectors: Matrix) -> Matrix:
+    if measured.call.similarity != "dot":
+        return vectors
+    scaled: Matrix = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return scaled
 
 
 def offsets_of(run: Context, measured: Measured, sides: Iterable[Side]) -> Offsets:
@@ -262,7 +313,7 @@ def offsets_of(run: Context, measured: Measured, sides: Iterable[Side]) -> Offse
         return {}
     return language_offsets(
         [
-            (encode(run, measured, table["text"], table["language"], side), table["language"])
+            (encode_units(run, measured, table["text"], table["language"], side), table["language"])
             for table, side in sides
         ]
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import EvaluationSet
 from polymine.mining.input_checks import rejected_rows
 from polymine.reading.roles import PARALLEL, SENTENCES, SPLITS, Role
@@ -20,8 +21,10 @@ def names_retrieval(path: str) -> bool:
         return not {"corpus", "queries"}.isdisjoint(file.role for file in files)
 
 
-def tables_of(chosen: EvaluationSet) -> dict[str, pl.DataFrame]:
+def tables_of(chosen: EvaluationSet) -> tuple[dict[str, pl.DataFrame], tuple[Understood, ...]]:
     """Read the pairs or sentences of a folder, or one file of pairs, and `rejected` rows.
+
+    Also says what each file was taken for.
 
     Where a table lacks a column of languages, all of its rows are in the set's language, if that
     is known; where it lacks ids, rows are numbered.
@@ -42,7 +45,7 @@ def tables_of(chosen: EvaluationSet) -> dict[str, pl.DataFrame]:
             tables["splits"] = read_side(file.path, file.name, SPLITS)
     tables |= {name: pl.DataFrame() for name in roles.keys() - tables.keys()}
     tables["rejected"] = rejected_rows(found.check(chosen))
-    return tables
+    return tables, tuple(found.understood)
 
 
 def _whole(

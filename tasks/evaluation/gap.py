@@ -43,7 +43,7 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.progress import track
 from polymine.tasks.engine.stage import stage
-from polymine.tasks.evaluation.encoding import Measured, encode, offsets_of
+from polymine.tasks.evaluation.encoding import Measured, encode_units, load_of, offsets_of
 from polymine.tasks.evaluation.measuring import check_shift
 from polymine.tasks.evaluation.sets import kind_of, open_collection, read_table, sides_of_set
 from polymine.tasks.store.datasets import Dataset, open_folder
@@ -91,6 +91,7 @@ def gather_texts(run: Context, chosen: EvaluationSet, tables: DatasetRef, gap: G
                  "seed": gap.seed, "fewest": gap.fewest},
         open=lambda _: Maker(lambda *_: write),
         resumable=False,
+        reads=True,
     )  # fmt: skip
 
 
@@ -125,6 +126,9 @@ def measure_gap(
             "umap": umap_version(),
         },
         open=lambda _: Maker(lambda *_: write),
+        estimate=lambda: load_of(
+            run, measured, [(read_gap(texts, TEXTS), _side(tables)), *sides_of_set(tables)]
+        ),
         resumable=False,
     )
 
@@ -236,7 +240,7 @@ def _of_texts(
 
     table, side = parallel.texts, _side(tables)
     offsets = offsets_of(run, measured, sides_of_set(tables))
-    vectors = encode(run, measured, table["text"], table["language"], side, offsets)
+    vectors = encode_units(run, measured, table["text"], table["language"], side, offsets)
     drawn = parallel.widest(gap.points, gap.seed)
     near = vectors[table.with_row_index("row").join(
         drawn.texts, on=["group", "language"], how="semi", maintain_order="left"
@@ -257,7 +261,7 @@ def _sides(run: Context, measured: Measured, tables: DatasetRef) -> list[Vectors
     sides = sides_of_set(tables)
     offsets = offsets_of(run, measured, sides)
     return [
-        encode(run, measured, table["text"], table["language"], side, offsets)
+        encode_units(run, measured, table["text"], table["language"], side, offsets)
         for table, side in sides
     ]
 
@@ -275,7 +279,7 @@ def _of_set(
 
             def vectors(texts: Sequence[str], language: str, role: str) -> Vectors:
                 side = "documents" if role == "document" else "queries"
-                return encode(run, measured, texts, [language] * len(texts), side)
+                return encode_units(run, measured, texts, [language] * len(texts), side)
 
             scores = mteb_scores(str(chosen.benchmark), vectors, chosen.languages)
             named = name_scores(scores, measured.name, chosen.name, gap.fewest, gap.confidence)

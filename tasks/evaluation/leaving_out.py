@@ -63,6 +63,7 @@ def _plan(tables: DatasetRef, depends: dict[str, Any], ids: Callable[[], pl.Seri
         depends={"version": VERSION, **depends},
         open=lambda _: Maker(lambda *_: write),
         resumable=False,
+        reads=True,
         note=lambda _: left()[0],
     )
 

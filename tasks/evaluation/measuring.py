@@ -33,6 +33,7 @@ from polymine.tasks.evaluation.encoding import (
     Measured,
     embed,
     encode,
+    load_of,
     offsets_of,
 )
 from polymine.tasks.evaluation.leaving_out import left_out_of
@@ -89,6 +90,7 @@ def measure(
             "mteb": mteb_version() if kind == "mteb" else None,
         },
         open=lambda _: Maker(make, _SCHEMAS.get(kind, SetScores)),
+        estimate=lambda: load_of(run, measured, sides_of_set(tables)),
         note=lambda _: MeasuresNote(kind=kind, untouched=tuple(untouched)),
     )
 
@@ -178,6 +180,7 @@ def _ranking_plan(
             "pooled": together,
         },
         open=lambda _: Maker(lambda *_: measured()[0], QueryScores),
+        reads="run" in of,
         note=lambda _: MeasuresNote(kind="retrieval", unranked=measured()[1]),
     )
 
@@ -251,6 +254,7 @@ def _benchmark(run: Context, measured: Measured, chosen: EvaluationSet) -> pl.Da
         return encode(run, measured, texts, [language] * len(texts), side)
 
     check_shift(measured, chosen)
-    scores = mteb_scores(str(chosen.benchmark), vectors, chosen.languages)
+    similarity = measured.call.similarity
+    scores = mteb_scores(str(chosen.benchmark), vectors, chosen.languages, similarity)
     empty = {name: pl.lit(None, pl.Float64) for name in ("gain", "low", "high")}
     return as_set_scores(scores.with_columns(**empty), measured.name, chosen.name)

@@ -21,7 +21,7 @@ from pathlib import Path
 import polars as pl
 
 from polymine.data_contracts.errors import InputError, SettingsError
-from polymine.data_contracts.notes import HeldOutNote, SetNote
+from polymine.data_contracts.notes import HeldOutNote, SetNote, Understood
 from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import DatasetSettings, EvaluationSet, Reading
 from polymine.data_contracts.tables import Copies
@@ -48,6 +48,8 @@ HUB = ("belebele", "belebele-choice", "xquad")
 _CHANGED = {"hidden": "own", "copies": "merged"}  # tables that plain trec_eval would not have
 logger = logging.getLogger("polymine.evaluation")
 COLLECTION = ("documents", "queries", "judgments", "hidden")  # tables of a set of retrieval
+Tables = dict[str, pl.DataFrame]
+Sources = tuple[Understood, ...]
 
 
 @stage("read-set", "read-set-{chosen.name}")
@@ -77,6 +79,7 @@ def read_set(run: Context, chosen: EvaluationSet, seed: int) -> Plan:
         },
         open=lambda _: Maker(lambda *_: write),
         resumable=False,  # which tables there are, the set itself says
+        reads=True,
         note=lambda _: _describe(chosen, *found()),
     )
 
@@ -210,10 +213,12 @@ def level_for(reference: DatasetRef, positives: pl.Series) -> Level:
     return "queries" if shares_corpus(positives, pl.concat(texts)) else "all"
 
 
-def _describe(chosen: EvaluationSet, kind: str, tables: dict[str, pl.DataFrame]) -> SetNote:
+def _describe(chosen: EvaluationSet, kind: str, tables: Tables, sources: Sources) -> SetNote:
+    held_out = held_out_note(chosen.path) if chosen.path else None
     note = SetNote(
         kind=kind, name=chosen.name, benchmark=chosen.benchmark, guard=chosen.guard,
-        held_out=held_out_note(chosen.path) if chosen.path else None,
+        rejected=tables["rejected"].height if "rejected" in tables else 0,
+        sources=() if held_out else sources, held_out=held_out,
     )  # fmt: skip
     if kind != "retrieval":
         return note
@@ -236,27 +241,29 @@ def held_out_note(path: str) -> HeldOutNote | None:
     return HeldOutNote.model_validate(manifest.info)
 
 
-def _read(chosen: EvaluationSet, seed: int, retrieval: bool) -> tuple[str, dict[str, pl.DataFrame]]:
+def _read(chosen: EvaluationSet, seed: int, retrieval: bool) -> tuple[str, Tables, Sources]:
+    """Kind and tables of a set, and what its files were taken for."""
     if chosen.benchmark is not None:
-        return _read_benchmark(chosen, chosen.benchmark, seed)
+        return *_read_benchmark(chosen, chosen.benchmark, seed), ()
     if retrieval:
-        collection, beside = _collection(chosen)
+        collection, beside, sources = _collection(chosen)
         tables = _restricted(collection, chosen, seed, beside["variants"])
-        return "retrieval", tables | {name: beside[name] for name in ("rejected", "copies")}
-    tables = tables_of(chosen)
+        kept = {name: beside[name] for name in ("rejected", "copies")}
+        return "retrieval", tables | kept, sources
+    tables, sources = tables_of(chosen)
     rejected = {"rejected": tables.pop("rejected")}
     kind, languages, split = local_sets.set_kind(tables), chosen.languages, chosen.split
     if kind == "similarity":
         pairs = local_sets.similarity_set(tables, languages, split=split)
-        return kind, {"pairs": pairs, **rejected}
+        return kind, {"pairs": pairs, **rejected}, sources
     if kind == "clustering":
         sentences = local_sets.sentence_set(tables, languages, split=split)
-        return kind, {"sentences": sentences, **rejected}
+        return kind, {"sentences": sentences, **rejected}, sources
     found = local_sets.parallel_set(tables, languages, split=split)
-    return "retrieval", _restricted(found, chosen, seed, narrowed=True) | rejected
+    return "retrieval", _restricted(found, chosen, seed, narrowed=True) | rejected, sources
 
 
-def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, dict[str, pl.DataFrame]]:
+def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, Tables, Sources]:
     """Read a collection; beside it rejected rows, and texts as they are not (see `title`)."""
     plain = read_sources(_as_dataset(chosen))
     titled = replace(plain, documents=prepend_titles(plain.documents))
@@ -281,10 +288,10 @@ def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, dict[str, 
     variants = variants.filter(pl.col("text").str.len_chars() > 0)
     beside = {"variants": variants, "rejected": checked.rejected, "copies": copies}
     if chosen.split is None:
-        return whole, beside
+        return whole, beside, plain.understood
     splits = _splits(chosen)
     asked = local_sets.only_split(whole.queries, splits, "query_id", chosen.split)
-    return whole.ask(asked), beside
+    return whole.ask(asked), beside, plain.understood
 
 
 def _own(documents: pl.DataFrame, queries: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:

@@ -32,7 +32,8 @@ def embed(
     run: Context, teacher: TeacherSettings, side: str, table: DatasetRef
 ) -> Plan | DatasetRef:
     """Encode the texts of one table that this teacher has no vector for."""
-    prompt = models.prompted(teacher).prompt_for(side)
+    teacher = models.settled(teacher)
+    prompt = teacher.prompt_for(side)
     planned = plan_vectors(run, teacher, prompt, load(table)["text"], f"{teacher.name} {side}")
 
     def vectors_of_table(family: DatasetRef) -> DatasetRef:
@@ -52,6 +53,7 @@ def plan_vectors(
     Vectors are a family of datasets: one per teacher and prompt, in it one dataset for each run
     that had something to add, so new documents cost what they are. The result is the family.
     """
+    teacher = models.settled(teacher)
     name = name_family(teacher, prompt)
     family = DatasetRef(run.store.family(CONTRACT, name), CONTRACT, len(texts), name)
     hashes, first = np.unique(hash_texts(texts), return_index=True)
@@ -60,7 +62,7 @@ def plan_vectors(
         return replace(family, reused=True)
     todo, device = texts.gather(first[missing]).to_list(), device_kind()
     # Resolved here: what is fastest on another machine may be another dtype.
-    resolved = {"dtype": models.resolve_dtype(teacher.dtype, device)}
+    resolved = {"dtype": models.dtype_of(teacher, device)}
     teacher = teacher.model_copy(update=resolved)
     return Plan(
         contract=CONTRACT,
@@ -104,13 +106,15 @@ def name_family(teacher: EncoderSettings, prompt: str) -> str:
     # The model's own code may compute something else than the architecture transformers knows;
     # named only where it is asked for, so that all other vectors keep their names.
     code = {"remote_code": True} if teacher.trust_remote_code else {}
+    length = {"similarity": "dot"} if teacher.similarity == "dot" else {}
     return fingerprint(
         **code,
+        **length,
         version=VERSION,
         model=models.fingerprint(str(teacher.model)),
         prompt=prompt,
         max_length=teacher.max_length,
-        dtype=models.resolve_dtype(teacher.dtype, device),
+        dtype=models.dtype_of(teacher, device),
         device=device,
     )
 

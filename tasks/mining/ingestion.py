@@ -66,7 +66,8 @@ def ingest(run: Context, settings: DatasetSettings) -> CollectionRef:
     )
     tables: dict[str, pl.DataFrame] = {name: getattr(clean, name) for name in SCHEMAS}
     tables["rejected"] = pl.concat([raw.rows_rejected, clean.rejected])
-    made = store_tables(run, tables, version, CollectionNote(sources=raw.understood))
+    place = run.aside or run  # a plan reads, and leaves nothing behind
+    made = store_tables(place, tables, version, CollectionNote(sources=raw.understood))
     if raw.labels is not None and len(raw.labels) > made.labels.rows:
         logger.warning(
             "labels: %s rows, of which %s with judgments of 0 are used; the others were rejected, "

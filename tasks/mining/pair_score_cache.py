@@ -77,7 +77,7 @@ class PairScoreCache:
         length = pl.col("query").str.len_bytes() + pl.col("document").str.len_bytes()
         ordered = missing.sort(length, "query_hash", "text_hash", descending=[True, False, False])
         # Resolved here: what is fastest on another machine may be another dtype.
-        resolved = {"dtype": models.resolve_dtype(self._settings.dtype, device)}
+        resolved = {"dtype": models.dtype_of(self._settings, device)}
         settings = self._settings.model_copy(update=resolved)
         return Plan(
             contract="pair_scores",
@@ -139,7 +139,7 @@ def name_scores(settings: ValidationSettings) -> str:
         version=VERSION,
         model=models.fingerprint(settings.model),
         max_length=settings.max_length,
-        dtype=models.resolve_dtype(settings.dtype, device),
+        dtype=models.dtype_of(settings, device),
         device=device,
     )
 

@@ -18,7 +18,7 @@ from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import EngineSettings, MiningSettings, TeacherSettings
 from polymine.mining.bm25 import LexicalTeacher
-from polymine.mining.dense import DenseTeacher
+from polymine.mining.dense import DenseTeacher, longest
 from polymine.mining.hashing import hash_texts
 from polymine.mining.known import Ids, Known
 from polymine.mining.lexical import build_index
@@ -68,13 +68,11 @@ def blocks_of(collection: CollectionRef, engine: EngineSettings) -> dict[int, in
 def check_models(mining: MiningSettings) -> None:
     """Find every model of a run, before hours of work end at the validator's misspelt name.
 
-    Raises ModelError for one that is not there.
+    Raises ModelError for one that is not there, or cannot be called as the settings say.
     """
-    named = [teacher.model for teacher in mining.teachers]
-    if mining.validation is not None:
-        named.append(mining.validation.model)
-    for name in filter(None, named):
-        models.resolve(name)
+    for call in (*mining.teachers, mining.validation):
+        if call is not None:
+            models.check_call(call)
 
 
 def check_languages(collection: CollectionRef, mining: MiningSettings) -> None:
@@ -193,14 +191,20 @@ class _Dense:
         return {side: partial(embed, run, teacher, side, tables[side]) for side in tables}
 
     def open(self, opened: Opened, name: str) -> Teacher:
+        sides = {"queries": opened.queries, "documents": opened.documents}
+        queries, documents = (
+            open_vectors(opened.inputs[f"{name}/{side}"], hash_texts(table["text"]))
+            for side, table in sides.items()
+        )
         return DenseTeacher(
             name,
-            open_vectors(opened.inputs[f"{name}/queries"], hash_texts(opened.queries["text"])),
-            open_vectors(opened.inputs[f"{name}/documents"], hash_texts(opened.documents["text"])),
+            queries,
+            documents,
             opened.rows(),
             opened.engine.tile_documents,
             opened.ids.query_languages,
             opened.ids.languages,
+            longest(queries) * longest(documents),
         )
 
 

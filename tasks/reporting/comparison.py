@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel
 
+from polymine.data_contracts.notes import SetNote
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import EvaluationSettings, OutputSettings, TrainingSettings
 from polymine.evaluation.arms import find_best
@@ -17,7 +18,13 @@ from polymine.reporting.report import Note
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
-from polymine.tasks.reporting.learning import describe_sets, remark_on_sets, show, write_folder
+from polymine.tasks.reporting.learning import (
+    describe_sets,
+    remark_on_sets,
+    show,
+    sources_of,
+    write_folder,
+)
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import COMPARISON
@@ -53,6 +60,7 @@ def report_comparison(
         confidence=evaluation.confidence,
         searched=describe_sets(sets),
         notes=(*notes, *remark_on_sets(sets)),
+        sources=sources_of(sets, SetNote),
         settings=show(**parts),
         fingerprints={"comparison": compared.fingerprint},
         versions=versions(),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from polymine.data_contracts.notes import SetNote
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import GapSettings, OutputSettings
 from polymine.evaluation.collection import POOL
@@ -28,7 +29,7 @@ from polymine.tasks.evaluation.gap import (
     read_gap,
 )
 from polymine.tasks.monitoring.artifacts import embed, markdown, publish, table
-from polymine.tasks.reporting.learning import list_timings, show, sum_up
+from polymine.tasks.reporting.learning import list_timings, show, sources_of, sum_up
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import GAP, publish_folder
@@ -39,6 +40,7 @@ SHOWN = "rank-consistency"  # the matrix in the Prefect UI; the page has them al
 @step("report-gap")
 def report_gap(
     run: Context,
+    sets: Measures,
     texts: Measures,
     measures: Mapping[str, Measures],
     scored: DatasetRef,
@@ -65,6 +67,7 @@ def report_gap(
         timings=list_timings({f"measure {m} on {name}": ref for (m, name), ref in each.items()}),
         fingerprints={"scores": scored.fingerprint},
         versions=versions(),
+        sources=sources_of(sets, SetNote),
         notes=() if umap_version() else (Note("remark", say("gap", "no_umap")),),
         files=(
             LinkedFile(SCORES, SCORES, "every measure, per pair, language and set, with intervals"),

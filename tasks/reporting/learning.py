@@ -10,7 +10,13 @@ import polars as pl
 from pydantic import BaseModel
 
 from polymine import models
-from polymine.data_contracts.notes import AdapterNote, MeasuresNote, RowsNote, SetNote
+from polymine.data_contracts.notes import (
+    AdapterNote,
+    MeasuresNote,
+    RowsNote,
+    SetNote,
+    Understood,
+)
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import (
     EncoderSettings,
@@ -128,6 +134,7 @@ def report_training(
         ),
         fingerprints={"model": trained.assembled.fingerprint},
         notes=(*_unchecked(trained.rows), *_put_back(info), *_closed(info)),
+        sources=sources_of(trained.rows, RowsNote),
         versions=versions(),
         files=(LinkedFile(f"{MODEL}/", f"{MODEL}/", "the adapters, with their card"),),
     )
@@ -174,6 +181,7 @@ def report_evaluation(
         k=evaluation.k,
         confidence=evaluation.confidence,
         searched=describe_sets(evaluated.sets),
+        sources=sources_of(evaluated.sets, SetNote),
         pivot=evaluation.pivot,
         settings=show(evaluation=evaluation, output=output, engine=run.engine),
         timings=list_timings(
@@ -273,14 +281,30 @@ def describe_sets(sets: Mapping[str, DatasetRef]) -> tuple[Searched, ...]:
     )
 
 
+def sources_of(
+    made: Mapping[str, DatasetRef], kind: type[SetNote] | type[RowsNote]
+) -> tuple[Understood, ...]:
+    """Say what each file that something was made of was taken for, once."""
+    notes = [note_of(reference, kind) for reference in made.values()]
+    return tuple(dict.fromkeys(file for note in notes for file in note.sources))
+
+
 def remark_on_sets(sets: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
     """Say what readers of intervals and means should know of the sets."""
     notes = {name: note_of(reference, SetNote) for name, reference in sets.items()}
-    return tuple(
-        Note("remark", say("learning", said, name, count, note.queries))
+    rejected = [
+        Note("warning", say("learning", "rejected", name, note.rejected))
         for name, note in notes.items()
-        for said, count in (("unanswered", note.unanswered), ("chained", note.chained))
-        if count
+        if note.rejected
+    ]
+    return (
+        *rejected,
+        *(
+            Note("remark", say("learning", said, name, count, note.queries))
+            for name, note in notes.items()
+            for said, count in (("unanswered", note.unanswered), ("chained", note.chained))
+            if count
+        ),
     )
 
 

@@ -87,15 +87,18 @@ def join_parts(folders: Mapping[str, Path], title: str, settings: dict[str, Any]
          "scores": table("evaluation", SCORES), "changes": table("evaluation", CHANGES),
          "differences": table("evaluation", DIFFERENCES)}
     )  # fmt: skip
+    pages = {name: Report.model_validate(each) for name, each in info.items()}
     timings = tuple(
         Timing(f"{name}: {t.stage}", t.seconds, t.rows, t.reused)
-        for name, each in info.items()
-        for t in Report.model_validate(each).timings
+        for name, page in pages.items()
+        for t in page.timings
     )
+    sources = dict.fromkeys(file for page in pages.values() for file in page.sources)
     own = {
         "headline": measured.headline, "k": measured.k, "confidence": measured.confidence,
         "searched": measured.searched, "calls": measured.calls,
         "title": title, "settings": settings, "timings": timings, "versions": versions(),
         "notes": trained.notes + measured.notes, "fingerprints": {}, "files": FILES,
+        "sources": tuple(sources),
     }  # fmt: skip
     return PipelineReport(**{**dict(measured), **dict(trained), **own})

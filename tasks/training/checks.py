@@ -39,13 +39,14 @@ def check_training(
     """
     from polymine.training import adapters
 
+    models.check_call(training.base)
     steps = recipes.expand(training)
     recipes.check(steps, chain=training.target is not None)
     if set(recipes.routes(steps, training).values()) == {BASE}:
         raise SettingsError("training.routes: all lead to `base`; name the step for some language")
     for step in steps:
         if step.loss.guide is not None:
-            models.resolve(step.loss.guide.model)
+            models.check_call(step.loss.guide)
     _check_trackers(training.report_to)
     if training.target is not None:
         _check_chain(steps, training)

@@ -101,7 +101,7 @@ def look_for_seen(
         if measured.trained is None:
             continue
         for step, version in measured.trained.rows.items():
-            rows = run.store.dataset(ROWS, version).find()
+            rows = _held(run, version)
             if rows is None:
                 notes.append(_unknown(measured, step))
                 continue
@@ -125,6 +125,12 @@ def _gone(reference: DatasetRef) -> Note:
     return Note("warning", f"{note.name}: {note.left_out:,} {what} left out of all figures")
 
 
+def _held(run: Context, version: str) -> DatasetRef | None:
+    """Find training rows; a plan touches nothing of the store."""
+    rows = run.store.dataset(ROWS, version)
+    return rows.peek() if run.dry else rows.find()
+
+
 @stage("look-for-seen")
 def compare_texts(run: Context, rows: DatasetRef, sets: Mapping[str, DatasetRef]) -> Plan:
     """Compare training rows with sets that training did not know of."""
@@ -132,6 +138,7 @@ def compare_texts(run: Context, rows: DatasetRef, sets: Mapping[str, DatasetRef]
         contract="overlaps",
         depends={"version": VERSION, "rows": rows, "sets": dict(sets)},
         open=lambda _: Maker(lambda *_: _seen(sets, load(rows)), Overlaps),
+        reads=True,
     )
 
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from polymine import models
 from polymine.data_contracts.errors import SettingsError, StoreError
+from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.references import fingerprint
 from polymine.data_contracts.settings import (
     MINED,
@@ -47,11 +48,13 @@ class ReadPart:
         made: its rows.
         relations: what is known of anchors and texts of these rows, of those not chosen, too.
         rejected: rows of its files that were set aside.
+        sources: what these files were taken for.
     """
 
     made: mixture.Part
     relations: pl.DataFrame
     rejected: int
+    sources: tuple[Understood, ...] = ()
 
 
 def resolve_training(training: TrainingSettings, run: str | None) -> TrainingSettings:
@@ -79,7 +82,12 @@ def resolve_training(training: TrainingSettings, run: str | None) -> TrainingSet
         parts = {name: getattr(recipe, name) for name in ("mono", "cross", "align")}
         update = {name: resolved(part) for name, part in parts.items() if part is not None}
         recipe = recipe.model_copy(update=update)
-    base = models.prompted(training.base)
+    base = models.settled(training.base)
+    if base.similarity == "dot":
+        raise SettingsError(
+            f"training.base: {base.model} compares vectors by dot product, and training teaches "
+            'cosines; set `training.base.similarity = "cosine"` to train and measure it so'
+        )
     return training.model_copy(update={"steps": steps, "recipe": recipe, "base": base})
 
 
@@ -92,17 +100,21 @@ def describe_source(part: TrainingData) -> str:
 def read_part(part: TrainingData, name: str, negatives: int) -> ReadPart:
     """Read a part's rows and what is known beside them."""
     known: list[pl.DataFrame] = []
+    found = Findings()
     if part.triplets is not None:
-        triplets, known, rejected = _read_triplets(part, part.triplets)
+        triplets, known, rejected = _read_triplets(part, part.triplets, found)
         made = mixture.from_triplets(triplets, name, negatives)
     elif part.parallel is not None:
-        pairs, rejected = _read_files(part, part.parallel, PARALLEL)
+        pairs, rejected = _read_files(part, part.parallel, PARALLEL, found)
         made = mixture.from_parallel(pairs, name, part.min_score)
     else:
-        checked = check_raw(read_sources(_as_dataset(part)), part.on_invalid)
+        raw = read_sources(_as_dataset(part))
+        found.understood += raw.understood
+        checked = check_raw(raw, part.on_invalid)
         made = mixture.from_collection(checked.documents, checked.queries, checked.judgments, name)
         rejected = checked.rejected.height
-    return ReadPart(made, pl.concat([own_relations(made.rows), *known]), rejected)
+    relations = pl.concat([own_relations(made.rows), *known])
+    return ReadPart(made, relations, rejected, tuple(found.understood))
 
 
 def _as_dataset(part: TrainingData) -> DatasetSettings:
@@ -111,7 +123,7 @@ def _as_dataset(part: TrainingData) -> DatasetSettings:
 
 
 def _read_triplets(
-    part: TrainingData, source: Source
+    part: TrainingData, source: Source, found: Findings
 ) -> tuple[pl.DataFrame, list[pl.DataFrame], int]:
     """Triplets of runs and files, the runs' relations, and how many rows were set aside."""
     frames, known, rejected = [], [], 0
@@ -122,7 +134,7 @@ def _read_triplets(
             frames.append(_table(folder, "triplets"))
             known += _relations(folder, frames[-1])
         else:
-            frame, broken = _read_files(part, each, PAIRS)
+            frame, broken = _read_files(part, each, PAIRS, found)
             frames.append(triplet_rows(frame))
             rejected += broken
     return pl.concat(frames, how="diagonal_relaxed"), known, rejected
@@ -160,13 +172,16 @@ def _check_run(folder: Path) -> None:
         raise StoreError(f"{folder}: the run has no triplets; its shortfalls/ say why")
 
 
-def _read_files(part: TrainingData, source: Source, role: Role) -> tuple[pl.DataFrame, int]:
+def _read_files(
+    part: TrainingData, source: Source, role: Role, found: Findings
+) -> tuple[pl.DataFrame, int]:
     """Read files of texts as mining does; also the number of rows that were set aside."""
-    found, frames = Findings(), []
+    here, frames = Findings(), []
     for each in [source] if isinstance(source, str) else source:
         with fetch(each) as files:
-            frames += [frame for _, frame in read_texts(files, role, part, found, _NUMBERS)]
-    rejected = found.check(part).height
+            frames += [frame for _, frame in read_texts(files, role, part, here, _NUMBERS)]
+    rejected = here.check(part).height
+    found.understood += here.understood
     return pl.concat(frames, how="diagonal_relaxed"), rejected
 
 

@@ -199,6 +199,7 @@ def draw_development(
         },
         open=lambda _: Maker(lambda *_: write),
         resumable=False,
+        reads=True,
         note=lambda _: note.model_copy(
             update={"documents": drawn().documents.height, "queries": drawn().queries.height}
         ),

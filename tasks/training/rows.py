@@ -8,7 +8,7 @@ import polars as pl
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.learning import TrainingRows
-from polymine.data_contracts.notes import Overlap, RowsNote, SourceCounts
+from polymine.data_contracts.notes import Overlap, RowsNote, SourceCounts, Understood
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import StepSettings, TrainingSettings
 from polymine.evaluation.contamination import exclude
@@ -47,6 +47,7 @@ def gather_rows(run: Context, step: StepSettings) -> Plan:
             "seed": step.seed,
         },
         open=lambda _: Maker(lambda *_: gathered()[0], TrainingRows),
+        reads=True,
         note=lambda _: gathered()[1],
     )
 
@@ -74,6 +75,7 @@ def guard_rows(
             "exclude": training.contaminated,
         },
         open=lambda _: Maker(lambda *_: guarded()[0], TrainingRows),
+        reads=True,
         note=lambda _: guarded()[1],
     )
 
@@ -93,18 +95,19 @@ def check_rows(step: StepSettings, rows: DatasetRef) -> None:
 
 
 def _gather(step: StepSettings) -> Noted:
-    rows, counts = [], []
+    rows, counts, sources = [], list[SourceCounts](), list[Understood]()
     for number, part in enumerate(step.data):
         name = f"data-{number}"
         read = read_part(part, name, step.loss.negatives)
         chosen = mixture.select(read.made.rows, part.languages, part.limit, step.seed)
         counted = read.made.counts.then(chosen.counts).and_dropped(_BROKEN, read.rejected)
         rows.append(relate(chosen.rows, read.relations))
+        sources += read.sources
         counts.append(SourceCounts(name, counted.rows, counted.merged, dict(counted.dropped)))
         merged = {"merged into equal pairs": counted.merged} if counted.merged else {}
         for reason, count in {**merged, **counted.dropped}.items():
             logger.info("%s, %s: %s rows left out: %s", step.name, name, f"{count:,}", reason)
-    return pl.concat(rows), RowsNote(counts=tuple(counts))
+    return pl.concat(rows), RowsNote(counts=tuple(counts), sources=tuple(sources))
 
 
 def _guard(

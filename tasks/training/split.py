@@ -1,12 +1,11 @@
 """Keeps documents with their queries, or queries, from mining and training, to measure on them."""
 
-from dataclasses import replace
 from functools import cache
 from typing import Literal
 
 import polars as pl
 
-from polymine.data_contracts.notes import HeldOutNote
+from polymine.data_contracts.notes import CollectionNote, HeldOutNote
 from polymine.data_contracts.references import CollectionRef, DatasetRef, fingerprint
 from polymine.data_contracts.settings import HELD_OUT as HELD_OUT
 from polymine.data_contracts.settings import DatasetSettings, EvaluationSet, EvaluationSettings
@@ -58,6 +57,7 @@ def hold_out_set(
         },
         open=lambda _: Maker(lambda *_: write),
         resumable=False,
+        reads=True,
         note=lambda _: _describe(*found(), evaluation),
     )
 
@@ -88,8 +88,6 @@ def training_side(
     version = fingerprint(side=TRAINING, of=fingerprint(**depends))
     if found := find_tables(run, version):
         return found
-    if run.dry:
-        return replace(collection, fingerprint=version)
     split, of_both = _split(collection, dataset, evaluation)
     documents, queries, judgments = take(split, TRAINING, *of_both)
     copies = load(collection.copies)
@@ -104,7 +102,8 @@ def training_side(
         "given": _both(load(collection.given), queries, documents),
         "versions": _remaining(load(collection.versions), documents, queries),
     }
-    return store_tables(run, tables, version)
+    note = note_of(collection.documents, CollectionNote)  # the files are the same
+    return store_tables(run.aside or run, tables, version, note)
 
 
 def _split(

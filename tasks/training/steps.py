@@ -10,11 +10,11 @@ from typing import Any
 from polymine import models
 from polymine.data_contracts.learning import DevelopmentCurve, TrainingCurve
 from polymine.data_contracts.notes import AdapterNote
-from polymine.data_contracts.references import DatasetRef
+from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import StepSettings, TargetSettings, TrainingSettings
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.execution import carry_out
-from polymine.tasks.engine.plan import Maker, Order, Plan
+from polymine.tasks.engine.plan import Load, Maker, Order, Plan
 from polymine.tasks.engine.progress import TaskProgress
 from polymine.tasks.engine.stage import step as stage_step
 from polymine.tasks.engine.threads import count_threads
@@ -22,6 +22,7 @@ from polymine.tasks.evaluation.sets import open_collection
 from polymine.tasks.store.datasets import Dataset, load, note_of, open_folder
 from polymine.tasks.store.errors import disk_errors_explained
 from polymine.tasks.store.output import copy_file
+from polymine.tasks.store.rates import note_rate
 from polymine.tasks.training.development import Development
 from polymine.tasks.training.locks import alone
 from polymine.training import recipes
@@ -93,6 +94,7 @@ def plan_training(
             ),
         },
         open=lambda _: Maker(make),
+        estimate=lambda: _load_of(step, rows, training, device),
         resumable=False,
         note=lambda _: notes[-1],
     )
@@ -132,6 +134,8 @@ def _train(
         )
     finally:
         torch.set_num_threads(threads)
+    seen = trained.steps * step.schedule.batch
+    note_rate(run.store.root, _rate(step, training, device), seen, trained.seconds)
     trained.write(dataset.folder / ADAPTER, training.base.model)
     dataset.write(CURVE, trained.curve, TrainingCurve)
     chosen = trained.chosen
@@ -156,6 +160,24 @@ def _train(
             chosen=chosen,
         )
     )
+
+
+def _load_of(step: StepSettings, rows: DatasetRef, training: TrainingSettings, device: str) -> Load:
+    from polymine.training.batches import count_steps, split_rows
+
+    steps = count_steps(split_rows(load(rows)), step)
+    return Load(steps * step.schedule.batch, "rows", _rate(step, training, device))
+
+
+def _rate(step: StepSettings, training: TrainingSettings, device: str) -> str:
+    """Name such work: rows a second depend on the models, the length and what is learned."""
+    base = training.base
+    named = fingerprint(
+        base=models.fingerprint(base.model), max_length=base.max_length, loss=step.loss.kind,
+        dtype=models.resolve_dtype(base.dtype, device), target=_describe_target(training.target),
+        negatives=step.loss.negatives, device=device.partition(":")[0],
+    )  # fmt: skip
+    return f"adapters/{named}"
 
 
 def adapters_of(reference: DatasetRef) -> tuple[Path, ...]:

@@ -65,6 +65,7 @@ def test_a_base_alone_is_measured_with_intervals_of_its_figures(folder, tmp_path
     assert f"{row['value']:.3f} [" in summary["headline"]
     page = (tmp_path / "out/report.html").read_text()
     assert "72" in page.partition("What is searched")[2][:2000]
+    assert "corpus.parquet" in page.partition("What the files were taken for")[2]
     result = json.loads((tmp_path / "out/mteb/base/animals.json").read_text())
     assert result["scores"]["test"][0]["main_score"] == pytest.approx(row["value"])
 

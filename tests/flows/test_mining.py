@@ -27,8 +27,9 @@ from polymine.data_contracts.settings import (
     SelectionSettings,
 )
 from polymine.data_contracts.tables import Negatives, Shortfalls, Triplets, evidence_schema
-from polymine.flows.mining import mine, plan_stages
+from polymine.flows.mining import mine
 from tests.conftest import BM25, MINILM, small_validator
+from tests.small import plan_mining
 
 pytestmark = pytest.mark.flow
 
@@ -128,12 +129,12 @@ def test_the_graph_has_an_edge_for_each_dependency_and_plan_prints_the_same(firs
     engine = EngineSettings(store=str(folder / "store"), memory=16 / 1024, threads=2)
     output = OutputSettings(path=str(folder / "new"), views=("triplet", "labeled-list"))
     before = sorted(folder.rglob("*"))
-    graph = plan_stages(DatasetSettings(**animals), output, MINING, engine)
+    graph = plan_mining(DatasetSettings(**animals), output, MINING, engine)
     assert {node.name: set(node.needs) for node in graph.nodes} == {
         name: needs for name, needs in first.edges.items() if name != "report"
     }
     assert all(node.reused for node in graph.nodes)
-    other = plan_stages(DatasetSettings(**animals), output, other_rule(), engine)
+    other = plan_mining(DatasetSettings(**animals), output, other_rule(), engine)
     assert {node.name for node in other.nodes if node.reused} == RANKED
     assert sorted(folder.rglob("*")) == before
 

@@ -34,7 +34,7 @@ def model_with(folder: Path, **said: Any) -> str:
 @pytest.mark.parametrize("prompts", [ASYMMETRIC, {"query": "Find: "}, {"document": "D: "}])
 def test_texts_are_read_as_the_library_reads_them(tmp_path: Path, prompts: dict[str, str]) -> None:
     name = model_with(tmp_path / "m", prompts=prompts)
-    call = models.prompted(EncoderSettings(model=name))
+    call = models.settled(EncoderSettings(model=name))
     library = models.load_encoder(name, device="cpu", dtype="float32")
     encoder = TextEncoder([models.load_encoder(name, device="cpu", dtype="float32")], 1, 2048)
 
@@ -68,7 +68,7 @@ def test_settings_come_first_and_empty_is_none(
     name = model_with(tmp_path / "m", prompts=ASYMMETRIC)
 
     def settled(**named: str) -> tuple[str | None, str | None]:
-        call = models.prompted(EncoderSettings(model=name, **named))
+        call = models.settled(EncoderSettings(model=name, **named))
         return call.query_prompt, call.document_prompt
 
     with caplog.at_level(logging.INFO, "polymine.models"):
@@ -94,12 +94,3 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "m" / CONFIG).write_text("{")
     with pytest.raises(ModelError, match="could not be read"):
         own_prompts(name)
-
-
-@pytest.mark.parametrize(("made_for", "warned"), [("cosine", 0), ("dot", 0), ("manhattan", 1)])
-def test_a_model_made_for_another_similarity_is_warned_about(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, made_for: str, warned: int
-) -> None:
-    name = model_with(tmp_path / "m", similarity_fn_name=made_for)
-    models.load_encoder(name, device="cpu", dtype="float32")
-    assert caplog.text.count(f"names {made_for!r}") == warned

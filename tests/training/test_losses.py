@@ -11,6 +11,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 
 from polymine import models
+from polymine.data_contracts.settings import GuideModel
 from polymine.training.labels import Labels
 from polymine.training.losses import (
     WeightedDistillationLoss,
@@ -139,7 +140,8 @@ def test_what_nobody_looked_at_is_left_out_far_above_the_positive_only(small):
 
 
 def make_gist(small, guide, prompts=("", ""), contrasts=("queries", "documents")):
-    return WeightedGISTLoss(small, guide, prompts, T, 4, 0.05, contrasts)
+    call = GuideModel(model="guide", query_prompt=prompts[0], document_prompt=prompts[1])
+    return WeightedGISTLoss(small, guide, call, T, 4, 0.05, contrasts)
 
 
 @pytest.mark.parametrize("contrasts", [("queries", "documents"), ()])

@@ -5,9 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import MiningSettings
-from polymine.reading.understood import details
 from polymine.reporting.mining import risk
 from polymine.reporting.mining.figures import draw_figures, draw_risk
 from polymine.reporting.mining.funnel import Step
@@ -23,13 +21,11 @@ class MiningReport(Report):
 
     Args:
         given: what became of the candidates that files gave.
-        sources: what each file was taken for.
         example: one row of the triplets, or nothing.
     """
 
     funnel: tuple[Step, ...]
     given: tuple[Step, ...] = ()
-    sources: tuple[Understood, ...] = ()
     summary: Summary = Field(exclude=True)
     risk: RiskData = Field(exclude=True)
     example: dict[str, Any] = Field(exclude=True)
@@ -63,7 +59,6 @@ def render_page(report: MiningReport) -> str:
             typical=risk.typical_risk(report.risk.model),
             settings=flatten(report.settings),
             evidence=EVIDENCE,
-            details=details,
             name_reason=name_reason,
             explain=lambda reason: explain(reason, report.mining.selection),
         )

@@ -292,11 +292,11 @@ class TestFingerprint:
         seen = {measured.fingerprint}
         other = "float32" if models.resolve_dtype("auto", "cpu") == "bfloat16" else "bfloat16"
         with monkeypatch.context() as patch:
-            patch.setattr(models, "resolve_dtype", lambda *_: other)
+            patch.setattr(models, "dtype_of", lambda *_: other)
             seen.add(measured.fingerprint)
         with monkeypatch.context() as patch:
             patch.setattr(models, "visible_devices", lambda: ["cuda:0"])
-            patch.setattr(models, "resolve_dtype", lambda *_: other)
+            patch.setattr(models, "dtype_of", lambda *_: other)
             seen.add(measured.fingerprint)
         assert len(seen) == 3
 

@@ -12,11 +12,11 @@ from polymine.data_contracts.settings import (
     MiningSettings,
     OutputSettings,
 )
-from polymine.flows.mining import mine_collection, plan_stages
+from polymine.flows.mining import mine_collection
 from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.store.datasets import Store, note_of
-from tests.small import BM25, MINILM, small_teacher
+from tests.small import BM25, MINILM, plan_mining, small_teacher
 from tests.tasks.sources.test_cases import CASES
 
 
@@ -56,7 +56,7 @@ def test_a_collection_says_what_its_files_were_taken_for(tmp_path):
 
 def test_a_plan_says_what_files_are_taken_for(tmp_path):
     path = CASES / "unnamed-index" / "export.csv"
-    plan = plan_stages(
+    plan = plan_mining(
         DatasetSettings(pairs=str(path)), OutputSettings(path=str(tmp_path / "out")),
         MiningSettings(negatives=1), EngineSettings(store=str(tmp_path / "store")),
     )  # fmt: skip
@@ -70,7 +70,7 @@ def test_a_plan_counts_the_work_and_expects_what_the_store_has_noted(tmp_path, a
     )  # fmt: skip
     teachers = (MINILM, BM25)
     mining = MiningSettings(teachers=teachers, negatives=2)
-    first = plan_stages(DatasetSettings(**animals), output, mining, engine)
+    first = plan_mining(DatasetSettings(**animals), output, mining, engine)
     loads = {node.name: node.load for node in first.nodes if node.load}
     assert (loads["rank-minilm"].amount, loads["rank-minilm"].each) == (36, 72)
     assert not any(map(first.seconds, first.nodes))
@@ -79,7 +79,7 @@ def test_a_plan_counts_the_work_and_expects_what_the_store_has_noted(tmp_path, a
     run = Context.of(engine)
     mine_collection(run, ingest(run, DatasetSettings(**animals)), output, mining)
     deeper = mining.model_copy(update={"depth": 30})
-    again = plan_stages(DatasetSettings(**animals), output, deeper, engine)
+    again = plan_mining(DatasetSettings(**animals), output, deeper, engine)
     expected = {node.name: again.seconds(node) for node in again.nodes}
     assert expected["embed-minilm-documents"] is None  # in the store
     assert expected["rank-minilm"] > 0
@@ -96,5 +96,5 @@ def test_a_copy_of_a_model_in_another_folder_mines_nothing_anew(tmp_path, animal
     shutil.copytree(str(teacher.model), tmp_path / "copy")
     moved = teacher.model_copy(update={"model": str(tmp_path / "copy")})
     mining = mining.model_copy(update={"teachers": (moved,)})
-    again = plan_stages(DatasetSettings(**animals), output, mining, engine)
+    again = plan_mining(DatasetSettings(**animals), output, mining, engine)
     assert [node.name for node in again.nodes if not node.reused] == []
