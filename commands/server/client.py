@@ -145,8 +145,10 @@ def await_events(url: str) -> None:
     last = emit_event("polymine.command.ended", resource={"prefect.resource.id": name})
     asked = {"filter": {"id": {"id": [str(last.id)]}}} if last else {}
     deadline = time.monotonic() + FLUSH_TIMEOUT
-    while asked and not ask(url, "events/filter", asked)["events"]:
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.05)
-    flush_client()
+    try:
+        while asked and not ask(url, "events/filter", asked)["events"]:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+    finally:  # log lines are sent even if the server has no answer
+        flush_client()

@@ -179,16 +179,15 @@ def _by_matrix_product() -> Iterator[None]:
 
 
 def longest(vectors: Vectors) -> float:
-    """Return the largest length, or 1 where the first vectors have unit length: then all do."""
+    """Return the largest length, or 1 where all of the first vectors have unit length."""
 
-    def most(first: int, last: int) -> float:
-        rows = np.arange(first, min(last, len(vectors)))
-        return float(np.linalg.norm(vectors.take(rows), axis=1).max(initial=0.0))
+    def lengths(first: int) -> Scores:
+        rows = np.arange(first, min(first + PAIR_CHUNK, len(vectors)))
+        return np.linalg.norm(vectors.take(rows), axis=1)
 
-    start = most(0, PAIR_CHUNK)
-    if abs(start - 1) < UNIT:
+    if np.all(np.abs(lengths(0) - 1) < UNIT):  # they are for cosines
         return 1.0
-    return max(most(at, at + PAIR_CHUNK) for at in range(0, len(vectors), PAIR_CHUNK))
+    return max(float(lengths(at).max()) for at in range(0, len(vectors), PAIR_CHUNK))
 
 
 def _languages(numbers: Rows | None, count: int) -> Rows:

@@ -15,7 +15,7 @@ from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import EncoderSettings, ModelSettings
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.retrieval import rank_relevant
-from polymine.mining.dense import DenseTeacher, longest
+from polymine.mining.dense import PAIR_CHUNK, DenseTeacher, longest
 from polymine.mining.embedding import TextEncoder, encode_all
 from polymine.mining.ranking import rank
 from polymine.mining.teachers import ArrayVectors
@@ -95,6 +95,13 @@ def test_a_model_made_for_dot_products_is_mined_and_measured_by_them(made_for_do
         wanted = collection.relevant.filter(query_id=query)["doc_id"]
         places = sorted(1 + int((scores[row] > scores[row, ids.index(d)]).sum()) for d in wanted)
         assert sorted(ranks.filter(query=row)["rank"]) == places
+
+
+def test_lengths_count_though_the_longest_of_the_first_vectors_is_one():
+    lengths = np.full(PAIR_CHUNK + 3, 0.5, np.float32)
+    lengths[0], lengths[-1] = 1.0, 7.0
+    vectors = ArrayVectors(lengths[:, None] * np.array([[0.6, 0.8]], np.float32))
+    assert longest(vectors) == pytest.approx(7.0)
 
 
 def test_auto_is_half_precision_on_a_gpu_for_a_model_saved_in_it(tmp_path, monkeypatch):
