@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_AR
 
 help:
 	@echo "make demo    mine the docstrings of the installed libraries: offline, a few minutes"
-	@echo "make pipeline  mine, train and evaluate on the same: offline, under ten minutes"
+	@echo "make pipeline  mine, train and evaluate on the same: offline, about ten minutes"
 	@echo "make ui      see its run in the Prefect UI"
 	@echo "make up      server and worker in containers; needs Docker and .env: docs/operations.md"
 	@echo "make test    run the tests"

@@ -69,6 +69,16 @@ from polymine.tasks.training.model import (
 from polymine.tasks.training.steps import LOOKS
 
 CURVES, COMPARISONS, SCORES = "curves.parquet", "comparisons.parquet", "scores.parquet"
+COMPARED = {  # files that comparing has written
+    COMPARISONS: "means and gains with intervals",
+    SCORES: "sets without queries",
+    CHANGES: "queries that got better and worse most",
+    DIFFERENCES: "every pair of models, corrected for their number",
+}
+MEASURED = {
+    "mteb/": "results of retrieval as MTEB writes them",
+    "measures/": "every query, pair or item",
+}
 Files = dict[str, Path | str | bytes]
 
 
@@ -194,33 +204,14 @@ def report_evaluation(
             *remark_on_sets(evaluated.sets),
             *remark_on_plain(evaluated, evaluation.k),
             *remark_on_few(evaluated.measures["base"]),
-            *(
-                Note("warning", say("learning", "unranked", model, name, count))
-                for (model, name), ref in measures.items()
-                if (count := note_of(ref, MeasuresNote).unranked)
-            ),
-            *(
-                Note("warning", say("learning", "untouched", model, name, languages))
-                for (model, name), ref in measures.items()
-                if (languages := untouched_languages(ref))
-            ),
+            *_warn_of_measures(measures),
         ),
-        files=(
-            LinkedFile(COMPARISONS, COMPARISONS, "means and gains with intervals"),
-            LinkedFile(SCORES, SCORES, "sets without queries"),
-            LinkedFile(CHANGES, CHANGES, "queries that got better and worse most"),
-            LinkedFile(
-                DIFFERENCES, DIFFERENCES, "every pair of models, corrected for their number"
-            ),
-            LinkedFile("mteb/", "mteb/", "results of retrieval as MTEB writes them"),
-            LinkedFile("measures/", "measures/", "every query, pair or item"),
+        files=tuple(
+            LinkedFile(name, name, about) for name, about in {**COMPARED, **MEASURED}.items()
         ),
     )
     files: Files = {
-        COMPARISONS: folder / COMPARISONS,
-        SCORES: folder / SCORES,
-        CHANGES: folder / CHANGES,
-        DIFFERENCES: folder / DIFFERENCES,
+        **{name: folder / name for name in COMPARED},
         **_mteb_files(evaluated, evaluation),
         **{
             f"measures/{model}/{name}.parquet": open_folder(ref.path) / "part-00000.parquet"
@@ -229,6 +220,18 @@ def report_evaluation(
     }
     version = evaluated.compared.fingerprint
     return write_folder(report, files, output, EVALUATION, version, "evaluate")
+
+
+def _warn_of_measures(measures: Mapping[tuple[str, str], DatasetRef]) -> list[Note]:
+    """Warn of queries that a ranking leaves out, and of languages that no adapter touches."""
+    counts = {key: note_of(ref, MeasuresNote).unranked for key, ref in measures.items()}
+    languages = {key: untouched_languages(ref) for key, ref in measures.items()}
+    return [
+        Note("warning", say("learning", sentence, *key, found))
+        for sentence, of in (("unranked", counts), ("untouched", languages))
+        for key, found in of.items()
+        if found
+    ]
 
 
 def _mteb_files(evaluated: Evaluated, evaluation: EvaluationSettings) -> Files:

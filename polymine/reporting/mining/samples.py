@@ -77,6 +77,12 @@ class Hubs(Section):
             ),
         )
 
+    def finish(self, texts: "Texts") -> dict[str, Any]:
+        """Fields of the summary: `hubs` with their texts, `documents` and `above`."""
+        most, counts = self.frames
+        hubs = [{**row, "text": texts.text_of(row, "doc_id")} for row in most.to_dicts()]
+        return {"hubs": hubs, **counts.rename({"doc_id": "documents"}).to_dicts()[0]}
+
 
 class Texts(Section):
     """Texts of the rows that are shown, of a known positive each, and the evidence on them.

@@ -153,8 +153,7 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
     collect(counts, doubts, languages, teachers, drawn, ranges, recall, hubs)
     pairs, suspect_count, suspects, unanswered, causes, short = doubts.frames
     histograms = Histograms(tables, ranges.finish())
-    most_used, (documents, above) = hubs.frames[0], hubs.frames[1].row(0)
-    texts = Texts(tables, drawn.finish(), mining.teacher_kinds, suspects, short, most_used)
+    texts = Texts(tables, drawn.finish(), mining.teacher_kinds, suspects, short, hubs.frames[0])
     collect(histograms, texts)
     kept, triplets, closure, rejected = counts.frames
     asked, language_pairs = languages.finish()
@@ -178,9 +177,7 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
         languages=asked,
         language_pairs=language_pairs,
         samples=texts.finish(),
-        hubs=[{**row, "text": texts.text_of(row, "doc_id")} for row in most_used.to_dicts()],
-        documents=documents,
-        above=above,
+        **hubs.finish(texts),
         shortfalls=[
             {"reason": cause, "count": rows, "examples": [
                 {**row, "text": texts.text_of(row, "query_id")}
