@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from benchmarks.negatives.noisy_positives import shuffle
-from benchmarks.training.proxy import Proxy, ndcg
+from benchmarks.training.proxy import Proxy, Rows, ndcg
 
 COUNT, WIDTH = 60, 16
 
@@ -34,11 +34,12 @@ def test_the_student_learns_what_all_pairs_have_in_common():
     relevant = pl.DataFrame({"query": seen, "document": seen + COUNT // 2})
     queries = sides[0][COUNT // 2 :]
     before = ndcg(queries, sides[1], relevant, None)
+    alone = np.empty((len(seen), 0), np.int64)  # no negatives but those of the batch
     weights = np.ones(len(seen), np.float32)
     proxy = Proxy(rank=WIDTH, rate=1e-2)
-    student = proxy.train(sides[0][seen], sides[1][seen], seen, weights, seed=0)
+    student = proxy.train(*sides, Rows(seen, seen, alone, weights), seed=0)
     assert ndcg(queries, sides[1], relevant, student).mean() > before.mean() + 0.2
-    idle = proxy.train(sides[0][seen], sides[1][seen], seen, 0 * weights, seed=0)
+    idle = proxy.train(*sides, Rows(seen, seen, alone, 0 * weights), seed=0)
     assert ndcg(queries, sides[1], relevant, idle).mean() == pytest.approx(before.mean(), abs=0.1)
 
 
