@@ -31,7 +31,7 @@ from polymine.flows.training import run_steps
 from polymine.reading.understood import describe
 from polymine.tasks.engine.context import Context, planning
 from polymine.tasks.engine.graph import Graph, Node
-from polymine.tasks.engine.plan import Load
+from polymine.tasks.engine.load import Load
 from polymine.tasks.evaluation.comparison import check_arms, compare_arms, minings_of, trained_by
 from polymine.tasks.evaluation.encoding import as_measured, open_candidates, open_measured
 from polymine.tasks.evaluation.sets import sides_of_set

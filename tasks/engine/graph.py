@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,9 +12,7 @@ from rich.text import Text
 from polymine.data_contracts.references import DatasetRef
 from polymine.reporting.formatting import format_seconds
 from polymine.reporting.shown import Shown
-
-if TYPE_CHECKING:
-    from polymine.tasks.engine.plan import Load
+from polymine.tasks.engine.load import Load
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Node:
     name: str
     needs: tuple[str, ...]
     reused: bool
-    load: "Load | None" = None
+    load: Load | None = None
 
 
 class Graph(Shown):
@@ -56,7 +54,7 @@ class Graph(Shown):
             for dataset in datasets_in(made):
                 self._makers[dataset] = (node.name, state)
 
-    def expect(self, made: DatasetRef, load: "Load | None") -> None:
+    def expect(self, made: DatasetRef, load: Load | None) -> None:
         """Note what there is to do for a dataset that is only planned."""
         with self._lock:
             self._loads[made.path, made.fingerprint] = load

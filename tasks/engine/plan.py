@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.progress import Progress
+from polymine.tasks.engine.load import Load
 from polymine.tasks.store.datasets import Dataset, Format, shard_name
 
 if TYPE_CHECKING:
@@ -41,24 +42,6 @@ class Maker:
         """Name the contract of some rows."""
         assert self.schema is not None, "rows have a contract"
         return self.schema if isinstance(self.schema, type) else self.schema(rows)
-
-
-@dataclass(frozen=True)
-class Load:
-    """What there is to do, as far as it can be told before anything is done.
-
-    Args:
-        amount: in `unit`.
-        rate: name under which a store notes how fast such work goes.
-        each: what every unit is compared with, as the documents that a query is ranked among.
-        estimated: whether the amount comes from a sample, or is the most that it can be.
-    """
-
-    amount: int
-    unit: str
-    rate: str
-    each: int = 1
-    estimated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

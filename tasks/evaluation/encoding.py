@@ -20,7 +20,8 @@ from polymine.mining.teachers import Rows
 from polymine.models.finding import bases_of
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.execution import carry_out
-from polymine.tasks.engine.plan import Load, Plan
+from polymine.tasks.engine.load import Load
+from polymine.tasks.engine.plan import Plan
 from polymine.tasks.mining.embedding import VERSION, plan_vectors
 from polymine.tasks.sources.allowed_roots import check_named
 from polymine.tasks.store.model_folder import adapter_folder, find_model

@@ -16,7 +16,8 @@ from polymine.mining.embedding import TextEncoder
 from polymine.mining.hashing import hash_texts
 from polymine.progress import Progress
 from polymine.tasks.engine.context import Context
-from polymine.tasks.engine.plan import Load, Maker, Order, Plan
+from polymine.tasks.engine.load import Load
+from polymine.tasks.engine.plan import Maker, Order, Plan
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.engine.threads import count_threads
 from polymine.tasks.engine.work import check_model, device_kind

@@ -15,7 +15,8 @@ from polymine.mining.validator_evidence import (
     plan_pairs,
 )
 from polymine.tasks.engine.context import Context
-from polymine.tasks.engine.plan import Load, Maker, Plan
+from polymine.tasks.engine.load import Load
+from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.mining.pair_score_cache import PairScoreCache, name_scores
 from polymine.tasks.mining.selection import Decided

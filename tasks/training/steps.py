@@ -14,7 +14,8 @@ from polymine.data_contracts.references import DatasetRef, fingerprint
 from polymine.data_contracts.settings import StepSettings, TargetSettings, TrainingSettings
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.execution import carry_out
-from polymine.tasks.engine.plan import Load, Maker, Order, Plan
+from polymine.tasks.engine.load import Load
+from polymine.tasks.engine.plan import Maker, Order, Plan
 from polymine.tasks.engine.progress import TaskProgress
 from polymine.tasks.engine.stage import step as stage_step
 from polymine.tasks.engine.threads import count_threads
