@@ -16,7 +16,7 @@ from rich.console import Console
 
 from polymine.commands import reading, running
 from polymine.commands.running import Name, complain, run_file
-from polymine.commands.server.commands import Overrides, serve, server_app, ui
+from polymine.commands.serving import Overrides, serve, server_app, ui
 from polymine.commands.starters import DEMO, Kind
 from polymine.data_contracts.errors import PolymineError
 

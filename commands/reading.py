@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 import polymine
-from polymine.commands.server.commands import Overrides
+from polymine.commands.serving import Overrides
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, texts in full.")]

@@ -8,9 +8,9 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from polymine.reporting.charts.matrix import draw_panels
 from polymine.reporting.learning.metrics import VERDICTS, name_metric
 from polymine.reporting.learning.page import gather_parts, render_summary
+from polymine.reporting.learning.panels import draw_panels
 from polymine.reporting.learning.report import LearningReport
 from polymine.reporting.learning.tables import Gain, SetResult
 from polymine.reporting.report import Figure

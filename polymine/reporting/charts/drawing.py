@@ -179,3 +179,8 @@ def _schemes() -> str:
     """The page's colours, light and dark: what its style sheet begins with."""
     sheet = (Path(__file__).parents[1] / "page.css").read_text(encoding="utf-8")
     return sheet.partition("*{")[0].replace("\n", "")
+
+
+def cut(name: str, longest: int) -> str:
+    """Shorten a name that has no room."""
+    return name if len(name) <= longest else name[: longest - 1] + "…"

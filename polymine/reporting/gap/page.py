@@ -7,7 +7,7 @@ import polars as pl
 from markupsafe import Markup
 
 from polymine.evaluation.collection import POOL
-from polymine.reporting.charts.matrix import Cell, Place, draw_heatmap, panel_width, shade_value
+from polymine.reporting.charts.heatmap import Cell, Place, draw_heatmap, panel_width, shade_value
 from polymine.reporting.formatting import format_score, name_language
 from polymine.reporting.gap.maps import LanguageMap, lay_out
 from polymine.reporting.gap.measures import MEASURES, Measure

@@ -8,8 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from polymine.evaluation.arms import find_best
-from polymine.reporting.charts.learning import draw_gains, draw_training
-from polymine.reporting.charts.matrix import draw_panels, panel_width
+from polymine.reporting.charts.heatmap import panel_width
 from polymine.reporting.formatting import (
     format_count,
     format_gain,
@@ -17,7 +16,9 @@ from polymine.reporting.formatting import (
     format_score,
     name_language,
 )
+from polymine.reporting.learning.charts import draw_gains, draw_training
 from polymine.reporting.learning.metrics import VERDICTS, explain_metric, name_metric
+from polymine.reporting.learning.panels import draw_panels
 from polymine.reporting.learning.report import (
     ComparisonReport,
     EvaluationReport,

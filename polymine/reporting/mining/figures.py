@@ -5,7 +5,7 @@ import math
 from markupsafe import Markup
 
 from polymine.data_contracts.settings import MiningSettings
-from polymine.reporting.charts.mining import (
+from polymine.reporting.mining.charts import (
     WITHIN,
     draw_columns,
     draw_histogram,

@@ -5,8 +5,8 @@ import polars as pl
 from polymine.data_contracts.learning import DevelopmentCurve
 from polymine.data_contracts.notes import Chosen
 from polymine.data_contracts.settings import TrainingSettings
-from polymine.reporting.charts.learning import draw_training
 from polymine.reporting.learning.adapter_card import render_adapter_card
+from polymine.reporting.learning.charts import draw_training
 from polymine.reporting.learning.page import render_learning
 from polymine.reporting.templates import say
 from tests.reporting.charts.reading import texts, tips

@@ -12,6 +12,7 @@ from polymine.data_contracts.notes import Chosen
 from polymine.reporting.charts.drawing import (
     COLOURS,
     add_panel,
+    cut,
     dot,
     name_axes,
     new_figure,
@@ -131,8 +132,3 @@ def _thin(curve: pl.DataFrame) -> pl.DataFrame:
         return curve
     grouped = curve.with_row_index("at").group_by(pl.col("at") // every, maintain_order=True)
     return grouped.agg(pl.col("step").last(), pl.col("loss", "smooth", "rate").mean())
-
-
-def cut(name: str, longest: int) -> str:
-    """Shorten a name that has no room."""
-    return name if len(name) <= longest else name[: longest - 1] + "…"

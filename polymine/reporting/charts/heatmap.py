@@ -1,8 +1,8 @@
-"""Matrices of document language by query language, as heat maps: base, trained, gain."""
+"""Heat maps of languages by languages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,12 @@ from polymine.reporting.charts.drawing import (
     COLOURS,
     TIP,
     add_panel,
+    cut,
     new_figure,
     styled,
     to_svg,
     write,
 )
-from polymine.reporting.charts.learning import cut
-from polymine.reporting.formatting import count_of, name_language
-from polymine.reporting.learning.metrics import VERDICTS, write_gain
-from polymine.reporting.learning.tables import Gain, SetResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
 PANEL, LABELS, TOP, LEGEND = 362, 34, 40, 34  # pixels of a matrix and around its cells
 LEAST, MOST, NARROWEST = 27, 62, 230  # pixels of a cell; of a panel, for its legend
 STRONGEST = 0.6  # opacity of the darkest shade: the number on it must stay legible
-QUIET = 0.01  # a largest gain below this is not coloured as if it were much
 
 
 @dataclass(frozen=True)
@@ -51,58 +47,9 @@ class Cell:
     bold: bool = False
 
 
-def draw_panels(result: SetResult, pivot: str | None, *, tips: bool = True) -> list[Markup]:
-    """Draw matrices of document language (rows) by query language: base, model and gain.
-
-    The first two share one scale; that of the gain is centred on 0, blue above and orange below,
-    and writes the sign too.
-
-    Args:
-        result: scores in [0, 1], shown times 100.
-        pivot: the language that comes first and is outlined, if it was measured.
-        tips: hovering a cell tells all of it; 12 by 12 languages take less than 30 kB without.
-
-    Returns:
-        Three charts, or that of the base alone; none where there are fewer than two languages.
-    """
-    codes = sorted(result.languages, key=lambda code: (code != pivot, code))
-    if len(codes) < 2:
-        return []
-    found = result.directions
-    known = [v for d in found for v in (d.base, d.value) if v is not None]
-    low, high = min(known), max(known)
-    most = max([abs(d.gain or 0.0) for d in found] + [QUIET])
-    ends, gains = (f"{low * 100:.1f}", f"{high * 100:.1f}"), f"{most * 100:.1f}"
-    panels = {
-        "base": (ends, _shade(found, "base", low, high)),
-        result.model: (ends, _shade(found, "value", low, high)),
-        "gain": ((f"−{gains}", f"+{gains}"), _shade(found, "gain", 0.0, most)),
-    }
-    if all(each.gain is None for each in found):  # the base alone
-        panels = {result.model: panels[result.model]}
-    return [
-        draw_heatmap(title, codes, around, list(cells), pivot=pivot, gain=title == "gain",
-                     tips=tips)
-        for title, (around, cells) in panels.items()
-    ]  # fmt: skip
-
-
 def panel_width(languages: int) -> int:
     """Pixels that a panel needs for its numbers to be legible."""
     return max(LABELS + _cell(languages) * languages + 2, NARROWEST)
-
-
-def _shade(directions: Sequence[Gain], what: str, low: float, high: float) -> Iterator[Cell]:
-    """Choose the colour and write the number of each cell that was measured."""
-    for each in directions:
-        value = getattr(each, what)
-        if value is None:
-            continue
-        place = Place(each.document, each.query, _tell(each))
-        if what == "gain":
-            yield shade_change(place, value, high, bold=each.verdict in ("better", "worse"))
-        else:
-            yield shade_value(place, value, (low, high))
 
 
 def shade_value(
@@ -200,14 +147,6 @@ def _draw_scale(axes: Axes, ends: tuple[str, str], *, gain: bool) -> None:
     axes.spines[:].set_visible(False)
     write(axes, (0, 0), ends[0], (-6, 1), frame="axes fraction", ha="right")
     write(axes, (1, 0), ends[1], (6, 1), frame="axes fraction", ha="left")
-
-
-def _tell(gain: Gain) -> str:
-    return (
-        f"documents in {name_language(gain.document)}, queries in "
-        f"{name_language(gain.query)}: {write_gain(gain)}, {VERDICTS[gain.verdict]}, "
-        f"{count_of(gain.queries, 'query', 'queries')}"
-    )
 
 
 def _cell(languages: int) -> int:

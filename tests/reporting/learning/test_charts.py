@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from polymine.data_contracts.learning import Comparisons
 from polymine.reporting.charts.drawing import LARGEST, as_image
-from polymine.reporting.charts.learning import POINTS, draw_gains, draw_training
-from polymine.reporting.charts.matrix import draw_panels
+from polymine.reporting.learning.charts import POINTS, draw_gains, draw_training
+from polymine.reporting.learning.panels import draw_panels
 from polymine.reporting.learning.tables import Gain, pick_result
 from tests.reporting.charts.reading import dots, texts, tips
 from tests.reporting.learning.small_learning import SIX, TWELVE, make_comparisons, make_curve

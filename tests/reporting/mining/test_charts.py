@@ -4,7 +4,7 @@ import pytest
 
 from polymine.mining.budget import Point
 from polymine.reporting.charts.drawing import as_image
-from polymine.reporting.charts.mining import (
+from polymine.reporting.mining.charts import (
     LOWEST,
     draw_columns,
     draw_histogram,
