@@ -193,9 +193,21 @@ class TrainingSettings(Settings):
             raise ValueError(
                 "recipe `lusifer` needs the `target`: the English model behind the base"
             )
+        if self.target is None:
+            self._needs_no_chain()
         names = [step.name for step in self.steps]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"steps need different names, got {', '.join(twice)} twice")
         if "base" in names:
             raise ValueError("no step may be called `base`: that is the untouched model")
         return self
+
+    def _needs_no_chain(self) -> None:
+        """Refuse what only a chain can learn from; `loss` is that of a recipe's steps."""
+        learnt = [(f"step `{step.name}`: ", step.loss, step.learns) for step in self.steps]
+        for where, loss, learns in learnt or [("", self.loss, None)]:
+            what = "loss `align`" if loss.kind == "align" else "`learns`"
+            if loss.kind == "align" or learns is not None:
+                raise ValueError(
+                    f"{where}{what} is for a chain; name the English model as `training.target`"
+                )

@@ -35,7 +35,8 @@ def check(steps: Sequence[StepSettings], chain: bool = False) -> None:
         _check_parent(steps[:index], step, names)
         _check_shape(steps[:index], step)
         _check_data(step)
-        (_check_chained if chain else _check_plain)(step, names[:index])
+        if chain:
+            _check_chained(step, names[:index])
 
 
 def parent(steps: Sequence[StepSettings], name: str) -> str | None:
@@ -74,12 +75,6 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 def _refused(step: StepSettings, why: str) -> SettingsError:
     return SettingsError(f"step `{step.name}`: {why}")
-
-
-def _check_plain(step: StepSettings, earlier: list[str]) -> None:
-    if step.loss.kind == "align" or step.learns is not None:
-        what = "loss `align`" if step.loss.kind == "align" else "`learns`"
-        raise _refused(step, f"{what} is for a chain; name the English model as `training.target`")
 
 
 def _check_chained(step: StepSettings, earlier: list[str]) -> None:

@@ -348,6 +348,22 @@ def test_a_models_name_alone_is_enough():
         TrainingSettings(base={"model": "x", "dtype": "float16"})
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"loss": {"kind": "align"}},
+        {"loss": {"kind": "align"}, "recipe": {"name": "mono"}},
+        {"steps": [{"name": "one", "loss": {"kind": "align"}}]},
+        {"steps": [{"name": "one"}, {"name": "two", "learns": ["encoder"]}]},
+        {"recipe": {"name": "lusifer"}},
+    ],
+)
+def test_what_only_a_chain_learns_from_needs_its_target(wrong):
+    with pytest.raises(SettingsError, match="target"):
+        check_as(TrainingSettings, wrong, "run.toml")
+    check_as(TrainingSettings, {**wrong, "target": "package:x"}, "run.toml")
+
+
 def test_memory_decides_the_cut_and_nothing_else_does():
     """As before there was one key for it by default; in step with the memory below that."""
 
