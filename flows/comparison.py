@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from polymine import models
+from polymine.data_contracts.notes import CollectionNote, RowsNote, SetNote, Understood
 from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import (
     ArmSettings,
@@ -38,7 +39,7 @@ from polymine.tasks.evaluation.encoding import Measured, as_measured, open_measu
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.comparison import report_comparison
-from polymine.tasks.reporting.learning import Trained
+from polymine.tasks.reporting.learning import Trained, merged, sources_of
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import COMPARISON, check_output, resolve_path
@@ -82,10 +83,12 @@ def compare(
             if arm.training:
                 own = arms_mining.get(f"comparison.arms.{arm.name}", mining)
                 check_training(trained_by(arm, training), own)
-        sets, compared, notes = run_arms(
+        sets, compared, notes, sources = run_arms(
             run, dataset, output, mining, training, evaluation, comparison
         )
-        return report_comparison(run, compared, sets, training, evaluation, output, parts, notes)
+        return report_comparison(
+            run, compared, sets, training, evaluation, output, parts, notes, sources
+        )
 
 
 def run_arms(
@@ -96,27 +99,30 @@ def run_arms(
     training: TrainingSettings,
     evaluation: EvaluationSettings,
     comparison: ComparisonSettings,
-) -> tuple[dict[str, DatasetRef], DatasetRef, tuple[Note, ...]]:
+) -> tuple[dict[str, DatasetRef], DatasetRef, tuple[Note, ...], tuple[Understood, ...]]:
     """Mine, train and measure each arm and seed.
 
-    Returns the sets, all arms compared, and what the report should say.
+    Returns the sets, all arms compared, what the report should say, and what files were taken for.
     """
     collection = ingest(run, dataset)
     evaluation, training, collection, notes = cut_parts(
         run, collection, dataset, training, evaluation
     )
     sets = read_sets(run, evaluation)
+    sources = [sources_of({"dataset": collection.documents}, CollectionNote)]
     arms: dict[str, dict[int, dict[str, DatasetRef]]] = {}
     for arm in comparison.arms:
         for seed in comparison.seeds:
             mined = mine_arm(run, arm, seed, collection, output, mining)
             trained = train_arm(run, arm, seed, mined, training, evaluation)
+            sources += [sources_of(trained.rows, RowsNote), sources_of(trained.apart, SetNote)]
             model = open_arm(arm, seed, trained, training, evaluation)
             measures = measure_all(run, model, sets, evaluation)
             arms.setdefault(arm.name, {})[seed] = measures
     base = open_measured("base", as_measured(training.base, evaluation))
     measured = measure_all(run, base, sets, evaluation)
-    return sets, compare_arms(run, sets, measured, arms, evaluation), notes
+    compared = compare_arms(run, sets, measured, arms, evaluation)
+    return sets, compared, notes, merged(*sources)
 
 
 def mine_arm(

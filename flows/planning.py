@@ -7,7 +7,7 @@ be mined or trained, it is listed by its name, with as much of its work as can b
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from polymine.data_contracts.notes import RowsNote, SetNote, Understood
+from polymine.data_contracts.notes import CollectionNote, RowsNote, SetNote, Understood
 from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import (
     MINED,
@@ -35,7 +35,7 @@ from polymine.tasks.engine.load import Load
 from polymine.tasks.evaluation.comparison import check_arms, compare_arms, minings_of, trained_by
 from polymine.tasks.evaluation.encoding import as_measured, open_candidates, open_measured
 from polymine.tasks.evaluation.sets import sides_of_set
-from polymine.tasks.mining.ingestion import describe_sources, ingest
+from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.mining.teachers import check_models
 from polymine.tasks.reporting.learning import Trained, sources_of
 from polymine.tasks.reporting.parts import part_of, with_trained
@@ -45,6 +45,7 @@ from polymine.tasks.store.output import resolve_path
 from polymine.tasks.store.rates import read_rates
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.data import resolve_training
+from polymine.tasks.training.development import read_named
 
 
 def plan_flow(name: str, settings: Any) -> Graph:
@@ -68,14 +69,14 @@ def plan_flow(name: str, settings: Any) -> Graph:
 def _mine(run: Context, settings: RunSettings) -> None:
     check_models(settings.mining)
     collection = ingest(run, settings.dataset)
-    run.graph.sources = describe_sources(collection)
+    _say(run, sources_of({"dataset": collection.documents}, CollectionNote), {})
     mine_collection(run, collection, settings.output, settings.mining)
 
 
 def _train(run: Context, settings: TrainingRunSettings) -> None:
     training = resolve_training(settings.training, None)
     trained = run_steps(run, training, settings.evaluation)
-    _say(run, sources_of(trained.rows, RowsNote), read_sets(run, settings.evaluation))
+    _say(run, sources_of(trained.rows, RowsNote), trained.apart)
 
 
 def _evaluate(run: Context, settings: EvaluationRunSettings) -> None:
@@ -92,7 +93,7 @@ def _pipeline(run: Context, settings: PipelineSettings) -> None:
     evaluation, training, collection = _cut(run, settings)
     mined = mine_collection(run, collection, part_of(settings.output, "mining"), mining).exported
     sets = read_sets(run, evaluation)
-    _say(run, (), sets)
+    _say(run, (), {**sets, **read_named(run, training, evaluation)})
     trained = None
     if mined.reused:
         trained = run_steps(run, resolve_training(training, mined.path), evaluation)
@@ -117,7 +118,7 @@ def _compare(run: Context, settings: ComparisonRunSettings) -> None:
     minings = minings_of(arms, mining)
     evaluation, training, collection = _cut(run, settings)
     sets = read_sets(run, evaluation)
-    _say(run, (), sets)
+    _say(run, (), {**sets, **read_named(run, training, evaluation)})
     measured: dict[str, dict[int, dict[str, DatasetRef]]] = {arm.name: {} for arm in arms}
     for arm in arms:
         own = trained_by(arm, training)
@@ -148,7 +149,7 @@ def _cut(
 ) -> tuple[EvaluationSettings, TrainingSettings, CollectionRef]:
     """Read the data set and cut it, as `cut_parts` does; say what its files were taken for."""
     collection = ingest(run, settings.dataset)
-    run.graph.sources = describe_sources(collection)
+    _say(run, sources_of({"dataset": collection.documents}, CollectionNote), {})
     evaluation, training, left, _ = cut_parts(
         run, collection, settings.dataset, settings.training, settings.evaluation
     )

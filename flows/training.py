@@ -71,4 +71,4 @@ def run_steps(run: Context, training: TrainingSettings, evaluation: EvaluationSe
     model = describe_model(training, steps, made, rows)
     if not run.dry:
         check_strict(training, model, made)
-    return Trained(steps, rows, made, model, assemble(run, model, made))
+    return Trained(steps, rows, apart, made, model, assemble(run, model, made))

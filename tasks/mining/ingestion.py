@@ -21,11 +21,10 @@ from polymine.data_contracts.tables import (
     Versions,
 )
 from polymine.mining.ingestion import ingest as ingest_tables
-from polymine.reading.understood import describe
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
 from polymine.tasks.sources.reading import fingerprint_sources, read_sources
-from polymine.tasks.store.datasets import manifest_of, note_of
+from polymine.tasks.store.datasets import manifest_of
 
 VERSION = 6
 SCHEMAS = {
@@ -83,11 +82,6 @@ def ingest(run: Context, settings: DatasetSettings) -> CollectionRef:
         f"{made.rejected.rows:,}",
     )
     return made
-
-
-def describe_sources(collection: CollectionRef) -> list[str]:
-    """Say what each file was taken for."""
-    return [describe(file) for file in note_of(collection.documents, CollectionNote).sources]
 
 
 def find_tables(run: Context, version: str) -> CollectionRef | None:

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel
 
-from polymine.data_contracts.notes import SetNote
+from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import EvaluationSettings, OutputSettings, TrainingSettings
 from polymine.evaluation.arms import find_best
@@ -22,7 +22,6 @@ from polymine.tasks.reporting.learning import (
     describe_sets,
     remark_on_sets,
     show,
-    sources_of,
     write_folder,
 )
 from polymine.tasks.reporting.mining import versions
@@ -43,6 +42,7 @@ def report_comparison(
     output: OutputSettings,
     parts: Mapping[str, BaseModel],
     notes: tuple[Note, ...] = (),
+    sources: tuple[Understood, ...] = (),
 ) -> dict[str, Any]:
     """Write the output folder of a comparison."""
     folder = open_folder(compared.path)
@@ -60,7 +60,7 @@ def report_comparison(
         confidence=evaluation.confidence,
         searched=describe_sets(sets),
         notes=(*notes, *remark_on_sets(sets)),
-        sources=sources_of(sets, SetNote),
+        sources=sources,
         settings=show(**parts),
         fingerprints={"comparison": compared.fingerprint},
         versions=versions(),

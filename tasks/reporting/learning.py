@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from polymine import models
 from polymine.data_contracts.notes import (
     AdapterNote,
+    CollectionNote,
     MeasuresNote,
     RowsNote,
     SetNote,
@@ -84,10 +85,11 @@ Files = dict[str, Path | str | bytes]
 
 @dataclass(frozen=True)
 class Trained:
-    """All that training made, by references."""
+    """All that training made, by references; `apart` are sets that it was kept apart from."""
 
     steps: tuple[StepSettings, ...]
     rows: Mapping[str, DatasetRef]
+    apart: Mapping[str, DatasetRef]
     made: Mapping[str, DatasetRef]
     model: TrainedModel
     assembled: DatasetRef
@@ -144,7 +146,7 @@ def report_training(
         ),
         fingerprints={"model": trained.assembled.fingerprint},
         notes=(*_unchecked(trained.rows), *_put_back(info), *_closed(info)),
-        sources=sources_of(trained.rows, RowsNote),
+        sources=merged(sources_of(trained.rows, RowsNote), sources_of(trained.apart, SetNote)),
         versions=versions(),
         files=(LinkedFile(f"{MODEL}/", f"{MODEL}/", "the adapters, with their card"),),
     )
@@ -285,11 +287,15 @@ def describe_sets(sets: Mapping[str, DatasetRef]) -> tuple[Searched, ...]:
 
 
 def sources_of(
-    made: Mapping[str, DatasetRef], kind: type[SetNote] | type[RowsNote]
+    made: Mapping[str, DatasetRef], kind: type[CollectionNote | SetNote | RowsNote]
 ) -> tuple[Understood, ...]:
     """Say what each file that something was made of was taken for, once."""
-    notes = [note_of(reference, kind) for reference in made.values()]
-    return tuple(dict.fromkeys(file for note in notes for file in note.sources))
+    return merged(*(note_of(reference, kind).sources for reference in made.values()))
+
+
+def merged(*sources: Sequence[Understood]) -> tuple[Understood, ...]:
+    """List files that several things were made of once."""
+    return tuple(dict.fromkeys(file for each in sources for file in each))
 
 
 def remark_on_sets(sets: Mapping[str, DatasetRef]) -> tuple[Note, ...]:

@@ -27,7 +27,7 @@ from polymine.reporting.report import Note, Report, Timing
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
 from polymine.tasks.evaluation.gains import CHANGES, DIFFERENCES
-from polymine.tasks.reporting.learning import COMPARISONS, CURVES, SCORES, show, sum_up
+from polymine.tasks.reporting.learning import COMPARISONS, CURVES, SCORES, merged, show, sum_up
 from polymine.tasks.reporting.learning_artifacts import publish_learning
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.reporting.parts import part_of, publish_parts, read_info, refresh_card
@@ -93,12 +93,11 @@ def join_parts(folders: Mapping[str, Path], title: str, settings: dict[str, Any]
         for name, page in pages.items()
         for t in page.timings
     )
-    sources = dict.fromkeys(file for page in pages.values() for file in page.sources)
     own = {
         "headline": measured.headline, "k": measured.k, "confidence": measured.confidence,
         "searched": measured.searched, "calls": measured.calls,
         "title": title, "settings": settings, "timings": timings, "versions": versions(),
         "notes": trained.notes + measured.notes, "fingerprints": {}, "files": FILES,
-        "sources": tuple(sources),
+        "sources": merged(*(page.sources for page in pages.values())),
     }  # fmt: skip
     return PipelineReport(**{**dict(measured), **dict(trained), **own})

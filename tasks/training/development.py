@@ -165,6 +165,14 @@ def read_development(
     return Development(name, whole, drawn, documents)
 
 
+def read_named(
+    run: Context, training: TrainingSettings, evaluation: EvaluationSettings
+) -> dict[str, DatasetRef]:
+    """Read the development part that the settings name, as a set by its name; {} for none."""
+    own = training.development.set
+    return {} if own is None else {own.name: read_set(run, own, evaluation.seed)}
+
+
 @stage("draw-development")
 def draw_development(
     run: Context,

@@ -9,6 +9,7 @@ import polymine
 from polymine.data_contracts.errors import InputError, SettingsError
 from polymine.data_contracts.settings.run import flow_of
 from polymine.tasks.engine.graph import Graph
+from polymine.tasks.reporting.parts import read_info
 from tests.small import save_small_encoder, write_animals
 
 LEARNING = """
@@ -69,7 +70,9 @@ def place(tmp_path_factory) -> Path:
         "compare": f"[dataset]\n{dataset}{LEARNING}{ARMS}",
         "evaluate": f"{EVALUATION}{sets}",
         "train": '[training]\nbase = "model/model"\nschedule = { steps = 2, batch = 4 }\n'
-        'recipe = { mono = { parallel = "sts.jsonl" } }\n',
+        'recipe = { mono = { parallel = "sts.jsonl" } }\n'
+        '[training.development]\nfewest = 2\n[training.development.set]\nname = "chooses"\n'
+        + dataset,
         "gap": '[gap]\nmodels = [{ name = "own", model = "model/model" }]\n'
         '[[gap.sets]]\nname = "pairs"\npath = "sts.jsonl"\n',
     }
@@ -97,11 +100,15 @@ def test_a_file_is_planned_before_and_after_it_was_run(place, name):
     assert not any(states(plan).values())
     sources = " ".join(plan.sources)
     assert ("sts.jsonl: JSON lines; 4 rows" in sources) == (name != "evaluate")
-    assert ("corpus.parquet: Parquet; 72 rows" in sources) == (name not in ("train", "gap"))
+    assert ("corpus.parquet: Parquet; 72 rows" in sources) == (name != "gap")
     assert any(node.load is not None for node in plan.nodes)
     cut = {"hold-out", "hold-out-development", "draw-development"} <= states(plan).keys()
     assert cut == (name in ("pipeline", "compare"))
     getattr(polymine, name)(f"{name}.toml")
+    told = read_info(place / f"out-{name}")["sources"]
+    assert sorted(line.partition(": ")[0] for line in plan.sources) == sorted(
+        file["file"] for file in told
+    )
     after = polymine.plan(f"{name}.toml")
     assert set(states(plan)) <= set(states(after))
     assert [stage for stage, reused in states(after).items() if not reused] == []
@@ -113,6 +120,15 @@ def test_more_training_is_expected_to_take_what_was_noted(place):
     (training,) = (node for node in plan.nodes if node.name.startswith("train-"))
     assert (training.load.amount, training.load.unit) == (20, "rows")
     assert plan.seconds(training) > 0
+
+
+@pytest.mark.parametrize("name", ["pipeline", "compare"])
+def test_the_files_of_a_development_part_are_named_by_the_plan(place, name):
+    (place / "chooses.parquet").write_bytes((place / "queries.parquet").read_bytes())
+    files = 'corpus="corpus.parquet",queries="chooses.parquet",judgments="judgments.parquet"'
+    given = [f'training.development.set={{name="chooses",{files}}}', "evaluation.held_out=0"]
+    plan = polymine.plan(f"{name}.toml", given)
+    assert any(line.startswith("chooses.parquet: Parquet; ") for line in plan.sources)
 
 
 def test_bad_input_is_named_by_the_plan(place):
