@@ -147,7 +147,8 @@ def clean(
 
     Args:
         triplets: Parquet, Arrow, JSON lines, a JSON array, CSV or TSV with columns such as anchor,
-            positive, and negative, `negative_1` ... or a list (`neg`).
+            positive, and negative, `negative_1` ... or a list (`neg`); or records of FlagEmbedding,
+            Tevatron, ms-swift, NeMo or DPR that hold their texts.
         to: the new file, of the same format; with `-clean` in its name if None. Beside it lies a
             table that explains every negative (contract Cleaned).
         corpus: further documents that replacements may come from, as of `mine`.

@@ -57,7 +57,8 @@ def take_columns(table: Table, role: Role, hints: Reading) -> Taken:
     """
     frame = table.rows
     found = _by_name(frame, role, hints)
-    negatives = _negatives(frame, found) if "negative" in role.columns else []
+    negatives = _negatives(frame, role, hints) if "negative" in role.columns else []
+    found.pop("negative", None)
     free = [name for name in frame.columns if name not in {*found.values(), *negatives}]
     placed, doubts = _by_place(frame.select(free), role, found)
     found |= placed
@@ -80,7 +81,8 @@ def take_columns(table: Table, role: Role, hints: Reading) -> Taken:
         doubts += _verdict_doubts(frame, role, found, hints)
     about = replace(
         table.understood, columns=tuple(used), by_position=tuple(placed), missing=missing,
-        ignored=tuple(name for name in free if name not in placed.values()),
+        ignored=(*(name for name in free if name not in placed.values()),
+                 *table.understood.ignored),
     )  # fmt: skip
     problems = tuple(f"{about.file}: {doubt}" for doubt in doubts)
     return Taken(_graded(frame, hints), about, problems)
@@ -103,15 +105,23 @@ def _by_name(frame: pl.DataFrame, role: Role, hints: Reading) -> dict[str, str]:
     return found
 
 
-def _negatives(frame: pl.DataFrame, found: dict[str, str]) -> list[str]:
-    """Columns of given negatives: one, or `negative_1` to `negative_n` in the order of numbers."""
-    numbered = {
-        int(match[3]): name
-        for name in frame.columns
-        if (match := _NUMBERED.fullmatch(name.lower()))
-    }
-    single = [found.pop("negative")] if "negative" in found else []
-    names = single + [numbered[number] for number in sorted(numbered)]
+def _negatives(frame: pl.DataFrame, role: Role, hints: Reading) -> list[str]:
+    """Columns of given negatives: what the settings name, or all by their names and numbers.
+
+    A file may have easy ones beside hard ones, as DPR's.
+    """
+    if (said := hints.columns.get("negative")) is not None:
+        names = [said] if said in frame.columns else []
+    else:
+        synonyms = role.columns["negative"]
+        named = [name for name in frame.columns if name.lower() in synonyms]
+        numbered = {
+            int(match[3]): name
+            for name in frame.columns
+            if (match := _NUMBERED.fullmatch(name.lower()))
+        }
+        named.sort(key=lambda name: synonyms.index(name.lower()))
+        names = named + [numbered[number] for number in sorted(numbered)]
     return [name for name in names if frame.schema[name] in (pl.String, _LISTED)]
 
 

@@ -44,12 +44,13 @@ def read_json(text: str, name: str, known: frozenset[str], whole: bool) -> Table
             seen = line if isinstance(line, str) else json.dumps(line)
             shown_line = as_json({"line": number, "text": shown(seen).rstrip("\r\n")})
             broken.append((name, [str(error)], shown_line))
-    frame, misfits = _columns(rows, known)
+    frame, misfits, ignored = _columns(rows, known)
     broken += [(name, rules, as_json(rows[index])) for index, rules in sorted(misfits.items())]
     form = forms.most_common(1)[0][0] if forms else ""
     form = form or ("JSON" if given is not None else "JSON lines")
     read = len(lines) if given is None else len(given)
-    about = Understood(name, form, read, len(lines) if given is None else None)
+    counted = len(lines) if given is None else None
+    about = Understood(name, form, read, counted, ignored=ignored)
     kept = [number for index, number in enumerate(numbers) if index not in misfits]
     return Table(frame, broken_frame(broken), about, kept)
 
@@ -67,20 +68,27 @@ def array_of(text: str) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
 
-def _columns(rows: Sequence[Row], known: frozenset[str]) -> tuple[pl.DataFrame, dict[int, Any]]:
-    """A column per key; rows that differ from most in a column that matters, with what is wrong."""
-    columns, misfits = {}, dict[int, list[str]]()
+def _columns(
+    rows: Sequence[Row], known: frozenset[str]
+) -> tuple[pl.DataFrame, dict[int, list[str]], tuple[str, ...]]:
+    """A column per key; rows that differ from most in a column that matters, with what is wrong.
+
+    Last, the keys that are no columns: nothing that Polymine reads looks like their values.
+    """
+    columns, misfits, ignored = {}, dict[int, list[str]](), list[str]()
     for column in dict.fromkeys(column for row in rows for column in row):
         values = [row.get(column) for row in rows]
         kind = _common_kind(values)
         if kind in ("object", "mixed list"):
-            continue  # nothing that Polymine reads looks like this
+            ignored.append(column)
+            continue
         columns[column] = _series(values, kind)
         for index in _misfits(values, kind) if column.lower() in known else ():
             rule = f"`{column}` is a {_kind(values[index])}, not a {kind} as in most lines"
             misfits.setdefault(index, []).append(rule)
     frame = pl.DataFrame(columns)
-    return frame[[i for i in range(len(rows)) if i not in misfits]] if misfits else frame, misfits
+    whole = frame[[i for i in range(len(rows)) if i not in misfits]] if misfits else frame
+    return whole, misfits, tuple(ignored)
 
 
 def _object(line: Any) -> Row:

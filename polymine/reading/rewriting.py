@@ -11,7 +11,6 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -22,10 +21,10 @@ from polymine.data_contracts.notes import Understood
 from polymine.reading.delimited import EXCEL
 from polymine.reading.json_records import array_of
 from polymine.reading.text import decoded
+from polymine.reading.trainer_records import New, changed, edited
 from polymine.reading.understood import Table
 
-Cells = Mapping[str, str | list[str] | None]
-Edits = Mapping[int, Cells]  # new cells by row and column
+Edits = Mapping[int, Mapping[str, New]]  # new texts by row, column and place in its cell
 
 
 def rewrite(path: Path, target: Path, table: Table, kept: Sequence[int], edits: Edits) -> None:
@@ -34,7 +33,7 @@ def rewrite(path: Path, target: Path, table: Table, kept: Sequence[int], edits: 
     Args:
         path: the file that `table` was read from.
         kept: rows of the table that stay, ascending.
-        edits: of rows that stay.
+        edits: of rows that stay. Of trainers' records the columns are lists of what holds a text.
     """
     about = table.understood
     if about.format in ("Parquet", "Arrow"):
@@ -73,7 +72,7 @@ def _rewrite_columnar(
         at = table.schema.get_field_index(name)
         values = table.column(at).to_pylist()
         for row, cells in edits.items():
-            values[row] = cells.get(name, values[row])
+            values[row] = changed(values[row], cells[name]) if name in cells else values[row]
         field = table.schema.field(at)
         if pa.types.is_fixed_size_list(field.type):  # a list may have become shorter
             field = field.with_type(pa.list_(field.type.value_field))
@@ -91,7 +90,7 @@ def _json_text(text: str, table: Table, kept: Sequence[int], edits: Edits) -> st
     """JSON lines as they stood, or an array; `numbers` say which record a row was."""
     array = array_of(text) if table.understood.lines is None else None
     if array is not None:
-        records = [array[table.numbers[row] - 1] | edits.get(row, {}) for row in kept]
+        records = [edited(array[table.numbers[row] - 1], edits.get(row, {})) for row in kept]
         whole = json.loads(text)
         whole = whole | {"data": records} if isinstance(whole, dict) else records
         return json.dumps(whole, ensure_ascii=text.isascii(), indent=1) + "\n"
@@ -99,7 +98,7 @@ def _json_text(text: str, table: Table, kept: Sequence[int], edits: Edits) -> st
     for row in kept:
         line = lines[table.numbers[row] - 1].removesuffix("\r")
         if row in edits:
-            line = json.dumps(json.loads(line) | edits[row], ensure_ascii=line.isascii())
+            line = json.dumps(edited(json.loads(line), edits[row]), ensure_ascii=line.isascii())
         written.append(f"{line}\n")
     return "".join(written)
 
@@ -113,7 +112,7 @@ def _delimited_text(text: str, table: Table, kept: Sequence[int], edits: Edits) 
     rows = [cells[0]] if about.header else []
     values = table.rows.rows()
     for row in kept:
-        new: Mapping[str, Any] = edits.get(row, {})
+        new = {name: changed(None, cell) for name, cell in edits.get(row, {}).items()}
         rows.append(
             [new.get(name, old) or "" for name, old in zip(names, values[row], strict=True)]
         )

@@ -116,13 +116,16 @@ CANDIDATES = Role(
 PAIRS = Role(
     name="pairs",
     columns={
-        "anchor": ("anchor", "query", "question", "prompt", "sentence1", "text_a", "premise"),
+        "anchor": ("anchor", "query", "question", "prompt", "sentence1", "text_a", "premise",
+                   "query_text", "messages"),
         "positive": (
+            "positive_passages", "positive_messages", "pos_doc", "positive_ctxs",  # of trainers
             "positive", "positives", "pos", "answer", "passage", "document", "response", "chosen",
             "correct_answer", "best_answer", "sentence2", "text_b", "hypothesis",
         ),
         "negative": ("negative", "negatives", "neg", "hard_negative", "hard_negatives", "rejected",
-                     "rejected_response"),
+                     "rejected_response", "negative_passages", "negative_messages", "neg_doc",
+                     "hard_negative_ctxs", "negative_ctxs"),
         "anchor_language": ("anchor_language", "query_language", "lang_a"),
         "positive_language": ("positive_language", "document_language", "lang_b"),
         "language": _LANGUAGE,

@@ -42,7 +42,7 @@ from polymine.tasks.store.atomic import write_frame
 from polymine.tasks.store.datasets import Dataset, is_dataset, note_of, open_folder
 from polymine.tasks.store.manifests import read_manifest
 
-VERSION = 8
+VERSION = 9
 CONTRACT, HELD_OUT_CONTRACT = "evaluation-sets", "held-out"
 HUB = ("belebele", "belebele-choice", "xquad")
 _CHANGED = {"hidden": "own", "copies": "merged"}  # tables that plain trec_eval would not have

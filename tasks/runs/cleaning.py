@@ -1,7 +1,6 @@
 """Cleans a file of triplets by what mining says of the negatives that it gives."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,6 @@ from polymine.tasks.runs.run import FinishedRun
 from polymine.tasks.store.atomic import write_frame, write_whole
 from polymine.tasks.store.datasets import check
 
-NESTED = ("Tevatron", "ms-swift", "NeMo", "DPR")  # negatives that are no texts in a column
 _SCORES = re.compile(
     "score|logit|sim", re.IGNORECASE
 )  # what columns that speak of single negatives are called
@@ -99,19 +97,20 @@ class Cleaned(Shown):
 
 
 def read_triplets(path: Path, reading: Reading) -> TripletFile:
-    """Read a file of triplets or n-tuples, flat columns or FlagEmbedding's.
+    """Read a file of triplets or n-tuples, flat columns or a trainer's records.
 
     Raises InputError for what is no single file, for rows that cannot be used unless they are to
-    be set aside, and for a file without negatives or with nested ones.
+    be set aside, and for a file without negatives or with ids in their place.
     """
     name = str(path)
     if not path.is_file() or not suffix_of(path):
         raise InputError(f"{name}: expected one file of triplets, as Parquet, JSON lines or CSV")
     table = read_file(path, name, PAIRS, reading)
-    if table.understood.format in NESTED:
+    if "negative_ids" in table.rows.columns:
         raise InputError(
-            f"{name}: is in {table.understood.format}'s format; mine it as `pairs` with `polymine "
-            "run`, which judges its negatives, and write it anew with `polymine export`"
+            f"{name}: names documents by their ids, and has no place for the text of another; mine "
+            "it as `pairs` beside its `corpus`, which judges its negatives, and write it anew with "
+            "`polymine export`"
         )
     taken = take_columns(table, PAIRS, reading)
     problems = [*taken.problems, *text_problems(taken.rows, PAIRS, name)]
@@ -163,7 +162,7 @@ def clean_file(file: TripletFile, run: FinishedRun, target: Path) -> Cleaned:
     slots = file.slots.with_columns(pl.col("doc_id").replace(kept_as))
     decided = decide_slots(slots, run.read("given"), _spares(run))
     lost = set(decided.filter(action="row removed")["row"])
-    edits = _edits(decided, file.table)
+    edits = _edits(decided)
     kept = [row for row in file.rows if row not in lost]
     write_whole(target, lambda part: rewrite(file.path, part, file.table, kept, edits))
     rows = decided.select(pl.col("row") + 1, *CleanedRows.column_names()[1:])
@@ -182,20 +181,13 @@ def _spares(run: FinishedRun) -> pl.DataFrame:
     return chosen.join(texts.select("doc_id", "text"), on="doc_id")
 
 
-def _edits(decided: pl.DataFrame, table: Table) -> Edits:
-    """New cells of the rows in which something is replaced or removed."""
-    edits: dict[int, dict[str, str | list[str] | None]] = {}
+def _edits(decided: pl.DataFrame) -> Edits:
+    """New texts of the rows in which something is replaced or removed."""
+    edits: dict[int, dict[str, dict[int, str | None]]] = {}
     changed = decided.filter(pl.col("action").is_in(["replaced", "removed"]))
     for row, column, cells in changed.group_by("row", "column", maintain_order=True).agg(
         pl.struct("place", "replacement")
     ).rows():  # fmt: skip
-        new: Mapping[int, str | None] = {cell["place"]: cell["replacement"] for cell in cells}
-        old = table.rows[column][row]
-        if isinstance(old, pl.Series):
-            texts = [new.get(place, text) for place, text in enumerate(old)]
-            gone = {place for place, text in new.items() if text is None}
-            value = [text for place, text in enumerate(texts) if place not in gone]
-            edits.setdefault(row, {})[column] = value
-        else:
-            edits.setdefault(row, {})[column] = new[0]
+        new = {cell["place"]: cell["replacement"] for cell in cells}
+        edits.setdefault(row, {})[column] = new
     return edits

@@ -110,6 +110,26 @@ def test_lists_and_numbered_negatives_lose_what_cannot_be_replaced(tmp_path, tri
     assert actions["kept"] + actions["replaced"] == sum(len(row["neg"]) for row in rows)
 
 
+def test_records_of_a_trainer_come_out_as_they_were(tmp_path, triplets):
+    records = [
+        {"question": row["anchor"], "positive_ctxs": [{"title": "", "text": row["positive"]}],
+         "hard_negative_ctxs": [{"title": "", "text": row["negative"], "score": 1}],
+         "negative_ctxs": [{"title": "", "text": triplets[at - 2]["positive"]}]}
+        for at, row in enumerate(triplets)
+    ]  # fmt: skip
+    path = tmp_path / "dpr.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in records))
+    cleaned = polymine.clean(path, **RULE)
+    before, after = (each.read_text().splitlines() for each in (path, cleaned.path))
+    assert [n for n, line in enumerate(after) if line != before[n]] == [BAD]
+    (told,) = cleaned.changes.filter(pl.col("action") != "kept").to_dicts()
+    assert (told["row"], told["column"], told["action"]) == (
+        BAD + 1, "hard_negative_ctxs", "replaced"
+    )  # fmt: skip
+    new = [{"title": "", "text": told["replacement"]}]
+    assert json.loads(after[BAD]) == records[BAD] | {"hard_negative_ctxs": new}
+
+
 def test_a_schema_with_an_index_and_a_stream_of_arrow_stay_what_they_are(tmp_path, triplets):
     table = pa.Table.from_pylist([row | {"__index_level_0__": 7} for row in triplets])
     path = tmp_path / "saved.arrow"
@@ -128,10 +148,10 @@ def test_what_cannot_be_cleaned_is_named(tmp_path, triplets):
         polymine.clean(write(tmp_path / "pairs.jsonl", pairs))
     with pytest.raises(InputError, match=r"nowhere\.csv: expected one file"):
         polymine.clean(tmp_path / "nowhere.csv")
-    nested = {"query": "a?", "positive_passages": [{"text": "x"}], "negative_passages": []}
-    (tmp_path / "tevatron.jsonl").write_text(json.dumps(nested))
-    with pytest.raises(InputError, match="in Tevatron's format; mine it"):
-        polymine.clean(tmp_path / "tevatron.jsonl")
+    by_ids = {"question": "a?", "pos_doc": [{"id": "x"}], "neg_doc": [{"id": "y"}]}
+    (tmp_path / "nemo.jsonl").write_text(json.dumps(by_ids))
+    with pytest.raises(InputError, match="names documents by their ids, and has no place"):
+        polymine.clean(tmp_path / "nemo.jsonl")
     path = write(tmp_path / "triplets.csv", triplets)
     path.with_name("triplets-clean.csv").touch()
     with pytest.raises(StoreError, match="already there"):

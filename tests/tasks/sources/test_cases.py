@@ -56,9 +56,18 @@ def test_nan_in_json_is_missing():
     assert kept.queries["text"].to_list() == ["where did it rain"]
 
 
-@pytest.mark.parametrize("form", ["tevatron", "ms-swift", "flagembedding"])
-def test_trainers_own_formats(form):
+@pytest.mark.parametrize(
+    ("form", "columns", "ignored"),
+    [
+        ("tevatron", ("query", "positive_passages", "negative_passages"), ("query_id",)),
+        ("ms-swift", ("messages", "positive_messages", "negative_messages"), ()),
+        ("flagembedding", ("query", "pos", "neg"), ("prompt",)),
+    ],
+)
+def test_trainers_own_formats(form, columns, ignored):
     raw = read(pairs=CASES / "trainers" / f"{form}.jsonl")
+    taken = tuple(zip(("anchor", "positive", "negative"), columns, strict=True))
+    assert (raw.understood[0].columns, raw.understood[0].ignored) == (taken, ignored)
     assert sorted(pairs_of(raw).values()) == sorted(ANSWERS)
     assert raw.documents.height == 8  # their negatives are candidates ...
     assert raw.given.height == 4  # ... and known to have been given
