@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polymine.data_contracts.learning import TrainingRows
-from polymine.data_contracts.settings import LossSettings, ScheduleSettings, StepSettings
 from polymine.mining.hashing import hash_texts
-from polymine.training import batches
 from polymine.training.labels import RowFacts
 from polymine.training.mixture import from_triplets
 from polymine.training.relations import own_relations, relate, relations_of_run
+from tests.training.small_batches import count_closed
 
 GROUPS, MEMBERS = 5, 4
 
@@ -45,26 +44,7 @@ def test_no_batch_holds_a_known_positive_as_a_negative():
     known = set(paraphrases().select("anchor", "positive").rows())
     made = from_triplets(paraphrases(), "data-0", 2).rows
     rows = relate(made, own_relations(made))
-    step = StepSettings(
-        name="a", loss=LossSettings(negatives=2), schedule=ScheduleSettings(steps=4, batch=4)
-    )
-    parts = batches.split_rows(rows)
-    (dataset,) = batches.build_datasets(parts, step).values()
-    facts, met = RowFacts(parts.values()), 0
-    for batch in batches.sample_without_copies(dataset, 4, False, ["label"]):
-        texts = [dataset[number] for number in batch]
-        columns = [name for name in texts[0] if name != "label"]
-        labels = facts.of(np.array([row["label"] for row in texts]), len(columns))
-        places = [(column, j) for column in columns for j in range(len(texts))]
-        closed = 0
-        for i, (place, (column, j)) in product(range(len(texts)), enumerate(places)):
-            own = i == j and column in ("anchor", "positive")
-            if (texts[i]["anchor"], texts[j][column]) in known and not own:
-                assert labels.shifts[i, place] == -np.inf
-                closed += column != "anchor"
-        assert labels.closed == closed
-        met += closed
-    assert met > 10
+    assert count_closed(rows, known, batch=4) > 10
 
 
 def test_a_run_says_what_is_closed_and_what_is_doubtful():

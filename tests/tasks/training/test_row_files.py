@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+import polymine
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.settings import StepSettings
 from polymine.tasks.store.datasets import info_of, load
@@ -11,6 +13,7 @@ from polymine.tasks.training.rows import gather_rows
 from tests.tasks.evaluation.small_sets import run_in
 from tests.tasks.sources.small_sources import write_lines
 from tests.tasks.sources.test_cases import ANSWERS, CASES
+from tests.training.small_batches import count_closed
 
 
 def gather(tmp_path: Path, negatives: int = 2, **data: object):
@@ -26,6 +29,17 @@ def test_trainers_own_formats_are_triplets(tmp_path, form):
     rows, _ = gather(tmp_path, triplets=str(CASES / "trainers" / f"{form}.jsonl"))
     assert sorted(rows["positive"]) == sorted(ANSWERS)
     assert rows["negatives"].list.len().to_list() == [1] * 4
+
+
+def test_what_a_run_keeps_apart_stays_apart_in_every_batch(tmp_path, monkeypatch):
+    """Case 10: 124 of 2,687 in-batch negatives were known positives of their anchor."""
+    monkeypatch.setenv("POLYMINE_HOME", str(tmp_path / "home"))
+    pairs = CASES / "paraphrases" / "pairs.jsonl"
+    known = set(pl.read_ndjson(pairs).select("anchor", "positive").rows())
+    mined = {"teachers": ["bm25"], "rule": "naive", "negatives": 2}
+    polymine.mine(pairs=pairs, output=tmp_path / "run", **mined)
+    rows, _ = gather(tmp_path, triplets=str(tmp_path / "run"))
+    assert count_closed(rows, known, batch=16) > 10
 
 
 def test_lists_of_positives_and_negatives_are_rows(tmp_path):
