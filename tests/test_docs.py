@@ -1,9 +1,12 @@
 """The documentation builds as a site without a warning: no link or anchor leads nowhere."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+from polymine.reading.roles import CORPUS, JUDGMENTS, PAIRS, PARALLEL, QUERIES
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,3 +19,11 @@ def test_the_site_builds_and_describes_every_key(tmp_path):
     keys = (tmp_path / "settings.html").read_text()
     for key in ("max_false_negative_rate", "[[mining.teachers]]", "phases", "gpu_pool"):
         assert key in keys
+
+
+def test_every_name_that_a_column_may_go_by_is_listed():
+    page = (ROOT / "docs" / "files.md").read_text()
+    told = set(re.findall(r"`([^`\n]+)`", page.partition("## Which column")[2]))
+    roles = (CORPUS, QUERIES, JUDGMENTS, PAIRS, PARALLEL)
+    names = {name for role in roles for key in role.needed for name in role.columns[key]}
+    assert names | set(PAIRS.columns["negative"]) | set(JUDGMENTS.columns["relevance"]) <= told
