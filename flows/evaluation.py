@@ -20,7 +20,7 @@ from polymine.tasks.evaluation.measuring import (
     measure_run,
     measure_words,
 )
-from polymine.tasks.evaluation.sets import plain_form, read_set
+from polymine.tasks.evaluation.reading import plain_form, read_set
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.learning import Evaluated, report_evaluation
 from polymine.tasks.sources.allowed_roots import check_roots

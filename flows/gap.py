@@ -11,7 +11,7 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.evaluation.encoding import open_measured
 from polymine.tasks.evaluation.gap import Measures, gather_texts, measure_gap, score_gap
-from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.evaluation.reading import read_set
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.gap import report_gap
 from polymine.tasks.sources.allowed_roots import check_roots

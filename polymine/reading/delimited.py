@@ -7,7 +7,7 @@ import polars as pl
 
 from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import Reading
-from polymine.mining.input_checks import as_json
+from polymine.mining.broken_rows import Broken, as_json, broken_frame
 from polymine.reading.dialect import (
     find_header,
     find_separator,
@@ -18,7 +18,7 @@ from polymine.reading.dialect import (
 from polymine.reading.roles import Role
 from polymine.reading.text import is_whole, shown
 from polymine.reading.trec import read_trec
-from polymine.reading.understood import Broken, Table, broken_frame
+from polymine.reading.understood import Table
 
 _SAMPLE = 200  # lines that the separator is chosen by
 EXCEL = re.compile(r"sep=(.)\r?\n")  # what Excel writes before the header

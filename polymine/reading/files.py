@@ -16,11 +16,12 @@ import polars.selectors as cs
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import Reading
+from polymine.mining.broken_rows import broken_frame
 from polymine.reading.delimited import read_delimited
 from polymine.reading.json_records import read_json
 from polymine.reading.roles import Role
 from polymine.reading.text import decoded, is_whole
-from polymine.reading.understood import Table, broken_frame
+from polymine.reading.understood import Table
 
 SUFFIXES = (".parquet", ".pq", ".arrow", ".csv", ".tsv", ".jsonl", ".ndjson")
 # Read where they are named, or called after what they hold: others of a folder are notes.

@@ -9,10 +9,10 @@ import polars as pl
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.notes import Understood
-from polymine.mining.input_checks import as_json
+from polymine.mining.broken_rows import Broken, as_json, broken_frame
 from polymine.reading.text import is_whole, shown
 from polymine.reading.trainer_records import flattened
-from polymine.reading.understood import Broken, Table, broken_frame
+from polymine.reading.understood import Table
 
 Row = dict[str, Any]
 

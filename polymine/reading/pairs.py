@@ -11,8 +11,8 @@ import xxhash
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.tables import INVISIBLE
+from polymine.mining.broken_rows import BROKEN, SOURCE_COLUMN, as_json, nearest
 from polymine.mining.ingestion import normalise
-from polymine.mining.input_checks import BROKEN, SOURCE_COLUMN, as_json, nearest
 from polymine.reading.roles import Role
 
 _SHOWN = f"[^{INVISIBLE}]"

@@ -10,9 +10,10 @@ import polars as pl
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.notes import Understood
+from polymine.mining.broken_rows import broken_frame
 from polymine.reading.roles import Role
 from polymine.reading.text import is_whole
-from polymine.reading.understood import Table, broken_frame
+from polymine.reading.understood import Table
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _SAMPLE = 200

@@ -6,14 +6,11 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from polymine.data_contracts.notes import Understood
-from polymine.mining.input_checks import BROKEN
 
 _NAMED = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}
 _SHOWN = 6  # languages and grades that the sentence lists
 _LANGUAGES = ("language", "anchor_language", "positive_language", "lang_a", "lang_b")
 _KEPT = 100  # that are kept: scores taken for grades may all differ
-
-Broken = list[tuple[str, list[str], str]]  # source, rules, row
 
 
 @dataclass(frozen=True)
@@ -62,11 +59,6 @@ def with_values(file: Understood, table: pl.DataFrame) -> Understood:
     """Add the 100 commonest languages and grades of the table made of this file, with counts."""
     languages = _counted(table, *_LANGUAGES)
     return replace(file, languages=languages, grades=_counted(table, "relevance"))
-
-
-def broken_frame(rows: Broken) -> pl.DataFrame:
-    """Rows that cannot be read, as errors and `rejected/` take them: source, rules (list), row."""
-    return pl.DataFrame(rows, schema=BROKEN, orient="row")
 
 
 def _counted(table: pl.DataFrame, *names: str) -> tuple[tuple[str, int], ...]:

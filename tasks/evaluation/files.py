@@ -6,7 +6,7 @@ import polars as pl
 
 from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import EvaluationSet
-from polymine.mining.input_checks import rejected_rows
+from polymine.mining.broken_rows import rejected_rows
 from polymine.reading.roles import PARALLEL, SENTENCES, SPLITS, Role
 from polymine.tasks.sources.files import SourceFile, fetch
 from polymine.tasks.sources.tables import Findings, read_side, read_texts

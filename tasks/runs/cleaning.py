@@ -12,8 +12,8 @@ from rich.text import Text
 from polymine.data_contracts.errors import InputError, StoreError
 from polymine.data_contracts.settings import Reading
 from polymine.data_contracts.tables import Cleaned as CleanedRows
+from polymine.mining.broken_rows import input_error
 from polymine.mining.cleaning import decide_slots, expected_rates
-from polymine.mining.input_checks import input_error
 from polymine.reading.columns import take_columns
 from polymine.reading.files import read_file, suffix_of
 from polymine.reading.pairs import split_broken, text_ids, text_problems

@@ -31,7 +31,8 @@ from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.references import fingerprint
 from polymine.data_contracts.settings import DatasetSettings, Reading, Source
 from polymine.data_contracts.tables import Rejected
-from polymine.mining.input_checks import Checked, OnInvalid, check_tables, rejected_rows
+from polymine.mining.broken_rows import rejected_rows
+from polymine.mining.input_checks import Checked, OnInvalid, check_tables
 from polymine.reading.files import suffix_of
 from polymine.reading.pairs import GIVEN
 from polymine.reading.roles import CANDIDATES, CORPUS, LABELS, QUERIES, TABLES, Role

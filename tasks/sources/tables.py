@@ -11,7 +11,8 @@ from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import DatasetSettings, Reading
 from polymine.data_contracts.tables import has_text
-from polymine.mining.input_checks import BROKEN, SOURCE_COLUMN, input_error, shape_problems
+from polymine.mining.broken_rows import BROKEN, SOURCE_COLUMN, input_error
+from polymine.mining.input_checks import shape_problems
 from polymine.reading.columns import Taken, take_columns
 from polymine.reading.files import read_file
 from polymine.reading.pairs import (

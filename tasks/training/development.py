@@ -28,13 +28,8 @@ from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.stage import named_work, stage
-from polymine.tasks.evaluation.sets import (
-    CONTRACT,
-    is_checked,
-    open_collection,
-    read_set,
-    texts_of_set,
-)
+from polymine.tasks.evaluation.reading import read_set
+from polymine.tasks.evaluation.sets import CONTRACT, is_checked, open_collection, texts_of_set
 from polymine.tasks.store.atomic import write_frame
 from polymine.tasks.store.datasets import Dataset, load, note_of
 from polymine.tasks.training.split import as_set, hold_out_set, training_side

@@ -5,7 +5,7 @@ import pytest
 
 from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import Reading
-from polymine.mining.input_checks import BROKEN
+from polymine.mining.broken_rows import BROKEN
 from polymine.reading.columns import Taken, take_columns
 from polymine.reading.roles import CORPUS, JUDGMENTS, PAIRS, Role
 from polymine.reading.understood import Table

@@ -8,7 +8,8 @@ from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import EngineSettings, EvaluationSet
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.tasks.engine.context import Context
-from polymine.tasks.evaluation.sets import open_collection, read_set
+from polymine.tasks.evaluation.reading import read_set
+from polymine.tasks.evaluation.sets import open_collection
 
 Tables = dict[str, pl.DataFrame]
 NAMED = {"corpus": "corpus", "queries": "queries", "judgments": "qrels"}  # keys and their files

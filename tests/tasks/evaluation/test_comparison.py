@@ -28,7 +28,7 @@ from polymine.tasks.evaluation.comparison import (
     mine_otherwise,
     trained_by,
 )
-from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.evaluation.reading import read_set
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.training.data import read_part
 from polymine.training.recipes import expand

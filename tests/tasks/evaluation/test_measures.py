@@ -16,7 +16,7 @@ from polymine.reporting.templates import say
 from polymine.tasks.evaluation import measuring as measuring
 from polymine.tasks.evaluation.encoding import Measured, open_measured
 from polymine.tasks.evaluation.measuring import measure, untouched_languages
-from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.evaluation.reading import read_set
 from tests.tasks.evaluation.small_sets import run_in, small, write
 from tests.training.small_encoder import save_small_encoder
 

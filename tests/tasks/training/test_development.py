@@ -18,7 +18,8 @@ from polymine.data_contracts.settings import (
 )
 from polymine.data_contracts.trained import TrainedModel
 from polymine.flows.pipeline import cut_parts
-from polymine.tasks.evaluation.sets import open_collection, read_set
+from polymine.tasks.evaluation.reading import read_set
+from polymine.tasks.evaluation.sets import open_collection
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.store.datasets import Store, load
 from polymine.tasks.training.development import read_development

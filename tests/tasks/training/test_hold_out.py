@@ -2,7 +2,7 @@
 
 from polymine.data_contracts.notes import SetNote
 from polymine.data_contracts.settings import DatasetSettings, EvaluationSettings
-from polymine.tasks.evaluation.sets import read_set
+from polymine.tasks.evaluation.reading import read_set
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.reporting.parts import with_held_out
 from polymine.tasks.store.datasets import note_of
