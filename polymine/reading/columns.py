@@ -70,8 +70,10 @@ def take_columns(table: Table, role: Role, hints: Reading) -> Taken:
         text = pl.element().filter(bare.str.contains(f"[^{INVISIBLE}]") & ~bare.is_in(MARKS))
         given = pl.concat_list(each.fill_null([]) for each in lists).list.eval(text)
         frame, found["negative"] = frame.with_columns(given.alias("negative")), "negative"
-    shadowed = [name for name in found if name in frame.columns and found[name] != name]
-    frame = frame.drop(shadowed).rename({column: name for name, column in found.items()})
+    # A column that has a meaning's name and is not used for it must not stand for it later.
+    called = {column: name for name, column in found.items()}
+    kept = [name for name in frame.columns if name in called or name not in role.columns]
+    frame = frame.select(pl.col(name).alias(called.get(name, name)) for name in kept)
     frame, missing = _without_marks(frame, list(found))
     if role is PAIRS or role.is_judgments:
         doubts += _label_doubts(frame, role, found, hints)

@@ -38,6 +38,20 @@ class TestRoles:
         taken = take(said=said, query=["no"], prompt=["a"], chosen=["b"], rejected=["c"])
         assert taken.rows.select("anchor", "positive", "negative").rows() == [("a", "b", ["c"])]
 
+    def test_what_the_settings_say_is_not_there_is_not_read(self):
+        said = {"columns": {"relevance": "", "negative": "", "query": "positive",
+                            "positive": "anchor"}}  # fmt: skip
+        taken = take(said=said, anchor=["a"], positive=["b"], negative=["c"], relevance=[0])
+        assert taken.rows.to_dicts() == [{"positive": "a", "anchor": "b"}]
+        assert taken.understood.ignored == ("negative", "relevance")
+        judged = take(JUDGMENTS, {"columns": {"relevance": ""}}, query_id=["q"], doc_id=["d"],
+                      relevance=[0])  # fmt: skip
+        assert "relevance" not in judged.rows.columns
+
+    def test_easy_and_hard_negatives_are_all_read(self):
+        taken = take(query=["a"], pos=["b"], hard_negatives=[["c"]], neg=["d"], neg_1=["e"])
+        assert taken.rows["negative"].to_list() == [["d", "c", "e"]]
+
     def test_numbered_negatives_stand_in_their_order(self):
         taken = take(anchor=["a"], positive=["b"], negative_10=["z"], negative_2=["y"],
                      negative_1=["x"])  # fmt: skip
