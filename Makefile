@@ -9,14 +9,15 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pipeline test check docs size bench robustness ui up clean
+.PHONY: help demo pipeline test proofs check docs size bench robustness ui up clean
 
 help:
 	@echo "make demo    mine the docstrings of the installed libraries: offline, a few minutes"
 	@echo "make pipeline  mine, train and evaluate on the same: offline, about ten minutes"
 	@echo "make ui      see its run in the Prefect UI"
 	@echo "make up      server and worker in containers; needs Docker and .env: docs/operations.md"
-	@echo "make test    run the tests"
+	@echo "make test    run the tests; under ten minutes on two cores"
+	@echo "make proofs  run the tests that take minutes each: kills, clusters, work pools, notebooks"
 	@echo "make check   ruff, mypy, import-linter"
 	@echo "make docs    the documentation as a site, in build/docs"
 	@echo "make size    measure the code itself: lines, functions, rooms, start-up"
@@ -39,6 +40,9 @@ up:
 # One process per core shares the tests, so none of them may take all cores.
 test: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+proofs: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m proof
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check

@@ -208,6 +208,7 @@ def wait_for_stages(run: str, wanted: set[tuple[str, str]]) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.proof
 def test_runs_of_a_data_set_wait_for_each_other_and_reuse(
     worker, standing: str, animals: dict[str, str], tmp_path: Path
 ) -> None:
@@ -234,6 +235,7 @@ def test_runs_of_a_data_set_wait_for_each_other_and_reuse(
     assert done.name == "by-hand"
 
 
+@pytest.mark.proof
 def test_a_run_that_lost_its_machine_is_found_and_goes_on(
     worker, standing: str, animals: dict[str, str], tmp_path: Path
 ) -> None:
@@ -260,6 +262,7 @@ def test_a_run_that_lost_its_machine_is_found_and_goes_on(
     wait_for_stages(run, {("ingest", "Reused"), ("export", "Completed")})
 
 
+@pytest.mark.proof
 def test_a_run_that_died_before_it_began_frees_its_place(
     worker, standing: str, animals: dict[str, str], tmp_path: Path
 ) -> None:

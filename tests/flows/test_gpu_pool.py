@@ -54,6 +54,7 @@ def test_a_work_pool_without_deployments_is_refused_at_once(prefect_server, anim
         pipeline(**settings(base, animals), output=OutputSettings(path="out"), engine=engine)
 
 
+@pytest.mark.proof
 def test_training_and_evaluation_run_on_the_work_pool(
     prefect_server, animals, tmp_path, monkeypatch
 ):

@@ -92,7 +92,11 @@ def states(plan: Graph) -> dict[str, bool]:
     return {node.name: node.reused for node in plan.nodes}
 
 
-@pytest.mark.parametrize("name", ["pipeline", "compare", "evaluate", "train", "gap"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("pipeline", marks=pytest.mark.proof),
+     pytest.param("compare", marks=pytest.mark.proof), "evaluate", "train", "gap"],
+)  # fmt: skip
 def test_a_file_is_planned_before_and_after_it_was_run(place, name):
     before = sorted(place.rglob("*"))
     plan = polymine.plan(f"{name}.toml")

@@ -39,7 +39,7 @@ from tests.conftest import BM25, MINILM, small_validator
 pytest.importorskip("ray", reason='needs Ray: pip install "polymine[ray]"')
 pytest.importorskip("prefect_ray", reason='needs prefect-ray: pip install "polymine[ray]"')
 
-pytestmark = pytest.mark.flow
+pytestmark = [pytest.mark.flow, pytest.mark.proof]
 
 MINING = MiningSettings(
     teachers=(MINILM, BM25), negatives=3, depth=6, selection=SelectionSettings(rule="percent"),

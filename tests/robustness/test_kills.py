@@ -222,6 +222,7 @@ def assert_kept(before: dict[Path, tuple[int, int]], after: dict[Path, tuple[int
             assert after[path] == state, f"{path} was made again"
 
 
+@pytest.mark.proof
 def test_the_pipeline_killed_at_random_moments_ends_the_same(tmp_path):
     """A short form of `python -m robustness.faults`: mining, training and evaluation."""
     (tmp_path / "world").mkdir()
@@ -242,6 +243,7 @@ CUTS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.proof
 @CUTS
 def test_same_bytes_however_the_work_is_cut(engine, run, undisturbed, tmp_path):
     assert run(tmp_path, engine) == 0
@@ -254,6 +256,7 @@ def test_same_bytes_by_risk_however_the_work_is_cut(engine, run, by_risk, tmp_pa
     assert tables(tmp_path) == tables(by_risk)
 
 
+@pytest.mark.proof
 def test_a_run_by_risk_killed_in_each_stage_goes_on_where_it_was(run, by_risk, tmp_path):
     before: dict[Path, tuple[int, int]] = {}
     kills = (
@@ -277,6 +280,7 @@ def test_killed_run_may_go_on_with_another_cut(run, undisturbed, tmp_path):
     assert tables(tmp_path) == tables(undisturbed)
 
 
+@pytest.mark.proof
 def test_two_runs_on_one_store_at_once(fork, undisturbed, animals, tmp_path):
     roots = [tmp_path / "one", tmp_path / "two"]
     (tmp_path / "store").mkdir()

@@ -393,6 +393,7 @@ def mine_on(
     run_stages(dataset, root, SMALL, kill, mining, store)
 
 
+@pytest.mark.proof
 def test_flow_on_s3_killed_and_gone_on_elsewhere_gives_what_it_gives_on_disk(
     bucket, server, animals, tmp_path
 ):
@@ -433,6 +434,7 @@ def test_flow_on_s3_killed_and_gone_on_elsewhere_gives_what_it_gives_on_disk(
             assert tables(tmp_path / name, *parts) == tables(tmp_path / "disk", *parts)
 
 
+@pytest.mark.proof
 def test_pipeline_on_s3_killed_amid_training_goes_on_elsewhere(bucket, server, tmp_path):
     """Checkpoints stay on the machine that is lost; what is finished is in the bucket."""
     (tmp_path / "world").mkdir()
