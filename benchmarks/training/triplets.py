@@ -4,10 +4,11 @@ documents.
     python -m benchmarks.training.triplets [SET ...] [--seeds 2] [--steps 60]
 
 Each set is a collection of `benchmarks.data`, or a folder laid out like one. A tenth of its
-documents and all their queries are held out. Every arm trains the same adapter for the same number
-of steps on its own negatives: documents at random, the naive top, sentence-transformers'
-`mine_hard_negatives` at 95 %, and Polymine's default; the untouched base is the measure. Runs
-`polymine compare` and keeps the figures in benchmarks/results/triplets.json.
+documents and all their queries are held out; these queries search the whole corpus. Every arm
+trains the same adapter for as many steps on its own negatives: documents at random, the naive top,
+sentence-transformers' `mine_hard_negatives` at 95 %, and Polymine's default; the untouched base is
+the measure. Runs `polymine compare`, whose intervals draw components of questions and documents,
+and seeds. After each set the figures of all so far are kept in benchmarks/results/triplets.json.
 """
 
 import argparse
@@ -114,8 +115,22 @@ def find_ratio(table: pl.DataFrame) -> dict[str, Any]:
     }
 
 
+def keep(rows: pl.DataFrame, options: argparse.Namespace) -> None:
+    """Print and keep the figures of the sets so far, so that a stopped run loses none of them."""
+    table = tabulate(rows)
+    with pl.Config(tbl_rows=100, tbl_width_chars=140, fmt_str_lengths=40, float_precision=4):
+        print(table)
+    goal = find_ratio(table)
+    for name, value in goal.items():
+        print(f"{name}: {value}")
+    if not options.no_results:
+        kept = {"machine": machine(), "options": told(options), "goal": goal,
+                "table": table.to_dicts(), "all": rows.to_dicts()}  # fmt: skip
+        save("triplets", kept)
+
+
 def main() -> None:
-    """Run the sets asked for, print the table and keep the figures."""
+    """Run the sets asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="*", default=list(SETS))
     parser.add_argument("--work", default="runs/benchmark-triplets")
@@ -127,18 +142,10 @@ def main() -> None:
     parser.add_argument("--set", action="append", metavar="KEY=VALUE")
     parser.add_argument("--no-results", action="store_true")
     options = parser.parse_args()
-    parts = [run_set(name, options).with_columns(data=pl.lit(name)) for name in options.sets]
-    rows = pl.concat(parts)
-    table = tabulate(rows)
-    with pl.Config(tbl_rows=100, tbl_width_chars=140, fmt_str_lengths=40, float_precision=4):
-        print(table)
-    goal = find_ratio(table)
-    for name, value in goal.items():
-        print(f"{name}: {value}")
-    if not options.no_results:
-        kept = {"machine": machine(), "options": told(options), "goal": goal,
-                "table": table.to_dicts(), "all": rows.to_dicts()}  # fmt: skip
-        save("triplets", kept)
+    parts = []
+    for name in options.sets:
+        parts.append(run_set(name, options).with_columns(data=pl.lit(name)))
+        keep(pl.concat(parts), options)
 
 
 if __name__ == "__main__":
