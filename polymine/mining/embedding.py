@@ -213,8 +213,9 @@ def _checked(vectors: Matrix, texts: list[str], unit: bool) -> Matrix:
     if len(bad):
         kind = "NaN or infinite" if not np.isfinite(length[bad[0]]) else "all zeros"
         raise ModelError(
-            f"the model gave a vector that is {kind} for {len(bad)} of {len(texts)} texts, such as "
-            f"{texts[bad[0]][:80]!r}; try dtype = 'float32' for this teacher"
+            f"the model gave a vector that is {kind} for {len(bad)} of {len(texts)} texts of one "
+            f"batch, such as {texts[bad[0]][:80]!r}, and no batch after it was computed; try "
+            "dtype = 'float32' for this model"
         )
     return vectors
 

@@ -152,7 +152,7 @@ def test_broken_model_is_named_by_a_text_it_failed_on(minilm, value, kind):
     broken = copy.deepcopy(minilm)
     for parameter in broken.parameters():
         parameter.data.fill_(value)
-    with pytest.raises(ModelError, match=f"{kind} for 1 of 1 texts, such as 'one'"):
+    with pytest.raises(ModelError, match=f"{kind} for 1 of 1 texts of one batch, such as 'one'"):
         encode_all(TextEncoder([broken], 1, 2048), ["one"])
 
 

@@ -175,7 +175,9 @@ def test_a_model_without_finite_vectors_is_named(tmp_path):
     name = next(key for key in weights if "embeddings" in key)
     save_file(weights | {name: weights[name] * float("nan")}, f"{folder}/model.safetensors")
     broken = open_measured("broken", EncoderSettings(model=str(folder), dtype="float32"))
-    with pytest.raises(ModelError, match=r"model `broken` \(.*NaN or infinite for 2 of 2 texts"):
+    with pytest.raises(
+        ModelError, match=r"model `broken` \(.*NaN or infinite for 2 of 2 texts of one batch"
+    ):
         encode(run_in(tmp_path), broken, ["one otter", "two owls"], ["en", "en"], "queries")
 
 
