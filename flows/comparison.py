@@ -1,5 +1,6 @@
 """What trains best: several ways to mine or to train, the same evaluation."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from prefect import flow
@@ -45,6 +46,7 @@ from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import COMPARISON, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.checks import check_training
+from polymine.tasks.training.contamination import check_contaminated, look_for_seen
 from polymine.tasks.training.data import resolve_training
 
 
@@ -76,6 +78,8 @@ def compare(
     check_roots(**parts, **arms_mining, **arms_training, output=output, engine=engine)
     check_output(output, settings=parts, kind=COMPARISON)
     check_arms(comparison.arms, mining, training)
+    for each in (training, *arms_training.values()):
+        check_contaminated(each, evaluation)
     with limited_threads(engine), cluster(engine), recorded_use():
         run = Context.of(engine)
         check_learning(run, mining, training, evaluation)
@@ -110,19 +114,16 @@ def run_arms(
     )
     sets = read_sets(run, evaluation)
     sources = [sources_of({"dataset": collection.documents}, CollectionNote)]
-    arms: dict[str, dict[int, dict[str, DatasetRef]]] = {}
+    models: dict[str, dict[int, Measured]] = {arm.name: {} for arm in comparison.arms}
     for arm in comparison.arms:
         for seed in comparison.seeds:
             mined = mine_arm(run, arm, seed, collection, output, mining)
             trained = train_arm(run, arm, seed, mined, training, evaluation)
             sources += [sources_of(trained.rows, RowsNote), sources_of(trained.apart, SetNote)]
-            model = open_arm(arm, seed, trained, training, evaluation)
-            measures = measure_all(run, model, sets, evaluation)
-            arms.setdefault(arm.name, {})[seed] = measures
+            models[arm.name][seed] = open_arm(arm, seed, trained, training, evaluation)
     base = open_measured("base", as_measured(training.base, evaluation))
-    measured = measure_all(run, base, sets, evaluation)
-    compared = compare_arms(run, sets, measured, arms, evaluation)
-    return sets, compared, notes, merged(*sources)
+    sets, compared, seen = measure_arms(run, base, models, sets, evaluation)
+    return sets, compared, (*notes, *seen), merged(*sources)
 
 
 def mine_arm(
@@ -166,3 +167,24 @@ def open_arm(
     call = as_measured(models.settled(trained_by(arm, training).base), evaluation)
     folder = str(open_folder(trained.assembled.path))
     return open_measured(f"{arm.name}-{seed}", call.model_copy(update={"model": folder}))
+
+
+def measure_arms(
+    run: Context,
+    base: Measured,
+    models: Mapping[str, Mapping[int, Measured]],
+    sets: Mapping[str, DatasetRef],
+    evaluation: EvaluationSettings,
+) -> tuple[dict[str, DatasetRef], DatasetRef, tuple[Note, ...]]:
+    """Measure the base and the models of each arm and seed, all on what none has learned from.
+
+    Returns the sets without what is left out, all arms compared, and what was found in the sets.
+    """
+    trained = [model for of in models.values() for model in of.values()]
+    left, notes = look_for_seen(run, trained, sets, evaluation)
+    arms = {
+        arm: {seed: measure_all(run, model, left, evaluation) for seed, model in of.items()}
+        for arm, of in models.items()
+    }
+    before = measure_all(run, base, left, evaluation)
+    return left, compare_arms(run, left, before, arms, evaluation), notes

@@ -22,7 +22,7 @@ from polymine.data_contracts.settings import (
     TrainingRunSettings,
     TrainingSettings,
 )
-from polymine.flows.comparison import mine_arm, open_arm, train_arm
+from polymine.flows.comparison import measure_arms, mine_arm, open_arm, train_arm
 from polymine.flows.evaluation import measure_all, measure_systems, read_sets, run_measures
 from polymine.flows.gap import run_gap
 from polymine.flows.mining import mine_collection
@@ -32,8 +32,13 @@ from polymine.reading.understood import describe
 from polymine.tasks.engine.context import Context, planning
 from polymine.tasks.engine.graph import Graph, Node
 from polymine.tasks.engine.load import Load
-from polymine.tasks.evaluation.comparison import check_arms, compare_arms, minings_of, trained_by
-from polymine.tasks.evaluation.encoding import as_measured, open_candidates, open_measured
+from polymine.tasks.evaluation.comparison import check_arms, minings_of, trained_by
+from polymine.tasks.evaluation.encoding import (
+    Measured,
+    as_measured,
+    open_candidates,
+    open_measured,
+)
 from polymine.tasks.evaluation.sets import sides_of_set
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.mining.teachers import check_models
@@ -119,7 +124,7 @@ def _compare(run: Context, settings: ComparisonRunSettings) -> None:
     evaluation, training, collection = _cut(run, settings)
     sets = read_sets(run, evaluation)
     _say(run, (), {**sets, **read_named(run, training, evaluation)})
-    measured: dict[str, dict[int, dict[str, DatasetRef]]] = {arm.name: {} for arm in arms}
+    models: dict[str, dict[int, Measured]] = {arm.name: {} for arm in arms}
     for arm in arms:
         own = trained_by(arm, training)
         steps = check_training(own, minings.get(f"comparison.arms.{arm.name}", mining))
@@ -132,16 +137,16 @@ def _compare(run: Context, settings: ComparisonRunSettings) -> None:
             else:
                 _expect_training(run, steps, name)
             if trained is not None and trained.assembled.reused:
-                model = open_arm(arm, seed, trained, training, evaluation)
-                measured[arm.name][seed] = measure_all(run, model, sets, evaluation)
+                models[arm.name][seed] = open_arm(arm, seed, trained, training, evaluation)
             else:
                 _expect_measures(run, name, sets)
     base = open_measured("base", as_measured(resolve_training(training, "").base, evaluation))
-    before = measure_all(run, base, sets, evaluation)
-    if all(len(of) == len(settings.comparison.seeds) for of in measured.values()):
-        compare_arms(run, sets, before, measured, evaluation)
-    else:
-        _expect(run, "compare-arms", ())
+    if all(len(of) == len(settings.comparison.seeds) for of in models.values()):
+        measure_arms(run, base, models, sets, evaluation)
+        return
+    for model in (base, *(each for of in models.values() for each in of.values())):
+        measure_all(run, model, sets, evaluation)
+    _expect(run, "compare-arms", ())
 
 
 def _cut(

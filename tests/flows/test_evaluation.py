@@ -18,12 +18,15 @@ from polymine.data_contracts.settings import (
     EvaluationSettings,
     OutputSettings,
 )
-from polymine.flows.evaluation import run_measures
+from polymine.flows.comparison import measure_arms
+from polymine.flows.evaluation import read_sets, run_measures
 from polymine.reporting.learning.metrics import name_metric
+from polymine.tasks.evaluation.comparison import ARMS
+from polymine.tasks.evaluation.encoding import open_candidates, open_measured
 from polymine.tasks.evaluation.gains import read_comparisons
 from polymine.tasks.reporting.learning import report_evaluation
 from polymine.tasks.reporting.parts import read_info
-from polymine.tasks.store.datasets import load, note_of
+from polymine.tasks.store.datasets import load, note_of, open_folder
 from polymine.tasks.training.contamination import ROWS
 from polymine.training.relations import own_relations, relate
 from tests.small import animal_tables, save_small_encoder
@@ -258,6 +261,15 @@ def test_all_figures_are_over_the_queries_that_no_model_has_learned_from(folder,
     assert all(set(load(each)["query_id"]) == left for each in measured)
     assert note_of(evaluated.sets["seen"], SetNote).left_out == 30
     assert any("30 queries left out of all figures" in note.text for note in evaluated.notes)
+    base, *models = (open_measured("base", excluding.base), *open_candidates(excluding)[1])
+    run, arms = run_in(folder), {"new": {0: models[0]}}
+    sets, compared, notes = measure_arms(run, base, arms, read_sets(run, excluding), excluding)
+    assert note_of(sets["seen"], SetNote).left_out == 30
+    assert notes == evaluated.notes  # an arm is told apart from what it learned as any model is
+    found = pl.read_parquet(open_folder(compared.path) / ARMS).filter(metric="ndcg", seed=0)
+    assert found["base"].item() == pytest.approx(
+        load(evaluated.measures["base"]["seen"])["ndcg"].mean()
+    )
 
 
 def trained_on(folder: Path, place: Path, anchors: list[str]) -> str:

@@ -1,6 +1,8 @@
 """Arms of a comparison: what their negatives are stored under, and what they come to."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,7 +18,9 @@ from polymine.data_contracts.settings import (
     EvaluationSet,
     EvaluationSettings,
     MiningSettings,
+    OutputSettings,
     TrainingData,
+    TrainingSettings,
     load_as,
 )
 from polymine.data_contracts.tables import Triplets
@@ -30,6 +34,7 @@ from polymine.tasks.evaluation.comparison import (
 )
 from polymine.tasks.evaluation.reading import read_set
 from polymine.tasks.mining.ingestion import ingest
+from polymine.tasks.reporting.comparison import report_comparison
 from polymine.tasks.training.data import read_part
 from polymine.training.recipes import expand
 from polymine.training.relations import own_relations
@@ -100,12 +105,16 @@ def test_arms_of_the_shipped_file_train_what_they_say():
 
 
 # nDCG of queries 0 to 11 by arm and seed; one Russian query is too few to count in a mean
-BASE = [0.05 * n for n in range(12)]
+BASE = [0.25 + 0.02 * n for n in range(12)]
+Gain = float | Sequence[float]  # of every query, or of each
+Gains = Mapping[str, Mapping[int, Gain]]
+Sets = dict[str, DatasetRef]
 GAINS = {"even": {0: 0.1, 1: 0.3}, "same": {0: 0.1, 1: 0.3}, "last": {0: 0.0, 1: 0.1}}
 
 
-def measures(run: Context, version: str, gain: float, russian: float) -> DatasetRef:
-    values = [*(value + gain for value in BASE), russian]
+def measures(run: Context, version: str, gain: Gain, russian: float) -> DatasetRef:
+    each = [gain] * len(BASE) if isinstance(gain, float) else gain
+    values = [*(value + more for value, more in zip(BASE, each, strict=True)), russian]
     rows = [
         ("own", "en", "ru" if n == 12 else "en", f"q{n}", value, 0.5, 0.5, 0.5)
         for n, value in enumerate(values)
@@ -115,8 +124,8 @@ def measures(run: Context, version: str, gain: float, russian: float) -> Dataset
 
 
 @pytest.fixture
-def compared(tmp_path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Arms and differences; the single Russian query would turn every mean around."""
+def made(tmp_path) -> Callable[[Gains], tuple[DatasetRef, Sets]]:
+    """Compare arms of these gains; the single Russian query would turn every mean around."""
     (tmp_path / "set").mkdir()
     queries = pl.DataFrame([(f"q{n}", f"{n}?", "ru" if n == 12 else "en") for n in range(13)],
                            ["query_id", "text", "language"], orient="row")  # fmt: skip
@@ -133,19 +142,32 @@ def compared(tmp_path) -> tuple[pl.DataFrame, pl.DataFrame]:
         table.write_parquet(tmp_path / "set" / f"{name}.parquet")
     run = Context.of(EngineSettings(store=str(tmp_path / "store")))
     chosen = EvaluationSet(name="own", path=str(tmp_path / "set"))
-    arms = {
-        arm: {seed: {"own": measures(run, f"{arm}{seed}", gain, 0.0)}
-              for seed, gain in gains.items()}
-        for arm, gains in GAINS.items()
-    }  # fmt: skip
     sets, base = {"own": read_set(run, chosen, 0)}, {"own": measures(run, "base", 0.0, 1.0)}
-    made = compare_arms(run, sets, base, arms, EvaluationSettings(resamples=200))
-    frames = [pl.read_parquet(f"{made.path}/{name}.parquet") for name in ("arms", "differences")]
-    return frames[0], frames[1]
+
+    def make(gains: Gains) -> tuple[DatasetRef, Sets]:
+        arms = {
+            arm: {seed: {"own": measures(run, f"{arm}{seed}", gain, 0.0)}
+                  for seed, gain in of.items()}
+            for arm, of in gains.items()
+        }  # fmt: skip
+        return compare_arms(run, sets, base, arms, EvaluationSettings(resamples=200)), sets
+
+    return make
 
 
-def test_each_seed_and_all_together_stand_against_the_base(compared):
-    arms = Arms.validate(compared[0]).filter(metric="ndcg")
+def table(made: DatasetRef, name: str) -> pl.DataFrame:
+    return pl.read_parquet(f"{made.path}/{name}.parquet").filter(metric="ndcg")
+
+
+def summarise(compared: DatasetRef, sets: Sets, folder: Path) -> dict[str, Any]:
+    output = OutputSettings(path=str(folder / "out"))
+    settings = (TrainingSettings(), EvaluationSettings(), output)
+    run = Context.of(EngineSettings(store=str(folder / "store")))
+    return report_comparison(run, compared, sets, *settings, {})
+
+
+def test_each_seed_and_all_together_stand_against_the_base(made):
+    arms = Arms.validate(table(made(GAINS)[0], "arms"))
     gains = {row[:2]: round(row[2], 9) for row in arms.select("arm", "seed", "gain").rows()}
     assert gains == {
         (arm, seed): gain
@@ -154,8 +176,8 @@ def test_each_seed_and_all_together_stand_against_the_base(compared):
     }
 
 
-def test_every_pair_stands_once_and_alike_arms_are_not_told_apart(compared):
-    found = Differences.validate(compared[1]).filter(metric="ndcg")
+def test_every_pair_stands_once_and_alike_arms_are_not_told_apart(made):
+    found = Differences.validate(table(made(GAINS)[0], "differences"))
     pairs = {row[:2]: row[2:] for row in found.select("arm", "reference", "gain", "p").rows()}
     assert set(pairs) == {("even", "same"), ("even", "last"), ("same", "last")}
     assert pairs["even", "same"] == pytest.approx((0.0, 1.0))
@@ -164,3 +186,32 @@ def test_every_pair_stands_once_and_alike_arms_are_not_told_apart(compared):
     even = found.filter(arm="even", reference="last").row(0, named=True)
     assert even["low"] < 0.1 < even["gain"] < 0.2 < even["high"]
     assert (found["adjusted"] >= found["p"]).all()
+
+
+@pytest.mark.parametrize(
+    ("gains", "said"),
+    [
+        ({"low": 0.05, "high": 0.2}, "high is best: nDCG@10 on own 0.360 → 0.560, +0.200 "
+         "[+0.200, +0.200]"),
+        # both surely gain over the base, and as much as each other
+        ({"one": 0.2, "other": 0.2, "low": 0.05},
+         "one and other are not told apart; the highest is one: nDCG@10 on own "
+         "0.360 → 0.560, +0.200 [+0.200, +0.200]"),
+        ({"worst": -0.2, "least": -0.1}, "least is best: nDCG@10 on own 0.360 → 0.260, "
+         "−0.100 [−0.100, −0.100], "
+         "which is not surely above the base"),
+    ],
+)  # fmt: skip
+def test_the_headline_is_decided_between_arms(made, tmp_path, gains, said):
+    compared, sets = made({arm: {0: gain} for arm, gain in gains.items()})
+    assert summarise(compared, sets, tmp_path)["headline"] == said
+
+
+def test_what_holds_for_one_pair_alone_names_no_winner_among_six(made, tmp_path):
+    """First is above each of the others with p < .05, which Holm corrects for six pairs."""
+    uneven = [0.1 if n % 2 else -0.02 for n in range(12)]
+    compared, sets = made({"first": {0: uneven}, **{arm: {0: 0.0} for arm in ("b", "c", "d")}})
+    found = table(compared, "differences").filter(arm="first")
+    assert found["p"].max() < 0.05 < found["adjusted"].min()
+    said = summarise(compared, sets, tmp_path)["headline"]
+    assert said.startswith("first, b, c and d are not told apart; the highest is first: ")
