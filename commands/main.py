@@ -47,6 +47,7 @@ EXAMPLES = {
     "compare": "compare configs/comparison.toml --set comparison.seeds=[0,1,2]",
     "gap": "gap configs/gap.toml",
     "inspect": "inspect runs/mine-01 q17",
+    "label": "label runs/mine-01 --from runs/mine-01-labels.csv",
     "diff": "diff runs/mine-01 runs/mine-02 --query q17",
     "export": "export runs/mine-01 flagembedding --to out",
     "clean": "clean triplets.parquet --corpus corpus.parquet",
@@ -90,7 +91,15 @@ def common(
 
 for command, (flow, said) in FLOWS.items():
     _add_flow(command, flow, said)
-for other in (reading.inspect, reading.diff, reading.export, reading.clean, serve, ui):
+for other in (
+    reading.inspect,
+    reading.label,
+    reading.diff,
+    reading.export,
+    reading.clean,
+    serve,
+    ui,
+):
     app.command(epilog=example(other.__name__))(other)
 app.add_typer(server_app, name="server")
 

@@ -38,6 +38,35 @@ def clean(
     _print(cleaned)
 
 
+def label(
+    run: RunFolder,
+    filled: Annotated[
+        Path | None, typer.Option("--from", help="The list with `relevance` filled in: 0 or 1.")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Where to; RUN-labels.csv, with --from the new run RUN-labelled."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Pairs to look at.")] = 50,
+) -> None:
+    """Write the pairs whose labels would tell most; take them back and say what that changed."""
+    from polymine.reporting.runs.diff_view import draw
+    from polymine.tasks.store.atomic import write_new
+
+    found, ending = polymine.open(run), "labelled" if filled else "labels.csv"
+    target = to or found.folder.with_name(f"{found.folder.name}-{ending}")
+    if filled is None:
+        drawn = found.to_label(count)
+        write_new(target, drawn.write_csv().encode())
+        typer.echo(
+            f"{target}: {len(drawn)} pairs. Write 0 or 1 into `relevance`, leave empty what you "
+            f"cannot tell, then: polymine label {run} --from {target}"
+        )
+        return
+    _print(draw(polymine.diff(found, found.with_labels(filled, target)), 1))
+    typer.echo(f"The run with these labels: {target}")
+
+
 def export(
     run: RunFolder,
     form: Annotated[

@@ -55,17 +55,62 @@ class Run(FinishedRun):
         >>> len(run.triplets), len(run.select(negatives=2).triplets)
         (8, 16)
         """
+        dataset = self.settings_of("dataset", DatasetSettings)
+        mining = with_changes(self.mining, changes)
+        return self._again(dataset, mining, self.info["fingerprints"]["ingest"], output)
+
+    def with_labels(self, labels: Given, output: str | Path | None = None) -> "Run":
+        """Decide anew by what a person says of pairs: no model is asked, no text embedded.
+
+        Args:
+            labels: query_id, doc_id, relevance (0 or 1), as `to_label` draws them: a table or a
+                file. Rows that are not filled in are left aside.
+            output: as of `select`.
+
+        Labels are obeyed, and 20 or more correct the risk of all other candidates. Raises
+        InputError for ids that the run does not have and relevances that are none, or where nothing
+        is filled in; StoreError as `select` does.
+
+        >>> run = polymine.open("runs/mine-01")
+        >>> looked_at = run.to_label(1).with_columns(relevance=1)
+        >>> run.with_labels(looked_at).promoted.height
+        1
+        """
+        from polymine.tasks.mining.labels import label_collection
+
+        dataset = self.settings_of("dataset", DatasetSettings)
+        engine = self.settings_of("engine", EngineSettings)
+        keep = TemporaryDirectory(prefix="polymine-")
+        source = as_sources({"labels": labels}, Path(keep.name))["labels"]
+        read = dataset.model_copy(update={"labels": source})
+        version = label_collection(self.info["fingerprints"]["ingest"], read, engine, self.name)
+        files = [
+            file for named in (dataset.labels, source) if named
+            for file in ([named] if isinstance(named, str) else named)
+        ]  # fmt: skip
+        told = dataset.model_copy(update={"labels": files if len(files) > 1 else files[0]})
+        return self._again(told, self.mining, version, output, keep)
+
+    def _again(
+        self,
+        dataset: DatasetSettings,
+        mining: MiningSettings,
+        ingested: str,
+        output: str | Path | None,
+        keep: object = None,
+    ) -> "Run":
+        """Mine what the store has of this run by other settings."""
         from polymine.flows.mining import mine_into
 
-        keep = None if output else TemporaryDirectory(prefix="polymine-")
+        folder = None if output else TemporaryDirectory(prefix="polymine-")
         made = mine_into(
-            self.settings_of("dataset", DatasetSettings),
-            OutputSettings(path=str(output or f"{keep.name}/run")),  # type: ignore[union-attr]
-            with_changes(self.mining, changes),
+            dataset,
+            OutputSettings(path=str(output or f"{folder.name}/run")),  # type: ignore[union-attr]
+            mining,
             self.settings_of("engine", EngineSettings),
-            self.info["fingerprints"]["ingest"],
+            ingested,
         )
-        return Run(made["output"], keep=(self._keep, keep))
+        return Run(made["output"], keep=(self._keep, folder, keep))
 
 
 def mine(

@@ -11,10 +11,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from datasets import Dataset
+from typer.testing import CliRunner
 
 import polymine
 from polymine import front_door
-from polymine.data_contracts.errors import InputError, SettingsError
+from polymine.commands.main import app
+from polymine.data_contracts.errors import InputError, SettingsError, StoreError
 from polymine.tasks.runs import run as runs
 from tests.evaluation.gap import small_gap
 from tests.small import save_small_encoder
@@ -199,6 +201,54 @@ def test_a_notebook_shows_the_funnel_a_query_and_what_changed(desk):
         assert all(word in str(shown) for word in words)
         assert all(word in shown._repr_html_().replace("&#x27;", "'") for word in words)
     assert "<iframe" in run.report()._repr_html_()
+
+
+def test_labels_are_drawn_taken_back_and_told(desk):
+    """By the command line as by hand; nothing that ranks is made again."""
+    run = polymine.open("runs/mine-01")
+    asked = CliRunner().invoke(app, ["label", "runs/mine-01"], catch_exceptions=False)
+    file = desk / "runs" / "mine-01-labels.csv"
+    assert "polymine label runs/mine-01 --from" in asked.stdout
+    drawn = pl.read_csv(file)
+    assert set(drawn["query_id"]) == {f"q{number}" for number in range(17, 25)}
+    assert drawn.join(run.read("closure"), on=["query_id", "doc_id"], how="semi").is_empty()
+    assert dict(drawn.select("doc_id", "document").rows()).items() <= {
+        (row["doc_id"], row["text"]) for row in ROWS["corpus"]
+    }
+    with pytest.raises(StoreError, match="already there"):
+        CliRunner().invoke(app, ["label", "runs/mine-01"], catch_exceptions=False)
+    with pytest.raises(InputError, match=r"labels\.csv: nothing is filled in; write 0 .*or 1"):
+        run.with_labels(file)
+    first, *_ = drawn.rows(named=True)
+    pair = {"query_id": first["query_id"], "doc_id": first["doc_id"]}
+    drawn[:2].with_columns(relevance=pl.Series([1, None])).write_csv(file)
+    told = CliRunner().invoke(app, ["label", "runs/mine-01", "--from", str(file)])
+    assert told.exit_code == 0, told.exception
+    said = " ".join(told.stdout.split())
+    assert "promoted 0 1" in said
+    assert "was promoted" in said or "is promoted to a positive" in said
+    labelled = polymine.open("runs/mine-01-labelled")
+    assert labelled.promoted.select("query_id", "doc_id").row(0, named=True) == pair
+    assert {"rank bm25", "index bm25"} <= set(labelled.info["reused"])
+    again = run.with_labels([pair | {"relevance": 1}])  # a table gives what the file gave
+    assert again.triplets.equals(labelled.triplets)
+    assert again.select(negatives=2).promoted.equals(labelled.promoted)
+    for wrong, said in (
+        (pair | {"relevance": "maybe"}, r"`relevance` is not a whole number .*1 row"),
+        (pair | {"relevance": -1}, "`relevance` is below 0"),
+        (pair | {"relevance": 1, "doc_id": "owl"}, r"`doc_id` is not in documents of .*mine-01"),
+        (pair | {"relevance": 1, "query_id": "q1"}, r"`query_id` is not in queries of .*mine-01"),
+    ):
+        with pytest.raises(InputError, match=f"(?s)1 of 2 labels are wrong.*{said}"):
+            run.with_labels([pair | {"relevance": 0, "query_id": "q20"}, wrong])
+    with pytest.raises(InputError, match="is not unique"):
+        run.with_labels([pair | {"relevance": 1}, pair | {"relevance": 0}])
+    with pytest.raises(InputError, match=r"(?s)contradict.*the run's labels say otherwise"):
+        labelled.with_labels([pair | {"relevance": 0}])
+    with pytest.raises(InputError, match="knows all of these 1 pairs already"):
+        labelled.with_labels([pair | {"relevance": 1}])
+    with pytest.raises(InputError, match="column `doc_id` is missing"):
+        run.with_labels([{"query_id": "q17", "relevance": 1}])
 
 
 def test_import_costs_nothing():

@@ -19,7 +19,7 @@ from benchmarks.negatives.cases import DENSE, LEXICAL, Case, Encoder, open_case,
 from benchmarks.negatives.judged import PAIR, Collection, Revealed, load
 from polymine.mining.groups import linked
 from polymine.mining.hashing import hash_texts, uniform
-from polymine.mining.promotion import draw_pairs
+from polymine.mining.labelling import draw_pairs
 from polymine.mining.risk import predict_risk
 from polymine.mining.risk_estimate import languages_of
 from polymine.mining.risk_fit import fit

@@ -26,6 +26,9 @@ CAUTION = 1.28  # standard deviations: nine of ten such data sets are at least a
 INTERCEPT_SPREAD, SLOPE_SPREAD = 1.5, 0.5  # how far collections lie from what the risk says
 PAIR_SPREAD = 1.5  # how far a pair of languages lies from all of its kind
 KINDS = ("same", "foreign")  # candidates in the language of their query, or not
+FEWEST_CHECKED, FEWEST_WRONG = 20, 10  # labels, and those of 0, from which they correct a risk
+CHECKED_SLOPE = 0.3  # how far the slope lies from 1, over the judged collections: 0.27, 0.20, 0.40
+KEPT_RISK = 0.02  # about where negatives are kept, and how sure their rate is has to be told
 SETTLED = 1e-6  # log-odds are taken of risks at least so far from 0 and 1
 
 
@@ -57,6 +60,34 @@ def fit_precisions(pairs: pl.DataFrame) -> tuple[Precision, ...]:
                 start = _line(whole.intercept, whole.slope, PAIR_SPREAD, SLOPE_SPREAD / 2, centre)
                 found.append(_fit(part, start, name))
     return tuple(sorted(found, key=lambda each: (each.pair not in KINDS, each.pair)))
+
+
+def fit_corrections(pairs: pl.DataFrame, rate_spread: float) -> tuple[Precision, ...]:
+    """Learn how far the risk is off, over all its height, from pairs that somebody labelled.
+
+    Args:
+        pairs: as of `fit_precisions`; few will do, as they move a risk no further than they say.
+        rate_spread: of the risk; so far is it off where nothing is labelled.
+
+    Returns:
+        At most one of each kind. None of labels that hardly have a 0: a list of what is relevant is
+        no sample of what is risky.
+    """
+    found = []
+    for kind in KINDS:
+        of_kind = pairs.filter(kind=kind).sort(pairs.columns)  # sums in one order
+        wrong = int((~of_kind["right"]).sum())
+        if len(of_kind) < FEWEST_CHECKED or wrong < FEWEST_WRONG:
+            continue
+        centre = round(float(_log_odds(of_kind["risk"].to_numpy()).mean()), DECIMALS)
+        found.append(_fit(of_kind, _line(centre, 1.0, rate_spread, CHECKED_SLOPE, centre), kind))
+    return tuple(found)
+
+
+def rate_spread_of(found: Precision) -> float:
+    """Say how far the log of a rate may be off where negatives are kept."""
+    away = float(_log_odds(np.array([KEPT_RISK]))[0]) - found.centre
+    return round(float(np.hypot(found.intercept_spread, found.slope_spread * away)), DECIMALS)
 
 
 def _enough(pairs: pl.DataFrame) -> bool:

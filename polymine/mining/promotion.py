@@ -12,13 +12,9 @@ import polars as pl
 
 from polymine.data_contracts.notes import Precision, Promotion
 from polymine.mining import precision
-from polymine.mining.hashing import hash_texts, uniform
 from polymine.mining.likelihoods import DECIMALS
 from polymine.mining.precision import assess, fit_precisions
 from polymine.mining.risk import Array
-
-DRAWN = 200  # pairs to label where nothing is known
-STRATA = (0.35, 0.5, 0.65, 0.8, 0.9)  # of the risk, by which they are drawn
 
 
 def keep_labelled(assessed: pl.DataFrame) -> pl.DataFrame:
@@ -143,34 +139,6 @@ def find_cut(lower: Array, budget: float, least: float) -> float | None:
     last = np.append(ordered[1:] < ordered[:-1], True)  # a cut lets in all that are equal
     within = last[: len(ordered)] & (wrong <= budget)
     return float(ordered[within].min()) if within.any() else None
-
-
-def draw_pairs(candidates: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
-    """Draw pairs whose labels would say how precise each risk is.
-
-    Every stratum of the risk gets its share, within each kind of language pair; of two pairs with
-    equal risk, chance decides alone, so labels of those drawn stand for the others.
-
-    Args:
-        candidates: query_id, doc_id, kind, risk of open candidates.
-        count: pairs altogether.
-        seed: of the draw, which depends on it and the ids alone.
-
-    Returns:
-        query_id, doc_id, by both; fewer than `count` where there are not as many.
-    """
-    table = candidates.filter(pl.col("risk") >= precision.LEAST_RISK)
-    keys = uniform(seed, hash_texts(table["query_id"]), hash_texts(table["doc_id"]))
-    stratum = pl.sum_horizontal(*(pl.col("risk") >= lower for lower in STRATA))
-    nth = pl.int_range(pl.len())
-    drawn = (
-        table.with_columns(key=pl.Series(keys), stratum=stratum)
-        .sort("key")
-        .with_columns(nth=nth.over("kind", "stratum"))
-        .sort("nth", "key")
-        .head(count)
-    )
-    return drawn.select("query_id", "doc_id").sort("query_id", "doc_id")
 
 
 def close_versions(promoted: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFrame:

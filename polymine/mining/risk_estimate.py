@@ -3,11 +3,16 @@
 import numpy as np
 import polars as pl
 
-from polymine.data_contracts.risk import RiskModel
+from polymine.data_contracts.notes import Precision
+from polymine.data_contracts.risk import Pair, RiskModel
 from polymine.data_contracts.settings import MiningSettings
-from polymine.mining.risk import predict_risk
+from polymine.mining.likelihoods import DECIMALS
+from polymine.mining.precision import fit_corrections, rate_spread_of
+from polymine.mining.risk import predict_risk, sigmoid
 from polymine.mining.risk_fit import draw_queries, fit
 from polymine.mining.risk_weights import load_prior, shipped
+
+_OF_KIND: dict[Pair, str] = {"same": "the language of their query", "foreign": "another language"}
 
 
 def fit_risk(
@@ -21,10 +26,10 @@ def fit_risk(
     Args:
         evidence: contract Evidence of all queries.
         queries: query_id, language.
-        labels: query_id of what is labelled.
+        labels: contract Labels.
 
     Returns:
-        The model; the order of the rows does not change it.
+        The model, corrected by the labels of people; the order of the rows does not change it.
     """
     prior = load_prior(settings.teacher_kinds, unseen_teachers(settings))
     if not settings.risk.fit:
@@ -33,7 +38,64 @@ def fit_risk(
         queries.select("query_id", "language"), labels["query_id"], settings.risk.fit_queries
     )
     rows = evidence.filter(pl.col("query_id").is_in(drawn.implode())).sort("query_id", "doc_id")
-    return fit(rows, settings.teacher_kinds, languages_of(rows, queries), prior)
+    model = fit(rows, settings.teacher_kinds, languages_of(rows, queries), prior)
+    for found in find_corrections(rows, queries, labels, model, settings):
+        model = correct(model, found)
+    return model
+
+
+def find_corrections(
+    evidence: pl.DataFrame,
+    queries: pl.DataFrame,
+    labels: pl.DataFrame,
+    model: RiskModel,
+    settings: MiningSettings,
+) -> tuple[Precision, ...]:
+    """Compare the risk of labelled pairs, as if nobody had labelled them, with their labels.
+
+    Judgments of 0 count as no sample: they are of a few queries, and of what a system found.
+
+    Args:
+        evidence, queries, labels: as of `fit_risk`.
+        model: fitted to them.
+    """
+    said = labels.filter(pl.col("source").cast(pl.String) == "labels")
+    asked = evidence.join(said, on=["query_id", "doc_id"], how="semi", maintain_order="left")
+    asked = asked.filter(pl.col("label").is_not_null())
+    blind = add_risk(asked.with_columns(label=pl.lit(None, pl.Int8)), queries, model, settings)
+    kind = pl.when("same_language").then(pl.lit("same")).otherwise(pl.lit("foreign"))
+    pairs = blind.select(
+        "query_id", "doc_id", "risk", kind=kind, languages=languages_of(asked, queries),
+        right=asked["label"] > 0,
+    )  # fmt: skip
+    return fit_corrections(pairs, model.rate_spread)
+
+
+def correct(model: RiskModel, found: Precision) -> RiskModel:
+    """Move the log-odds of a kind of candidates onto the line that labels drew."""
+    pair: Pair = "same" if found.pair == "same" else "foreign"
+    full = model.full[pair]
+    intercept = found.intercept + found.slope * (full.intercept - found.centre)
+    moved = full.model_copy(
+        update={
+            "intercept": round(intercept, DECIMALS),
+            "weights": tuple(round(weight * found.slope, DECIMALS) for weight in full.weights),
+        }
+    )
+    offsets = {name: round(each * found.slope, DECIMALS) for name, each in model.offsets.items()}
+    before, after = (float(sigmoid(odds)) for odds in (found.centre, found.intercept))  # type: ignore[arg-type]
+    note = (
+        f"{found.pairs} labels, {found.right} of them relevant, correct the risk of candidates in "
+        f"{_OF_KIND[pair]}: what was {before:.1%} near the labels counts as {after:.1%}"
+    )
+    return model.model_copy(
+        update={
+            "full": {**model.full, pair: moved},
+            "offsets": offsets if pair == "same" else model.offsets,
+            "rate_spread": min(model.rate_spread, rate_spread_of(found)),
+            "notes": (*model.notes, note),
+        }
+    )
 
 
 def unseen_teachers(settings: MiningSettings) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from polymine.tasks.engine.stage import stage
 from polymine.tasks.mining.teachers import blocks_of
 from polymine.tasks.store.datasets import Dataset, load, open_folder, scan, shard_paths
 
-VERSION = 4
+VERSION = 5
 FILE = "risk.json"
 
 

@@ -7,7 +7,7 @@ import polars as pl
 from polymine.data_contracts.notes import DecisionsNote, Promotion
 from polymine.data_contracts.settings import MiningSettings
 from polymine.mining import precision
-from polymine.mining.promotion import DRAWN, draw_pairs
+from polymine.mining.labelling import DRAWN, draw_pairs
 from polymine.reporting.mining.risk import Kept, RiskData, ValidatorUpdate, compare_update
 from polymine.tasks.mining.export import Sources
 from polymine.tasks.mining.risk import load_model

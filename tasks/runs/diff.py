@@ -11,6 +11,7 @@ from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.tables import DocumentHashes, QueryHashes
 from polymine.mining.diff import KEYS, RunTables, compare
 from polymine.mining.selection import compute_ceilings
+from polymine.reporting.formatting import format_rate, format_score
 from polymine.reporting.runs.diff import RunDiff, compare_stages, differences
 from polymine.tasks.runs.run import FinishedRun, hint_nearest
 from polymine.tasks.store.atomic import staged_new, write_bytes, write_frame
@@ -37,6 +38,7 @@ def diff_runs(before: FinishedRun, after: FinishedRun, query_id: str | None = No
         reused=list(new.get("reused", [])),
         versions=differences(old.get("versions", {}), new.get("versions", {})),
         choices=(_choice(old), _choice(new)),
+        figures=differences(_figures(before), _figures(after)),
         kept=len(negatives) - len(changes.filter(pl.col("change") != "came")),
         triplets=(before.scan("triplets"), after.scan("triplets")),
     )
@@ -72,3 +74,17 @@ def _decisive(info: Mapping[str, Any]) -> dict[str, Any]:
 
 def _choice(info: Mapping[str, Any]) -> dict[str, float] | None:
     return (info.get("risk") or {}).get("choice")
+
+
+def _figures(run: FinishedRun) -> dict[str, Any]:
+    """What a run gave, by the words it is told with."""
+    risk = run.info.get("risk") or {}
+    rate, interval = risk.get("expected_rate"), risk.get("interval")
+    between = f" ({' – '.join(map(format_rate, interval))})" if interval else ""
+    return {
+        "triplets": f"{run.count('triplets'):,}",
+        "queries short of negatives": f"{run.count('shortfalls'):,}",
+        "promoted": f"{run.count('promoted'):,}",
+        "expected false negatives": None if rate is None else f"{format_rate(rate)}{between}",
+        "mean score of the negatives": format_score(risk.get("hardness")),
+    }

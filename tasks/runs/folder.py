@@ -51,6 +51,11 @@ class RunFolder:
         names = sorted(shard.name for shard in self.manifest.shards)
         return [self.folder / name for name in names if name.startswith(f"{table}/")]
 
+    def count(self, table: str) -> int:
+        """Count a table's rows by the manifest alone."""
+        named = (shard for shard in self.manifest.shards if shard.name.startswith(f"{table}/"))
+        return sum(shard.rows for shard in named)
+
     def ids(self) -> pl.Series:
         """All queries, sorted: each has negatives or falls short of them."""
         parts = [self.scan(table).select("query_id") for table in ("negatives", "shortfalls")]

@@ -19,6 +19,7 @@ from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.risk import RiskModel
 from polymine.data_contracts.settings import MiningSettings
 from polymine.data_contracts.tables import GivenVerdicts
+from polymine.mining.labelling import NEAREST
 from polymine.mining.risk import columns_of
 from polymine.reporting.shown import Page, Shown
 from polymine.tasks.runs.folder import RunFolder
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from polymine.reporting.runs.inspected import Inspection
     from polymine.tasks.runs.exporting import Exported
 
-NEAREST = 3  # ids named where the one asked for is not there
+ALIKE = 3  # ids named where the one asked for is not there
 WINDOW = 10_000  # ids before and after it in the alphabet that are compared letter by letter
 _TEXTS = ["doc_id", "text", "language"]
 
@@ -144,6 +145,19 @@ class FinishedRun(RunFolder, Shown):
         )
         return inspect(tables, limit)
 
+    def to_label(self, count: int = NEAREST) -> pl.DataFrame:
+        """Draw the candidates whose labels would tell most of the risk, with an empty `relevance`.
+
+        They lie near the decision, on both sides of it, over all pairs of languages, and half of
+        them are what teachers disagree on. Fill in 0 or 1 and give them to `with_labels`.
+
+        >>> polymine.open("runs/mine-01").to_label(2).columns[:5]
+        ['query_id', 'doc_id', 'relevance', 'verdict', 'risk']
+        """
+        from polymine.tasks.runs.labelling import draw_to_label
+
+        return draw_to_label(self, count)
+
     def to_dataset(self, shape: str = "triplet") -> "Dataset":
         """Shape the triplets for sentence-transformers: `triplet`, `n-tuple`, `labeled-pair` or
         `labeled-list`, as a `datasets.Dataset`.
@@ -228,6 +242,6 @@ def hint_nearest(wanted: str, ids: pl.Series) -> str:
     holding = ids.filter(ids.str.to_lowercase().str.contains(wanted.lower(), literal=True))
     at = int(ids.search_sorted(wanted))
     around = ids[max(at - WINDOW, 0) : at + WINDOW].to_list()
-    alike = get_close_matches(wanted, around, n=NEAREST)
-    nearest = list(dict.fromkeys([*holding.head(NEAREST), *alike]))[:NEAREST]
+    alike = get_close_matches(wanted, around, n=ALIKE)
+    nearest = list(dict.fromkeys([*holding.head(ALIKE), *alike]))[:NEAREST]
     return f"; did you mean {' or '.join(f'`{name}`' for name in nearest)}?" if nearest else ""

@@ -114,6 +114,20 @@ def read_sources(settings: DatasetSettings) -> RawTables:
     )  # fmt: skip
 
 
+def read_labels(settings: DatasetSettings) -> pl.DataFrame:
+    """Read the labels of a data set alone: query_id, doc_id, relevance, as a file gives them."""
+    found = Findings()
+    with ExitStack() as stack:
+        files = [
+            file
+            for named in _sources(settings.labels)
+            for file in stack.enter_context(fetch(named))
+        ]
+        labels = read_role(files, LABELS, settings, found)
+    found.check(settings)
+    return labels
+
+
 def check_raw(raw: RawTables, on_invalid: OnInvalid) -> Checked:
     """Check the rows of tables as mining does, without merging or closing anything.
 

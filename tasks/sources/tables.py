@@ -23,7 +23,7 @@ from polymine.reading.pairs import (
     text_problems,
     with_texts,
 )
-from polymine.reading.roles import CORPUS, JUDGMENTS, PAIRS, Role
+from polymine.reading.roles import CORPUS, JUDGMENTS, LABELS, PAIRS, Role
 from polymine.reading.understood import describe, with_values
 from polymine.tasks.sources.files import SourceFile, side_table
 
@@ -165,6 +165,12 @@ def _filled(frame: pl.DataFrame, settings: DatasetSettings, role: Role) -> pl.Da
     """Give rows without a language the data set's; where there is no relevance, it is 1."""
     if role is JUDGMENTS and "relevance" not in frame.columns:  # labels say what they are
         return frame.with_columns(relevance=pl.lit(1))
+    if role is LABELS and "relevance" in frame.columns:  # a list may be filled in in part
+        given = pl.col("relevance").cast(pl.String).str.strip_chars() != ""
+        filled = frame.filter(given.fill_null(value=False))
+        if len(filled) < len(frame):
+            logger.info("labels: %s of %s rows are filled in", len(filled), len(frame))
+        return filled
     if "language" in role.columns and "language" not in frame.columns:
         return frame.with_columns(language=pl.lit(settings.language))
     if "language" in role.columns and frame.schema["language"] in (pl.String, pl.Null):

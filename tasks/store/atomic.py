@@ -45,6 +45,13 @@ def write_bytes(path: Path, content: bytes) -> None:
     write_whole(path, lambda target: target.write_bytes(content))
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """As `write_bytes`, for a file that must not be there yet."""
+    if path.exists():
+        raise StoreError(f"{path}: already there; remove it, or name another file with --to")
+    write_bytes(path, content)
+
+
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
     """Give a folder beside `target` that becomes `target` if all goes well, and vanishes if not."""

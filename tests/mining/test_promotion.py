@@ -10,22 +10,28 @@ from hypothesis.extra.numpy import arrays
 from polymine.data_contracts.notes import Precision
 from polymine.data_contracts.tables import Promotions
 from polymine.mining import precision
+from polymine.mining.labelling import draw_nearest, draw_pairs
 from polymine.mining.precision import (
     CAUTION,
+    FEWEST_CHECKED,
     FEWEST_PAIRS,
     LEAST_RISK,
     assess,
     expect_right,
+    fit_corrections,
     fit_precisions,
+    rate_spread_of,
 )
 from polymine.mining.promotion import (
     close_versions,
-    draw_pairs,
     find_cut,
     find_precisions,
     leave_out_refuted,
     promote_within,
 )
+from polymine.mining.risk import log_odds
+from polymine.mining.risk_estimate import correct
+from polymine.mining.risk_weights import load_prior
 
 FOUND = Precision(
     pair="same", learned_from=("en-en",), pairs=200, right=100, queries=90, centre=0.0,
@@ -248,3 +254,69 @@ def test_pairs_to_label_come_from_all_strata_and_by_chance_within():
     again = draw_pairs(likely.sample(fraction=1, shuffle=True, seed=1), 120, seed=0)
     assert again.equals(drawn.select("query_id", "doc_id").sort("query_id", "doc_id"))
     assert len(draw_pairs(likely.head(7), 120, seed=0)) <= 7
+
+
+def test_pairs_nearest_the_decision_come_from_both_sides_languages_and_opinions():
+    random = np.random.default_rng(7)
+    table = simulate(0, 4_000, 0, 1).select("query_id", "doc_id", "risk").with_columns(
+        languages=pl.Series(random.choice(["en-en", "de-en"], 4_000, p=[0.9, 0.1])),
+        disagreement=pl.Series(random.random(4_000)),
+    )  # fmt: skip
+    table = table.with_columns(kept=pl.col("risk") < 0.5)
+    drawn = draw_nearest(table, 48, seed=0).join(table, on=["query_id", "doc_id"])
+    assert drawn.group_by("languages", "kept").len()["len"].to_list() == [12] * 4
+    assert drawn["disagreement"].is_between(0.4, 0.6).mean() < 0.4
+    assert {0.3, 0.4, 0.9} <= set(drawn["risk"].round(1))
+    shuffled = draw_nearest(table.sample(fraction=1, shuffle=True, seed=1), 48, seed=0)
+    assert shuffled.equals(drawn.select("query_id", "doc_id").sort("query_id", "doc_id"))
+
+
+class TestCorrection:
+    """What labels of 50 pairs make of a risk that is off."""
+
+    @pytest.mark.parametrize("shift", [-1.0, 0.0, 1.0])
+    def test_labels_move_the_risk_towards_the_truth_within_what_they_say(self, shift):
+        """The truth lies two standard deviations of the prior away, or where the risk says."""
+        near, within = 0, 0
+        for seed in range(20):
+            likely = pl.col("risk") < 0.7
+            pairs = simulate(seed, 200, shift, 1).filter(likely).head(50)
+            [found] = fit_corrections(pairs, 0.5)
+            fresh = simulate(100 + seed, 4_000, shift, 1).filter(likely)
+            after = expect_right(fresh["risk"].to_numpy(), found).mean()
+            off, was = (
+                abs(rate - fresh["chance"].mean()) for rate in (after, fresh["risk"].mean())
+            )
+            near += off < (was if shift else 0.1)
+            missed = found.intercept - shift - found.centre
+            within += abs(missed) <= found.intercept_spread * 1.96
+        assert near >= 19
+        assert within >= 15
+
+    def test_few_labels_and_lists_of_what_is_relevant_correct_nothing(self):
+        pairs = simulate(0, 50, -1, 1)
+        assert fit_corrections(pairs.head(FEWEST_CHECKED - 1), 0.5) == ()
+        assert fit_corrections(pairs.with_columns(right=pl.lit(value=True)), 0.5) == ()
+        assert fit_corrections(pairs.with_columns(right=pl.lit(value=False)), 0.5) != ()
+
+    def test_a_corrected_model_gives_the_corrected_risk_and_says_so(self):
+        [found] = fit_corrections(simulate(0, 50, -2, 0.8), 0.5)
+        prior = load_prior((("a", "dense"),), ())
+        told = correct(prior, found)
+        for before, after in zip((-4.0, 0.0, 3.0), log_odds_at(told, prior), strict=True):
+            line = found.intercept + found.slope * (before - found.centre)
+            assert after == pytest.approx(line, abs=1e-4)
+        assert told.rate_spread == min(prior.rate_spread, rate_spread_of(found))
+        assert "50 labels" in told.notes[-1]
+        assert told.full["foreign"] == prior.full["foreign"]
+
+
+def log_odds_at(model, prior):
+    """Log-odds by `model` of candidates whose log-odds by `prior` are -4, 0 and 3."""
+    linear = prior.full["same"]
+    at = np.array([-4.0, 0.0, 3.0])
+    heaviest = int(np.argmax(linear.weights))
+    first = linear.centres[heaviest] + (at - linear.intercept) / linear.weights[heaviest]
+    features = {name: np.full(3, centre) for name, centre in
+                zip(linear.features, linear.centres, strict=True)}  # fmt: skip
+    return log_odds(model.full["same"], features | {linear.features[heaviest]: first})

@@ -28,6 +28,7 @@ class RunDiff(Shown):
         reused: stages that the later run did not make itself.
         versions: as `settings`, of the libraries.
         choices: price and highest risk of each run, of the rule `risk`.
+        figures: as `settings`, of what the runs gave.
         kept: negatives that both runs have, with the same text and position.
         triplets: of both runs, for their texts.
     """
@@ -42,6 +43,7 @@ class RunDiff(Shown):
     reused: list[str]
     versions: Differences
     choices: tuple[dict[str, float] | None, dict[str, float] | None]
+    figures: Differences
     kept: int
     triplets: tuple[pl.LazyFrame, pl.LazyFrame] = field(compare=False)
 
@@ -79,6 +81,7 @@ class RunDiff(Shown):
                 "after": self.after,
                 "settings": _listed(self.settings),
                 "versions": _listed(self.versions),
+                "figures": _listed(self.figures),
                 "stages": {**self.stages, "reused": self.reused},
                 "choice": dict(zip(("before", "after"), self.choices, strict=True)),
                 "unchanged": self.kept,

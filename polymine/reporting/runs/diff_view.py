@@ -27,7 +27,8 @@ def draw(found: RunDiff, limit: int | None = SHOWN) -> RenderableType:
         Text.assemble(("before ", "dim"), visible(found.before)),
         Text.assemble(("after  ", "dim"), visible(found.after)),
     ]
-    for title, differing in (("setting", found.settings), ("version", found.versions)):
+    told = {"setting": found.settings, "version": found.versions, "result": found.figures}
+    for title, differing in told.items():
         if differing:
             parts.append(_differences(title, differing))
     parts += [_stages(found), *_prices(found)]
