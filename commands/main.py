@@ -55,7 +55,7 @@ EXAMPLES = {
     "plan": "plan mine.toml",
     "merge": "merge runs/pipeline --to my-model",
     "gc": "gc --runs runs",
-    "deploy": "deploy products.toml --dry-run",
+    "deploy": "deploy products.toml --cron '0 2 * * *' --timezone Europe/Berlin",
 }
 
 
@@ -206,11 +206,27 @@ def deploy(
         Path | None, typer.Option(help="Instead of prefect.yaml, here or as shipped.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    command: Annotated[
+        str | None,
+        typer.Option("--for", help="run, pipeline ...; if not set, what its sections say."),
+    ] = None,
+    cron: Annotated[str | None, typer.Option(help="When it runs, as '0 2 * * *'.")] = None,
+    rrule: Annotated[str | None, typer.Option(help="As 'FREQ=WEEKLY;BYDAY=SA'.")] = None,
+    interval: Annotated[str | None, typer.Option(help="Seconds, or as 6:00:00.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="As Europe/Berlin; UTC if not set.")] = None,
 ) -> None:
-    """Set up schedules, work pools, limits and alarms on a Prefect server, as prefect.yaml says."""
+    """Set up schedules, work pools, limits and alarms on a Prefect server, as prefect.yaml says.
+
+    A file of your own is deployed with its settings as they are, and runs when you start it, when
+    its [[schedules]] say, or when these options do.
+    """
     from polymine.commands.deploy.command import deploy as set_up
 
-    set_up(files or [], name=name, plan_file=plan, dry_run=dry_run)
+    given = {"cron": cron, "rrule": rrule, "interval": interval, "timezone": timezone}
+    schedule = {key: value for key, value in given.items() if value is not None}
+    set_up(
+        files or [], name=name, plan_file=plan, dry_run=dry_run, command=command, schedule=schedule
+    )
 
 
 def main() -> None:

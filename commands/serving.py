@@ -9,6 +9,7 @@ from rich.console import Console
 from polymine.commands.running import ready_flow
 from polymine.commands.starters import DEMO
 from polymine.data_contracts.errors import PolymineError
+from polymine.data_contracts.settings.deploying import SERVED
 
 Overrides = Annotated[
     list[str] | None,
@@ -29,7 +30,7 @@ def serve(overrides: Overrides = None) -> None:
     with ready_flow("mine") as (server, flow):
         _say(f"Start runs at [link]{server.ui_url}/v2/deployments[/link]. Ctrl-C ends.")
         flow.serve(
-            name="mine",
+            name=SERVED,
             parameters=settings.model_dump(mode="json", exclude_unset=True),
             description="Mines hard negatives; the form starts out with the demo's settings.",
             tags=["polymine"],

@@ -3,9 +3,9 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -26,6 +26,8 @@ def deploy(
     name: str | None = None,
     plan_file: Path | None = None,
     dry_run: bool = False,
+    command: str | None = None,
+    schedule: Mapping[str, Any] | None = None,
 ) -> None:
     """Set up pools, queues, alarms and deployments; what is so already stays untouched.
 
@@ -38,7 +40,7 @@ def deploy(
     plan_file = plan_file or (found if (found := Path("prefect.yaml")).exists() else PLAN)
     plan = read_plan(plan_file)
     base, folder = plan_file.absolute().parent, Path.cwd()
-    wanted = want(plan, base, files, name)
+    wanted = want(plan, base, files, name, command, schedule)
     # First, since it needs no server and may fail.
     needed = () if files else plan.polymine.files
     copied = [copy_folder(each, base, folder, dry_run) for each in needed]
@@ -56,7 +58,7 @@ def deploy(
         server.release()
     _show([*outcomes, *copied], dry_run)
     if not dry_run:
-        for pool in plan.polymine.pools:
+        for pool in dict.fromkeys(each.work_pool.name for each in wanted):
             print(f"A worker: PREFECT_API_URL={server.url} prefect worker start --pool {pool}")
         print(f"A run by its form: {server.ui_url}/v2/deployments")
 

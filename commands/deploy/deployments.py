@@ -2,21 +2,26 @@
 
 import importlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.runner.storage import LocalStorage
-from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
+from pydantic import ValidationError
 
-from polymine.data_contracts.settings.deploying import DeploymentSettings
+from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.settings.deploying import DeploymentSettings, TimetableSettings
 
 COMPARED = {
     "description", "entrypoint", "parameters", "tags", "enforce_parameter_schema",
     "work_pool_name", "work_queue_name", "job_variables",
 }  # fmt: skip
+ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)  # what intervals are counted from
 
 
 async def build(
@@ -34,17 +39,7 @@ async def build(
         wanted.name,
         description=wanted.description,
         parameters=wanted.parameters,
-        schedules=[
-            Schedule(
-                cron=asked.cron,
-                rrule=asked.rrule,
-                timezone=asked.timezone,
-                active=active.get(asked.slug, asked.active),
-                parameters=asked.parameters,
-                slug=asked.slug,
-            )
-            for asked in wanted.schedules
-        ],
+        schedules=schedules_of(wanted, active),
         tags=list(wanted.tags),
         work_pool_name=wanted.work_pool.name,
         work_queue_name=wanted.work_pool.work_queue_name or "default",
@@ -53,6 +48,39 @@ async def build(
     )
     made.storage = LocalStorage(str(folder))
     return made
+
+
+def schedules_of(
+    wanted: DeploymentSettings, active: Mapping[str | None, bool]
+) -> list[DeploymentScheduleCreate]:
+    """Make Prefect's own schedules; SettingsError for times that are none."""
+    return [
+        DeploymentScheduleCreate(
+            schedule=_time_of(asked, wanted.full_name),
+            active=active.get(asked.slug, asked.active),
+            parameters=asked.parameters,
+            slug=asked.slug,
+        )
+        for asked in wanted.schedules
+    ]
+
+
+def _time_of(asked: TimetableSettings, of: str) -> CronSchedule | RRuleSchedule | IntervalSchedule:
+    try:
+        if asked.cron is not None:
+            return CronSchedule(cron=asked.cron, timezone=asked.timezone)
+        if asked.rrule is not None:
+            return RRuleSchedule(rrule=asked.rrule, timezone=asked.timezone)
+        assert asked.interval is not None
+        # Counted from one moment for ever, so that deploying again changes nothing.
+        return IntervalSchedule(
+            interval=asked.interval, anchor_date=ANCHOR, timezone=asked.timezone
+        )
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise SettingsError(
+            f"deployment `{of}`, schedule `{asked.slug}` ({asked.when}, {asked.timezone}): {said}"
+        ) from error
 
 
 def describe_made(made: RunnerDeployment) -> dict[str, Any]:

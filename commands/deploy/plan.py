@@ -6,7 +6,6 @@ sections there. Here they are laid over the file's key by key and checked as the
 
 import copy
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +14,16 @@ from typing import Any, Literal
 from polymine.commands.running import MODULES
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings import check_as
-from polymine.data_contracts.settings.deploying import DeploymentPlan, DeploymentSettings
-from polymine.data_contracts.settings.run import SETTINGS
+from polymine.data_contracts.settings.deploying import (
+    SERVED,
+    DeploymentPlan,
+    DeploymentSettings,
+    TimetableSettings,
+)
+from polymine.data_contracts.settings.loading import SCHEDULES, read_toml
+from polymine.data_contracts.settings.run import SETTINGS, flow_of
 
 FLOWS = [f"{module}.{flow}" for flow, module in MODULES.items()]
-# Sections that make a file one for a flow, and those that make it another's.
-NEEDED: dict[str, tuple[set[str], set[str]]] = {
-    "mine": ({"dataset"}, set()),
-    "pipeline": ({"dataset", "training"}, set()),
-    "compare": ({"dataset", "comparison"}, set()),
-    "train": ({"training"}, {"dataset"}),
-    "evaluate": ({"evaluation"}, {"dataset", "training"}),
-    "language_gap": ({"gap"}, {"dataset", "training"}),
-}
-
-
 Verb = Literal["created", "changed", "unchanged"]
 
 
@@ -63,7 +57,12 @@ def read_plan(file: Path) -> DeploymentPlan:
 
 
 def want(
-    plan: DeploymentPlan, base: Path, files: Sequence[Path] = (), name: str | None = None
+    plan: DeploymentPlan,
+    base: Path,
+    files: Sequence[Path] = (),
+    name: str | None = None,
+    command: str | None = None,
+    schedule: Mapping[str, Any] | None = None,
 ) -> list[DeploymentSettings]:
     """Return the plan's deployments with all their parameters, checked.
 
@@ -71,41 +70,63 @@ def want(
         plan: what `prefect.yaml` says.
         base: folder of the plan, from which its own settings files are named.
         files: settings files; each is deployed under its name without the ending, instead of the
-            plan's own files, as whatever its sections make possible.
+            plan's own files, with its own settings and schedules and none of the plan's.
         name: another name for the only file.
+        command: that the files are for, as `run`; if None, what their sections say.
+        schedule: keys of TimetableSettings, instead of the files' `[[schedules]]`.
     """
     if name is not None and len(files) != 1:
         raise SettingsError("--name is for one settings file; several get their own names")
-    patterns = [entry for entry in plan.deployments if entry.settings is not None]
-    wanted: list[DeploymentSettings] = []
-    for file in files:
-        wanted += _fit(patterns, name or file.stem, file)
-    for entry in [] if files else patterns:
+    if not files and (command or schedule):
+        raise SettingsError(
+            "--for, --cron, --rrule, --interval and --timezone are for a settings file of your "
+            "own, as `polymine deploy mine.toml --cron '0 2 * * *'`; prefect.yaml says when the "
+            "demo runs"
+        )
+    wanted = [each for file in files for each in _own(plan, file, name, command, schedule)]
+    for entry in [] if files else plan.deployments:
         file = base / str(entry.settings)
-        wanted.append(_fill(entry, entry.name, file, _read(file)))
-    wanted += [entry for entry in plan.deployments if entry.settings is None]
+        whole = entry.settings is not None
+        wanted.append(_fill(entry, entry.name, file, read_toml(file)) if whole else entry)
     names = [each.full_name for each in wanted]
     if twice := sorted({each for each in names if names.count(each) > 1}):
         raise SettingsError(f"there would be two deployments `{twice[0]}`; give one another name")
     return wanted
 
 
-def _fit(patterns: Sequence[DeploymentSettings], name: str, file: Path) -> list[DeploymentSettings]:
-    """Fill those deployments whose sections the file has."""
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise SettingsError(f"{file}: `{name}` is no name for a deployment; give one by --name")
-    values = _read(file)
-    made = []
-    for entry in patterns:
-        needed, foreign = NEEDED[entry.flow]
-        if needed <= set(values) and not foreign & set(values):
-            made.append(_fill(entry, name, file, values))
-    if not made:
+def _own(
+    plan: DeploymentPlan,
+    file: Path,
+    name: str | None,
+    command: str | None,
+    schedule: Mapping[str, Any] | None,
+) -> list[DeploymentSettings]:
+    """Deploy a settings file as the plan deploys its flow, and what it hands work over to."""
+    name = name or file.stem
+    if not re.fullmatch(r"[\w.-]+", name) or name == SERVED:
         raise SettingsError(
-            f"{file}: has sections for none of the deployments; mining needs [dataset], the "
-            "pipeline [training] as well, a comparison [comparison] as well"
+            f"{file}: `{name}` is no name for a deployment, or that of `polymine serve`; give it "
+            "one by --name"
         )
-    return made
+    flow, values = flow_of(command, file), read_toml(file)
+    own = [each for each in plan.deployments if each.flow == flow and each.settings is not None]
+    if not own:
+        raise SettingsError(f"{file}: the plan says of no deployment how `{flow}` is deployed")
+    asked = _timetables([schedule] if schedule else values.pop(SCHEDULES, []), file)
+    made = _fill(own[0].model_copy(update={"schedules": asked}), name, file, values)
+    pool = made.parameters.get("engine", {}).get("gpu_pool")
+    helpers = [each for each in plan.deployments if each.settings is None and each.name == pool]
+    return [made, *helpers]
+
+
+def _timetables(schedules: Any, file: Path) -> tuple[TimetableSettings, ...]:
+    """Check schedules; those without a `slug` are numbered."""
+    if not isinstance(schedules, list) or not all(isinstance(each, Mapping) for each in schedules):
+        raise SettingsError(f"{file}: each schedule is a table of its own, as `[[{SCHEDULES}]]`")
+    return tuple(
+        check_as(TimetableSettings, {"slug": f"schedule-{number}", **each}, f"{file}: {SCHEDULES}")
+        for number, each in enumerate(schedules, 1)
+    )
 
 
 def _fill(
@@ -115,6 +136,7 @@ def _fill(
     known = {section for kind in SETTINGS.values() for section in kind.model_fields}
     foreign = known - SETTINGS[entry.flow].model_fields.keys()
     own: Any = {section: value for section, value in values.items() if section not in foreign}
+    own.pop(SCHEDULES, None)  # those of a deployment are its entry's
     if entry.folder_per_run:
         own = _with_own_folder(own, f"{name}/{entry.flow}")
     own = _merge(own, entry.parameters)
@@ -154,13 +176,6 @@ def _checked(flow: str, values: Any, where: str) -> dict[str, Any]:
     settings = check_as(SETTINGS[flow], copy.deepcopy(values), where)
     dumped: dict[str, Any] = settings.model_dump(mode="json", exclude_unset=True)
     return dumped
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{file}: cannot be read as TOML: {error}") from error
 
 
 def _merge(below: Any, above: Any) -> Any:

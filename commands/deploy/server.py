@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
 from polymine.commands.deploy.alarms import PREFIX, alarms
-from polymine.commands.deploy.deployments import build, describe_held, describe_made
+from polymine.commands.deploy.deployments import build, describe_held, describe_made, schedules_of
 from polymine.commands.deploy.plan import Outcome, Verb
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings.deploying import (
@@ -47,9 +47,11 @@ class SetUp:
             wanted: the deployments, with all their parameters.
             folder: where runs start, so where relative paths of their settings begin.
         """
-        for name, asked in plan.polymine.pools.items():
-            await self._pool(name, asked)
+        for each in wanted:
+            schedules_of(each, {})  # a wrong time is found before anything is written
         asked_pools = [each.work_pool for each in wanted]
+        for name in dict.fromkeys(pool.name for pool in asked_pools):
+            await self._pool(name, plan.polymine.pools[name])
         for pool, queue in dict.fromkeys((it.name, it.work_queue_name) for it in asked_pools):
             if queue is not None:
                 await self._queue(pool, queue, plan.polymine.runs_per_data_set)
@@ -123,10 +125,11 @@ class SetUp:
 
         async def update() -> None:
             await made.aapply()
-            for slug in old.keys() - {schedule.slug for schedule in wanted.schedules}:
+            ours = {slug for slug in old if slug}  # one made in the UI has none, and stays
+            for slug in ours - {schedule.slug for schedule in wanted.schedules}:
                 await self.client.delete_deployment_schedule(there.id, old[slug].id)
 
-        times = "; ".join(f"{each.slug}: {each.cron or each.rrule}" for each in wanted.schedules)
+        times = "; ".join(f"{each.slug}: {each.when}" for each in wanted.schedules)
         await self._bring(
             f"deployment {wanted.full_name}",
             describe_held(there) if there else None,

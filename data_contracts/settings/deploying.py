@@ -4,12 +4,15 @@ The file is Prefect's own, and Prefect's models read it, too. Three keys are add
 passes over: `polymine` at the top, and `settings` and `folder_per_run` in a deployment.
 """
 
-from typing import Any
+from datetime import timedelta
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from annotated_types import Ge
+from pydantic import Field, field_validator, model_validator
 
 from polymine.data_contracts.settings.base import Settings
 
+SERVED = "served"  # what `polymine serve` calls its deployment
 Sections = dict[str, dict[str, Any]]
 
 
@@ -44,15 +47,26 @@ class TimetableSettings(Settings):
     slug: str = Field(min_length=1)  # its name, by which it is found again
     cron: str | None = None
     rrule: str | None = None
+    interval: Annotated[timedelta, Ge(timedelta(seconds=60))] | None = None  # seconds, or "6:00:00"
     timezone: str = "UTC"
     active: bool = True  # counts when it is made; later it is the operators'
     parameters: Sections = {}  # settings that differ, merged key by key
 
+    @field_validator("interval", mode="before")
+    @classmethod
+    def _counts_seconds(cls, interval: Any) -> Any:
+        return int(interval) if isinstance(interval, str) and interval.isdecimal() else interval
+
     @model_validator(mode="after")
     def _says_when(self) -> "TimetableSettings":
-        if (self.cron is None) == (self.rrule is None):
-            raise ValueError(f"schedule `{self.slug}`: name one of `cron` and `rrule`")
+        if sum(each is not None for each in (self.cron, self.rrule, self.interval)) != 1:
+            raise ValueError(f"schedule `{self.slug}`: name one of `cron`, `rrule` and `interval`")
         return self
+
+    @property
+    def when(self) -> str:
+        """The time it says, in its own words."""
+        return self.cron or self.rrule or f"every {self.interval}"
 
 
 class DeploymentSettings(Settings):

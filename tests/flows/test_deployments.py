@@ -27,6 +27,7 @@ from polymine.commands.deploy.alarms import SILENT, UNBEGUN
 from polymine.commands.deploy.plan import Outcome, read_plan, want
 from polymine.commands.deploy.server import SetUp
 from polymine.commands.server import shared as server
+from polymine.data_contracts.errors import SettingsError
 
 pytestmark = pytest.mark.flow
 ROOT = Path(__file__).parents[2]
@@ -48,7 +49,9 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             server.stop()
 
 
-def deploy(folder: Path, plan: dict[str, Any] | None = None, dry: bool = False) -> list[Outcome]:
+def deploy(
+    folder: Path, plan: dict[str, Any] | None = None, dry: bool = False, **own: Any
+) -> list[Outcome]:
     file = ROOT / "prefect.yaml"
     if plan is not None:
         file = folder / "prefect.yaml"
@@ -58,7 +61,7 @@ def deploy(folder: Path, plan: dict[str, Any] | None = None, dry: bool = False) 
         asked = read_plan(file)
         async with get_client() as client:
             work = SetUp(client, dry)
-            await work.run(asked, want(asked, file.parent), folder)
+            await work.run(asked, want(asked, file.parent, **own), folder)
             return work.done
 
     return asyncio.run(run())
@@ -112,6 +115,38 @@ def test_deploying_twice_changes_nothing(standing: str, tmp_path: Path) -> None:
     assert all("mining" in each.parameters for each in schedules)
     assert {each.slug: each.active for each in schedules} == {"weekdays": False, "sundays": True}
     assert next(each for each in schedules if each.slug == "sundays").schedule.cron == "30 3 * * 0"
+
+
+def test_an_own_file_runs_when_it_says_and_as_it_says(standing: str, tmp_path: Path) -> None:
+    file = tmp_path / "shop.toml"
+    file.write_text('[dataset]\npairs = "pairs.csv"\n[output]\npath = "runs/shop"\n')
+
+    def times(held: Any) -> list[str]:
+        found = [each.schedule for each in held.schedules]
+        said = [getattr(each, "cron", None) or getattr(each, "rrule", None) or each.interval
+                for each in found]  # fmt: skip
+        return [str(each).rpartition("\n")[2] for each in said]  # Prefect writes when a rule begins
+
+    for schedule, said in (
+        ({"cron": "5 4 * * 1", "timezone": "Europe/Berlin"}, ["5 4 * * 1"]),
+        ({"rrule": "FREQ=WEEKLY;BYDAY=SA"}, ["FREQ=WEEKLY;BYDAY=SA"]),
+        ({"interval": "6:00:00"}, ["6:00:00"]),
+        (None, []),
+    ):
+        made = deploy(tmp_path, files=[file], schedule=schedule)
+        assert not [each for each in made if "gpu" in each.what]
+        if schedule and "interval" in schedule:
+            assert verbs(deploy(tmp_path, files=[file], schedule=schedule)) == {"unchanged"}
+        with get_client(sync_client=True) as client:
+            held = client.read_deployment_by_name("mine/shop")
+            assert times(held) == said
+            assert all(each.parameters == {} for each in held.schedules)
+            assert set(held.parameters) == {"dataset", "output"}
+    before = everything()
+    for wrong in ({"cron": "0 2 * *"}, {"rrule": "FREQ=X"}, {"cron": "0 2 * * *", "timezone": "X"}):
+        with pytest.raises(SettingsError, match=r"mine/shop`, schedule `schedule-1` \(.*Invalid"):
+            deploy(tmp_path, files=[file], schedule=wrong)
+    assert everything() == before
 
 
 @pytest.fixture

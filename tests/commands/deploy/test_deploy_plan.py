@@ -2,7 +2,11 @@
 
 import subprocess
 import sys
+import textwrap
+import tomllib
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,7 +15,7 @@ from polymine.commands.deploy.command import copy_folder
 from polymine.commands.deploy.plan import read_plan, want
 from polymine.commands.starters import PLAN as OWN_PLAN
 from polymine.data_contracts.errors import SettingsError
-from polymine.data_contracts.settings import OutputSettings, check_as
+from polymine.data_contracts.settings import OutputSettings, RunSettings, check_as, load_as
 from polymine.data_contracts.settings.deploying import DeploymentSettings
 from polymine.data_contracts.settings.locations import locations_in
 from polymine.data_contracts.settings.run import SETTINGS
@@ -21,8 +25,8 @@ ROOT = Path(__file__).parents[3]
 PLAN = ROOT / "prefect.yaml"
 
 
-def wanted(*files: Path, name: str | None = None) -> dict[str, DeploymentSettings]:
-    return {each.full_name: each for each in want(read_plan(PLAN), ROOT, files, name)}
+def wanted(*files: Path, **asked: Any) -> dict[str, DeploymentSettings]:
+    return {each.full_name: each for each in want(read_plan(PLAN), ROOT, files, **asked)}
 
 
 def own_file(folder: Path, text: str = "") -> Path:
@@ -114,17 +118,61 @@ def test_a_schedule_changes_single_settings_of_whole_sections() -> None:
     assert sundays.parameters["mining"]["negatives"] == mine.parameters["mining"]["negatives"]
 
 
-def test_an_own_file_is_deployed_where_its_sections_fit(tmp_path: Path) -> None:
+def test_an_own_file_is_deployed_as_it_is(tmp_path: Path) -> None:
+    """For what its sections are, with nothing of the demo's: no schedule, no other deployment."""
     file = own_file(tmp_path)
-    made = wanted(file)
-    assert list(made) == ["mine/products", "train/gpu", "evaluate/gpu"]
-    mine = made["mine/products"]
-    assert mine.work_pool.work_queue_name == "products"
-    assert mine.parameters["dataset"] == {"pairs": "pairs.csv"}
-    assert mine.parameters["output"]["path"] == "runs/deployed/products/mine/{date}-{run}"
-    made = wanted(own_file(tmp_path, "[training.base]\nmax_length = 64"), name="shop")
-    assert list(made) == ["mine/shop", "pipeline/shop", "train/gpu", "evaluate/gpu"]
-    assert "training" not in made["mine/shop"].parameters
+    [(name, mine)] = wanted(file).items()
+    assert (name, mine.work_pool.work_queue_name) == ("mine/products", "products")
+    assert mine.schedules == ()
+    folder = {"path": "runs/deployed/products/mine/{date}-{run}"}  # a run's own, every night
+    own = tomllib.loads(file.read_text())
+    assert mine.parameters == own | {"output": folder}
+    trained = own_file(tmp_path, "[training.base]\nmax_length = 64\n[engine]\ngpu_pool = 'gpu'")
+    assert list(wanted(trained, name="shop")) == ["pipeline/shop", "train/gpu", "evaluate/gpu"]
+    assert list(wanted(trained, command="run")) == ["mine/products", "train/gpu", "evaluate/gpu"]
+
+
+def test_schedules_come_from_the_file_or_the_command_line(tmp_path: Path) -> None:
+    file = own_file(tmp_path)
+    table = """
+    [[schedules]]
+    cron = "0 2 * * *"
+    timezone = "Europe/Berlin"
+    [[schedules]]
+    slug = "strict"
+    interval = 21600
+    parameters = { mining = { negatives = 2 } }
+    """
+    file.write_text(file.read_text() + textwrap.dedent(table))
+    load_as(RunSettings, file)  # `polymine run` takes the same file
+    nightly, strict = wanted(file)["mine/products"].schedules
+    assert (nightly.slug, nightly.when, nightly.timezone) == (
+        "schedule-1", "0 2 * * *", "Europe/Berlin",
+    )  # fmt: skip
+    assert nightly.parameters == {}
+    assert strict.interval == timedelta(hours=6)
+    assert strict.parameters["mining"]["negatives"] == 2
+    for key, given, told in (
+        ("cron", "5 4 * * 1", "5 4 * * 1"),
+        ("rrule", "FREQ=WEEKLY;BYDAY=SA", "FREQ=WEEKLY;BYDAY=SA"),
+        ("interval", "3600", "every 1:00:00"),
+        ("interval", "6:00:00", "every 6:00:00"),
+    ):
+        [asked] = wanted(file, schedule={key: given})["mine/products"].schedules
+        assert asked.when == told
+    for wrong, said in (
+        ({"cron": "0 2 * * *", "interval": "60"}, "name one of `cron`, `rrule` and `interval`"),
+        ({"timezone": "UTC"}, "name one of `cron`, `rrule` and `interval`"),
+        ({"interval": "59"}, r"schedules: 1 wrong setting\n.*greater than or equal to 1 minute"),
+        ({"interval": "often"}, r"interval: Input should be a valid timedelta"),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            wanted(file, schedule=wrong)
+    file.write_text('schedules = "nightly"\n' + own_file(tmp_path).read_text())
+    with pytest.raises(SettingsError, match=r"as `\[\[schedules\]\]`"):
+        wanted(file)
+    with pytest.raises(SettingsError, match="are for a settings file of your own"):
+        wanted(schedule={"cron": "0 2 * * *"})
 
 
 def test_mistakes_are_named_before_anything_is_deployed(tmp_path: Path) -> None:
@@ -134,13 +182,15 @@ def test_mistakes_are_named_before_anything_is_deployed(tmp_path: Path) -> None:
         wanted(misspelt)
     empty = tmp_path / "nothing.toml"
     empty.write_text("[output]\npath = 'x'\n")
-    with pytest.raises(SettingsError, match=r"nothing\.toml: has sections for none"):
+    with pytest.raises(SettingsError, match=r"(?s)nothing\.toml.*dataset: Field required"):
         wanted(empty)
+    with pytest.raises(SettingsError, match=r"`served` is no name .*`polymine serve`; .*--name"):
+        wanted(own_file(tmp_path), name="served")
     wrong = {"mining": {"selection": {"max_false_negative_rate": 2}}}
     plan = read_plan(changed_plan(tmp_path, parameters=wrong))
     with pytest.raises(SettingsError, match=r"schedule `weekdays`.*\n.*max_false_negative_rate"):
         want(plan, ROOT)
-    with pytest.raises(SettingsError, match="name one of `cron` and `rrule`"):
+    with pytest.raises(SettingsError, match="name one of `cron`, `rrule` and `interval`"):
         read_plan(changed_plan(tmp_path, cron=None))
     with pytest.raises(SettingsError, match=r"crn: unknown key; did you mean `cron`"):
         read_plan(changed_plan(tmp_path, crn="0 2 * * *"))
