@@ -10,7 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from polymine.reporting.runs.funnel_view import draw_funnel
+from polymine.reporting.shown import shorten
 
+LINE = 200  # characters of a text outside of a terminal
 _LOOK = {"anchor": "bold", "positive": "green", "negative": "red"}
 
 
@@ -22,18 +24,32 @@ def show(
 ) -> None:
     """Print the summary of a run; `page` is where its server can be seen right now."""
     console = console or Console(highlight=False)
-    if summary.get("triplet"):
-        console.print(_triplet(summary["triplet"]))
-    if summary.get("funnel"):
+    if triplet := summary.get("triplet"):
+        console.print(_triplet(triplet) if console.is_terminal else _in_lines(triplet))
+    if summary.get("funnel") and console.is_terminal:  # the report has it, too
         console.print(draw_funnel(summary["funnel"]))
     if summary.get("arms"):
         console.print(_arms(summary["arms"]))
     parts = summary.get("parts") or {}
     for part, headline in parts.items():
         console.print(Text(f"{part}: {headline}"), soft_wrap=True)
-    if "funnel" not in summary and summary["headline"] not in parts.values():
+    facts = _facts(summary, seconds, page)
+    if console.is_terminal:
+        console.print(_table(facts), soft_wrap=True)
+    else:
+        for name, said in facts:
+            console.print(f"{name}: {said}", soft_wrap=True, markup=False)
+    if summary["headline"] not in parts.values():
         console.print(Text(str(summary["headline"]), style="bold"), soft_wrap=True)
-    console.print(_facts(summary, seconds, page), soft_wrap=True)
+
+
+def _in_lines(triplet: Mapping[str, Any]) -> Text:
+    """Show each text on a line of its own, for logs."""
+    lines = [
+        f"{' · '.join([role, *_details(triplet, role)])}: {shorten(str(triplet[role]), LINE)}"
+        for role in _LOOK
+    ]
+    return Text("\n".join(lines))
 
 
 def _triplet(triplet: Mapping[str, Any]) -> Panel:
@@ -59,18 +75,25 @@ def _arms(arms: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _facts(summary: Mapping[str, Any], seconds: float, page: str | None) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
+def _facts(summary: Mapping[str, Any], seconds: float, page: str | None) -> list[tuple[str, str]]:
     timings = [f"{row['stage']} {row['seconds']:.1f} s" for row in summary.get("timings") or []]
-    table.add_row()
-    table.add_row("Reused", ", ".join(summary.get("reused") or []) or "nothing")
-    table.add_row("Timings", " · ".join([*timings, f"whole command {seconds:.1f} s"]))
+    facts = [
+        ("Reused", ", ".join(summary.get("reused") or []) or "nothing"),
+        ("Timings", " · ".join([*timings, f"whole command {seconds:.1f} s"])),
+    ]
     if summary.get("recall"):
-        table.add_row("Positives first / in ten", str(summary["recall"]))
+        facts.append(("Positives first / in ten", str(summary["recall"])))
     if summary.get("funnel"):
-        table.add_row("Triplets", f"{summary['output']}/triplets/*.parquet")
+        facts.append(("Triplets", f"{summary['output']}/triplets/*.parquet"))
     else:
-        table.add_row("Output", str(summary["output"]))
-    table.add_row("Report", str(summary["report"]))
-    table.add_row("The run in the Prefect UI", page or "make ui  (or: polymine ui)")
+        facts.append(("Output", str(summary["output"])))
+    facts.append(("Report", str(summary["report"])))
+    return [*facts, ("The run in the Prefect UI", page or "make ui  (or: polymine ui)")]
+
+
+def _table(facts: Sequence[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_row()
+    for name, said in facts:
+        table.add_row(name, said)
     return table

@@ -1,26 +1,24 @@
 """The candidates of a finished run that a person's answer would tell most of."""
 
-from typing import TYPE_CHECKING
-
 import polars as pl
 
 from polymine.data_contracts.errors import InputError, StoreError
+from polymine.data_contracts.settings import MiningSettings
 from polymine.mining.labelling import KEYS, draw_nearest
 from polymine.mining.selection import CLOSED
-
-if TYPE_CHECKING:
-    from polymine.tasks.runs.run import FinishedRun
+from polymine.tasks.runs.folder import RunFolder
 
 
-def draw_to_label(run: "FinishedRun", count: int) -> pl.DataFrame:
+def draw_to_label(run: RunFolder, count: int) -> pl.DataFrame:
     """Draw candidates near the decision, with their texts.
 
     Returns:
         query_id, doc_id, relevance (empty), verdict, risk, query, document. Raises StoreError where
         the store no longer has the texts, InputError where nothing is left to ask about.
     """
+    mining = run.settings_of("mining", MiningSettings)
     negatives = run.read("negatives").with_columns(pl.col("verdict").cast(pl.String))
-    teachers = [f"z_{teacher.name}" for teacher in run.mining.teachers]
+    teachers = [f"z_{teacher.name}" for teacher in mining.teachers]
     zs = pl.concat_list(pl.col(teachers).fill_null(0.0))
     known = run.scan("evidence").select(*KEYS, "label", disagreement=zs.list.max() - zs.list.min())
     open_ = negatives.lazy().filter(
@@ -31,14 +29,12 @@ def draw_to_label(run: "FinishedRun", count: int) -> pl.DataFrame:
         raise InputError(f"{run.name}: it has no candidate that nobody has judged")
     decided = _with_texts(run, decided)
     pairs = decided.with_columns(kept=pl.col("verdict") == "negative")
-    drawn = draw_nearest(pairs, count, run.mining.seed).join(
-        decided, on=KEYS, maintain_order="left"
-    )
+    drawn = draw_nearest(pairs, count, mining.seed).join(decided, on=KEYS, maintain_order="left")
     empty = pl.lit(None, pl.Int8).alias("relevance")
     return drawn.select(*KEYS, empty, "verdict", "risk", "query", "document")
 
 
-def _with_texts(run: "FinishedRun", pairs: pl.DataFrame) -> pl.DataFrame:
+def _with_texts(run: RunFolder, pairs: pl.DataFrame) -> pl.DataFrame:
     """Add `query`, `document` and `languages`, the document's first."""
     sides = {"queries": ("query_id", "query", "asked"), "documents": ("doc_id", "document", "read")}
     for table, (key, text, language) in sides.items():

@@ -35,6 +35,7 @@ SUMMARY = {
     "funnel": [{"step": "candidates", "count": 12345, "note": "of two teachers"}],
     "reused": ["ingest"],
     "timings": [{"stage": "embed", "seconds": 12.34}],
+    "headline": "8 triplets from 8 queries",
 }
 
 
@@ -194,15 +195,21 @@ def test_each_failure_has_its_exit_code(
         assert str(log) in shown.replace("\n", "")
 
 
-def test_the_summary_shows_a_triplet_the_funnel_and_where_it_lies() -> None:
-    console = Console(file=io.StringIO(), width=100)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_summary_shows_a_triplet_and_where_it_lies_and_ends_with_the_headline(
+    terminal: bool,
+) -> None:
+    console = Console(file=io.StringIO(), width=100, force_terminal=terminal, color_system=None)
     show(SUMMARY, seconds=15.0, console=console)
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     for expected in (
         "Return the sum.", "Adds its two numbers.", "Subtracts them.", "positive · score 0.910",
-        "negative · de · score 0.520", "anchor ─", "12,345",
-        "ingest", "embed 12.3 s", "whole command 15.0 s", "runs/demo/triplets/*.parquet",
-        "runs/demo/report.html", "make ui",
+        "negative · de · score 0.520", "ingest", "embed 12.3 s", "whole command 15.0 s",
+        "runs/demo/triplets/*.parquet", "runs/demo/report.html", "make ui",
     ):  # fmt: skip
         assert expected in shown
+    assert ("anchor ─" in shown, "12,345" in shown) == (terminal, terminal)
+    lines = shown.strip().splitlines()
+    assert lines[-1].strip() == SUMMARY["headline"]
+    assert terminal or len(lines) == 3 + 5 + 1
