@@ -25,7 +25,8 @@ def show(
     """Print the summary of a run; `page` is where its server can be seen right now."""
     console = console or Console(highlight=False)
     if triplet := summary.get("triplet"):
-        console.print(_triplet(triplet) if console.is_terminal else _in_lines(triplet))
+        drawn = _triplet(triplet) if console.is_terminal else _in_lines(triplet)
+        console.print(drawn, soft_wrap=not console.is_terminal)
     if summary.get("funnel") and console.is_terminal:  # the report has it, too
         console.print(draw_funnel(summary["funnel"]))
     if summary.get("arms"):
