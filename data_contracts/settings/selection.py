@@ -98,6 +98,9 @@ class PositiveSettings(Settings):
     least_logit: float | None = None
     """Known pairs are also doubtful if the validator's logit is below it; it is asked about all of
     them then. Not asked for if not set."""
+    per_query: int = Field(5, ge=1, le=1_000)
+    """Positives of a query that triplets are made of. Of more, chance draws as many, known ones
+    before promoted ones: each comes with the same negatives. The others stay closed."""
 
 
 class RiskSettings(Settings):

@@ -1,8 +1,11 @@
 """From verdicts to the tables people train on."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from polymine.data_contracts.settings import MiningSettings, PositiveSettings, View
+from polymine.mining.hashing import hash_texts, uniform
 from polymine.mining.selection import PROMOTED
 
 LOWEST_WEIGHT = 0.05  # a triplet that hardly counts still does
@@ -173,6 +176,8 @@ def build_triplets(
     promoted: pl.DataFrame | None = None,
     *,
     weighted: bool = False,
+    most: int | None = None,
+    seed: int = 0,
 ) -> pl.DataFrame:
     """Write out every (query, positive, negative) with its texts (contract Triplets).
 
@@ -180,6 +185,8 @@ def build_triplets(
         positives: query_id, doc_id, score and, if not all are sure, `weight`.
         promoted: further positives, as from `build_promoted`.
         weighted: whether `weight` is the probability that the negative is one; else it is 1.
+        most: positives of a query, known ones before further ones and by chance; all if None.
+        seed: of that draw, which depends on it and the ids alone.
 
     Returns:
         Rows ordered by query_id, positive_id, position.
@@ -192,7 +199,8 @@ def build_triplets(
     known = positives.with_columns(sure)
     columns = ["query_id", "doc_id", "score", "weight"]
     tables = [known] if promoted is None else [known, promoted]
-    pairs = pl.concat([table.select(columns) for table in tables]).rename(
+    drawn = _draw_positives([table.select(columns) for table in tables], most, seed)
+    pairs = drawn.rename(
         {"doc_id": "positive_id", "score": "positive_score", "weight": "positive_weight"}
     )
     right = _weight(1 - pl.col("negative_risk")) if weighted else pl.lit(1.0)
@@ -211,6 +219,16 @@ def build_triplets(
         "anchor_language", "positive_language", "negative_language", "positive_score",
         "negative_score", right.cast(pl.Float32).alias("weight"), "positive_weight",
     )  # fmt: skip
+
+
+def _draw_positives(tables: Sequence[pl.DataFrame], most: int | None, seed: int) -> pl.DataFrame:
+    """Draw at most so many pairs of each query, those of earlier tables before the others."""
+    pairs = pl.concat(table.with_columns(later=pl.lit(at)) for at, table in enumerate(tables))
+    key = uniform(seed, hash_texts(pairs["query_id"]), hash_texts(pairs["doc_id"]))
+    nth = pl.int_range(pl.len()).over("query_id")
+    ordered = pairs.with_columns(key=pl.Series(key)).sort("later", "key")
+    kept = ordered if most is None else ordered.filter(nth < most)
+    return kept.drop("later", "key")
 
 
 def describe_searched(mining: MiningSettings) -> str:

@@ -52,7 +52,7 @@ from polymine.tasks.store.datasets import (
 from polymine.tasks.store.manifests import RUN
 from polymine.tasks.store.output import check_output, copy_file, write_folder_manifest
 
-VERSION = 7
+VERSION = 8
 QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a run was cut into
 
 
@@ -98,6 +98,7 @@ def export(run: Context, sources: Sources, mining: MiningSettings, output: Outpu
             "collection": sources.collection,
             "positives": sources.positives,
             "doubtful": mining.positives,
+            "seed": mining.seed,
             "negatives": mining.negatives,
             "views": output.views,
             "formats": output.formats,
@@ -142,8 +143,9 @@ class _Writer:
         promoted = build_promoted(negatives, listed)
         trained, doubtful = judge_positives(positives, self._near(block), self._mining.positives)
         triplets = build_triplets(
-            negatives, trained, block, self._documents, promoted, weighted=by_risk
-        )
+            negatives, trained, block, self._documents, promoted, weighted=by_risk,
+            most=self._mining.positives.per_query, seed=self._mining.seed,
+        )  # fmt: skip
         searched = describe_searched(self._mining)
         kept = pl.concat([each.select("query_id") for each in (trained, promoted)])
         doubted = doubtful.join(kept, on="query_id", how="anti")

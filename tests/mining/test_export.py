@@ -186,6 +186,22 @@ class TestRisk:
             build_promoted(self.master(), self.LISTED), **values,
         )  # fmt: skip
 
+    def test_of_many_positives_chance_draws_so_many_and_known_ones_first(self):
+        known = pl.concat([POSITIVES, POSITIVES.with_columns(doc_id=pl.col("doc_id") + "2")])
+        documents = pl.concat([DOCUMENTS, DOCUMENTS.with_columns(doc_id=pl.col("doc_id") + "2")])
+        documents = pl.concat([documents, DOCUMENTS.head(1).with_columns(doc_id=pl.lit("e"))])
+        listed = build_promoted(self.master(), self.LISTED)
+
+        def drawn(**values):
+            product = build_triplets(self.master(), known, QUERIES, documents, listed, **values)
+            return set(product.filter(query_id="q")["positive_id"])
+
+        marked = set(known.filter(query_id="q")["doc_id"])
+        assert drawn() == marked | {"e"}
+        assert drawn(most=len(marked)) == marked
+        ones = {frozenset(drawn(most=1, seed=seed)) for seed in range(20)}
+        assert ones == {frozenset({each}) for each in marked}
+
     def test_promoted_candidates_have_a_verdict_and_a_table(self):
         assert self.master().filter(verdict="promoted")["doc_id"].to_list() == ["e"]
         table = build_promoted(self.master(), self.LISTED)
