@@ -40,7 +40,8 @@ from polymine.tasks.evaluation.encoding import Measured, as_measured, open_measu
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.comparison import report_comparison
-from polymine.tasks.reporting.learning import Trained, merged, sources_of
+from polymine.tasks.reporting.outcome import merged, sources_of
+from polymine.tasks.reporting.training import Trained
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import COMPARISON, check_output, resolve_path

@@ -22,7 +22,7 @@ from polymine.tasks.evaluation.measuring import (
 )
 from polymine.tasks.evaluation.reading import plain_form, read_set
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
-from polymine.tasks.reporting.learning import Evaluated, report_evaluation
+from polymine.tasks.reporting.evaluation import Evaluated, report_evaluation
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.output import EVALUATION, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use

@@ -42,8 +42,9 @@ from polymine.tasks.evaluation.encoding import (
 from polymine.tasks.evaluation.sets import sides_of_set
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.mining.teachers import check_models
-from polymine.tasks.reporting.learning import Trained, sources_of
+from polymine.tasks.reporting.outcome import sources_of
 from polymine.tasks.reporting.parts import part_of, with_trained
+from polymine.tasks.reporting.training import Trained
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import resolve_path

@@ -15,7 +15,7 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.evaluation.reading import read_set
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
-from polymine.tasks.reporting.learning import Trained, report_training
+from polymine.tasks.reporting.training import Trained, report_training
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.output import TRAINING, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use

@@ -183,7 +183,8 @@ def longest(vectors: Vectors) -> float:
 
     def lengths(first: int) -> Scores:
         rows = np.arange(first, min(first + PAIR_CHUNK, len(vectors)))
-        return np.linalg.norm(vectors.take(rows), axis=1)
+        found: Scores = np.linalg.norm(vectors.take(rows), axis=1)
+        return found
 
     if np.all(np.abs(lengths(0) - 1) < UNIT):  # they are for cosines
         return 1.0

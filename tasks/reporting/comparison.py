@@ -18,13 +18,9 @@ from polymine.reporting.report import Note
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
-from polymine.tasks.reporting.learning import (
-    describe_sets,
-    remark_on_sets,
-    show,
-    write_folder,
-)
+from polymine.tasks.reporting.evaluation import describe_sets, remark_on_sets
 from polymine.tasks.reporting.mining import versions
+from polymine.tasks.reporting.outcome import show, write_folder
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import COMPARISON
 from polymine.training import recipes

@@ -29,8 +29,8 @@ from polymine.tasks.evaluation.gap import (
     read_gap,
 )
 from polymine.tasks.monitoring.artifacts import embed, markdown, publish, table
-from polymine.tasks.reporting.learning import list_timings, show, sources_of, sum_up
 from polymine.tasks.reporting.mining import versions
+from polymine.tasks.reporting.outcome import list_timings, show, sources_of, sum_up
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import GAP, publish_folder
 

@@ -27,10 +27,12 @@ from polymine.reporting.report import Note, Report, Timing
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
 from polymine.tasks.evaluation.gains import CHANGES, DIFFERENCES
-from polymine.tasks.reporting.learning import COMPARISONS, CURVES, SCORES, merged, show, sum_up
+from polymine.tasks.reporting.evaluation import COMPARISONS, SCORES
 from polymine.tasks.reporting.learning_artifacts import publish_learning
 from polymine.tasks.reporting.mining import versions
+from polymine.tasks.reporting.outcome import merged, show, sum_up
 from polymine.tasks.reporting.parts import part_of, publish_parts, read_info, refresh_card
+from polymine.tasks.reporting.training import CURVES
 from polymine.tasks.store.output import PIPELINE
 from polymine.tasks.training.steps import LOOKS
 

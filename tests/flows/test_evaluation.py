@@ -24,7 +24,7 @@ from polymine.reporting.learning.metrics import name_metric
 from polymine.tasks.evaluation.comparison import ARMS
 from polymine.tasks.evaluation.encoding import open_candidates, open_measured
 from polymine.tasks.evaluation.gains import read_comparisons
-from polymine.tasks.reporting.learning import report_evaluation
+from polymine.tasks.reporting.evaluation import report_evaluation
 from polymine.tasks.reporting.parts import read_info
 from polymine.tasks.store.datasets import load, note_of, open_folder
 from polymine.tasks.training.contamination import ROWS

@@ -9,8 +9,9 @@ from polymine.data_contracts.references import Manifest
 from polymine.reporting.learning.page import render_learning
 from polymine.reporting.learning.report import EvaluationReport, TrainingReport
 from polymine.reporting.report import Note, Report, Timing
-from polymine.tasks.reporting.learning import COMPARISONS, CURVES, SCORES
+from polymine.tasks.reporting.evaluation import COMPARISONS, SCORES
 from polymine.tasks.reporting.pipeline import PARTS, join_parts
+from polymine.tasks.reporting.training import CURVES
 from polymine.tasks.store.manifests import MANIFEST
 from tests.reporting.learning.small_learning import make_learning
 

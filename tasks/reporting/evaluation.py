@@ -1,0 +1,223 @@
+"""Writes the folder of an evaluation: figures as tables, and the page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from polymine.data_contracts.notes import MeasuresNote, SetNote
+from polymine.data_contracts.references import DatasetRef
+from polymine.data_contracts.settings import EncoderSettings, EvaluationSettings, OutputSettings
+from polymine.evaluation.arms import find_best
+from polymine.evaluation.collection import POOL
+from polymine.evaluation.matrix import FEWEST
+from polymine.evaluation.mteb_results import as_mteb_result
+from polymine.reporting.learning.metrics import write_headline
+from polymine.reporting.learning.report import Called, EvaluationReport, LinkedFile, Searched
+from polymine.reporting.learning.tables import PRIMARY, pick_result
+from polymine.reporting.report import Note
+from polymine.reporting.templates import say
+from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.stage import step
+from polymine.tasks.evaluation.gains import CHANGES, DIFFERENCES, read_comparisons
+from polymine.tasks.evaluation.measuring import untouched_languages
+from polymine.tasks.reporting.mining import versions
+from polymine.tasks.reporting.outcome import Files, list_timings, show, sources_of, write_folder
+from polymine.tasks.store.datasets import load, note_of, open_folder
+from polymine.tasks.store.output import EVALUATION
+
+COMPARISONS, SCORES = "comparisons.parquet", "scores.parquet"
+COMPARED = {  # files that comparing has written
+    COMPARISONS: "means and gains with intervals",
+    SCORES: "sets without queries",
+    CHANGES: "queries that got better and worse most",
+    DIFFERENCES: "every pair of models, corrected for their number",
+}
+MEASURED = {
+    "mteb/": "results of retrieval as MTEB writes them",
+    "measures/": "every query, pair or item",
+}
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """All that evaluation made, by references.
+
+    `models` are without the base, `calls` of all; `plain` are measures as plain trec_eval has them,
+    of the sets for which that differs.
+    """
+
+    base: str
+    models: tuple[str, ...]
+    sets: Mapping[str, DatasetRef]
+    measures: Mapping[str, Mapping[str, DatasetRef]]
+    compared: DatasetRef
+    calls: Mapping[str, EncoderSettings]
+    notes: tuple[Note, ...] = ()
+    plain: Mapping[str, Mapping[str, DatasetRef]] = field(default_factory=dict)
+
+
+@step("report-evaluation")
+def report_evaluation(
+    run: Context, evaluated: Evaluated, evaluation: EvaluationSettings, output: OutputSettings
+) -> dict[str, Any]:
+    """Write the output folder of an evaluation: figures as tables, and the page."""
+    comparisons, scores = read_comparisons(evaluated.compared)
+    folder = open_folder(evaluated.compared.path)
+    differences = pl.read_parquet(folder / DIFFERENCES, glob=False)
+    measures = {
+        (model, name): ref for model, of in evaluated.measures.items() for name, ref in of.items()
+    }
+    report = EvaluationReport(
+        title=Path(output.path).name,
+        headline=describe_gain(comparisons, scores, differences, evaluated.models, evaluation),
+        base=evaluated.base,
+        models=evaluated.models,
+        calls=tuple(
+            Called(name, call.query_prompt or "", call.document_prompt or "", call.max_length)
+            for name, call in evaluated.calls.items()
+        ),
+        comparisons=comparisons,
+        scores=scores,
+        changes=pl.read_parquet(folder / CHANGES, glob=False),
+        differences=differences,
+        k=evaluation.k,
+        confidence=evaluation.confidence,
+        searched=describe_sets(evaluated.sets),
+        sources=sources_of(evaluated.sets, SetNote),
+        pivot=evaluation.pivot,
+        settings=show(evaluation=evaluation, output=output, engine=run.engine),
+        timings=list_timings(
+            {f"measure {m} on {name}": ref for (m, name), ref in measures.items()}
+        ),
+        fingerprints={"comparison": evaluated.compared.fingerprint},
+        versions=versions(),
+        notes=(
+            *evaluated.notes,
+            *remark_on_sets(evaluated.sets),
+            *remark_on_plain(evaluated, evaluation.k),
+            *remark_on_few(evaluated.measures["base"]),
+            *_warn_of_measures(measures),
+        ),
+        files=tuple(
+            LinkedFile(name, name, about) for name, about in {**COMPARED, **MEASURED}.items()
+        ),
+    )
+    files: Files = {
+        **{name: folder / name for name in COMPARED},
+        **_mteb_files(evaluated, evaluation),
+        **{
+            f"measures/{model}/{name}.parquet": open_folder(ref.path) / "part-00000.parquet"
+            for (model, name), ref in measures.items()
+        },
+    }
+    version = evaluated.compared.fingerprint
+    return write_folder(report, files, output, EVALUATION, version, "evaluate")
+
+
+def _warn_of_measures(measures: Mapping[tuple[str, str], DatasetRef]) -> list[Note]:
+    """Warn of queries that a ranking leaves out, and of languages that no adapter touches."""
+    counts = {key: note_of(ref, MeasuresNote).unranked for key, ref in measures.items()}
+    languages = {key: untouched_languages(ref) for key, ref in measures.items()}
+    return [
+        Note("warning", say("learning", sentence, *key, found))
+        for sentence, of in (("unranked", counts), ("untouched", languages))
+        for key, found in of.items()
+        if found
+    ]
+
+
+def _mteb_files(evaluated: Evaluated, evaluation: EvaluationSettings) -> Files:
+    splits = {chosen.name: chosen.split or "test" for chosen in evaluation.sets}
+    return {
+        f"mteb/{model}/{name}.json": as_mteb_result(
+            load(ref), task=name, revision=evaluated.sets[name].fingerprint,
+            split=splits.get(name, "test"), k=evaluation.k,
+        )
+        for model, of in evaluated.measures.items()
+        for name, ref in of.items()
+        if note_of(ref, MeasuresNote).kind == "retrieval"
+    }  # fmt: skip
+
+
+def describe_gain(
+    comparisons: pl.DataFrame,
+    scores: pl.DataFrame,
+    differences: pl.DataFrame,
+    names: Sequence[str],
+    evaluation: EvaluationSettings,
+) -> str:
+    """Say what the first model gains on the first set; of several, which is best there."""
+    if comparisons.height:
+        first = comparisons.row(0, named=True)
+        best = find_best(differences, first["set"], PRIMARY, evaluation.confidence)
+        chosen = best[0] if best else names[0] if names else first["model"]
+        gain = write_headline(comparisons, first["set"], chosen, evaluation.k)
+        if not best:
+            return gain
+        verdict = pick_result(comparisons, first["set"], chosen).headline.verdict
+        return say("learning", "best_arm", best, gain, verdict)
+    gained = scores.filter(pl.col("gain").is_not_null())
+    if gained.height:
+        row = gained.row(0, named=True)
+        return f"{row['metric']} on {row['set']}: {row['value']:.3f}, {row['gain']:+.3f}"
+    return "nothing was measured"
+
+
+def describe_sets(sets: Mapping[str, DatasetRef]) -> tuple[Searched, ...]:
+    """Say what the queries of each set of retrieval search."""
+    notes = {name: note_of(reference, SetNote) for name, reference in sets.items()}
+    return tuple(
+        Searched(name, note.documents, note.queries, say("learning", "searched", note.held_out))
+        for name, note in notes.items()
+        if note.kind == "retrieval"
+    )
+
+
+def remark_on_sets(sets: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
+    """Say what readers of intervals and means should know of the sets."""
+    notes = {name: note_of(reference, SetNote) for name, reference in sets.items()}
+    rejected = [
+        Note("warning", say("learning", "rejected", name, note.rejected))
+        for name, note in notes.items()
+        if note.rejected
+    ]
+    return (
+        *rejected,
+        *(
+            Note("remark", say("learning", said, name, count, note.queries))
+            for name, note in notes.items()
+            for said, count in (("unanswered", note.unanswered), ("chained", note.chained))
+            if count
+        ),
+    )
+
+
+def remark_on_plain(evaluated: Evaluated, k: int) -> tuple[Note, ...]:
+    """Say where figures depart from plain trec_eval's, and what these are."""
+    notes = []
+    for name, of in evaluated.plain.items():
+        means = [
+            (model, load(ref).filter(pl.col("document_language") != POOL)["ndcg"].mean())
+            for model, ref in of.items()
+        ]
+        note = note_of(evaluated.sets[name], SetNote)
+        notes.append(Note("remark", say("learning", "departs", name, note, means, k)))
+    return tuple(notes)
+
+
+def remark_on_few(measures: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
+    """Name the directions of each set that have too few queries to count in a mean."""
+    notes = []
+    for name, reference in measures.items():
+        if note_of(reference, MeasuresNote).kind != "retrieval":
+            continue
+        counts = load(reference).group_by("document_language", "query_language").len()
+        few = counts.filter(pl.col("len") < FEWEST).sort("document_language", "query_language")
+        cells = [f"{document}-{query} ({count})" for document, query, count in few.rows()]
+        if cells:
+            every = counts.height if few.height == counts.height else 0
+            notes.append(Note("warning", say("learning", "few", name, cells, FEWEST, every)))
+    return tuple(notes)
