@@ -11,8 +11,9 @@ import polars as pl
 
 from polymine.data_contracts.errors import InputError
 from polymine.mining import precision
+from polymine.mining.broken_rows import BROKEN, as_json, input_error
 from polymine.mining.hashing import hash_texts, uniform
-from polymine.mining.input_checks import BROKEN, as_json, check_tables, input_error
+from polymine.mining.input_checks import check_tables
 
 KEYS = ["query_id", "doc_id"]
 DRAWN = 200  # pairs to label where it is not known how precise the risk is

@@ -32,6 +32,7 @@ def find_notes(
     rules = (  # the sentence, what it is about, whether it is said, whether it is a warning
         ("nothing", summary, not summary.triplets, True),
         ("weak", summary, bool(summary.weak), True),
+        ("outscored", summary, summary.outscored, True),
         ("short", summary, summary.short > MANY * summary.queries, True),
         ("unanswered", summary, bool(summary.unanswered), True),
         ("suspects", (summary, mining.positives.doubtful), bool(summary.suspect_count), doubtful),

@@ -13,7 +13,7 @@ import polars as pl
 from polymine.data_contracts.settings import MiningSettings
 from polymine.reporting.mining.histograms import Histogram, Histograms, Ranges
 from polymine.reporting.mining.languages import Languages
-from polymine.reporting.mining.recall import Recall, Recalled, Weak, find_weak
+from polymine.reporting.mining.recall import ENOUGH, Recall, Recalled, Weak, find_weak
 from polymine.reporting.mining.risk import Kept
 from polymine.reporting.mining.samples import Drawn, Hubs, Texts
 from polymine.reporting.mining.tables import Section, Tables, collect
@@ -21,6 +21,7 @@ from polymine.reporting.mining.teachers import Teachers, TeacherSummary
 
 EXAMPLES = 3  # queries shown per reason of being short
 SUSPECTS = 5  # doubtful known pairs shown
+OUTSCORED = 0.25  # share of negatives above their positive from which a warning comes
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ class Summary:
     def weak(self) -> list[Weak]:
         """Teachers that do not seem to know the texts, the one whose scores decide first."""
         return sorted(find_weak(self.recall), key=lambda w: w.found.teacher != self.primary)
+
+    @property
+    def outscored(self) -> bool:
+        """Whether so many negatives score above their positive that one of the two is in doubt."""
+        return self.above is not None and self.above > OUTSCORED and self.queries >= ENOUGH
 
 
 class Counts(Section):

@@ -108,3 +108,16 @@ def test_the_headline_and_a_warning_say_so() -> None:
         "one finds 6.0 % of the known positives among its ten best, two 88 %."
     )
     assert say("mining", "recall", blind) == "one 3.0 % / 6.0 % · two 44 % / 88 %"
+
+
+def test_negatives_above_their_positives_are_in_the_headline() -> None:
+    """A teacher of another language may still find half of a small corpus within ten."""
+    found = replace(summarise(make_tables(), MINING), above=0.59)
+    assert not found.outscored  # of two queries
+    many = replace(found, queries=200)
+    headline = say("mining", "headline", many)
+    assert headline.endswith("59 % of the negatives score above their known positive")
+    assert any("with one. Either it does not" in n.text for n in find_notes(many, (), (), MINING))
+    assert not replace(many, above=0.2).outscored
+    weak = replace(many, recall=(recalled("one", 0.06), recalled("two", 0.88)))
+    assert "score above" not in say("mining", "headline", weak)  # said once
