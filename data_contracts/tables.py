@@ -14,7 +14,8 @@ Verdict = Literal["negative", "excluded", "promoted"]
 VERDICTS: tuple[Verdict, ...] = ("negative", "excluded", "promoted")
 
 
-INVISIBLE = r"\p{Cc}\p{Cf}\p{Z}"  # blanks, control characters, what has no width
+# Blanks, control characters, what has no width, and letters of Unicode that are blank.
+INVISIBLE = r"\p{Cc}\p{Cf}\p{Z}\p{Default_Ignorable_Code_Point}\x{2800}"
 
 
 def has_text(column: str) -> pl.Expr:

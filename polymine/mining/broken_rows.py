@@ -24,7 +24,8 @@ PROBLEM = 2000  # characters shown of what is wrong with a file, whose columns m
 _ADVICE = {  # beside correcting a row that breaks such a rule
     "not a whole number": "Grades that are no whole numbers need a threshold, as `grades = 0.5`.",
     "not UTF-8": 'A file in another encoding needs its name, as `encoding = "cp1252"`.',
-    "quotation marks": "Where quotation marks are letters, say so: `quoting = false`.",
+    "quotation marks": "Where quotation marks are letters, say so: `quoting = false`; within "
+    "a field they are doubled, a backslash says nothing.",
 }
 
 Broken = list[tuple[str, list[str], str]]  # source, rules, row

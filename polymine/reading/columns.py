@@ -12,25 +12,14 @@ import polars as pl
 from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import Reading
 from polymine.data_contracts.tables import INVISIBLE
+from polymine.reading.doubts import NO_TEXT, value_doubts
 from polymine.reading.roles import PAIRS, Role
 from polymine.reading.understood import Table
 
 # Marks of other libraries and spreadsheets for a value that is not there, as a whole cell.
-MARKS = ("NaN", "nan", "NAN", "null", "NULL", "None", "NA", "N/A", "<NA>", "#N/A")
+MARKS = ("NaN", "nan", "NAN", "null", "NULL", "None", "NA", "N/A", "n/a", "<NA>", "#N/A",
+         "#NA", r"\N")  # fmt: skip
 _NUMBERED = re.compile(r"(hard_)?neg(ative)?s?_?(\d+)")
-_NO_TEXT = re.compile(
-    r"_*|column \d+|unnamed: ?\d+|__index_level_\d+__|_?id|.*_id|idx|index|title|score|split|source"
-    r"|language|lang|.*(neg|distract|incorrect|wrong|reject).*",
-    re.IGNORECASE,
-)
-# What a column is called that says of a pair whether it is right, and values of which one is no.
-_VERDICT = re.compile(
-    r"(?!.*(positive|negative|pos|neg)_).*(?:^|[_\W])"
-    r"(gold|labels?|relevan\w*|duplicate|judg\w*|grades?|scores?|similarity|rating|class)(?:$|[_\W])",
-    re.IGNORECASE,
-)
-_EITHER = ({"0", "1"}, {"true", "false"}, {"yes", "no"}, {"0.0", "1.0"})
-_LOOKED = 100_000  # values that are looked at
 _LISTED = pl.List(pl.String)
 
 
@@ -75,12 +64,10 @@ def take_columns(table: Table, role: Role, hints: Reading) -> Taken:
     kept = [name for name in frame.columns if name in called or name not in role.columns]
     frame = frame.select(pl.col(name).alias(called.get(name, name)) for name in kept)
     frame, missing = _without_marks(frame, list(found))
-    if role is PAIRS or role.is_judgments:
-        doubts += _label_doubts(frame, role, found, hints)
-    if role is PAIRS:
-        doubts += _number_doubts(frame, found, role, hints)
-    if (role is PAIRS and not negatives) or role.is_judgments:
-        doubts += _verdict_doubts(frame, role, found, hints)
+    first = dict(zip(["negative"], negatives, strict=False))  # as the file calls it
+    doubts += value_doubts(frame, role, found | first, hints)
+    if role is PAIRS and table.understood.header is False:
+        placed = found  # a line without a header says nothing else
     about = replace(
         table.understood, columns=tuple(used), by_position=tuple(placed), missing=missing,
         ignored=(*(name for name in free if name not in placed.values()),
@@ -148,57 +135,11 @@ def _by_place(
 
 
 def _may_be_text(column: pl.Series) -> bool:
-    if column.dtype not in (pl.String, _LISTED) or _NO_TEXT.fullmatch(column.name):
+    if column.dtype not in (pl.String, _LISTED) or NO_TEXT.fullmatch(column.name):
         return False
     written = column.drop_nulls()
     numbers = column.dtype == pl.String and len(written)
     return not (numbers and written.cast(pl.Float64, strict=False).null_count() == 0)
-
-
-def _number_doubts(
-    frame: pl.DataFrame, found: dict[str, str], role: Role, hints: Reading
-) -> list[str]:
-    """Texts that are nothing but numbers may be ids, as in MS MARCO's files of triples."""
-    said = {role.keys.get(key, key) for key in hints.columns}
-    doubts = []
-    named = (each for each in role.needed if each in found and each not in said)
-    for meaning in (each for each in named if frame.schema[each] == pl.String):
-        written = frame[meaning].drop_nulls()
-        if len(written) and not written.cast(pl.Float64, strict=False).null_count():
-            key = {column: name for name, column in role.keys.items()}.get(meaning, meaning)
-            doubts.append(
-                f"`{found[meaning]}` holds nothing but numbers, as {written[0]}; ids belong into "
-                f"`judgments`, beside `corpus` and `queries`; if they are texts, say `{key} = "
-                f'"{found[meaning]}"` in `[dataset.columns]`'
-            )
-    return doubts
-
-
-def _verdict_doubts(
-    frame: pl.DataFrame, role: Role, found: dict[str, str], hints: Reading
-) -> list[str]:
-    """A column that is not used may say which pairs are right: else wrong ones are positives.
-
-    Judgments hold little else: there any column of numbers may.
-    """
-    if "relevance" in found or "relevance" in hints.columns:
-        return []
-    for column in frame.select(name for name in frame.columns if name not in found):
-        written = column.drop_nulls()
-        if column.dtype.is_nested() or written.n_unique() < 2:
-            continue
-        values = set(written.cast(pl.String).str.to_lowercase().head(_LOOKED).unique())
-        number = not written.cast(pl.Float64, strict=False).null_count()
-        named = _VERDICT.match(column.name) or (role.is_judgments and number)
-        either = values in _EITHER and not _NO_TEXT.fullmatch(column.name)
-        if named or either:
-            shown = ", ".join(sorted(values)[:3])
-            return [
-                f"`{column.name}` holds {shown}, which may say which pairs are right; read it, as "
-                f'`[dataset.columns] relevance = "{column.name}"`, with `grades` for the values '
-                'that are, or say that it does not: `relevance = ""`'
-            ]
-    return []
 
 
 def _without_marks(frame: pl.DataFrame, names: list[str]) -> tuple[pl.DataFrame, int]:
@@ -236,23 +177,3 @@ def _graded(frame: pl.DataFrame, hints: Reading) -> pl.DataFrame:
     else:
         relevant = number >= hints.grades
     return frame.with_columns(relevance=relevant.cast(pl.Int8))
-
-
-def _label_doubts(
-    frame: pl.DataFrame, role: Role, found: dict[str, str], hints: Reading
-) -> list[str]:
-    """A column called `label` may hold classes, as those of inference, and no grades."""
-    if hints.grades is not None or found.get("relevance", "").lower() != "label":
-        return []
-    given = frame["relevance"].drop_nulls()
-    numbers = given.cast(pl.Float64, strict=False).drop_nulls()
-    classes = (numbers < 0).any()
-    if role is PAIRS and len(given):
-        classes = classes or not len(numbers) or (numbers > 1).any()
-    if not classes:
-        return []
-    values = ", ".join(given.cast(pl.String).unique().sort().to_list()[:5])
-    return [
-        f"`label` holds {values}, which are classes rather than grades; say which values are "
-        "relevant, as `grades = [1]`, or call the column `relevance` if they are grades"
-    ]

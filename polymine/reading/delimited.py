@@ -1,5 +1,6 @@
 """Reads CSV, TSV and other delimited text as strings, one record after the other."""
 
+import io
 import re
 from collections.abc import Iterator
 
@@ -82,7 +83,7 @@ def _plain(text: str, separator: str) -> Iterator[Record]:
 
 
 def _quoted(text: str, separator: str) -> Iterator[Record]:
-    lines = text.splitlines(keepends=True) if "\n" in text else [text]
+    lines = list(io.StringIO(text, newline=""))  # as the reader counts them: no form feeds
     begin, reader = 0, quoted_reader(text, separator)
     for fields in reader:
         if any(field.strip() for field in fields):

@@ -37,7 +37,7 @@ def find_separator(lines: list[str], suffix: str, known: frozenset[str], name: s
     usual = "\t" if suffix == ".tsv" else ","
 
     def yields(separator: str) -> tuple[int, float]:
-        rows = [next(csv.reader([line], delimiter=separator), []) for line in lines]
+        rows = [next(quoted_reader(line, separator), []) for line in lines]
         width = len(rows[0]) if rows else 0
         even = sum(len(row) == width for row in rows) / len(rows) if width > 1 else 0
         named = sum(cell.strip().lower() in known for cell in rows[0]) if rows else 0
@@ -74,6 +74,11 @@ def is_quoted(
     width = lines[0].count(separator)
     even = all(line.count(separator) == width for line in lines)
     shown = strict is not None and (separator != "\t" or _shows_quoting(text, strict, name))
+    if strict is None and even and (odd := _enclosed(lines, separator)):
+        raise InputError(
+            f"{name}: quotation marks enclose fields, as {odd!r:.80}, and others do not match; "
+            f"marks within a field are doubled, a backslash says nothing. {_SAY_WHICH}"
+        )
     if strict is None or not shown:
         return separator != "\t" and not even
     if even and len(strict) < len(lines):
@@ -111,6 +116,18 @@ def _shows_quoting(text: str, rows: list[list[str]], name: str) -> bool:
     return not bare
 
 
+def _enclosed(lines: list[str], separator: str) -> str | None:
+    """A field that marks enclose; of TSV only with `\\"` in it, as Spark and MySQL write it."""
+    for line in lines:
+        for field in line.rstrip("\r").split(separator):
+            inner = field.strip()[1:-1]
+            within = inner.replace('\\"', "")
+            told = separator != "\t" or within != inner
+            if told and field.strip() == f'"{inner}"' and '"' not in within:
+                return field
+    return None
+
+
 def strict_records(text: str, separator: str) -> list[list[str]] | None:
     """The records of text that is quoted without a fault; None if it is not."""
     try:
@@ -121,7 +138,9 @@ def strict_records(text: str, separator: str) -> list[list[str]] | None:
 
 def quoted_reader(text: str, separator: str, strict: bool = False):  # type: ignore[no-untyped-def]
     csv.field_size_limit(sys.maxsize)  # a long text is no fault; 128 KiB is the library's limit
-    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
+    blank = separator != "\t" and f'{separator} "' in text  # before a mark: `"a", "b"`
+    stream = io.StringIO(text, newline="")
+    return csv.reader(stream, delimiter=separator, strict=strict, skipinitialspace=blank)
 
 
 def find_header(

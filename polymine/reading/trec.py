@@ -37,7 +37,12 @@ def read_trec(lines: list[str], name: str, role: Role) -> Table | None:
         InputError: a ranking for judgments, which says what a system found and not what is
             relevant, or judgments for candidates.
     """
-    rows = [line.split() for line in lines[:_SAMPLE]]
+    by_tabs = all(line.count("\t") > 1 for line in lines)  # then ids may hold blanks
+
+    def cells_of(line: str) -> list[str]:
+        return [cell.strip() for cell in line.split("\t")] if by_tabs else line.split()
+
+    rows = [cells_of(line) for line in lines[:_SAMPLE]]
     widths = {len(row) for row in rows}
     if len(widths) != 1 or any(cell.lower() in role.known for cell in rows[0]):
         return None
@@ -57,14 +62,14 @@ def read_trec(lines: list[str], name: str, role: Role) -> Table | None:
     numbered = _is_ranked if width == 6 else lambda row: _is_number(row[-1])
     if columns is None or not all(map(numbered, rows)):
         return None
-    whole = [line.split() for line in lines]
+    whole = [cells_of(line) for line in lines]
     if any(len(row) != width for row in whole) or not is_whole("".join(lines)):
         return None
     taken = zip(columns, zip(*whole, strict=True), strict=True)
-    cells = {column: values for column, values in taken if column}
+    held = {column: values for column, values in taken if column}
     form = "TREC qrels" if role.is_judgments else "TREC run"
     about = Understood(name, form, len(whole), len(whole), header=False)
-    frame = pl.DataFrame(cells, schema=dict.fromkeys(cells, pl.String))
+    frame = pl.DataFrame(held, schema=dict.fromkeys(held, pl.String))
     return Table(frame, broken_frame([]), about)
 
 

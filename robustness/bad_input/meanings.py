@@ -23,8 +23,8 @@ NEGATIVE = ("negative", "neg", "hard_negative", "rejected", "negative_1", "rejec
 AGAINST = ("distractor", "distractor1", "incorrect_answer", "wrong_answer", "negative_text",
            "neg_passage")  # fmt: skip
 OTHER = ("", "Unnamed: 0", "id", "score", "title", "source", "split", "length", "lang")
-MARKS = ("NaN", "nan", "null", "None", "NA", "N/A", "#N/A", "<NA>", "NULL")
-UNSEEN = ("\u200b", "\u00ad\u200d", "\x00", " \t", "\ufeff", "\u2060")
+MARKS = ("NaN", "nan", "null", "None", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", r"\N")
+UNSEEN = ("\u200b", "\u00ad\u200d", "\x00", " \t", "\ufeff", "\u2060", "\u2800", "\u3164\ufe0f")
 
 
 def attempt(chance: random.Random, folder: Path) -> Found:

@@ -14,7 +14,9 @@ from typing import Any
 from robustness.bad_input.tables import Case, Rows
 
 # What other libraries write for a value that is not there.
-_MARKS = {"NaN", "nan", "NAN", "null", "NULL", "None", "NA", "N/A", "<NA>", "#N/A"}
+_MARKS = {"NaN", "nan", "NAN", "null", "NULL", "None", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA",
+          r"\N"}  # fmt: skip
+_UNSEEN = "\u034f\u115f\u1160\u2800\u3164\uffa0"  # letters of Unicode that are blank
 _CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 COLUMNS = {"corpus": ("doc_id", "text"), "queries": ("query_id", "text")}
@@ -192,7 +194,11 @@ def _marked(value: Any) -> Any:
 
 def _is_blank(text: str) -> bool:
     """Whether nothing of a text can be seen: blanks, control characters, marks of no width."""
-    return all(unicodedata.category(letter) in ("Cc", "Cf", "Zs", "Zl", "Zp") for letter in text)
+    return all(
+        unicodedata.category(letter) in ("Cc", "Cf", "Zs", "Zl", "Zp")
+        or letter in _UNSEEN or unicodedata.name(letter, "").startswith("VARIATION SELECTOR")
+        for letter in text
+    )  # fmt: skip
 
 
 def _as_text(value: Any) -> Any:

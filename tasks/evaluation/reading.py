@@ -38,7 +38,7 @@ from polymine.tasks.sources.tables import prepend_titles, read_side
 from polymine.tasks.store.atomic import write_frame
 from polymine.tasks.store.datasets import Dataset, note_of
 
-VERSION = 9
+VERSION = 10
 HUB = ("belebele", "belebele-choice", "xquad")
 Sources = tuple[Understood, ...]
 logger = logging.getLogger("polymine.evaluation")

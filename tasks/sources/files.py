@@ -143,6 +143,8 @@ def _listed(source: str, path: Path) -> list[SourceFile]:
             continue
         roles = [_role(part) for part in inside.parts]
         place = next((n for n, role in enumerate(roles) if role in FILE_NAMES), 0)
+        if found.name.startswith("cache-") and (found.parent / "state.json").exists():
+            continue  # what `datasets` has computed from a folder of `save_to_disk`
         suffix = suffix_of(found)
         if suffix and (suffix not in NAMED or roles[place] in FILE_NAMES):
             name = f"{source.rstrip('/')}/{inside.as_posix()}"

@@ -138,6 +138,15 @@ def read_pairs(
 ) -> tuple[pl.DataFrame, ...] | None:
     """Read pair files as documents, queries, judgments and given negatives; None without any."""
     tables = read_texts(files, PAIRS, settings, found, documents=documents)
+    known = documents.filter(pl.col("doc_id") != pl.col("text"))["doc_id"].implode()
+    for name, whole in tables:
+        texts = whole["positive"]
+        texts = texts.explode() if texts.dtype == pl.List else texts
+        if documents.height and whole.height and texts.is_in(known).all():
+            found.problems.append(
+                f"{name}: `positive` holds ids of the corpus, as {texts[0]}, and pairs are texts; "
+                "name the file as `judgments`, with `query_id` and `doc_id`, beside `queries`"
+            )
     rows = [pair_rows(whole, name, settings.language) for name, whole in tables]
     return tables_of_pairs(pl.concat(rows)) if rows else None
 

@@ -87,7 +87,8 @@ class TestVerdicts:
     @pytest.mark.parametrize(
         ("name", "values"),
         [("gold_label", ["entailment", "contradiction"]), ("is_duplicate", [0, 1]),
-         ("same", [True, False]), ("score", [0.2, 4.8]), ("similarity", ["1", "0.3"])],
+         ("same", [True, False]), ("score", [0.2, 4.8]), ("similarity", ["1", "0.3"]),
+         ("rank", [1, 2]), ("cos_sim", [0.9, 0.1])],
     )  # fmt: skip
     def test_of_pairs_they_are_asked_about(self, name, values):
         pairs = {"sentence1": ["a", "b"], "sentence2": ["c", "d"]}
@@ -107,6 +108,11 @@ class TestVerdicts:
         assert "`grade` holds 0, 2" in take(JUDGMENTS, **ids, grade=[0, 2]).problems[0]
         assert take(JUDGMENTS, **ids, iteration=[0, 0]).problems == ()
 
+    def test_the_score_of_a_ranking_is_no_grade(self):
+        ranking = {"query_id": ["q", "q"], "doc_id": ["a", "b"], "rank": [1, 2], "score": [2, 1]}
+        assert "name it as `candidates`" in take(JUDGMENTS, **ranking).problems[0]
+        assert take(JUDGMENTS, {"columns": {"relevance": "score"}}, **ranking).problems == ()
+
     def test_triplets_and_their_scores_are_not(self):
         texts = {"anchor": ["a", "b"], "positive": ["c", "d"], "negative": ["e", "f"]}
         assert take(**texts, score=[0.1, 0.2]).problems == ()
@@ -121,9 +127,34 @@ def test_texts_that_are_nothing_but_numbers_are_asked_about():
     assert take(said=said, anchor=["2", "3"], positive=["two", "three"]).problems == ()
 
 
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("answer", ["A", "C", "A"]), ("answer", ["True", "False", "True"]),
+     ("answer", ["['x']", "['y', 'z']", "[]"]), ("positive", ['["x"]', '["y"]', '["z"]']),
+     ("passage", ["b'x'", "b'y'", "b'z'"]), ("answer", ["{'text': 'x'}"] * 3),
+     ("negative", ["1", "0", "1"]), ("neg", ["['x']", "['y']", "['z']"])],
+)  # fmt: skip
+def test_cells_that_are_no_texts_are_asked_about(column, values):
+    """MMLU's letters, BoolQ's truth values, what pandas makes of lists in a CSV file, LCQMC's 1."""
+    texts = {"question": ["how?", "who?", "when?"], "positive": ["by x", "y did", "at z"]}
+    if not column.startswith("neg"):
+        del texts["positive"]
+    (problem,) = take(**texts, **{column: values}).problems
+    assert f"`{column}` holds" in problem
+    assert f", as {values[0]}; " in problem
+    key = "negative" if column == "neg" else "positive" if column != "negative" else column
+    assert take(said={"columns": {key: column}}, **texts, **{column: values}).problems == ()
+
+
+def test_labels_of_inference_are_classes_even_if_they_are_but_two():
+    """RTE's 0 says that the hypothesis follows."""
+    taken = take(premise=["a", "b"], hypothesis=["c", "d"], label=[0, 1])
+    assert "`label` holds 0, 1" in taken.problems[0]
+
+
 def test_marks_of_missing_values_are_missing_and_counted():
-    taken = take(CORPUS, id=["1", "2", "3"], text=["NaN is a number", "NaN", " null "],
-                 title=[float("nan")] * 3)  # fmt: skip
-    assert taken.rows["text"].to_list() == ["NaN is a number", None, None]
-    assert taken.rows["title"].to_list() == [None] * 3
-    assert taken.understood.missing == 5
+    taken = take(CORPUS, id=["1", "2", "3", "4"], text=["NaN is a number", "NaN", " null ", r"\N"],
+                 title=[float("nan")] * 4)  # fmt: skip
+    assert taken.rows["text"].to_list() == ["NaN is a number", None, None, None]
+    assert taken.rows["title"].to_list() == [None] * 4
+    assert taken.understood.missing == 7

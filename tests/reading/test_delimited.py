@@ -8,6 +8,7 @@ import pytest
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.settings import Reading
+from polymine.reading.columns import take_columns
 from polymine.reading.files import read_file
 from polymine.reading.roles import CANDIDATES, CORPUS, JUDGMENTS, PAIRS, Role
 from polymine.reading.understood import Table
@@ -84,6 +85,23 @@ class TestQuoting:
     def test_csv_whose_quotes_are_no_quotes(self, read):
         assert rows(read('query,positive\n"a" b,x\nc,"y\n')) == [('"a" b', "x"), ("c", '"y')]
 
+    @pytest.mark.parametrize("separator", [",", "\t"])
+    def test_marks_that_a_backslash_escapes_are_asked_about(self, read, separator):
+        text = f'query{separator}positive\n"a?"{separator}"say \\"so\\" now"\n'
+        with pytest.raises(InputError, match=r"enclose fields.*doubled.*`quoting = true`"):
+            read(text)
+        broken = read(text, quoting=True).broken["rules"].to_list()
+        assert broken == [["quotation marks do not match"]]
+
+    def test_a_blank_before_a_mark_belongs_to_no_field(self, read):
+        assert rows(read('"query", "positive"\n"a", "b, c"\n')) == [("a", "b, c")]
+
+    def test_a_form_feed_ends_no_line(self, read):
+        content = 'query,positive\n"a","x\x0cy, z"\n"b","\u2028é, \xe9"\nc,d\n'
+        table = read(content.encode("utf-8").replace(b'\xc3\xa9"', b'\xe9"'))
+        assert rows(table) == [("a", "x\x0cy, z"), ("c", "d")]
+        assert table.broken["rules"].to_list() == [["not UTF-8"]]
+
     def test_two_ways_to_read_a_file_are_asked_about(self, read):
         text = 'query,positive\n"a,x\nb,y"\nc,z\n'
         with pytest.raises(InputError, match=r"3 records in 4 lines.*`quoting = true` or `false`"):
@@ -104,6 +122,8 @@ class TestHeaders:
         assert table.understood.header is False
         triple = read("how tall is a giraffe now\tFive metres.\tIt eats leaves.\n", "t.tsv")
         assert triple.rows.columns == ["anchor", "positive", "negative"]
+        taken = take_columns(triple, PAIRS, Reading()).understood
+        assert taken.by_position == ("anchor", "positive", "negative")
 
     @pytest.mark.parametrize("separator", [" ", "\t"])
     @pytest.mark.parametrize("name", ["qrels.trec", "qrels.txt", "qrels.tsv"])
@@ -112,6 +132,8 @@ class TestHeaders:
         table = read(text, name, JUDGMENTS)
         assert rows(table) == [("q1", f"d{n}", f"{n}") for n in range(3)]
         assert table.understood.format == "TREC qrels"
+        blank = read("my query\td1\t1\n", name, JUDGMENTS)  # by tabs, so that ids may hold blanks
+        assert rows(blank) == [("my query", "d1", "1")]
 
     def test_a_ranking_is_no_judgment_and_the_other_way_round(self, read):
         ranking, judgments = "q1 Q0 d1 1 9.5 bm25\nq1 Q0 d2 2 9.1 bm25\n", "q1 0 d1 1\n"

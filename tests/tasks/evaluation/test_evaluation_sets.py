@@ -179,7 +179,7 @@ class TestPairsAndSentences:
 
     @pytest.mark.parametrize(
         ("score", "said"),
-        [("n/a", "`score` is not a number"), ("4,5", "`score` is not a number"),
+        [("four", "`score` is not a number"), ("4,5", "`score` is not a number"),
          ("nan", "1 of 3 have no score")],
     )  # fmt: skip
     def test_a_score_that_is_no_number_is_refused(self, tmp_path, score, said):

@@ -135,6 +135,9 @@ def test_json_arrays_and_folders_of_save_to_disk(tmp_path):
     rows = [{"query": "a?", "positive": "x"}, {"query": "b?", "positive": "y"}]
     write_lines(tmp_path / "array.json", str(rows).replace("'", '"'))
     datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "saved")
+    saved = datasets.load_from_disk(tmp_path / "saved")
+    saved.map(lambda row: {"query": row["query"].upper()})  # leaves its result in the folder
+    assert list((tmp_path / "saved").glob("cache-*.arrow"))
     for source in ("array.json", "saved"):
         assert pairs_of(read(pairs=tmp_path / source)) == {"a?": "x", "b?": "y"}
 
@@ -185,11 +188,11 @@ def test_texts_as_categories_and_lists_of_one_length(tmp_path):
 
 
 def test_texts_that_nobody_can_see_are_empty(tmp_path):
-    texts = [("a?", "x"), ("\u200b\u00ad", "y"), ("b?", "\x00")]
+    texts = [("a?", "x"), ("\u200b\u00ad", "y"), ("b?", "\x00"), ("c?", "\u2800\u3164\ufe0f")]
     write_lines(tmp_path / "pairs.jsonl", *({"query": q, "positive": p} for q, p in texts))
     message = failure(pairs=tmp_path / "pairs.jsonl")
     assert "`anchor` is empty (1 row)" in message
-    assert "`positive` is empty (1 row)" in message
+    assert "`positive` is empty (2 rows)" in message
 
 
 def test_a_column_that_no_file_has_is_named(tmp_path):

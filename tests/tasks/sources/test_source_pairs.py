@@ -91,6 +91,11 @@ class TestPairs:
         assert "a.parquet: column `anchor` should hold strings, got Int64" in message
         assert "b.parquet: pairs need two text columns" in message
 
+    def test_positives_that_are_ids_of_the_corpus_are_no_texts(self, folder):
+        pl.DataFrame({"query": ["a?"], "pos": [["d1"]]}).write_parquet(folder / "pairs.parquet")
+        message = failure(folder / "corpus.parquet", pairs=folder / "pairs.parquet")
+        assert "`positive` holds ids of the corpus, as d1" in message
+
     def test_positives_join_the_corpus(self, folder):
         frame = pl.DataFrame({"query": ["a?"], "answer": ["red apples"]})
         raw = self.pairs(folder, frame, corpus=folder / "corpus.parquet")

@@ -1,0 +1,155 @@
+"""What a table's values make doubtful: texts that are none, and columns that say what is right.
+
+Each doubt is a sentence with an example and the setting that settles it; what the settings name is
+never doubted.
+"""
+
+import re
+
+import polars as pl
+
+from polymine.data_contracts.settings import Reading
+from polymine.reading.roles import PAIRS, Role
+
+NO_TEXT = re.compile(
+    r"_*|column \d+|unnamed: ?\d+|__index_level_\d+__|_?id|.*_id|idx|index|title|score|split|source"
+    r"|language|lang|.*(neg|distract|incorrect|wrong|reject).*",
+    re.IGNORECASE,
+)
+# What a column is called that says of a pair whether it is right, and values of which one is no.
+_VERDICT = re.compile(
+    r"(?!.*(positive|negative|pos|neg)_).*(?:^|[_\W])"
+    r"(gold|labels?|relevan\w*|duplicate|judg\w*|grades?|scores?|similarity|rating|class|rank|sim"
+    r"|cos|cosine|distance|confidence|prob|probability|verdict)(?:$|[_\W])",
+    re.IGNORECASE,
+)
+_EITHER = ({"0", "1"}, {"true", "false"}, {"yes", "no"}, {"0.0", "1.0"})
+_LOOKED = 100_000  # values that are looked at
+_NUMBER = "nothing but numbers"
+_CHOICES = "choices rather than texts"
+_WRITTEN = "lists, objects or bytes written out"
+_NO_TEXTS = {  # what the cells of a column may be instead of texts, all of them
+    _CHOICES: r"(?i)^\s*(\(?[a-e][).]?|true|false|yes|no)\s*$",
+    _WRITTEN: r"""(?s)^\s*(\[\s*(['"].*['"]\s*)?\]|\{\s*['"].*\}|b'.*'|b".*")\s*$""",
+}
+_ADVICE = {
+    _NUMBER: "ids belong into `judgments`, beside `corpus` and `queries`, grades under a header",
+    _CHOICES: "name the column with the text that was chosen",
+    _WRITTEN: "write Parquet or JSON lines, which have lists",
+}
+
+
+def value_doubts(
+    frame: pl.DataFrame, role: Role, found: dict[str, str], hints: Reading
+) -> list[str]:
+    """Say what speaks against reading a table as it would be read.
+
+    Args:
+        frame: under the role's names.
+        found: the file's own name of each meaning.
+
+    Returns:
+        A sentence per doubt.
+    """
+    doubts = []
+    if role is PAIRS or role.is_judgments:
+        doubts += _label_doubts(frame, role, found, hints)
+    doubts += _text_doubts(frame, role, found, hints)
+    if (role is PAIRS and "negative" not in found) or role.is_judgments:
+        doubts += _verdict_doubts(frame, role, found, hints)
+    return doubts
+
+
+def _text_doubts(
+    frame: pl.DataFrame, role: Role, found: dict[str, str], hints: Reading
+) -> list[str]:
+    """Texts may be ids, as in MS MARCO's files of triples, choices, or lists in one cell."""
+    said = {role.keys.get(key, key) for key in hints.columns}
+    meanings = (*role.needed, "negative") if role is PAIRS else ("text",)
+    doubts = []
+    for meaning in (each for each in meanings if each in found and each not in said):
+        written = frame[meaning].drop_nulls()
+        if written.dtype == pl.List(pl.String):
+            written = written.explode(empty_as_null=True).drop_nulls()
+        if written.dtype != pl.String or written.is_empty():
+            continue
+        what = _no_texts(written.head(_LOOKED), role, meaning)
+        if what is not None:
+            key = {column: name for name, column in role.keys.items()}.get(meaning, meaning)
+            doubts.append(
+                f"`{found[meaning]}` holds {what}, as {written[0]!s:.80}; {_ADVICE[what]}; if they "
+                f'are texts, say `{key} = "{found[meaning]}"` in `[dataset.columns]`'
+            )
+    return doubts
+
+
+def _no_texts(written: pl.Series, role: Role, meaning: str) -> str | None:
+    """What all of some cells are instead of texts; choices are few, and come more than once."""
+    if role is PAIRS and not written.cast(pl.Float64, strict=False).null_count():
+        return _NUMBER
+    for what, pattern in _NO_TEXTS.items():
+        chosen = meaning == "positive" and 1 < written.n_unique() < len(written)
+        if (chosen or what != _CHOICES) and written.str.contains(pattern).all():
+            return what
+    return None
+
+
+def _verdict_doubts(
+    frame: pl.DataFrame, role: Role, found: dict[str, str], hints: Reading
+) -> list[str]:
+    """A column that is not used may say which pairs are right: else wrong ones are positives.
+
+    Judgments hold little else: there any column of numbers may.
+    """
+    if "relevance" in hints.columns:
+        return []
+    if "relevance" in found:
+        return _ranking_doubts(frame, role, found)
+    for column in frame.select(name for name in frame.columns if name not in found):
+        written = column.drop_nulls()
+        if column.dtype.is_nested() or written.n_unique() < 2:
+            continue
+        values = set(written.cast(pl.String).str.to_lowercase().head(_LOOKED).unique())
+        number = not written.cast(pl.Float64, strict=False).null_count()
+        named = _VERDICT.match(column.name) or (role.is_judgments and number)
+        either = values in _EITHER and not NO_TEXT.fullmatch(column.name)
+        if named or either:
+            shown = ", ".join(sorted(values)[:3])
+            return [
+                f"`{column.name}` holds {shown}, which may say which pairs are right; read it, as "
+                f'`[dataset.columns] relevance = "{column.name}"`, with `grades` for the values '
+                'that are, or say that it does not: `relevance = ""`'
+            ]
+    return []
+
+
+def _ranking_doubts(frame: pl.DataFrame, role: Role, found: dict[str, str]) -> list[str]:
+    """A `score` beside a `rank` is a system's, and no grade."""
+    ranked = "rank" in (name.lower() for name in frame.columns)
+    if not (role.is_judgments and ranked and found["relevance"].lower() == "score"):
+        return []
+    return [
+        "`score` beside `rank` is a ranking, which says what was found and not what is relevant; "
+        "name it as `candidates`, or say that they are grades: `[dataset.columns] relevance = "
+        '"score"`'
+    ]
+
+
+def _label_doubts(
+    frame: pl.DataFrame, role: Role, found: dict[str, str], hints: Reading
+) -> list[str]:
+    """A column called `label` may hold classes, as those of inference, and no grades."""
+    if hints.grades is not None or found.get("relevance", "").lower() != "label":
+        return []
+    given = frame["relevance"].drop_nulls()
+    numbers = given.cast(pl.Float64, strict=False).drop_nulls()
+    classes = (numbers < 0).any() or found.get("anchor", "").lower() == "premise"
+    if role is PAIRS and len(given):
+        classes = classes or not len(numbers) or (numbers > 1).any()
+    if not classes:
+        return []
+    values = ", ".join(given.cast(pl.String).unique().sort().to_list()[:5])
+    return [
+        f"`label` holds {values}, which are classes rather than grades; say which values are "
+        "relevant, as `grades = [1]`, or call the column `relevance` if they are grades"
+    ]
