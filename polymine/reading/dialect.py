@@ -37,7 +37,7 @@ def find_separator(lines: list[str], suffix: str, known: frozenset[str], name: s
     usual = "\t" if suffix == ".tsv" else ","
 
     def yields(separator: str) -> tuple[int, float]:
-        rows = [next(quoted_reader(line, separator), []) for line in lines]
+        rows: list[list[str]] = [next(quoted_reader(line, separator), []) for line in lines]
         width = len(rows[0]) if rows else 0
         even = sum(len(row) == width for row in rows) / len(rows) if width > 1 else 0
         named = sum(cell.strip().lower() in known for cell in rows[0]) if rows else 0
