@@ -40,6 +40,7 @@ from polymine.tasks.evaluation.encoding import Measured, as_measured, open_measu
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.comparison import report_comparison
+from polymine.tasks.reporting.evaluation import remark_on_few
 from polymine.tasks.reporting.outcome import merged, sources_of
 from polymine.tasks.reporting.training import Trained
 from polymine.tasks.sources.allowed_roots import check_roots
@@ -188,4 +189,5 @@ def measure_arms(
         for arm, of in models.items()
     }
     before = measure_all(run, base, left, evaluation)
-    return left, compare_arms(run, left, before, arms, evaluation), notes
+    compared = compare_arms(run, left, before, arms, evaluation)
+    return left, compared, (*notes, *remark_on_few(before))

@@ -19,24 +19,21 @@ def changed_most(
         name: of the model.
 
     Returns:
-        `Changes`, the largest gain first, the largest loss last; at most SHOWN of each. Directions
-        of languages come before the pool, which counts only where there is nothing else.
+        `Changes`, the largest gain first, the largest loss last; at most SHOWN of each, without the
+        pool, whose queries are those of the directions.
     """
     key = ["set", "document_language", "query_language", "query_id"]
     both = model.join(base, on=key, suffix="_base").with_columns(
         model=pl.lit(name), base=pl.col("ndcg_base"), value=pl.col("ndcg"),
         gain=pl.col("ndcg") - pl.col("ndcg_base"),
     )  # fmt: skip
-    apart = both.filter(pl.col("document_language") != POOL)
-    changed = (apart if apart.height else both).filter(pl.col("gain") != 0)
+    changed = both.filter(pl.col("document_language") != POOL, pl.col("gain") != 0)
     changed = changed.sort("gain", *key, descending=[True, *[False] * len(key)])
     better = changed.filter(pl.col("gain") > 0).head(SHOWN)
     ends = pl.concat([better, changed.filter(pl.col("gain") < 0).tail(SHOWN)])
     best = collection.relevant.sort("relevance", "doc_id", descending=[True, False])
     best = best.unique(["query_id", "document_language"], keep="first", maintain_order=True)
     answers = best.join(collection.documents.select("doc_id", answer="text"), on="doc_id")
-    if not apart.height:
-        answers = answers.with_columns(document_language=pl.lit(POOL)).unique("query_id")
     told = ends.join(
         collection.queries.select("query_id", query="text"), on="query_id", maintain_order="left"
     ).join(

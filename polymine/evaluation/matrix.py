@@ -185,7 +185,7 @@ def _compare_set(
         members[row, list(mean.directions)] = True
     base, value = (mean_over(part.mean(0), counts, members) for part in (old, new))
     drawn = draw_means(new - old, counts, members, resampling)
-    low, high = drawn.interval(resampling)
+    low, high = np.clip(drawn.interval(resampling), -1, 1)  # all metrics are from 0 to 1
     asked = _asked(scores, means, directions)
     return pl.concat(
         _rows(scores["set"][0], mean, *row)

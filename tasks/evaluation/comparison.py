@@ -34,7 +34,7 @@ from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Dataset, load, shard_name
 from polymine.training import recipes
 
-VERSION = 7
+VERSION = 8
 ARMS, DIFFERENCES = "arms.parquet", "differences.parquet"
 _TRIPLETS = f"triplets/{shard_name(0)}"
 _CLOSURE = f"closure/{shard_name(0)}"

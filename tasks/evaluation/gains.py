@@ -30,7 +30,7 @@ from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Dataset, load, open_folder
 
-VERSION = 7
+VERSION = 8
 COMPARISONS, SCORES = "comparisons.parquet", "scores.parquet"
 CHANGES, DIFFERENCES = "changes.parquet", "differences.parquet"
 Systems = Mapping[str, Mapping[str, DatasetRef]]  # model and set name to measures
@@ -140,8 +140,9 @@ def _compare(
     options = _options(name, collection, pivot, resampling)
     before = QueryScores.validate(base, cast=True)
     if not models:  # the base alone: its figures are what it gains over nothing
-        nothing = before.with_columns(pl.col(METRICS) * 0.0)
-        models, before = {"base": base}, QueryScores.validate(nothing)
+        nothing = QueryScores.validate(before.with_columns(pl.col(METRICS) * 0.0))
+        alone = compare(nothing, before, name="base", **options)
+        return [alone.with_columns(pl.col("low").clip(0.0))]
     return [
         compare(before, QueryScores.validate(scores, cast=True), name=model, **options)
         for model, scores in models.items()

@@ -1,6 +1,6 @@
 """Writes the folder of an evaluation: figures as tables, and the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def report_evaluation(
     }
     report = EvaluationReport(
         title=Path(output.path).name,
-        headline=describe_gain(comparisons, scores, differences, evaluated.models, evaluation),
+        headline=describe_gain(comparisons, scores, differences, evaluation),
         base=evaluated.base,
         models=evaluated.models,
         calls=tuple(
@@ -146,14 +146,17 @@ def describe_gain(
     comparisons: pl.DataFrame,
     scores: pl.DataFrame,
     differences: pl.DataFrame,
-    names: Sequence[str],
     evaluation: EvaluationSettings,
 ) -> str:
-    """Say what the first model gains on the first set; of several, which is best there."""
+    """Say what is gained on the first set with a model beside the base; of several, which is best.
+
+    A run of another system may rank but one of the sets; of a base alone its figure is said.
+    """
     if comparisons.height:
-        first = comparisons.row(0, named=True)
+        others = comparisons.filter(pl.col("model") != "base")
+        first = (others if others.height else comparisons).row(0, named=True)
         best = find_best(differences, first["set"], PRIMARY, evaluation.confidence)
-        chosen = best[0] if best else names[0] if names else first["model"]
+        chosen = best[0] if best else first["model"]
         gain = write_headline(comparisons, first["set"], chosen, evaluation.k)
         if not best:
             return gain

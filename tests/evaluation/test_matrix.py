@@ -100,6 +100,15 @@ def test_directions_of_few_queries_are_shown_but_count_in_no_mean():
     assert ("cross", "*", "*") not in found
 
 
+def test_no_bound_lies_outside_of_what_a_mean_can_be():
+    """Three questions, one of them right: Student's t alone would reach 2.13."""
+    base = scores({("en", "en"): 0.0}, 0, questions=3).with_columns(ndcg=pl.lit(0.0))
+    model = base.with_columns(ndcg=pl.Series([1.0, 0.0, 0.0]))
+    found = compare(base, model, name="model").filter(group="direction", metric="ndcg")
+    low = 1 / 3 - np.sqrt(3 / 2) * t.ppf(0.975, 2) / 1.96 / 3  # of a resample without the right one
+    assert found.select("low", "high").row(0) == pytest.approx((low, 1.0), abs=1e-4)
+
+
 def test_questions_are_drawn_with_their_translations():
     rng = np.random.default_rng(0)
     gains = rng.normal(0.1, 0.1, size=60).clip(-0.4, 0.4)

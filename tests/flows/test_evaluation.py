@@ -21,6 +21,7 @@ from polymine.data_contracts.settings import (
 from polymine.flows.comparison import measure_arms
 from polymine.flows.evaluation import read_sets, run_measures
 from polymine.reporting.learning.metrics import name_metric
+from polymine.reporting.learning.tables import list_results
 from polymine.tasks.evaluation.comparison import ARMS
 from polymine.tasks.evaluation.encoding import open_candidates, open_measured
 from polymine.tasks.evaluation.gains import read_comparisons
@@ -65,7 +66,7 @@ def test_a_base_alone_is_measured_with_intervals_of_its_figures(folder, tmp_path
     assert row["low"] < row["value"] < row["high"]
     output = OutputSettings(path=str(tmp_path / "out"))
     summary = report_evaluation(run_in(folder), evaluated, chosen, output)
-    assert f"{row['value']:.3f} [" in summary["headline"]
+    assert f"{row['value']:.3f} [{row['low']:.3f}, " in summary["headline"]
     page = (tmp_path / "out/report.html").read_text()
     assert "72" in page.partition("What is searched")[2][:2000]
     assert "corpus.parquet" in page.partition("What the files were taken for")[2]
@@ -85,6 +86,18 @@ def test_a_run_may_be_compressed_and_is_named_where_it_is_no_text(folder, tmp_pa
     assert dict(found.select("model", "value").rows())["oracle"] == 1.0
     with pytest.raises(InputError, match=r"b\.trec: is not UTF-8"):
         run_measures(run_in(folder), settings(folder, runs=(broken,)))
+
+
+def test_a_run_of_one_set_hides_nothing_of_the_base_on_another(folder, tmp_path):
+    sets = tuple(EvaluationSet(name=name, path=str(folder / "animals")) for name in ("a", "b"))
+    ranked = EvaluatedRun(name="oracle", set="b", path=str(folder / "oracle.trec"))
+    chosen = settings(folder, sets=sets, runs=(ranked,))
+    output = OutputSettings(path=str(tmp_path / "out"))
+    evaluated = run_measures(run_in(folder), chosen)
+    summary = report_evaluation(run_in(folder), evaluated, chosen, output)
+    assert summary["headline"].startswith("nDCG@10 on b ")
+    shown = list_results(read_comparisons(evaluated.compared)[0])
+    assert [(result.set, result.model) for result in shown] == [("a", "base"), ("b", "oracle")]
 
 
 def test_a_run_stands_beside_a_model_against_the_base(folder):
@@ -116,6 +129,7 @@ def test_several_models_are_compared_with_each_other(folder, tmp_path):
     assert max(pairs["oracle", "again"], pairs["oracle", "more"]) < 0.05 < pairs["again", "more"]
     page = (tmp_path / "best/report.html").read_text()
     assert "animals: oracle is best." in page
+    assert "What training changed" not in page  # nothing was trained here
     assert (
         "animals: again and more are not told apart."
         in (tmp_path / "alike/report.html").read_text()
@@ -225,7 +239,9 @@ def test_directions_that_are_all_too_small_have_no_mean(folder, tmp_path):
         table.write_parquet(tmp_path / "set" / f"{name}.parquet")
     chosen = settings(folder, sets=(EvaluationSet(name="tiny", path=str(tmp_path / "set")),))
     evaluated = run_measures(run_in(folder), chosen)
-    assert set(read_comparisons(evaluated.compared)[0]["group"]) == {"direction"}
+    found = read_comparisons(evaluated.compared)[0]
+    assert set(found["group"]) == {"direction"}
+    assert found["low"].min() >= 0  # a figure, not a gain
     output = OutputSettings(path=str(tmp_path / "out"))
     summary = report_evaluation(run_in(folder), evaluated, chosen, output)
     assert summary["headline"] == "all 2 directions of tiny have too few queries for a mean"
@@ -265,7 +281,12 @@ def test_all_figures_are_over_the_queries_that_no_model_has_learned_from(folder,
     run, arms = run_in(folder), {"new": {0: models[0]}}
     sets, compared, notes = measure_arms(run, base, arms, read_sets(run, excluding), excluding)
     assert note_of(sets["seen"], SetNote).left_out == 30
-    assert notes == evaluated.notes  # an arm is told apart from what it learned as any model is
+    *learned, few = notes
+    assert tuple(learned) == evaluated.notes  # told apart from what it learned as any model is
+    assert few.text == (
+        "seen: 1 direction has fewer than 10 queries, too few to decide by: read its figures as "
+        "examples: en-en (6)"
+    )
     found = pl.read_parquet(open_folder(compared.path) / ARMS).filter(metric="ndcg", seed=0)
     assert found["base"].item() == pytest.approx(
         load(evaluated.measures["base"]["seen"])["ndcg"].mean()

@@ -397,3 +397,9 @@ def test_an_arm_that_cannot_be_mined_is_refused_at_once(
                 **animal_settings, comparison=ComparisonSettings(arms=(arm,), seeds=(0,)),
                 output=OutputSettings(path=str(tmp_path / "out")), engine=engine,
             )  # fmt: skip
+    seen = animal_settings["training"].model_copy(update={"contaminated": "report"})
+    with pytest.raises(SettingsError, match="refuses to measure on them afterwards"):
+        compare(
+            **{**animal_settings, "training": seen}, engine=engine,
+            output=OutputSettings(path=str(tmp_path / "out")),
+        )  # fmt: skip

@@ -85,7 +85,7 @@ def draw_heatmap(
     cells: Sequence[Cell],
     *,
     pivot: str | None = None,
-    corner: str = "documents ↓ queries →",
+    corner: str,
     gain: bool = False,
     tips: bool = True,
 ) -> Markup:

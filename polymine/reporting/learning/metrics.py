@@ -40,9 +40,16 @@ def write_gain(gain: Gain) -> str:
     """Write as much as there is of `0.512 → 0.547, +0.035 [+0.021, +0.049]`."""
     if gain.base is None or gain.gain is None:
         shown = format_score(gain.value)
-        return shown if gain.low is None else f"{shown} {format_interval(gain.low, gain.high)}"
+        return shown if gain.low is None else f"{shown} {write_interval(gain)}"
     shown = f"{format_score(gain.base)} → {format_score(gain.value)}, {format_gain(gain.gain)}"
-    return shown if gain.low is None else f"{shown} {format_interval(gain.low, gain.high)}"
+    return shown if gain.low is None else f"{shown} {write_interval(gain)}"
+
+
+def write_interval(gain: Gain) -> str:
+    """Write the bounds of a gain with their signs, those of a base measured alone without."""
+    if gain.gain is not None or gain.low is None or gain.high is None:
+        return format_interval(gain.low, gain.high)
+    return f"[{format_score(gain.low)}, {format_score(gain.high)}]"
 
 
 def write_headline(

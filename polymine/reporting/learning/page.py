@@ -12,12 +12,16 @@ from polymine.reporting.charts.heatmap import panel_width
 from polymine.reporting.formatting import (
     format_count,
     format_gain,
-    format_interval,
     format_score,
     name_language,
 )
 from polymine.reporting.learning.charts import draw_gains, draw_training
-from polymine.reporting.learning.metrics import VERDICTS, explain_metric, name_metric
+from polymine.reporting.learning.metrics import (
+    VERDICTS,
+    explain_metric,
+    name_metric,
+    write_interval,
+)
 from polymine.reporting.learning.panels import draw_panels
 from polymine.reporting.learning.report import (
     ComparisonReport,
@@ -102,6 +106,7 @@ def render_learning(report: LearningReport) -> str:
         **parts,
         verdicts=VERDICTS,
         metric=results[0].headline.metric if results else arms[0].metric if arms else None,
+        interval_of=write_interval,
         metric_name=lambda metric: name_metric(metric, report.k),
         metric_about=lambda metric: explain_metric(metric, report.k),
         language=name_language,
@@ -163,9 +168,11 @@ def find_facts(
              for part in arms if part.chart] or [(r.set, r.headline) for r in first]  # fmt: skip
     facts = []
     for name, gain in gains[:4]:
-        about = f"{format_interval(gain.low, gain.high)}, {VERDICTS[gain.verdict]}"
+        verdict = f", {VERDICTS[gain.verdict]}" if gain.verdict else ""
+        about = write_interval(gain) + verdict
         shown = f"{name_metric(gain.metric, report.k)}, {name}"
-        facts.append(Fact(format_gain(gain.gain), shown, about, gain.verdict or ""))
+        number = format_score(gain.value) if gain.gain is None else format_gain(gain.gain)
+        facts.append(Fact(number, shown, about, gain.verdict or ""))
     speeds = report.speeds if isinstance(report, TrainingReport) else ()
     for count, name in (
         (sum(step.rows for step in report.steps), "training rows"),
@@ -259,7 +266,7 @@ def list_gains(report: LearningReport) -> list[list[str]]:
         ]  # fmt: skip
     return [
         [name, model, name_metric(gain.metric, report.k), format_score(gain.base),
-         format_score(gain.value), format_gain(gain.gain), format_interval(gain.low, gain.high),
+         format_score(gain.value), format_gain(gain.gain), write_interval(gain),
          VERDICTS[gain.verdict], cases, documents.get(name, "")]
         for name, model, gain, cases in found
     ]  # fmt: skip

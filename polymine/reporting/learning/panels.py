@@ -15,6 +15,7 @@ from polymine.reporting.formatting import count_of, name_language
 from polymine.reporting.learning.metrics import VERDICTS, write_gain
 from polymine.reporting.learning.tables import Gain, SetResult
 
+CORNER = "documents ↓ queries →"  # a model's name needs the room beside it
 QUIET = 0.01  # a largest gain below this is not coloured as if it were much
 
 
@@ -49,7 +50,7 @@ def draw_panels(result: SetResult, pivot: str | None, *, tips: bool = True) -> l
         panels = {result.model: panels[result.model]}
     return [
         draw_heatmap(title, codes, around, list(cells), pivot=pivot, gain=title == "gain",
-                     tips=tips)
+                     corner=CORNER if title in ("base", "gain") else "", tips=tips)
         for title, (around, cells) in panels.items()
     ]  # fmt: skip
 

@@ -134,10 +134,10 @@ def list_pairs(
 def list_results(comparisons: pl.DataFrame) -> list[SetResult]:
     """Sort comparisons into a result per set and model, in order.
 
-    The base's own rows are left out where there are others.
+    The base's own rows are left out of a set that has others.
     """
-    others = comparisons.filter(pl.col("model") != "base")
-    pairs = (others if others.height else comparisons).select("set", "model")
+    beside = pl.col("model") != "base"
+    pairs = comparisons.filter(beside | ~beside.any().over("set")).select("set", "model")
     order = {name: at for at, name in enumerate(pairs["set"].unique(maintain_order=True))}
     unique = pairs.unique(maintain_order=True).rows()
     return [
