@@ -303,7 +303,8 @@ class SetNote(Note):
         unanswered: queries without a relevant document, which are in no figure.
         chained: questions that hang together with too many others to be drawn with them.
         left_out: queries with an answer, pairs, sentences or items that are gone because a model
-            learned from them.
+            learned from them; of a development part because an evaluation set asks them.
+        shared: queries of a development part that choose though an evaluation set asks them.
         rejected: rows that broke a rule and were set aside.
         sources: what each of its files was taken for.
         held_out: of a set that was held out of a collection.
@@ -319,6 +320,7 @@ class SetNote(Note):
     own: int = 0
     chained: int = 0
     left_out: int = 0
+    shared: int = 0
     unanswered: int = 0
     rejected: int = 0
     sources: tuple[Understood, ...] = ()

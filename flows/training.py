@@ -21,7 +21,7 @@ from polymine.tasks.store.output import TRAINING, check_output, resolve_path
 from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.data import resolve_training
-from polymine.tasks.training.development import read_development
+from polymine.tasks.training.development import read_development, remark_on_shared
 from polymine.tasks.training.model import assemble, check_strict, describe_model
 from polymine.tasks.training.rows import check_rows, gather_rows, guard_rows
 from polymine.tasks.training.steps import find_parent
@@ -71,4 +71,5 @@ def run_steps(run: Context, training: TrainingSettings, evaluation: EvaluationSe
     model = describe_model(training, steps, made, rows)
     if not run.dry:
         check_strict(training, model, made)
-    return Trained(steps, rows, apart, made, model, assemble(run, model, made))
+    assembled = assemble(run, model, made)
+    return Trained(steps, rows, apart, made, model, assembled, remark_on_shared(development))

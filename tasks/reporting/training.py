@@ -57,7 +57,10 @@ CURVES = "curves.parquet"
 
 @dataclass(frozen=True)
 class Trained:
-    """All that training made, by references; `apart` are sets that it was kept apart from."""
+    """All that training made, by references; `apart` are sets that it was kept apart from.
+
+    `notes` are what the report should say of what chose.
+    """
 
     steps: tuple[StepSettings, ...]
     rows: Mapping[str, DatasetRef]
@@ -65,6 +68,7 @@ class Trained:
     made: Mapping[str, DatasetRef]
     model: TrainedModel
     assembled: DatasetRef
+    notes: tuple[Note, ...] = ()
 
 
 @step("report-training")
@@ -99,7 +103,7 @@ def report_training(
             | {f"train {name}": ref for name, ref in trained.made.items()}
         ),
         fingerprints={"model": trained.assembled.fingerprint},
-        notes=(*_unchecked(trained.rows), *_put_back(info), *_closed(info)),
+        notes=(*trained.notes, *_unchecked(trained.rows), *_put_back(info), *_closed(info)),
         sources=merged(sources_of(trained.rows, RowsNote), sources_of(trained.apart, SetNote)),
         versions=versions(),
         files=(LinkedFile(f"{MODEL}/", f"{MODEL}/", "the adapters, with their card"),),

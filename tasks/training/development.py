@@ -35,7 +35,7 @@ from polymine.tasks.store.datasets import Dataset, load, note_of
 from polymine.tasks.training.split import as_set, hold_out_set, training_side
 from polymine.training.mixture import from_collection
 
-VERSION = 1
+VERSION = 2
 DEVELOPMENT = "development part"  # what a pipeline's own is called; no set can have this name
 _TABLES = ("documents", "queries", "judgments", "hidden")
 logger = logging.getLogger("polymine.training")
@@ -157,7 +157,20 @@ def read_development(
             "larger one, leave it out, or lower `training.development.fewest`"
         )
     documents = note.documents if note.held_out is None else note.held_out.documents
-    return Development(name, whole, drawn, documents)
+    development = Development(name, whole, drawn, documents)
+    for said in remark_on_shared(development):
+        logger.warning("%s", said.text)
+    return development
+
+
+def remark_on_shared(development: Development | None) -> tuple[Note, ...]:
+    """Say which queries of a development part an evaluation set asks, too."""
+    note = SetNote(kind="", name="") if development is None else note_of(development.drawn, SetNote)
+    left, kept = note.left_out, note.shared
+    return (
+        *([Note("remark", say("learning", "shared", note.name, left, "left out"))] if left else []),
+        *([Note("warning", say("learning", "shared", note.name, kept, "kept"))] if kept else []),
+    )
 
 
 def read_named(
@@ -180,15 +193,22 @@ def draw_development(
     own, seed, note = training.development, evaluation.seed, note_of(whole, SetNote)
 
     @cache
-    def drawn() -> EvaluationCollection:
+    def drawn() -> tuple[EvaluationCollection, dict[str, int]]:
         found = open_collection(whole)
         each = -(-own.queries // max(1, found.queries["language"].n_unique()))
-        asked = _apart(found.draw(max(each, own.fewest), seed), sets, training, note)
-        return asked.thin(own.documents, seed)
+        asked = found.draw(max(each, own.fewest), seed)
+        left, shared = _apart(asked, sets, training, note)
+        thinned = left.thin(own.documents, seed)
+        return thinned, {
+            "documents": thinned.documents.height,
+            "queries": left.queries.height,
+            "left_out": asked.queries.height - left.queries.height,
+            "shared": shared,
+        }
 
     def write(dataset: Dataset) -> None:
         for name in _TABLES:
-            write_frame(getattr(drawn(), name), dataset.folder / f"{name}.parquet")
+            write_frame(getattr(drawn()[0], name), dataset.folder / f"{name}.parquet")
 
     return Plan(
         contract=CONTRACT,
@@ -203,9 +223,7 @@ def draw_development(
         open=lambda _: Maker(lambda *_: write),
         resumable=False,
         reads=True,
-        note=lambda _: note.model_copy(
-            update={"documents": drawn().documents.height, "queries": drawn().queries.height}
-        ),
+        note=lambda _: note.model_copy(update=drawn()[1]),
     )
 
 
@@ -214,14 +232,15 @@ def _apart(
     sets: Mapping[str, DatasetRef],
     training: TrainingSettings,
     note: SetNote,
-) -> EvaluationCollection:
+) -> tuple[EvaluationCollection, int]:
     """Refuse, leave out or report queries that a set asks as well, as the guard does with rows.
 
-    What a pipeline has cut itself is always left out where it lies near its own test part.
+    What a pipeline has cut itself is always left out where it lies near its own test part. Returns
+    what is left, and how many of its queries a set asks.
     """
     checked = {name: reference for name, reference in sets.items() if is_checked(reference)}
     if not checked or not asked.relevant.height:
-        return asked
+        return asked, 0
     texts = [
         texts_of_set(reference, "queries").with_columns(set=pl.lit(name))
         for name, reference in checked.items()
@@ -243,15 +262,10 @@ def _apart(
             'set, or set training.contaminated = "exclude" to leave these queries out, or "report" '
             "to choose by them nevertheless"
         )
-    if training.contaminated == "report":
-        seen = seen.filter("own")
-    left = asked.queries.filter(~pl.col("text").is_in(seen["text"].implode()))
-    if gone := asked.queries.height - left.height:
-        logger.warning(
-            "%s: %s left out, which evaluation sets ask, too", note.name,
-            count_of(gone, "query", "queries"),
-        )  # fmt: skip
-    return asked.ask(left)
+    gone = seen.filter("own") if training.contaminated == "report" else seen
+    left = asked.queries.filter(~pl.col("text").is_in(gone["text"].implode()))
+    shared = left.filter(pl.col("text").is_in(seen["text"].implode())).height
+    return asked.ask(left), shared
 
 
 def _questions(collection: CollectionRef) -> int:

@@ -22,7 +22,7 @@ from polymine.tasks.evaluation.reading import read_set
 from polymine.tasks.evaluation.sets import open_collection
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.store.datasets import Store, load
-from polymine.tasks.training.development import read_development
+from polymine.tasks.training.development import read_development, remark_on_shared
 from polymine.tasks.training.model import check_strict
 from tests.small import animal_tables
 from tests.tasks.evaluation.small_sets import PAIRS, run_in, write
@@ -138,11 +138,16 @@ def test_questions_that_the_test_asks_are_refused_left_out_or_reported(tmp_path,
     excluding = training.model_copy(update={"contaminated": "exclude"})
     with caplog.at_level(logging.WARNING, "polymine.training"):
         left = read_development(run, excluding, evaluation, sets)
-    assert "mine: 18 queries left out" in caplog.text
+    said = "mine: 18 queries of this development part that an evaluation set asks, too, were "
+    assert f"{said}left out" in caplog.text
+    assert [note.text for note in remark_on_shared(left)] == [f"{said}left out"]
     assert not set(open_collection(left.drawn).queries["query_id"]) & set(queries[::2]["query_id"])
     reporting = training.model_copy(update={"contaminated": "report"})
     kept = read_development(run, reporting, evaluation, sets)
     assert open_collection(kept.drawn).queries.height == 36
+    (note,) = remark_on_shared(kept)
+    assert note.text.startswith(f"{said}kept: figures of that set were chosen by")
+    assert remark_on_shared(read_development(run, training, evaluation, {})) == ()
 
 
 def test_strict_refuses_what_a_language_uses_below_the_base_or_unmeasured(tmp_path):
