@@ -23,6 +23,7 @@ _EXAMPLE_CHARACTERS = 160
 PROBLEM = 2000  # characters shown of what is wrong with a file, whose columns may be very many
 _ADVICE = {  # beside correcting a row that breaks such a rule
     "not a whole number": "Grades that are no whole numbers need a threshold, as `grades = 0.5`.",
+    "`relevance` is not a number": 'Say which values are relevant, as `grades = ["yes"]`.',
     "not UTF-8": 'A file in another encoding needs its name, as `encoding = "cp1252"`.',
     "quotation marks": "Where quotation marks are letters, say so: `quoting = false`; within "
     "a field they are doubled, a backslash says nothing.",

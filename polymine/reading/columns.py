@@ -49,7 +49,7 @@ def take_columns(table: Table, role: Role, hints: Reading) -> Taken:
     negatives = _negatives(frame, role, hints) if "negative" in role.columns else []
     found.pop("negative", None)
     free = [name for name in frame.columns if name not in {*found.values(), *negatives}]
-    placed, doubts = _by_place(frame.select(free), role, found)
+    placed, doubts = _by_place(frame.select(free), role, found, table.understood.ignored)
     found |= placed
     used = [*found.items(), *(("negative", name) for name in negatives)]
     if negatives:
@@ -115,7 +115,7 @@ def _negatives(frame: pl.DataFrame, role: Role, hints: Reading) -> list[str]:
 
 
 def _by_place(
-    others: pl.DataFrame, role: Role, found: dict[str, str]
+    others: pl.DataFrame, role: Role, found: dict[str, str], objects: tuple[str, ...]
 ) -> tuple[dict[str, str], list[str]]:
     """For pairs: the texts nobody named, where exactly as many columns are left as are missing."""
     missing = [meaning for meaning in role.needed if meaning not in found]
@@ -128,6 +128,8 @@ def _by_place(
     if len(free) > len(missing):
         what += f", and {', '.join(f'`{name}`' for name in free[:8])} would do"
     columns = ", ".join([*found.values(), *others.columns]) or "no columns"
+    if objects:
+        columns += f"; {', '.join(objects)} hold objects, which are not read"
     return {}, [
         f"pairs need two text columns, `anchor` and `positive`; {what} (found: {columns}); name "
         'them, as `[dataset.columns] query = "..."` and `positive = "..."`'

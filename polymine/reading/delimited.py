@@ -64,7 +64,7 @@ def read_delimited(
     if not header:
         records = _quoted(text, separator) if quoting else _plain(text, separator)
     frame, broken, height = _gathered(
-        records, names, name, separator if quoting and strict is None else None
+        records, names, name, separator if quoting and strict is None else None, header
     )
     form = "TSV" if separator == "\t" else "CSV"
     counted = len(lines) - (header and bool(lines))
@@ -92,7 +92,7 @@ def _quoted(text: str, separator: str) -> Iterator[Record]:
 
 
 def _gathered(
-    records: Iterator[Record], names: list[str], name: str, doubted: str | None
+    records: Iterator[Record], names: list[str], name: str, doubted: str | None, header: bool
 ) -> tuple[pl.DataFrame, Broken, int]:
     """Columns of the records that can be read, the others with their rules, and the number."""
     columns: list[list[str | None]] = [[] for _ in names]
@@ -105,6 +105,8 @@ def _gathered(
         rule = ""
         if len(fields) > len(names):
             rule = "more fields than the header"
+        elif header and len(names) > 1 and [field.strip() for field in fields] == names:
+            rule = "repeats the header, as of files put together"
         elif not is_whole(raw):
             rule = "not UTF-8"
         elif doubted and '"' in raw and strict_records(raw, doubted) is None:

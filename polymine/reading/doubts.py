@@ -20,7 +20,7 @@ NO_TEXT = re.compile(
 _VERDICT = re.compile(
     r"(?!.*(positive|negative|pos|neg)_).*(?:^|[_\W])"
     r"(gold|labels?|relevan\w*|duplicate|judg\w*|grades?|scores?|similarity|rating|class|rank|sim"
-    r"|cos|cosine|distance|confidence|prob|probability|verdict)(?:$|[_\W])",
+    r"|cos|cosine|distance|confidence|prob|probability|verdict|quality|annotation)(?:$|[_\W])",
     re.IGNORECASE,
 )
 _EITHER = ({"0", "1"}, {"true", "false"}, {"yes", "no"}, {"0.0", "1.0"})
@@ -65,15 +65,15 @@ def _text_doubts(
 ) -> list[str]:
     """Texts may be ids, as in MS MARCO's files of triples, choices, or lists in one cell."""
     said = {role.keys.get(key, key) for key in hints.columns}
-    meanings = (*role.needed, "negative") if role is PAIRS else ("text",)
     doubts = []
-    for meaning in (each for each in meanings if each in found and each not in said):
+    texts = {*role.needed, "negative"} - {"query_id", "doc_id", "split"} - said
+    for meaning in (each for each in found if each in texts):
         written = frame[meaning].drop_nulls()
         if written.dtype == pl.List(pl.String):
             written = written.explode(empty_as_null=True).drop_nulls()
         if written.dtype != pl.String or written.is_empty():
             continue
-        what = _no_texts(written.head(_LOOKED), role, meaning)
+        what = _no_texts(written.head(_LOOKED), meaning)
         if what is not None:
             key = {column: name for name, column in role.keys.items()}.get(meaning, meaning)
             doubts.append(
@@ -83,9 +83,9 @@ def _text_doubts(
     return doubts
 
 
-def _no_texts(written: pl.Series, role: Role, meaning: str) -> str | None:
+def _no_texts(written: pl.Series, meaning: str) -> str | None:
     """What all of some cells are instead of texts; choices are few, and come more than once."""
-    if role is PAIRS and not written.cast(pl.Float64, strict=False).null_count():
+    if not written.cast(pl.Float64, strict=False).null_count():
         return _NUMBER
     for what, pattern in _NO_TEXTS.items():
         chosen = meaning == "positive" and 1 < written.n_unique() < len(written)

@@ -8,7 +8,7 @@ from polymine.data_contracts.tables import Documents, Given, Judgments, Queries
 
 Names = dict[str, tuple[str, ...]]
 
-_DOC_ID = ("doc_id", "docid", "document_id", "corpus-id", "corpus_id", "pid")
+_DOC_ID = ("doc_id", "docid", "docno", "document_id", "corpus-id", "corpus_id", "pid")
 _QUERY_ID = ("query_id", "query-id", "qid", "queryid")
 _LANGUAGE = ("language", "lang")
 

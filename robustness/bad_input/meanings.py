@@ -196,8 +196,28 @@ def _encodings(chance: random.Random, folder: Path) -> Found:
     return ("accepted rightly" if len(found) == len(pairs) else "quarantined"), what
 
 
+def _no_texts(chance: random.Random, folder: Path) -> Found:
+    """Choices, numbers, written lists or escaped marks where texts belong: all to be refused."""
+    cells = chance.choice([
+        ["A", "B", "A", "D"], ["True", "False"] * 2, ["0.7", "0.1", "1", "0"],
+        [f"['x {n}', 'y']" for n in range(4)], [f"b'x {n}'" for n in range(4)],
+        [f'["x {n}"]' for n in range(4)], [f"{{'text': 'x {n}'}}" for n in range(4)],
+    ])  # fmt: skip
+    rows = [{ASK[0]: f"how is {n}", SAY[1]: cell} for n, cell in enumerate(cells)]
+    form = chance.choice(["csv", "jsonl", "parquet", "tsv", "no header", "escaped"])
+    path = folder / "pairs.tsv"
+    if form == "no header":
+        path.write_text("".join(f"how is number {n}\tit is {n}\t{n % 2}\n" for n in range(4)))
+    elif form == "escaped":
+        path.write_text('query\tanswer\n"how is it?"\t"it is \\"so\\", they say"\n')
+    else:
+        path = _write(folder / "pairs", rows, form)
+    raw = _read(pairs=str(path))
+    return raw if isinstance(raw, str) else f"{WRONG}: texts", f"{form} with {cells[0]}"
+
+
 MAKERS: tuple[Callable[[random.Random, Path], Found], ...] = (
-    _columns, _columns, _grades, _labels, _marks, _encodings,
+    _columns, _columns, _grades, _labels, _marks, _encodings, _no_texts,
 )  # fmt: skip
 
 

@@ -86,7 +86,8 @@ class TestVerdicts:
 
     @pytest.mark.parametrize(
         ("name", "values"),
-        [("gold_label", ["entailment", "contradiction"]), ("is_duplicate", [0, 1]),
+        [("gold_label", ["entailment", "contradiction"]),
+         ("quality", ["good", "bad"]), ("is_duplicate", [0, 1]),
          ("same", [True, False]), ("score", [0.2, 4.8]), ("similarity", ["1", "0.3"]),
          ("rank", [1, 2]), ("cos_sim", [0.9, 0.1])],
     )  # fmt: skip
@@ -144,6 +145,11 @@ def test_cells_that_are_no_texts_are_asked_about(column, values):
     assert f", as {values[0]}; " in problem
     key = "negative" if column == "neg" else "positive" if column != "negative" else column
     assert take(said={"columns": {key: column}}, **texts, **{column: values}).problems == ()
+
+
+def test_a_corpus_of_numbers_has_its_columns_turned_round():
+    (problem,) = take(CORPUS, doc_id=["red apples", "pears"], text=["17", "18"]).problems
+    assert "`text` holds nothing but numbers, as 17" in problem
 
 
 def test_labels_of_inference_are_classes_even_if_they_are_but_two():

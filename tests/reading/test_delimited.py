@@ -152,6 +152,11 @@ class TestHeaders:
             read(text.split("\n", 1)[1], role=CORPUS)
         assert read(text, role=CORPUS, header=False).rows["doc_id"].to_list() == ["d1", "2"]
 
+    def test_a_header_that_comes_again_is_no_record(self, read):
+        table = read("query,positive\na,b\nquery, positive\nc,d\n")
+        assert rows(table) == [("a", "b"), ("c", "d")]
+        assert table.broken["rules"].to_list() == [["repeats the header, as of files put together"]]
+
 
 class TestEncodings:
     @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
