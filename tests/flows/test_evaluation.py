@@ -68,6 +68,7 @@ def test_a_base_alone_is_measured_with_intervals_of_its_figures(folder, tmp_path
     summary = report_evaluation(run_in(folder), evaluated, chosen, output)
     assert f"{row['value']:.3f} [{row['low']:.3f}, " in summary["headline"]
     page = (tmp_path / "out/report.html").read_text()
+    assert "no interval" not in page  # it has one, of its own figure
     assert "72" in page.partition("What is searched")[2][:2000]
     assert "corpus.parquet" in page.partition("What the files were taken for")[2]
     result = json.loads((tmp_path / "out/mteb/base/animals.json").read_text())
@@ -98,6 +99,10 @@ def test_a_run_of_one_set_hides_nothing_of_the_base_on_another(folder, tmp_path)
     assert summary["headline"].startswith("nDCG@10 on b ")
     shown = list_results(read_comparisons(evaluated.compared)[0])
     assert [(result.set, result.model) for result in shown] == [("a", "base"), ("b", "oracle")]
+    page = (tmp_path / "out/report.html").read_text()
+    facts = page.partition('class="facts"')[2].partition("What is searched")[0]
+    assert "nDCG@10, a" in facts
+    assert "nDCG@10, b" in facts
 
 
 def test_a_run_stands_beside_a_model_against_the_base(folder):

@@ -163,7 +163,7 @@ def find_facts(
     Returns:
         Up to four gains of the best arm or first model, then how much was trained and measured.
     """
-    first = [r for r in results if r.model == results[0].model]
+    first = list({r.set: r for r in reversed(results)}.values())[::-1]  # one model of each set
     gains = [(f"{part.rows[0].arm} on {part.set}", part.rows[0].together)
              for part in arms if part.chart] or [(r.set, r.headline) for r in first]  # fmt: skip
     facts = []
@@ -267,6 +267,6 @@ def list_gains(report: LearningReport) -> list[list[str]]:
     return [
         [name, model, name_metric(gain.metric, report.k), format_score(gain.base),
          format_score(gain.value), format_gain(gain.gain), write_interval(gain),
-         VERDICTS[gain.verdict], cases, documents.get(name, "")]
+         "" if gain.gain is None else VERDICTS[gain.verdict], cases, documents.get(name, "")]
         for name, model, gain, cases in found
     ]  # fmt: skip

@@ -71,6 +71,7 @@ def _shade(directions: Sequence[Gain], what: str, low: float, high: float) -> It
 def _tell(gain: Gain) -> str:
     return (
         f"documents in {name_language(gain.document)}, queries in "
-        f"{name_language(gain.query)}: {write_gain(gain)}, {VERDICTS[gain.verdict]}, "
+        f"{name_language(gain.query)}: {write_gain(gain)}, "
+        f"{'' if gain.gain is None else VERDICTS[gain.verdict] + ', '}"
         f"{count_of(gain.queries, 'query', 'queries')}"
     )

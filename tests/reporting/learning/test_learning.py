@@ -134,6 +134,9 @@ def test_the_overall_row_is_the_widest_mean_there_is() -> None:
 def test_rows_of_the_base_are_no_result_unless_it_is_alone() -> None:
     base = make_comparisons(("en",), model="base")
     assert [result.model for result in list_results(base)] == ["base"]
+    alone = read(make_learning(comparisons=make_comparisons(SIX, model="base"))).text
+    assert "The diagonal is search within one language. Outlined" in alone  # nothing is gained
+    assert "got better" not in alone
     both = pl.concat([base, make_comparisons(("en",))])
     assert [result.model for result in list_results(both)] == ["trained"]
 
