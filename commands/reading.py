@@ -82,6 +82,17 @@ def export(
     typer.echo(polymine.open(run).export(form, to))
 
 
+def push(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A mining run, or a training run.")],
+    repository: Annotated[str, typer.Argument(metavar="ORGANISATION/NAME", show_default=False)],
+    public: Annotated[bool, typer.Option("--public", help="A new one is private if not.")] = False,
+) -> None:
+    """Push triplets, or trained adapters, with their card to the Hugging Face hub."""
+    from polymine.tasks.runs.pushing import push as send
+
+    typer.echo(send(run.expanduser().resolve(), repository, private=not public))
+
+
 def diff(
     before: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a finished run.")],
     after: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of a later one.")],

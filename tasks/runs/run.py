@@ -183,6 +183,25 @@ class FinishedRun(RunFolder, Shown):
 
         return export(self, shape, Path(to) if to else None)
 
+    def push_to_hub(self, repository: str, *, private: bool = True) -> str:
+        """Push the run's tables with their card to the Hugging Face hub, as one commit.
+
+        Paths of this machine are left out of cards, reports and manifests.
+
+        Args:
+            repository: `organisation/name`; made if it is not there.
+            private: whether a new one can be seen by its organisation alone.
+
+        Returns:
+            The repository's address.
+
+        Raises:
+            StoreError: a damaged run, or a hub that cannot be reached or refuses.
+        """
+        from polymine.tasks.runs.pushing import push_run
+
+        return push_run(self, repository, private=private)
+
     def report(self) -> Page:
         """The report of the run, which a notebook shows.
 
