@@ -252,6 +252,10 @@ def test_directions_that_are_all_too_small_have_no_mean(folder, tmp_path):
     assert summary["headline"] == "all 2 directions of tiny have too few queries for a mean"
     (said,) = (note["text"] for note in read_info(tmp_path / "out")["notes"])
     assert "as have all of them, so there is no mean: en-en (6), en-ru (6)" in said
+    page = (tmp_path / "out" / "report.html").read_text()
+    part = page[page.index("Too few queries for a mean") :]
+    for row in found.filter(metric="ndcg").iter_rows(named=True):
+        assert f'<td class="n">{row["value"]:.3f}</td>' in part
 
 
 def test_all_figures_are_over_the_queries_that_no_model_has_learned_from(folder, tmp_path):

@@ -47,7 +47,8 @@ from polymine.reporting.templates import markdown, say, templates
 
 SECTIONS = (
     ("searched", "What is searched"), ("steps", "What was done"), ("training", "Training"),
-    ("arms", "Arms"), ("results", "Results"), ("scores", "Other tasks"),
+    ("arms", "Arms"), ("results", "Results"), ("few", "Too few queries"),
+    ("scores", "Other tasks"),
     ("contamination", "Contamination"), ("timings", "Timings"), ("settings", "Settings"),
     ("files", "Files"),
 )  # fmt: skip
@@ -143,6 +144,7 @@ def gather_parts(report: LearningReport) -> dict[str, Any]:
         "speeds": training.speeds if training else (),
         "contamination": training.contamination if training else None,
         "results": [result for result in results if result.overall],
+        "few": [result for result in results if not result.overall],
         "scores": list_scores(evaluation.scores) if evaluation else [],
         "rivals": list_rivals(evaluation) if evaluation else [],
         "pivot": evaluation.pivot if evaluation else None,
