@@ -9,7 +9,6 @@ from rich.console import Console
 from polymine.commands.running import ready_flow
 from polymine.commands.starters import DEMO
 from polymine.data_contracts.errors import PolymineError
-from polymine.data_contracts.settings.deploying import SERVED
 
 Overrides = Annotated[
     list[str] | None,
@@ -25,6 +24,7 @@ server_app = typer.Typer(
 def serve(overrides: Overrides = None) -> None:
     """Offer the flow in the Prefect UI, with a form for its settings, until Ctrl-C."""
     from polymine.data_contracts.settings import RunSettings, load_as
+    from polymine.data_contracts.settings.deploying import SERVED
 
     settings = load_as(RunSettings, DEMO, overrides)
     with ready_flow("mine") as (server, flow):

@@ -197,6 +197,9 @@ class FinishedRun(RunFolder, Shown):
 
         Raises:
             StoreError: a damaged run, or a hub that cannot be reached or refuses.
+
+        >>> polymine.open("runs/mine-01").push_to_hub("acme/animals")  # doctest: +SKIP
+        'https://huggingface.co/datasets/acme/animals'
         """
         from polymine.tasks.runs.pushing import push_run
 

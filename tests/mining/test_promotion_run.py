@@ -97,7 +97,9 @@ def test_what_labels_vouch_for_becomes_a_weighted_positive_and_is_closed(tables,
         promoted.select("query_id", "weight", positive_id="doc_id"), on=["query_id", "positive_id"]
     )
     assert (rows["positive_weight"] == rows["weight_right"]).all()
-    assert set(rows["positive_id"]) == set(promoted["doc_id"])
+    assert not rows.is_empty()
+    per_query = run.triplets.group_by("query_id").agg(pl.col("positive_id").n_unique())
+    assert per_query["positive_id"].max() == 5  # mining.positives.per_query: the others are known
     page = run.report().path.read_text()
     assert "precise enough to be promoted" in page
 
