@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +86,16 @@ def told(options: argparse.Namespace) -> dict[str, Any]:
     """Name the options a result depends on: not where things lay on this machine."""
     places = {"data", "work", "store", "cache", "no_results"}
     return {name: value for name, value in vars(options).items() if name not in places}
+
+
+def measure_sets(
+    kept_as: str, options: argparse.Namespace, run: Callable[[str], dict[str, Any]]
+) -> None:
+    """Measure the sets asked for; after each, a run that is stopped has what it measured."""
+    results = []
+    for name in options.sets:
+        results.append(run(name))
+        print(results[-1], flush=True)
+        if not options.no_results:
+            found = {"machine": machine(), "options": told(options), "sets": results}
+            save(kept_as, found)

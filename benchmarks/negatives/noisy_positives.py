@@ -22,7 +22,7 @@ from scipy.stats import bootstrap, rankdata
 from benchmarks.data import collection
 from benchmarks.negatives.cases import Encoder, Prepared, open_teachers, prepare
 from benchmarks.negatives.judged import PAIR, load
-from benchmarks.processes import machine, save, told
+from benchmarks.processes import measure_sets
 from benchmarks.training.proxy import Proxy, Rows, ndcg
 from polymine.data_contracts.settings import PositiveSettings
 from polymine.mining.hashing import hash_texts, uniform
@@ -134,13 +134,7 @@ def main() -> None:
     parser.add_argument("--no-results", action="store_true")
     options = parser.parse_args()
     encoder = Encoder(options.cache)
-    results = []
-    for name in options.sets:
-        results.append(run_set(name, options.seeds, encoder))
-        print(results[-1], flush=True)
-        if not options.no_results:  # after each set: a run that is stopped has what it measured
-            found = {"machine": machine(), "options": told(options), "sets": results}
-            save("noisy_positives", found)
+    measure_sets("noisy_positives", options, lambda name: run_set(name, options.seeds, encoder))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.negatives.cases import Encoder
-from benchmarks.processes import machine, save, told
+from benchmarks.processes import measure_sets
 from benchmarks.training.objective_sets import Mined, mine
 from benchmarks.training.objectives import NEGATIVES, choose_negatives, interval, make_rows
 from benchmarks.training.proxy import Proxy, ndcg
@@ -87,13 +87,7 @@ def main() -> None:
     parser.add_argument("--no-results", action="store_true")
     options = parser.parse_args()
     encoder = Encoder(options.cache)
-    results = []
-    for name in options.sets:
-        results.append(run_set(name, options, encoder))
-        print(results[-1], flush=True)
-        if not options.no_results:
-            kept = {"machine": machine(), "options": told(options), "sets": results}
-            save("development", kept)
+    measure_sets("development", options, lambda name: run_set(name, options, encoder))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymine.data_contracts.errors import StoreError
+from polymine.models.failures import first_line
 from polymine.tasks.runs.folder import RunFolder
 from polymine.tasks.store.manifests import damaged_shards, read_manifest
-from polymine.tasks.store.model_folder import find_model
+from polymine.tasks.store.model_folder import ABOUT, find_model
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
@@ -57,11 +58,10 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
 
 def _push(files: dict[str, Path], info: Any, repository: str, kind: str, private: bool) -> str:
     """Send files in one commit, so that a repository never holds half a run."""
-    import httpx
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub import HfApi, errors
 
-    paths = sorted(set(absolute_paths(info)), key=len, reverse=True)
+    refusals = (OSError, errors.HTTPError, errors.HfUriError, errors.HFValidationError)  # type: ignore[attr-defined]
+    paths = sorted(set(_named_in(info, files.values())), key=len, reverse=True)
     operations = [_operation(name, path, paths, repository) for name, path in files.items()]
     hub = HfApi(library_name="polymine")
     try:
@@ -69,8 +69,8 @@ def _push(files: dict[str, Path], info: Any, repository: str, kind: str, private
         hub.create_commit(
             repository, operations, repo_type=kind, commit_message="Upload with Polymine"
         )
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx.HTTPError) as error:
-        said = str(error).strip().splitlines()[0]
+    except refusals as error:
+        said = first_line(error)
         raise StoreError(
             f"{repository}: the hub did not take it ({said}). A token that may write is read from "
             "HF_TOKEN or from `hf auth login`; HF_ENDPOINT names another hub"
@@ -92,8 +92,19 @@ def _operation(name: str, path: Path, paths: list[str], repository: str) -> "Com
     return CommitOperationAdd(name, text.encode())
 
 
+def _named_in(info: Any, files: Iterable[Path]) -> Iterator[str]:
+    """Walk the paths in a run's settings and sources, and in what describes a model.
+
+    Texts of the data may begin like paths: they stand in other parts of a manifest.
+    """
+    yield from absolute_paths([info.get("settings"), info.get("sources")])
+    for path in files:
+        if path.name in (ABOUT, "adapter_config.json"):
+            yield from absolute_paths(json.loads(path.read_text(encoding="utf-8")))
+
+
 def absolute_paths(info: Any) -> Iterator[str]:
-    """Walk the absolute paths in a manifest's values."""
+    """Walk the absolute paths in the values of something read from JSON."""
     if isinstance(info, str):
         if re.match(r"(/[^/]|[A-Za-z]:\\|~/|file:/)\S", info) and "\n" not in info:
             yield info.rstrip("/\\")

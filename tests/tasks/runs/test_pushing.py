@@ -3,6 +3,7 @@
 import base64
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import polars as pl
@@ -11,6 +12,7 @@ from datasets import load_dataset
 
 import polymine
 from polymine.data_contracts.errors import StoreError
+from polymine.data_contracts.trained import TrainedModel
 from polymine.tasks.runs.pushing import absolute_paths, push
 from tests.conftest import MINILM, animal_tables
 
@@ -89,6 +91,7 @@ def test_a_run_is_a_data_set_that_names_no_path_of_this_machine(hub, tmp_path, m
     assert set(pushed) == {shard.name for shard in run.manifest.shards} | {"manifest.json"}
     for name, content in pushed.items():
         assert str(tmp_path).encode() not in content, name
+        assert str(Path.home()).encode() not in content, name
     assert b'load_dataset("acme/animals", "triplets"' in pushed["README.md"]
 
     there = tmp_path / "there"
@@ -107,6 +110,38 @@ def test_a_run_is_a_data_set_that_names_no_path_of_this_machine(hub, tmp_path, m
     (run.folder / "triplets" / "part-00000.parquet").write_bytes(b"damaged")
     with pytest.raises(StoreError, match="not as the run wrote it"):
         run.push_to_hub("acme/animals")
+
+
+def test_adapters_are_a_model_wherever_their_folder_lies(hub, tmp_path):
+    """Its own files name the base by its path, without a manifest beside them."""
+    base = str(tmp_path / "models" / "base")
+    adapter = tmp_path / "mine" / "adapters" / "mono"
+    adapter.mkdir(parents=True)
+    about = TrainedModel(base=base, routes={"*": "mono"}, fingerprint="f")
+    (tmp_path / "mine" / "polymine.json").write_text(about.model_dump_json())
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+    (adapter / "adapter_model.safetensors").write_bytes(base.encode())  # no text: as it is
+    (tmp_path / "mine" / "README.md").write_text(f"Trained on {base}; /usr is a word of the data.")
+    address = push(tmp_path / "mine", "acme/mono", private=False)
+    assert address.endswith("/acme/mono")
+    assert "datasets" not in address
+    pushed = hub["acme/mono"]
+    assert pushed.pop("seen") == b"public"
+    assert pushed.pop("adapters/mono/adapter_model.safetensors") == base.encode()
+    assert json.loads(pushed.pop("polymine.json"))["base"] == "base"
+    assert json.loads(pushed.pop("adapters/mono/adapter_config.json")) == {
+        "base_model_name_or_path": "base"
+    }
+    assert pushed == {"README.md": b"Trained on base; /usr is a word of the data."}
+
+
+def test_a_hub_that_cannot_be_reached_is_named(hub, tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    about = TrainedModel(base="b", routes={"*": "base"}, fingerprint="f")
+    (tmp_path / "mine" / "polymine.json").write_text(about.model_dump_json())
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(StoreError, match=r"acme/mono: the hub did not take it .*HF_ENDPOINT"):
+        push(tmp_path / "mine", "acme/mono")
 
 
 def test_what_is_no_run_is_refused(tmp_path):
