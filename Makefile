@@ -16,7 +16,7 @@ help:
 	@echo "make pipeline  mine, train and evaluate on the same: offline, about ten minutes"
 	@echo "make ui      see its run in the Prefect UI"
 	@echo "make up      server and worker in containers; needs Docker and .env: docs/operations.md"
-	@echo "make test    run the tests; under ten minutes on two cores"
+	@echo "make test    run the tests"
 	@echo "make proofs  run the tests that take minutes each: kills, clusters, work pools, notebooks"
 	@echo "make check   ruff, mypy, import-linter"
 	@echo "make docs    the documentation as a site, in build/docs"

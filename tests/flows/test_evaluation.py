@@ -253,6 +253,7 @@ def test_directions_that_are_all_too_small_have_no_mean(folder, tmp_path):
     (said,) = (note["text"] for note in read_info(tmp_path / "out")["notes"])
     assert "as have all of them, so there is no mean: en-en (6), en-ru (6)" in said
     page = (tmp_path / "out" / "report.html").read_text()
+    assert "Nothing was measured" not in page
     part = page[page.index("Too few queries for a mean") :]
     for row in found.filter(metric="ndcg").iter_rows(named=True):
         assert f'<td class="n">{row["value"]:.3f}</td>' in part

@@ -106,7 +106,7 @@ def render_learning(report: LearningReport) -> str:
         report=report,
         **parts,
         verdicts=VERDICTS,
-        metric=results[0].headline.metric if results else arms[0].metric if arms else None,
+        metric=_primary_metric(results, parts["few"], arms),
         interval_of=write_interval,
         metric_name=lambda metric: name_metric(metric, report.k),
         metric_about=lambda metric: explain_metric(metric, report.k),
@@ -121,6 +121,15 @@ def render_learning(report: LearningReport) -> str:
         count_verdicts=count_verdicts,
         settings=settings,
     )  # fmt: skip
+
+
+def _primary_metric(
+    results: Sequence[SetResult], few: Sequence[SetResult], arms: Sequence[ArmTable]
+) -> str | None:
+    """Name the metric that the page explains first; None where no query was ranked."""
+    gains = [result.headline for result in results] + [of.directions[0] for of in few]
+    named = [gain.metric for gain in gains] + [arm.metric for arm in arms]
+    return named[0] if named else None
 
 
 def render_summary(report: LearningReport) -> str:
