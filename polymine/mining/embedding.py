@@ -28,6 +28,7 @@ from polymine.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from torch.nn import Module
 
 Matrix = NDArray[np.float32]
 
@@ -203,19 +204,23 @@ class TextEncoder:
             vectors = model(features)["sentence_embedding"].float()
             if self._unit:
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
-        return _checked(vectors.cpu().numpy(), texts, self._unit)
+        return _checked(vectors.cpu().numpy(), texts, self._unit, model)
 
 
-def _checked(vectors: Matrix, texts: list[str], unit: bool) -> Matrix:
+def _checked(vectors: Matrix, texts: list[str], unit: bool, model: "Module") -> Matrix:
     length = np.linalg.norm(vectors, axis=1)
     right = np.abs(length - 1) < 1e-2 if unit else np.isfinite(length) & (length > 0)
     bad = np.flatnonzero(~right)
     if len(bad):
         kind = "NaN or infinite" if not np.isfinite(length[bad[0]]) else "all zeros"
+        advice = (
+            "try dtype = 'float32' for this model"
+            if any(weight.element_size() < 4 for weight in model.parameters())
+            else "it computes in float32: look whether its weights are whole"
+        )  # fmt: skip
         raise ModelError(
             f"the model gave a vector that is {kind} for {len(bad)} of {len(texts)} texts of one "
-            f"batch, such as {texts[bad[0]][:80]!r}, and no batch after it was computed; try "
-            "dtype = 'float32' for this model"
+            f"batch, such as {texts[bad[0]][:80]!r}, and no batch after it was computed; {advice}"
         )
     return vectors
 

@@ -12,7 +12,7 @@ import polars as pl
 from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import Reading
 from polymine.data_contracts.tables import INVISIBLE
-from polymine.reading.doubts import NO_TEXT, value_doubts
+from polymine.reading.doubts import NO_TEXT, third_column, value_doubts
 from polymine.reading.roles import PAIRS, Role
 from polymine.reading.understood import Table
 
@@ -64,6 +64,8 @@ def take_columns(table: Table, role: Role, hints: Reading) -> Taken:
     kept = [name for name in frame.columns if name in called or name not in role.columns]
     frame = frame.select(pl.col(name).alias(called.get(name, name)) for name in kept)
     frame, missing = _without_marks(frame, list(found))
+    if role is PAIRS and table.understood.header is False:
+        doubts += third_column(frame, table.understood.file, hints)
     first = dict(zip(["negative"], negatives, strict=False))  # as the file calls it
     doubts += value_doubts(frame, role, found | first, hints)
     if role is PAIRS and table.understood.header is False:

@@ -32,8 +32,10 @@ def find_separator(lines: list[str], suffix: str, known: frozenset[str], name: s
         One of SEPARATORS. Where several do equally well, a tab for `.tsv`, else a comma.
 
     Raises:
-        InputError: several give even records, and no name of a column tells.
+        InputError: several give even records, and no name of a column tells; or it is Markdown.
     """
+    if len(lines) > 1 and "-" in lines[1] and not lines[1].strip(" |:-\r"):
+        raise InputError(f"{name}: is a table of Markdown; save it as CSV or JSON lines")
     usual = "\t" if suffix == ".tsv" else ","
 
     def yields(separator: str) -> tuple[int, float]:

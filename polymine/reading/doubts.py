@@ -28,13 +28,16 @@ _LOOKED = 100_000  # values that are looked at
 _NUMBER = "nothing but numbers"
 _CHOICES = "choices rather than texts"
 _WRITTEN = "lists, objects or bytes written out"
+_MARKED = "texts in single quotation marks"
 _NO_TEXTS = {  # what the cells of a column may be instead of texts, all of them
     _CHOICES: r"(?i)^\s*(\(?[a-e][).]?|true|false|yes|no)\s*$",
+    _MARKED: r"(?s)^\s*'.*'\s*$",
     _WRITTEN: r"""(?s)^\s*(\[\s*(['"].*['"]\s*)?\]|\{\s*['"].*\}|b'.*'|b".*")\s*$""",
 }
 _ADVICE = {
     _NUMBER: "ids belong into `judgments`, beside `corpus` and `queries`, grades under a header",
     _CHOICES: "name the column with the text that was chosen",
+    _MARKED: "enclose fields in double ones",
     _WRITTEN: "write Parquet or JSON lines, which have lists",
 }
 
@@ -58,6 +61,23 @@ def value_doubts(
     if (role is PAIRS and "negative" not in found) or role.is_judgments:
         doubts += _verdict_doubts(frame, role, found, hints)
     return doubts
+
+
+def third_column(frame: pl.DataFrame, file: str, hints: Reading) -> list[str]:
+    """The third text of a line without a header may be a negative, or a note on the pair.
+
+    Only what calls itself triplets, as MS MARCO's `triples.train.small.tsv`, says which.
+    """
+    if "negative" in hints.columns or "tripl" in file.lower() or "negative" not in frame.columns:
+        return []
+    written = frame["negative"].explode(empty_as_null=True).drop_nulls()
+    if written.is_empty():
+        return []
+    return [
+        f"no header says what the third column is, as {written[0]!s:.80}; say that it holds "
+        'negatives, as `[dataset.columns] negative = "negative"`, or that it does not: '
+        '`negative = ""`'
+    ]
 
 
 def _text_doubts(

@@ -158,7 +158,8 @@ def _ranking_plan(
     def measured() -> tuple[pl.DataFrame, int]:
         collection = open_collection(tables)
         ranking = ranked(collection)
-        check_ids(collection, ranking, f"evaluation.runs.{name}: a ranking of {note.name}")
+        path = next((f" ({run.path})" for run in evaluation.runs if run.name == name), "")
+        check_ids(collection, ranking, f"evaluation.runs.{name}{path}: a ranking of {note.name}")
         missing = collection.relevant.join(ranking, on="query_id", how="anti")
         if count := missing["query_id"].n_unique():
             logger.warning(

@@ -22,7 +22,7 @@ from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
 from polymine.tasks.evaluation.gains import CHANGES, DIFFERENCES, read_comparisons
-from polymine.tasks.evaluation.measuring import untouched_languages
+from polymine.tasks.evaluation.measuring import UNTOUCHED, untouched_languages
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.reporting.outcome import Files, list_timings, show, sources_of, write_folder
 from polymine.tasks.store.datasets import load, note_of, open_folder
@@ -76,7 +76,12 @@ def report_evaluation(
         base=evaluated.base,
         models=evaluated.models,
         calls=tuple(
-            Called(name, call.query_prompt or "", call.document_prompt or "", call.max_length)
+            Called(
+                f"{name} ({call.model})" if name in ("base", UNTOUCHED) else name,
+                call.query_prompt or "",
+                call.document_prompt or "",
+                call.max_length,
+            )
             for name, call in evaluated.calls.items()
         ),
         comparisons=comparisons,

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -26,6 +27,7 @@ _HUB = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.*))?")
 _CHUNK = 1 << 20  # bytes hashed at a time
 # What is read beside a file that settings name; `allowed_roots` sees where it leads.
 SIDE_TABLES = ("translations", "query_translations", "splits")
+_SPLITS = frozenset(("train", "training", "dev", "valid", "val", "validation", "eval", "test"))
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class SourceFile:
         role: `corpus` of `corpus.jsonl`, `corpus/a.parquet` and `corpus-00000-of-00002.parquet`.
         folder: where side tables that belong to it may lie.
         part: which of several collections in a folder it belongs to, as `android` of CQADupStack.
+        split: which part of a data set for training and testing, by the name of a file or folder.
     """
 
     name: str
@@ -45,6 +48,7 @@ class SourceFile:
     role: str
     folder: Path | None
     part: str = ""
+    split: str = ""
 
 
 @contextmanager
@@ -133,6 +137,8 @@ def _listed(source: str, path: Path) -> list[SourceFile]:
             raise InputError(f"{source}: cannot tell the format; known are {', '.join(SUFFIXES)}")
         folder = None if "://" in source else path.parent
         return [SourceFile(source, path, _role(path.name), folder)]
+    if not path.is_dir() and (shards := _shards(source, path)):
+        return shards
     if not path.is_dir():
         where = "" if "://" in source else f" (looked for {path.absolute()})"
         raise InputError(f"{source}: there is no such file or folder{where}")
@@ -149,10 +155,21 @@ def _listed(source: str, path: Path) -> list[SourceFile]:
         if suffix and (suffix not in NAMED or roles[place] in FILE_NAMES):
             name = f"{source.rstrip('/')}/{inside.as_posix()}"
             part = "/".join(inside.parts[:place])
-            files.append(SourceFile(name, found, roles[place], path / part, part))
+            split = next((role for role in roles if role in _SPLITS), "")
+            files.append(SourceFile(name, found, roles[place], path / part, part, split))
     if not files:
         raise InputError(f"{source}: the folder holds none of {', '.join(SUFFIXES)}")
     return _parted(files)
+
+
+def _shards(source: str, path: Path) -> list[SourceFile]:
+    """The files `train-00000-of-00002.parquet` ... of a name without its number, as the hub's."""
+    found = sorted(
+        each for each in path.parent.glob(f"{escape(path.name)}-[0-9]*") if suffix_of(each)
+    )
+    names = [source + each.name.removeprefix(path.name) for each in found]
+    return [SourceFile(name, each, _role(path.name), None)
+            for name, each in zip(names, found, strict=True)]  # fmt: skip
 
 
 def _parted(files: list[SourceFile]) -> list[SourceFile]:

@@ -23,7 +23,7 @@ from polymine.reading.pairs import (
     text_problems,
     with_texts,
 )
-from polymine.reading.roles import CORPUS, JUDGMENTS, LABELS, PAIRS, Role
+from polymine.reading.roles import CORPUS, JUDGMENTS, LABELS, PAIRS, PARALLEL, Role
 from polymine.reading.understood import describe, with_values
 from polymine.tasks.sources.files import SourceFile, side_table
 
@@ -116,6 +116,9 @@ def read_texts(
     is noted. `documents` are what pairs by ids name.
     """
     tables = []
+    splits = sorted({file.split for file in files if file.split})
+    if role in (PAIRS, PARALLEL) and len(splits) > 1:
+        found.problems.append(_ask_split(files, splits))
     for file in files:
         taken = read_table(file, role, hints, found, documents)
         if taken is None:
@@ -128,6 +131,16 @@ def read_texts(
             found.understood.append(with_values(taken.understood, whole))
             tables.append((file.name, whole))
     return tables
+
+
+def _ask_split(files: Sequence[SourceFile], splits: Sequence[str]) -> str:
+    """What is for testing must not be trained on because it lies in the same folder."""
+    first = {split: next(each.name for each in files if each.split == split) for split in splits}
+    shown = ", ".join(f"`{name}`" for name in first.values())
+    return (
+        f"a folder holds {' and '.join(splits)} ({shown}); name the one that is meant, as "
+        "`FOLDER/train`, or list several if they are"
+    )
 
 
 def read_pairs(

@@ -192,7 +192,7 @@ def test_a_run_of_other_ids_is_refused_before_anything_is_encoded(folder, tmp_pa
     lines = [f"{query} Q0 x{document} 1 2.5 x" for query, document, _ in animal_tables()[2].rows()]
     (tmp_path / "other.trec").write_text("\n".join(lines))
     ranked = EvaluatedRun(name="other", set="animals", path=str(tmp_path / "other.trec"))
-    said = "runs.other: a ranking of animals: 37 of 37 values of doc_id are not in the set"
+    said = r"runs.other \(.*/other.trec\): a ranking of animals: 37 of 37 values of doc_id are not"
     fresh = run_in(tmp_path)
     with pytest.raises(InputError, match=said):
         run_measures(fresh, settings(folder, runs=(ranked,)))

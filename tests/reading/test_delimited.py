@@ -49,6 +49,18 @@ class TestSeparators:
 
 
 class TestQuoting:
+    def test_single_marks_around_each_cell_are_asked_about(self, read):
+        table = read("query,positive\n'what, then','that'\n'how','so'\n", quoting=False)
+        assert table.broken.height == 1  # the comma that they did not protect
+        first, _ = take_columns(table, PAIRS, Reading()).problems
+        assert "`query` holds texts in single quotation marks, as 'how'" in first
+        one = read("query,positive\n'tis so,that\nhow,so\n")
+        assert take_columns(one, PAIRS, Reading()).problems == ()
+
+    def test_a_table_of_markdown_is_none_of_csv(self, read):
+        with pytest.raises(InputError, match="is a table of Markdown"):
+            read("| query | positive |\n|---|:--|\n| a | b |\n", "x.csv")
+
     def test_a_line_of_tsv_is_a_record_whatever_it_begins_with(self, read):
         table = read('query\tpassage\n"the office\tx\nb\ty"\n"moby dick\tz\n', "x.tsv")
         assert rows(table) == [('"the office', "x"), ("b", 'y"'), ('"moby dick', "z")]
@@ -120,10 +132,20 @@ class TestHeaders:
         table = read("0\tThe first passage.\n1\tThe second.\n", "collection.tsv", CORPUS)
         assert table.rows.to_dicts()[0] == {"doc_id": "0", "text": "The first passage."}
         assert table.understood.header is False
-        triple = read("how tall is a giraffe now\tFive metres.\tIt eats leaves.\n", "t.tsv")
+        line = "how tall is a giraffe now\tFive metres.\tIt eats leaves.\n"
+        triple = read(line, "triples.train.small.tsv")
         assert triple.rows.columns == ["anchor", "positive", "negative"]
         taken = take_columns(triple, PAIRS, Reading()).understood
         assert taken.by_position == ("anchor", "positive", "negative")
+
+    def test_a_third_column_that_may_be_a_note_is_asked_about(self, read):
+        table = read("Go now, Tom!\tVa, Tom !\tCC-BY 2.0 (France), tatoeba.org\n", "fra.tsv")
+        (problem,) = take_columns(table, PAIRS, Reading()).problems
+        assert "third column is, as CC-BY 2.0" in problem
+        for said, negatives in (("", None), ("negative", ["CC-BY 2.0 (France), tatoeba.org"])):
+            taken = take_columns(table, PAIRS, Reading(columns={"negative": said}))
+            assert taken.problems == ()
+            assert taken.rows.to_dicts()[0].get("negative") == negatives
 
     @pytest.mark.parametrize("separator", [" ", "\t"])
     @pytest.mark.parametrize("name", ["qrels.trec", "qrels.txt", "qrels.tsv"])

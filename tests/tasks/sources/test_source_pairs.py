@@ -42,6 +42,28 @@ class TestPairs:
         assert sorted(raw.documents["text"]) == ["n", "x"]
         assert raw.judgments.height == raw.given.height == 1
 
+    def test_a_folder_with_a_split_for_testing_is_asked_about(self, tmp_path):
+        from datasets import Dataset, DatasetDict
+
+        rows = {"query": ["a?", "b?"], "positive": ["x", "y"]}
+        parts = {"train": Dataset.from_dict(rows), "test": Dataset.from_dict(rows)}
+        DatasetDict(parts).save_to_disk(tmp_path / "saved")
+        error = failure(pairs=tmp_path / "saved")
+        assert "a folder holds test and train" in error
+        assert f"{tmp_path}/saved/test/data-00000-of-00001.arrow" in error
+        assert read(None, pairs=tmp_path / "saved" / "train").queries.height == 2
+        both = [tmp_path / "saved" / split for split in parts]
+        assert read(None, pairs=both).queries.height == 2
+
+    def test_shards_go_by_the_name_that_they_share(self, tmp_path):
+        for number in range(2):
+            frame = pl.DataFrame({"query": [f"{number}?"], "positive": ["x"]})
+            frame.write_parquet(tmp_path / f"train-0000{number}-of-00002.parquet")
+            frame.write_parquet(tmp_path / f"test-0000{number}-of-00002.parquet")
+        raw = read(None, pairs=tmp_path / "train")
+        assert sorted(raw.queries["text"]) == ["0?", "1?"]
+        assert raw.understood[1].file == f"{tmp_path}/train-00001-of-00002.parquet"
+
     def test_a_list_of_positives_is_several_and_a_string_is_one(self, tmp_path):
         lists = pl.DataFrame({"query": ["a?"], "pos": [["x one", "y two"]]})
         assert sorted(self.pairs(tmp_path, lists).documents["text"]) == ["x one", "y two"]
