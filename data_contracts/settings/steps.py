@@ -77,12 +77,13 @@ class LossSettings(Settings):
         "margin_kind": "`margin` is always a share of the positive's cosine",
     }
 
-    kind: Literal["infonce", "gist", "distill", "mse", "align"] = "infonce"
+    kind: Literal["infonce", "clear", "gist", "distill", "mse", "align"] = "infonce"
     """`infonce` ranks the positive above the hard negatives and the other documents of the batch.
-    `gist` does so without those that a guide takes for right (arXiv 2402.16829). `distill` learns
-    the order of the teacher's stored scores. `mse` moves both texts of a row to the vector that a
-    guide gives the document (arXiv 2004.09813). `align` is for a chain with a target: see
-    `align`."""
+    `clear` also finds the query, given the document, and brings both orders together
+    (arXiv 2604.05821). `gist` ranks as `infonce` does without those that a guide takes for right
+    (arXiv 2402.16829). `distill` learns the order of the teacher's stored scores. `mse` moves both
+    texts of a row to the vector that a guide gives the document (arXiv 2004.09813). `align` is for
+    a chain with a target: see `align`."""
     negatives: int = Field(4, ge=0, le=100)
     """Hard negatives per row. With 0, the other documents of the batch are all there is."""
     temperature: float = Field(0.05, gt=0, le=10)
@@ -92,6 +93,11 @@ class LossSettings(Settings):
     (`infonce` only)."""
     symmetric: bool = False
     """Also find the query among others, given the document (`infonce` only)."""
+    reverse: float = Field(0.4, ge=0, le=1)
+    """Share of the loss that finds the query, given the document (`clear` only)."""
+    agreement: float = Field(0.2, ge=0, le=1)
+    """Share of the loss that brings the order of documents, given the query, to that of queries,
+    given the document (`clear` only)."""
     guide: GuideModel | None = None
     """Model whose cosines say which negatives may be right (`gist`), or whose vectors of documents
     are learned (`mse`)."""
@@ -127,6 +133,11 @@ class LossSettings(Settings):
         }
         if self.kind != "infonce" and (said := [name for name, on in of_infonce.items() if on]):
             raise ValueError(f"`{said[0]}` is for the loss `infonce`, this one is `{self.kind}`")
+        if self.reverse + self.agreement > 1:
+            total = self.reverse + self.agreement
+            raise ValueError(f"`reverse` and `agreement` add up to {total:g}, which is above 1")
+        if self.kind != "clear" and (self.reverse, self.agreement) != (0.4, 0.2):
+            raise ValueError(f"`reverse` and `agreement` are for `clear`, this is `{self.kind}`")
         if self.kind != "gist" and self.contrasts != ("queries", "documents"):
             raise ValueError(f"`contrasts` is for the loss `gist`, this one is `{self.kind}`")
         return self
@@ -148,6 +159,10 @@ class ScheduleSettings(Settings):
     """Passes over the data."""
     batch: int = Field(64, ge=2)
     """Rows per optimizer step. Each is a negative of the others, so larger ones teach more."""
+    mixed_languages: bool = False
+    """Let rows of all language pairs share batches. Otherwise each batch is of one pair: where
+    languages mix, those of a row's own language are told from the others by that alone, unless
+    positives cross languages."""
     mini_batch: int = Field(32, ge=1)
     """Texts in memory at once (gradient caching). It changes results by rounding only."""
     learning_rate: float = Field(2e-4, gt=0)
@@ -179,7 +194,7 @@ class _Data(Settings):
 
 
 class TrainingData(Reading, _Data):
-    """One part of a step's data. Batches never mix parts, nor language pairs within one."""
+    """One part of a step's data. Batches never mix parts; see `schedule.mixed_languages`."""
 
     @field_validator("languages")
     @classmethod
@@ -239,6 +254,11 @@ class StepSettings(Settings):
             raise ValueError("either every part of `data` names a `share`, or none does")
         if shares and abs(sum(shares) - 1) > 1e-6:
             raise ValueError(f"the shares of `data` add up to {sum(shares):g}, not to 1")
+        if self.languages is not None and self.schedule.mixed_languages:
+            raise ValueError(
+                "`schedule.mixed_languages` needs one adapter for all: leave out the step's "
+                "`languages` (`per_language` in a recipe), by which a text goes through it or not"
+            )
         if self.adapter == "new" and self.on is not None:
             raise ValueError(f"a new adapter stands on the base: leave out `on` (`{self.on}`)")
         return self

@@ -67,6 +67,9 @@ class RecipeSettings(Settings):
     """Train an adapter for each language, or one for all."""
     pivot: str = "en"
     """Language that the others are aligned with."""
+    pairs: Literal["pivot", "all"] = "pivot"
+    """Cross-lingual pairs: of each language with the pivot, or of every language with every
+    other."""
     share: float = Field(0.5, ge=0, le=1)
     """Share of the batches that is cross-lingual (`mixed` only)."""
     mono: TrainingData = TrainingData(triplets=MINED)
@@ -112,6 +115,10 @@ class RecipeSettings(Settings):
             raise ValueError("an adapter per language needs the `languages`")
         if self.name != "mono" and self.languages is None:
             raise ValueError(f"recipe `{self.name}` needs the `languages` to align")
+        if self.pairs == "all" and (self.per_language or self.name == "mono"):
+            raise ValueError(
+                "`pairs` of all languages are for one adapter, and recipes with a `cross` part"
+            )
         if self.name != "mono" and self.languages == (self.pivot,):
             raise ValueError(f"recipe `{self.name}` needs a language beside its pivot")
         if self.share in (0.0, 1.0) and self.name == "mixed":
@@ -192,6 +199,11 @@ class TrainingSettings(Settings):
         if self.recipe is not None and self.recipe.name == "lusifer" and self.target is None:
             raise ValueError(
                 "recipe `lusifer` needs the `target`: the English model behind the base"
+            )
+        if self.schedule.mixed_languages and self.recipe is not None and self.recipe.per_language:
+            raise ValueError(
+                "`schedule.mixed_languages` needs one adapter for all: leave out "
+                "`recipe.per_language`"
             )
         if self.target is None:
             self._needs_no_chain()

@@ -45,7 +45,10 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
         model: that learns.
         temperature: similarities are divided by it.
         mini_batch: texts embedded, and rows compared, at once.
-        symmetric: whether the document finds its query, too; the mean of both losses.
+        reverse: share of the loss by which the document finds its query; .5 is the symmetric one.
+        agreement: share of the divergence of the order of documents, given a query, from that of
+            queries, given its document, both over the batch (CLEAR, arXiv 2604.05821; there the two
+            queries are translations of each other, here they are one).
         unseen_margin: documents of other rows of which nothing is known are left out where their
             cosine lies more than this above the positive's (arXiv 2506.05176); none if None.
         similarity: of two vectors, their cosine or negative distance on the unit sphere (`l2`).
@@ -56,12 +59,14 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
         model: SentenceTransformer,
         temperature: float,
         mini_batch: int,
-        symmetric: bool,
+        reverse: float = 0.0,
+        agreement: float = 0.0,
         unseen_margin: float | None = None,
         similarity: Similarity = "cosine",
     ) -> None:
         super().__init__(model, scale=1 / temperature, mini_batch_size=mini_batch)
-        self._symmetric, self._margin, self._similarity = symmetric, unseen_margin, similarity
+        self._reverse, self._agreement = reverse, agreement
+        self._margin, self._similarity = unseen_margin, similarity
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Any) -> Tensor:
         """Embed a batch that fits into one mini-batch once; caching would embed it twice.
@@ -102,11 +107,16 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
             shifts = labels.shifts[part, rows:]
             if self._margin is not None:
                 shifts = _mask_unseen(cosines.detach(), shifts, targets, part, self._margin)
-            loss = cross_entropy(self._scale(cosines) + shifts, targets[part], reduction="none")
-            if not self._symmetric:
+            found = self._scale(cosines) + shifts
+            loss = cross_entropy(found, targets[part], reduction="none")
+            if not self._reverse and not self._agreement:
                 return loss
             asked = self._scale(cosine(columns[0][part], query)) + labels.of_column(1).T[part]
-            return (loss + cross_entropy(asked, targets[part], reduction="none")) / 2
+            loss = (1 - self._reverse - self._agreement) * loss
+            loss = loss + self._reverse * cross_entropy(asked, targets[part], reduction="none")
+            if not self._agreement:
+                return loss
+            return loss + self._agreement * _divergence(asked, found[:, :rows])
 
         return _in_chunks(compare, labels.weights, self.mini_batch_size, with_backward)
 
@@ -232,7 +242,7 @@ def build_loss(
 
     Args:
         model: that learns.
-        settings: `infonce`, `gist` (loads its guide) or `distill`.
+        settings: `infonce`, `clear`, `gist` (loads its guide) or `distill`.
         mini_batch: texts embedded at once; `distill` holds the whole batch.
         device: of the guide.
 
@@ -248,14 +258,13 @@ def build_loss(
             model, guide, call, settings.temperature, mini_batch, settings.margin,
             settings.contrasts,
         )  # fmt: skip
+    clear = settings.kind == "clear"
     return WeightedRankingLoss(
-        model,
-        settings.temperature,
-        mini_batch,
-        settings.symmetric,
-        settings.unseen_margin,
-        settings.similarity,
-    )
+        model, settings.temperature, mini_batch,
+        reverse=settings.reverse if clear else settings.symmetric / 2,
+        agreement=settings.agreement if clear else 0.0,
+        unseen_margin=settings.unseen_margin, similarity=settings.similarity,
+    )  # fmt: skip
 
 
 def load_guide(guide: GuideModel, device: str) -> tuple[SentenceTransformer, GuideModel]:
@@ -289,6 +298,12 @@ def products(left: Tensor, right: Tensor) -> Tensor:
 def negative_distance(cosines: Tensor) -> Tensor:
     """Turn cosines into negative distances of the unit vectors: -|u - v| = -sqrt(2 - 2 cos)."""
     return -(2 - 2 * cosines).clamp(min=NEAREST).sqrt()
+
+
+def _divergence(wanted: Tensor, found: Tensor) -> Tensor:
+    """KL divergence of rows of logits from others, (rows,); -inf is no candidate."""
+    target, order = (log_softmax(each.clamp(min=LOWEST), dim=1) for each in (wanted, found))
+    return kl_div(order, target, reduction="none", log_target=True).sum(1)
 
 
 def _mask_unseen(

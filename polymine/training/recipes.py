@@ -20,6 +20,7 @@ Language pairs name the document's language first.
 
 import re
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 from polymine.data_contracts.errors import SettingsError
@@ -196,11 +197,10 @@ def _within(part: TrainingData, languages: tuple[str, ...] | None, which: str) -
 
 
 def _cross(recipe: RecipeSettings, languages: Sequence[str]) -> TrainingData:
-    pairs = [
-        pair
-        for language in languages
-        for pair in (f"{language}-{recipe.pivot}", f"{recipe.pivot}-{language}")
-    ]
+    both = [(language, recipe.pivot) for language in languages]
+    if recipe.pairs == "all":
+        both = list(combinations((*languages, recipe.pivot), 2))
+    pairs = [pair for a, b in both for pair in (f"{a}-{b}", f"{b}-{a}")]
     return _narrowed(recipe.cross or TrainingData(triplets=MINED), pairs, "cross")
 
 

@@ -103,7 +103,7 @@ def train_step(
     """
     from polymine.training.callbacks import read_curve
 
-    parts = batches.split_rows(rows)
+    parts = batches.split_rows(rows, mixed=step.schedule.mixed_languages)
     batches.check_parts(parts, step)
     resume = find_checkpoint(checkpoints, fingerprint)
     encoder, name, parents = prepare(step, training, stack, device)
@@ -121,7 +121,7 @@ def train_step(
         adapter=name,
         target=training.target,
         curve=curve,
-        rows={part: len(frame) for part, frame in parts.items()},
+        rows={part: len(frame) for part, frame in batches.split_rows(rows).items()},
         shares=batches.share_parts(parts, step),
         steps=trainer.state.global_step,
         tokens=int(curve["tokens"].max() or 0),  # type: ignore[arg-type]

@@ -85,7 +85,7 @@ def check_rows(step: StepSettings, rows: DatasetRef) -> None:
     from polymine.training.batches import check_parts, split_rows
 
     frame = load(rows)
-    check_parts(split_rows(frame), step)
+    check_parts(split_rows(frame, mixed=step.schedule.mixed_languages), step)
     doubted = int((frame["positive_weight"] < 1).sum())
     if doubted and step.loss.kind in ("align", "mse"):
         logger.warning(

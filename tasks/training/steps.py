@@ -166,7 +166,7 @@ def _train(
 def _load_of(step: StepSettings, rows: DatasetRef, training: TrainingSettings, device: str) -> Load:
     from polymine.training.batches import count_steps, split_rows
 
-    steps = count_steps(split_rows(load(rows)), step)
+    steps = count_steps(split_rows(load(rows), mixed=step.schedule.mixed_languages), step)
     return Load(steps * step.schedule.batch, "rows", _rate(step, training, device))
 
 

@@ -168,7 +168,7 @@ def test_every_other_document_of_the_batch_is_a_negative_on_one_process(folders,
     assert logits.shape == (12, 36)
     expected = torch.nn.functional.cross_entropy(logits, torch.arange(12))
     features = [chain.preprocess(each.to_list()) for each in columns]
-    loss = WeightedRankingLoss(chain, made.loss.temperature, 5, False, similarity=similarity)
+    loss = WeightedRankingLoss(chain, made.loss.temperature, 5, similarity=similarity)
     nothing = Labels(torch.zeros(12, 48), torch.ones(12), torch.zeros(12, 3), torch.tensor(0))
     assert loss(features, nothing).item() == pytest.approx(expected.item(), rel=1e-4)
 

@@ -11,12 +11,13 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 
 from polymine import models
-from polymine.data_contracts.settings import GuideModel
+from polymine.data_contracts.settings import GuideModel, LossSettings
 from polymine.training.labels import Labels
 from polymine.training.losses import (
     WeightedDistillationLoss,
     WeightedGISTLoss,
     WeightedRankingLoss,
+    build_loss,
 )
 from tests.training.small_encoder import save_small_encoder
 
@@ -81,7 +82,7 @@ def test_without_knowledge_it_is_the_librarys_loss_and_gradient(small, symmetric
         small, scale=1 / T, mini_batch_size=mini_batch, directions=directions,
         partition_mode="per_direction" if symmetric else "joint",
     )  # fmt: skip
-    ours = WeightedRankingLoss(small, T, mini_batch, symmetric)
+    ours = WeightedRankingLoss(small, T, mini_batch, reverse=symmetric / 2)
     expected, value = (
         value_and_gradient(small, theirs, None),
         value_and_gradient(small, ours, plain()),
@@ -107,10 +108,32 @@ def test_infonce_is_a_few_lines_of_torch(small, symmetric, mini_batch, columns):
         return loss
 
     expected = value_and_gradient(small, reference, labels, texts)
-    loss = WeightedRankingLoss(small, T, mini_batch, symmetric)
+    loss = WeightedRankingLoss(small, T, mini_batch, reverse=symmetric / 2)
     value = value_and_gradient(small, loss, labels, texts)
     assert value[0] == pytest.approx(expected[0], rel=1e-5)
     torch.testing.assert_close(value[1], expected[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("mini_batch", [4, 64])
+def test_clear_is_a_few_lines_of_torch(small, mini_batch):
+    """Documents given the query, queries given the document, and the divergence of both orders."""
+    labels = known()
+    kl = torch.nn.functional.kl_div
+
+    def reference(given, _):
+        query, *documents = [small(each)["sentence_embedding"] for each in given]
+        forward = query @ torch.cat(documents).T / T + labels.shifts[:, ROWS:]
+        back = documents[0] @ query.T / T + labels.shifts[:, ROWS : 2 * ROWS].T
+        orders = [each.clamp(min=-50).softmax(1) for each in (back, forward[:, :ROWS])]
+        apart = kl(orders[1].log(), orders[0], reduction="none").sum(1)
+        apart = (apart * labels.weights).mean()
+        return 0.3 * of_rows(forward, labels) + 0.5 * of_rows(back, labels) + 0.2 * apart
+
+    expected = value_and_gradient(small, reference, labels)
+    settings = LossSettings(kind="clear", temperature=T, reverse=0.5, agreement=0.2)
+    value = value_and_gradient(small, build_loss(small, settings, mini_batch, device="cpu"), labels)
+    assert value[0] == pytest.approx(expected[0], rel=1e-4)
+    torch.testing.assert_close(value[1], expected[1], rtol=1e-3, atol=1e-5)
 
 
 def test_a_closed_pair_is_as_if_the_document_were_not_there(small):
@@ -118,7 +141,7 @@ def test_a_closed_pair_is_as_if_the_document_were_not_there(small):
     labels = plain(2)
     labels.shifts[0, ROWS + 1 :] = -torch.inf
     labels.weights[1:] = 1e-30
-    loss = WeightedRankingLoss(small, 0.001, 64, symmetric=False)
+    loss = WeightedRankingLoss(small, 0.001, 64)
     assert loss(features(small, TEXTS[:2]), labels).item() == pytest.approx(0.0, abs=1e-7)
 
 
@@ -135,7 +158,7 @@ def test_what_nobody_looked_at_is_left_out_far_above_the_positive_only(small):
     assert (above & ~unseen).any()
     expected = of_rows((cosines / T + shifts).masked_fill(unseen, -torch.inf), labels)
     for mini_batch in (4, 64):
-        loss = WeightedRankingLoss(small, T, mini_batch, False, unseen_margin=margin)
+        loss = WeightedRankingLoss(small, T, mini_batch, unseen_margin=margin)
         assert loss(features(small), labels).item() == pytest.approx(expected.item(), rel=1e-5)
 
 

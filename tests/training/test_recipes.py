@@ -85,6 +85,20 @@ class TestExpand:
             ("cross", "stack", "mono", None, [cross]),
         ]
 
+    def test_pairs_of_every_language_with_every_other(self):
+        ((*_, (pairs,)),) = outline(recipe("cross", "ru", "ar", per_language=False, pairs="all"))
+        assert pairs == ("ru-ar", "ar-ru", "ru-en", "en-ru", "ar-en", "en-ar")
+        with pytest.raises(ValueError, match="are for one adapter"):
+            recipe("cross", "ru", "ar", pairs="all")
+
+    def test_languages_mix_in_one_adapter_alone(self):
+        schedule = ScheduleSettings(mixed_languages=True)
+        of_one = RecipeSettings(name="mono", languages=("ru", "ar"), per_language=True)
+        with pytest.raises(ValueError, match=r"leave out `recipe.per_language`"):
+            TrainingSettings(recipe=of_one, schedule=schedule)
+        with pytest.raises(ValueError, match="leave out the step's `languages`"):
+            step("one", languages=("ru",), schedule=schedule)
+
     def test_settings_of_the_run_are_those_of_its_steps(self):
         shared = {
             "lora": LoraSettings(rank=3),

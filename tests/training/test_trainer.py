@@ -332,6 +332,23 @@ def test_batches_hold_one_source_and_language_pair_in_the_shares_asked_for():
     assert counts.tolist() == [10, 10, 20]
 
 
+def test_languages_share_batches_where_that_is_asked_for(base, tmp_path):
+    both = pl.concat([make_rows(document="en", query="ru"), make_rows(document="ru", query="en")])
+    both = both.with_columns(row=pl.int_range(pl.len(), dtype=pl.UInt32))
+    step = make_step(steps=2)
+    schedule = step.schedule.model_copy(update={"mixed_languages": True})
+    step = step.model_copy(update={"schedule": schedule})
+    parts = batches.split_rows(both, mixed=True)
+    assert {name: len(part) for name, part in parts.items()} == {"data-0 | mixed | mixed": 24}
+    (dataset,) = batches.build_datasets(parts, step).values()
+    drawn = list(batches.sample_without_copies(dataset, 8, False, ["label"], torch.Generator(), 0))
+    languages = [{dataset[row]["positive"][-2:] for row in batch} for batch in drawn]
+    assert {"en", "ru"} in languages
+    trained = train(step, both, base, tmp_path)
+    assert trained.rows == {"data-0 | en | ru": 12, "data-0 | ru | en": 12}
+    assert trained.shares == {"data-0 | mixed | mixed": 1.0}
+
+
 def test_without_shares_parts_count_by_their_rows():
     rows = pl.concat([make_rows("data-0", count=9), make_rows("data-1", count=3)])
     step = make_step(data=(TrainingData(parallel="x"), TrainingData(parallel="y")))
