@@ -55,6 +55,7 @@ EXAMPLES = {
     "init": "init mine corpus.jsonl queries.jsonl qrels.tsv --language de",
     "plan": "plan mine.toml",
     "merge": "merge runs/pipeline --to my-model",
+    "shift": "shift gap.toml e5 --set own --to my-model",
     "gc": "gc --runs runs",
     "deploy": "deploy products.toml --cron '0 2 * * *' --timezone Europe/Berlin",
 }
@@ -172,6 +173,22 @@ def merge(
     from polymine.commands.merge import merge as write
 
     typer.echo(write(run, adapter, to))
+
+
+@app.command(epilog=example("shift"))
+def shift(
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="Settings of `polymine gap`.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of one of its models.")],
+    chosen: Annotated[
+        str | None,
+        typer.Option("--set", help="Whose texts say what a language adds; the first if not set."),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Where to; MODEL-shifted if not set.")] = None,
+) -> None:
+    """Write a model without what each language adds to its vectors (SHIFT): nothing is trained."""
+    from polymine.commands.shift import shift as write
+
+    typer.echo(write(file, model, chosen, to))
 
 
 @app.command(epilog=example("gc"))

@@ -13,7 +13,7 @@ from polymine.models.devices import resolve_dtype, torch_dtype
 from polymine.models.failures import told
 from polymine.models.finding import CHAIN, ResolvedModel, adapter_base, resolve
 from polymine.models.limits import settle_length, settle_padding
-from polymine.models.own import CONNECTOR, own_dtype
+from polymine.models.own import CONNECTOR, SHIFT, own_dtype
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
@@ -176,11 +176,17 @@ def _own_modules(found: ResolvedModel) -> dict[str, type]:
     The library's public way to load them is to trust any code that the folder names.
     """
     modules = found.folder / "modules.json"
-    if not modules.is_file() or CONNECTOR not in modules.read_text(encoding="utf-8"):
-        return {}
-    from polymine.models.lusifer import Connector
+    named = modules.read_text(encoding="utf-8") if modules.is_file() else ""
+    own: dict[str, type] = {}
+    if CONNECTOR in named:
+        from polymine.models.lusifer import Connector
 
-    return {CONNECTOR: Connector}
+        own[CONNECTOR] = Connector
+    if SHIFT in named:
+        from polymine.models.shifted import LanguageShift
+
+        own[SHIFT] = LanguageShift
+    return own
 
 
 def _with_adapter(model: Model, adapter: ResolvedModel, dtype: str) -> Model:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 Call = TypeVar("Call", bound="EncoderSettings")
 
 MODULES = "modules.json"
-CONNECTOR = "polymine.models.lusifer.Connector"  # as modules.json names it
+# Modules of Polymine's own, as modules.json names them.
+CONNECTOR = "polymine.models.lusifer.Connector"
+SHIFT = "polymine.models.shifted.LanguageShift"
 _LIBRARY = "sentence_transformers."
 
 logger = logging.getLogger("polymine.models.own")
@@ -114,7 +116,7 @@ def _check_code(name: str, trusted: bool) -> None:
     for base in bases_of(folder):
         _check_code(base, trusted)
     own = [t for each in _modules(folder) if not (t := str(each.get("type", ""))).startswith(
-        (_LIBRARY, CONNECTOR))]  # fmt: skip
+        (_LIBRARY, CONNECTOR, SHIFT))]  # fmt: skip
     config = _configuration(folder)
     if trusted or not (own or config.get("auto_map")):
         return
