@@ -9,7 +9,7 @@ from polymine.data_contracts.settings.base import Settings, Source
 Column = Literal[
     "query_id", "query", "doc_id", "document", "title", "relevance", "language", "group_id",
     "positive", "negative", "query_language", "document_language",
-    "id", "text_a", "text_b", "lang_a", "lang_b", "score",
+    "split", "id", "text_a", "text_b", "lang_a", "lang_b", "score",
 ]  # fmt: skip
 
 
@@ -29,6 +29,9 @@ class Reading(Settings):
     grades: float | tuple[int | float | str, ...] | None = None
     """Which values mean relevant, and all others not: a list, as `[2, 3]`, or the lowest, as `0.5`.
     If not set, grades are whole numbers, relevant above 0."""
+    split: str | None = Field(None, min_length=1)
+    """Read only this split, as `train`: by the names of a folder's files (`qrels/train.tsv`), by a
+    column `split`, or, of an evaluation set, by `splits.*` beside it."""
     on_invalid: Literal["fail", "quarantine"] = "fail"
     """Stop at rows that cannot be used, or set them aside and use the rest."""
 

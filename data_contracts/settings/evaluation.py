@@ -56,8 +56,6 @@ class _Set(Settings):
     of `languages`, or a task of MTEB by its name, as `STS17`."""
     languages: tuple[str, ...] | None = Field(None, min_length=1)
     """ISO 639-1 codes of the languages to measure; all if not set."""
-    split: str | None = Field(None, min_length=1)
-    """Measure only what the set's `splits` give this split, as `test`."""
     pooled: bool = True
     """Also rank the documents of all languages together."""
     queries_per_language: int | None = Field(None, ge=1)

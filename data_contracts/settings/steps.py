@@ -214,6 +214,10 @@ class TrainingData(Reading, _Data):
                 "name one of `triplets`, `parallel` and `collection`, "
                 f"got {' and '.join(named) or 'none'}"
             )
+        if self.min_score is not None and not self.parallel:
+            raise ValueError(f"`min_score` is for `parallel`, this is `{named[0]}`")
+        if self.grades is not None and self.parallel:
+            raise ValueError("`grades` are for judged pairs; for `parallel` say `min_score`")
         return self
 
 

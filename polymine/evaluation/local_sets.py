@@ -11,6 +11,7 @@
 alone. Sets for retrieval are read as the data to mine are.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -19,6 +20,8 @@ import polars as pl
 from polymine.data_contracts.errors import InputError
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.tables import check_unique, need_columns
+
+logger = logging.getLogger("polymine.evaluation")
 
 Tables = Mapping[str, pl.DataFrame]
 Kind = Literal["similarity", "parallel", "clustering"]
@@ -205,8 +208,15 @@ def _pairs_of_groups(
     sentences = tables["sentences"]
     need_columns(sentences, ("id", "text", "language", "group_id"), "sentences")
     wanted = _wanted(languages, {"sentences": sentences["language"]})
-    kept = _of_split(sentences, tables, split).filter(pl.col("language").is_in(wanted))
-    kept = kept.drop_nulls("group_id").sort("group_id", "language", "id")
+    rows = _of_split(sentences, tables, split).filter(pl.col("language").is_in(wanted))
+    kept = rows.filter(pl.col("group_id").is_duplicated() & pl.col("group_id").is_not_null())
+    if kept.height < rows.height:
+        logger.warning(
+            "sentences: %s of %s have no `group_id`, or one that no other has, and are compared "
+            "with nothing",
+            f"{rows.height - kept.height:,}", f"{rows.height:,}",
+        )  # fmt: skip
+    kept = kept.sort("group_id", "language", "id")
     first = kept.group_by("group_id", maintain_order=True).first()
     named = first.select("group_id", text_a="text", lang_a="language", first="id")
     pairs = kept.join(named, on="group_id", maintain_order="left")

@@ -103,6 +103,26 @@ def settle_padding(model: SentenceTransformer | CrossEncoder, name: str, *, rank
     )
 
 
+def check_words(model: SentenceTransformer, name: str) -> None:
+    """See that a tokenizer was read, and not made up where its files are missing.
+
+    Raises:
+        ModelError: it knows less than half of the tokens that the model has vectors for.
+    """
+    config = getattr(model[0], "config", None)
+    wanted = getattr(config, "vocab_size", None)
+    try:
+        known = len(model.tokenizer)
+    except TypeError:
+        return  # no tokenizer of transformers
+    if wanted and known < wanted / 2:
+        raise ModelError(
+            f"Model {name!r}: its tokenizer knows {known:,} tokens of {wanted:,}, so nearly all "
+            "words would be unknown to it; put the tokenizer's files (tokenizer.json or the like) "
+            "beside the model's"
+        )
+
+
 def count_positions(model: Any) -> tuple[int, int]:
     """Count the rows of a model's table of absolute positions.
 

@@ -12,7 +12,7 @@ from polymine.data_contracts.errors import ModelError
 from polymine.models.devices import resolve_dtype, torch_dtype
 from polymine.models.failures import told
 from polymine.models.finding import CHAIN, ResolvedModel, adapter_base, resolve
-from polymine.models.limits import settle_length, settle_padding
+from polymine.models.limits import check_words, settle_length, settle_padding
 from polymine.models.own import CONNECTOR, SHIFT, own_dtype
 
 if TYPE_CHECKING:
@@ -77,6 +77,14 @@ def load_encoder(
             trust_remote_code=trust_remote_code,
             local_files_only=True,
             model_kwargs={"dtype": torch_dtype(dtype, device)},
+        )
+    check_words(encoder, name)
+    if not (found.folder / "modules.json").is_file():
+        logger.warning(
+            "Model %r: its folder does not say how the vectors of its tokens become one; their "
+            "mean is taken. If it was trained otherwise (by its first or last token), save it by "
+            "sentence-transformers with that pooling",
+            name,
         )
     settle_padding(encoder, name, ranks=False)
     settle_length(encoder, max_length, name)

@@ -26,6 +26,7 @@ MODULES = "modules.json"
 # Modules of Polymine's own, as modules.json names them.
 CONNECTOR = "polymine.models.lusifer.Connector"
 SHIFT = "polymine.models.shifted.LanguageShift"
+_ROUTES = (".Router", ".Asym")
 _LIBRARY = "sentence_transformers."
 
 logger = logging.getLogger("polymine.models.own")
@@ -115,6 +116,11 @@ def _check_code(name: str, trusted: bool) -> None:
     folder = resolve(name).folder
     for base in bases_of(folder):
         _check_code(base, trusted)
+    if any(str(each.get("type", "")).endswith(_ROUTES) for each in _modules(folder)):
+        raise ModelError(
+            f"Model {name!r}: reads queries and documents by routes of their own (`Router`), and "
+            "here one model reads both; save the route that is meant as a model by itself"
+        )
     own = [t for each in _modules(folder) if not (t := str(each.get("type", ""))).startswith(
         (_LIBRARY, CONNECTOR, SHIFT))]  # fmt: skip
     config = _configuration(folder)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,8 +34,10 @@ class Prompts:
 def own_prompts(name: str) -> Prompts:
     """Read the prompts that a model's folder names.
 
-    Names are those of sentence-transformers: `query`; `document`, else `passage`, else `corpus`. A
-    folder that names neither side, but a `default_prompt_name`, puts that prompt before both.
+    Names are those of sentence-transformers: `query`; `document`, else `passage`, else `corpus`; or
+    the only one that ends so, as `retrieval.query` and `search_document`. A folder that names
+    neither side, but a `default_prompt_name`, puts that prompt before both. Prompts of which none
+    is taken are warned about.
 
     Args:
         name: as for `resolve`. An adapter without prompts of its own has those of its base.
@@ -52,9 +56,24 @@ def own_prompts(name: str) -> Prompts:
         default = prompts.get(said.get("default_prompt_name")) or ""
     if any(not isinstance(text, str | None) for text in prompts.values()):
         raise ModelError(f"Model {name!r}: expected texts as `prompts` in {config}, got {prompts}")
-    query = prompts.get("query") or ""
-    document = next(filter(None, map(prompts.get, ("document", "passage", "corpus"))), "")
+    said_so = {name.lower(): text for name, text in prompts.items() if text}
+    query, document = _side(said_so, ("query",)), _side(said_so, ("document", "passage", "corpus"))
+    if said_so and not (query or document or default):
+        logger.warning(
+            "Model %r: none of its own prompts (%s) says that it is for queries or documents, so "
+            "none is used; name the right ones as `query_prompt` and `document_prompt`",
+            name, ", ".join(f"`{each}`" for each in said_so),
+        )  # fmt: skip
     return Prompts(query, document) if query or document else Prompts(default, default)
+
+
+def _side(prompts: Mapping[str, str], names: tuple[str, ...]) -> str:
+    """The prompt of one side: by the first of its names, or the only one that ends in one."""
+    if named := next((prompts[name] for name in names if name in prompts), None):
+        return named
+    ending = re.compile(rf".*[._ -]({'|'.join(names)})")
+    ended = [text for name, text in prompts.items() if ending.fullmatch(name)]
+    return ended[0] if len(ended) == 1 else ""
 
 
 def prompted(call: Call, otherwise: EncoderSettings | None = None) -> Call:

@@ -13,7 +13,7 @@ from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import Reading
 from polymine.data_contracts.tables import INVISIBLE
 from polymine.reading.doubts import NO_TEXT, third_column, value_doubts
-from polymine.reading.roles import PAIRS, Role
+from polymine.reading.roles import Role
 from polymine.reading.understood import Table
 
 # Marks of other libraries and spreadsheets for a value that is not there, as a whole cell.
@@ -64,11 +64,11 @@ def take_columns(table: Table, role: Role, hints: Reading) -> Taken:
     kept = [name for name in frame.columns if name in called or name not in role.columns]
     frame = frame.select(pl.col(name).alias(called.get(name, name)) for name in kept)
     frame, missing = _without_marks(frame, list(found))
-    if role is PAIRS and table.understood.header is False:
+    if role.is_pairs and table.understood.header is False:
         doubts += third_column(frame, table.understood.file, hints)
     first = dict(zip(["negative"], negatives, strict=False))  # as the file calls it
-    doubts += value_doubts(frame, role, found | first, hints)
-    if role is PAIRS and table.understood.header is False:
+    doubts += value_doubts(frame, role, found | first, hints) + _unread(table.rows, role, hints)
+    if role.is_pairs and table.understood.header is False:
         placed = found  # a line without a header says nothing else
     about = replace(
         table.understood, columns=tuple(used), by_position=tuple(placed), missing=missing,
@@ -116,12 +116,25 @@ def _negatives(frame: pl.DataFrame, role: Role, hints: Reading) -> list[str]:
     return [name for name in names if frame.schema[name] in (pl.String, _LISTED)]
 
 
+def _unread(frame: pl.DataFrame, role: Role, hints: Reading) -> list[str]:
+    """Columns of negatives that hold neither texts nor lists of them, and are not read."""
+    if "negative" in hints.columns:
+        return []
+    return [
+        f"`{name}` is called as negatives are and holds {kind}, no texts; write texts or lists of "
+        'them, or say that there are none: `[dataset.columns] negative = ""`'
+        for name, kind in frame.schema.items()
+        if name.lower() in role.columns.get("negative", ())
+        and kind not in (pl.String, _LISTED, pl.Null, pl.List(pl.Null))
+    ]
+
+
 def _by_place(
     others: pl.DataFrame, role: Role, found: dict[str, str], objects: tuple[str, ...]
 ) -> tuple[dict[str, str], list[str]]:
     """For pairs: the texts nobody named, where exactly as many columns are left as are missing."""
     missing = [meaning for meaning in role.needed if meaning not in found]
-    if role is not PAIRS or not missing:
+    if not role.is_pairs or not missing:
         return {}, []
     free = [column.name for column in others if _may_be_text(column)]
     if len(free) == len(missing):

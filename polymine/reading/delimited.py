@@ -60,7 +60,7 @@ def read_delimited(
         quoting = '"' in text and is_quoted(text, strict, lines, separator, name)
     records = _quoted(text, separator) if quoting else _plain(text, separator)
     first = next(records, (0, "", []))
-    names, header = find_header(first[2], name, separator, role, hints)
+    names, header = find_header(first[2], name, separator, role, hints, lines[1:_SAMPLE])
     if not header:
         records = _quoted(text, separator) if quoting else _plain(text, separator)
     frame, broken, height = _gathered(

@@ -7,6 +7,7 @@ import csv
 import io
 import re
 import sys
+from collections.abc import Sequence
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.settings import Reading
@@ -146,13 +147,14 @@ def quoted_reader(text: str, separator: str, strict: bool = False):  # type: ign
 
 
 def find_header(
-    first: list[str], name: str, separator: str, role: Role, hints: Reading
+    first: list[str], name: str, separator: str, role: Role, hints: Reading, others: Sequence[str]
 ) -> tuple[list[str], bool]:
     """Name the columns.
 
     Args:
         first: fields of the first record.
         name: what errors call the file.
+        others: some lines after the first.
         hints: `header` decides if it is set; names of columns count as known ones.
 
     Returns:
@@ -170,6 +172,8 @@ def find_header(
     has = hints.header
     if has is None:
         has = any(cell.lower() in wanted for cell in cells) or not _is_data(cells)
+        if has and role.is_pairs and not any(cell.lower() in wanted for cell in cells):
+            _doubt_header(cells, name, separator, others)
         if not has and separator != "\t":
             raise InputError(
                 f"{name}: the first line is no header (found: {', '.join(cells)!r:.200}); add one, "
@@ -183,10 +187,25 @@ def find_header(
     if names := role.without_header.get(len(cells)):
         return list(names), False
     known = " or ".join(", ".join(names) for names in role.without_header.values())
+    expected = f"; without one expected is {known}" if known else ""
     raise InputError(
-        f"{name}: {len(cells)} columns without a header; without one expected is {known}. "
-        "Add a header that names the columns"
+        f"{name}: {len(cells)} columns without a header{expected}. Add a header that names the "
+        "columns"
     )
+
+
+def _doubt_header(cells: list[str], name: str, separator: str, others: Sequence[str]) -> None:
+    """Raise InputError where no name is known, and most lines look like names as much."""
+    alike = [
+        line
+        for line in others
+        if all(_NAME.fullmatch(cell.strip()) for cell in line.rstrip("\r").split(separator))
+    ]
+    if others and 2 * len(alike) > len(others):
+        raise InputError(
+            f"{name}: the first line ({', '.join(cells)!r:.200}) may be names of columns or data "
+            "like the others; say which, as `header = true` or `false`"
+        )
 
 
 def _is_data(cells: list[str]) -> bool:

@@ -9,7 +9,7 @@ import re
 import polars as pl
 
 from polymine.data_contracts.settings import Reading
-from polymine.reading.roles import PAIRS, Role
+from polymine.reading.roles import PARALLEL, Role
 
 NO_TEXT = re.compile(
     r"_*|column \d+|unnamed: ?\d+|__index_level_\d+__|_?id|.*_id|idx|index|title|score|split|source"
@@ -19,7 +19,7 @@ NO_TEXT = re.compile(
 # What a column is called that says of a pair whether it is right, and values of which one is no.
 _VERDICT = re.compile(
     r"(?!.*(positive|negative|pos|neg)_).*(?:^|[_\W])"
-    r"(gold|labels?|relevan\w*|duplicate|judg\w*|grades?|scores?|similarity|rating|class|rank|sim"
+    r"(gold|labels?|relevan\w*|relate\w*|duplicate|judg\w*|grades?|scores?|similarity|rating|class|rank|sim"
     r"|cos|cosine|distance|confidence|prob|probability|verdict|quality|annotation)(?:$|[_\W])",
     re.IGNORECASE,
 )
@@ -55,10 +55,10 @@ def value_doubts(
         A sentence per doubt.
     """
     doubts = []
-    if role is PAIRS or role.is_judgments:
+    if role.is_pairs or role.is_judgments:
         doubts += _label_doubts(frame, role, found, hints)
     doubts += _text_doubts(frame, role, found, hints)
-    if (role is PAIRS and "negative" not in found) or role.is_judgments:
+    if (role.is_pairs and "negative" not in found) or role.is_judgments or role is PARALLEL:
         doubts += _verdict_doubts(frame, role, found, hints)
     return doubts
 
@@ -121,9 +121,10 @@ def _verdict_doubts(
 
     Judgments hold little else: there any column of numbers may.
     """
-    if "relevance" in hints.columns:
+    meaning = "score" if role is PARALLEL else "relevance"
+    if meaning in hints.columns:
         return []
-    if "relevance" in found:
+    if meaning in found:
         return _ranking_doubts(frame, role, found)
     for column in frame.select(name for name in frame.columns if name not in found):
         written = column.drop_nulls()
@@ -134,11 +135,12 @@ def _verdict_doubts(
         named = _VERDICT.match(column.name) or (role.is_judgments and number)
         either = values in _EITHER and not NO_TEXT.fullmatch(column.name)
         if named or either:
-            shown = ", ".join(sorted(values)[:3])
+            shown, graded = ", ".join(sorted(values)[:3]), ", with `grades` for the values that are"
             return [
                 f"`{column.name}` holds {shown}, which may say which pairs are right; read it, as "
-                f'`[dataset.columns] relevance = "{column.name}"`, with `grades` for the values '
-                'that are, or say that it does not: `relevance = ""`'
+                f'`[dataset.columns] {meaning} = "{column.name}"`'
+                f"{graded if meaning == 'relevance' else ''}, or say that it does not: "
+                f'`{meaning} = ""`'
             ]
     return []
 
@@ -164,7 +166,7 @@ def _label_doubts(
     given = frame["relevance"].drop_nulls()
     numbers = given.cast(pl.Float64, strict=False).drop_nulls()
     classes = (numbers < 0).any() or found.get("anchor", "").lower() == "premise"
-    if role is PAIRS and len(given):
+    if role.is_pairs and len(given):
         classes = classes or not len(numbers) or (numbers > 1).any()
     if not classes:
         return []

@@ -15,6 +15,7 @@ from polymine.mining.broken_rows import BROKEN, SOURCE_COLUMN, as_json, nearest
 from polymine.mining.ingestion import normalise
 from polymine.reading.roles import Role
 
+Grades = float | tuple[int | float | str, ...] | None  # as `Reading.grades`
 _SHOWN = f"[^{INVISIBLE}]"
 GIVEN = ("query_id", "doc_id")
 
@@ -36,7 +37,10 @@ def with_texts(frame: pl.DataFrame, documents: pl.DataFrame | None, source: str)
     if "positive_ids" not in frame.columns:
         return frame
     if documents is None or documents.height == 0:
-        raise InputError(f"{source}: names documents by their ids; name them, too, as `corpus`")
+        raise InputError(
+            f"{source}: names documents by their ids; name them, too, as `corpus` "
+            "(training reads texts: mine these as `pairs` beside it, and name the run)"
+        )
     texts = dict(documents.select("doc_id", "text").rows())
     sides = [name for name in ("positive", "negative") if f"{name}_ids" in frame.columns]
     found = {
@@ -48,10 +52,11 @@ def with_texts(frame: pl.DataFrame, documents: pl.DataFrame | None, source: str)
     ).drop(f"{side}_ids" for side in sides)
 
 
-def from_lists(frame: pl.DataFrame, source: str) -> pl.DataFrame:
+def from_lists(frame: pl.DataFrame, source: str, grades: Grades = None) -> pl.DataFrame:
     """Part documents with a label each, as of labelled lists, into positives and negatives.
 
-    Raises InputError where a row has other numbers of documents and labels.
+    `grades` says which labels are relevant; without it they are whole numbers, relevant above 0.
+    Raises InputError where a row has other numbers of documents and labels, or a label is none.
     """
     listed = {name.lower(): name for name, kind in frame.schema.items() if kind == pl.List}
     if not {"documents", "labels"} <= listed.keys() or frame.schema[listed["labels"]] == pl.List(
@@ -65,9 +70,20 @@ def from_lists(frame: pl.DataFrame, source: str) -> pl.DataFrame:
             f"{source}: {len(odd):,} rows have not one label (a number) for each of their "
             f"documents, the first is row {odd[0] + 1}; correct them"
         )
+    given = {float(label) for row in labels for label in row or ()}
+    if grades is None and (odd_labels := [v for v in given if v != int(v) or not 0 <= v <= 127]):
+        raise InputError(
+            f"{source}: `labels` hold {min(odd_labels):g}, which is no whole grade; say which are "
+            "relevant, as `grades = 0.5` for the lowest or `grades = [1, 2]`"
+        )
+    right_ones = {label for label in given if _is_relevant(label, grades)}
     sides = {
         side: [
-            [text for text, grade in zip(d or (), g or (), strict=True) if (grade > 0) == right]
+            [
+                text
+                for text, label in zip(d or (), g or (), strict=True)
+                if (float(label) in right_ones) == right
+            ]
             for d, g in zip(documents, labels, strict=True)
         ]
         for side, right in (("positive", True), ("negative", False))
@@ -76,22 +92,32 @@ def from_lists(frame: pl.DataFrame, source: str) -> pl.DataFrame:
     return frame.drop(listed["documents"], listed["labels"]).with_columns(*parted)
 
 
+def _is_relevant(label: float, grades: Grades) -> bool:
+    if isinstance(grades, tuple):
+        return label in [float(value) for value in grades if not isinstance(value, str)]
+    return label >= grades if grades is not None else label > 0
+
+
 def _odd(documents: list[str] | None, labels: list[float] | None) -> bool:
     return len(documents or ()) != len(labels or ()) or None in (labels or ())
 
 
-def text_problems(frame: pl.DataFrame, role: Role, source: str) -> list[str]:
+def text_problems(
+    frame: pl.DataFrame, role: Role, source: str, numbers: Sequence[str] = ()
+) -> list[str]:
     """Look for missing columns and wrong types among the texts of a frame.
 
     Args:
         frame: under the role's names.
         source: what errors call the file.
+        numbers: columns that hold numbers, where they are there.
 
     Returns:
         A sentence per problem.
     """
     problems = [
-        f"{source}: column `{name}` is missing{nearest(name, frame)}"
+        f"{source}: column `{name}` is missing{nearest(name, frame)}; `columns` says what it is "
+        f'called, as `{name} = "..."`'
         for name in role.needed
         if name not in frame.columns
     ]
@@ -100,19 +126,30 @@ def text_problems(frame: pl.DataFrame, role: Role, source: str) -> list[str]:
         if (got := frame.schema[name]) not in kinds:
             expected = "strings or lists of strings" if name == "positive" else "strings"
             problems.append(f"{source}: column `{name}` should hold {expected}, got {got}")
-    return problems
+    return problems + [
+        f"{source}: column `{name}` should hold numbers, got {frame.schema[name]}"
+        for name in numbers
+        if name in frame.columns and frame.schema[name].is_nested()
+    ]
 
 
 def split_broken(
-    frame: pl.DataFrame, role: Role, source: str, numbers: Sequence[str] = ("relevance",)
+    frame: pl.DataFrame,
+    role: Role,
+    source: str,
+    numbers: Sequence[str] = ("relevance",),
+    *,
+    scored: bool = False,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Part rows of texts from those that lack one, or a number.
 
     Args:
         frame: under the role's names, without `text_problems`.
         source: what errors call the file.
-        numbers: columns that must be finite numbers where they are; only `relevance` may not be
-            null.
+        numbers: columns that must be finite numbers where they are; only `relevance`, a whole one,
+            may not be null.
+        scored: whether a `score` may not be null either, where there is the column, nor a `label`,
+            where any row has one.
 
     Returns:
         The sound rows, with these columns as float64, and the others: source, rules, row.
@@ -127,9 +164,17 @@ def split_broken(
         else:
             rules[f"`{name}` is empty"] = ~pl.col(name).cast(pl.String).str.contains(_SHOWN)
     for name in (name for name in numbers if name in frame.columns):
-        given = pl.lit(True) if name == "relevance" else pl.col(name).is_not_null()
+        needed = name == "relevance" or (name == "score" and scored)
+        given = pl.lit(True) if needed else pl.col(name).is_not_null()
         finite = _number(name).is_finite().fill_null(False)
         rules[f"`{name}` is not a number"] = given & ~finite
+    if scored and "label" in frame.columns and frame["label"].null_count() < frame.height:
+        rules["`label` is null"] = pl.col("label").is_null()
+    if "relevance" in frame.columns and "relevance" in numbers:
+        grade = _number("relevance")
+        rules["`relevance` is not a whole number from 0 to 127"] = (
+            grade.is_finite() & ((grade != grade.floor()) | ~grade.is_between(0, 127))
+        ).fill_null(False)
     broken = frame.select(
         pl.concat_list(pl.when(is_broken).then(pl.lit(rule)) for rule, is_broken in rules.items())
         .list.drop_nulls()
@@ -148,13 +193,15 @@ def triplet_rows(frame: pl.DataFrame) -> pl.DataFrame:
     """Write out a row per positive and negative, as training takes them.
 
     Args:
-        frame: positive and negative, each a text or a list; pairs of relevance 0 are left out.
+        frame: positive and negative, each a text or a list.
 
     Returns:
-        Its columns, and `position` of each negative from 1, unless there was one.
+        Its columns, and `position` of each negative from 1, unless there was one; where it names
+        the language of both texts in one column, each has its own.
     """
-    if "relevance" in frame.columns:
-        frame = frame.filter(pl.col("relevance") > 0)
+    if "language" in frame.columns:
+        sides = ("anchor_language", "positive_language")
+        frame = frame.with_columns(_language(frame, side, None).alias(side) for side in sides)
     if frame.schema["positive"] == pl.List(pl.String):
         frame = frame.explode("positive")
     if "negative" not in frame.columns:
@@ -238,7 +285,7 @@ def text_ids(prefix: str, texts: Iterable[str]) -> list[str]:
     return [f"{prefix}-{xxhash.xxh3_64_hexdigest(normalise(text).encode())}" for text in texts]
 
 
-def _language(pairs: pl.DataFrame, side: str, language: str) -> pl.Expr:
+def _language(pairs: pl.DataFrame, side: str, language: str | None) -> pl.Expr:
     names = [name for name in (side, "language") if name in pairs.columns]
     return pl.coalesce(*(pl.col(name).cast(pl.String) for name in names), pl.lit(language))
 

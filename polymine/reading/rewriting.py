@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -21,7 +22,7 @@ from polymine.data_contracts.notes import Understood
 from polymine.reading.delimited import EXCEL
 from polymine.reading.json_records import array_of
 from polymine.reading.text import decoded
-from polymine.reading.trainer_records import New, changed, edited
+from polymine.reading.trainer_records import New, changed, edited, scores_beside
 from polymine.reading.understood import Table
 
 Edits = Mapping[int, Mapping[str, New]]  # new texts by row, column and place in its cell
@@ -68,11 +69,23 @@ def _rewrite_columnar(
             file.seek(0)
             opened = pa.ipc.open_stream(file) if streamed else pa.ipc.open_file(file)
             table = opened.read_all()
-    for name in sorted({column for cells in edits.values() for column in cells}):
+    columns: dict[str, list[Any]] = {}
+
+    def column(name: str) -> list[Any]:
+        if name not in columns:
+            columns[name] = table.column(name).to_pylist()
+        return columns[name]
+
+    for row, cells in edits.items():
+        for name, new in cells.items():
+            old = column(name)[row]
+            beside = {n: column(n)[row] for n in table.column_names if n.startswith(f"{name}_")}
+            for scores in scores_beside(beside, name, old):
+                spoilt = any(text is not None for text in new.values())
+                column(scores)[row] = None if spoilt else changed(beside[scores], new)
+            column(name)[row] = changed(old, new)
+    for name, values in sorted(columns.items()):
         at = table.schema.get_field_index(name)
-        values = table.column(at).to_pylist()
-        for row, cells in edits.items():
-            values[row] = changed(values[row], cells[name]) if name in cells else values[row]
         field = table.schema.field(at)
         if pa.types.is_fixed_size_list(field.type):  # a list may have become shorter
             field = field.with_type(pa.list_(field.type.value_field))

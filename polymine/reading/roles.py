@@ -1,6 +1,6 @@
 """What a table is for, and the names its columns go by, whatever its author called them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import dataframely as dy
 
@@ -41,6 +41,11 @@ class Role:
     def known(self) -> frozenset[str]:
         """All names, in lower case."""
         return frozenset(name for names in self.columns.values() for name in names)
+
+    @property
+    def is_pairs(self) -> bool:
+        """Whether its rows are queries with positives."""
+        return "anchor" in self.columns
 
     @property
     def is_judgments(self) -> bool:
@@ -130,6 +135,7 @@ PAIRS = Role(
         "positive_language": ("positive_language", "document_language", "lang_b"),
         "language": _LANGUAGE,
         "relevance": ("relevance", "label"),  # `score` is a similarity in most pair files
+        "split": ("split",),
     },
     needed=("anchor", "positive"),
     keys={"query": "anchor", "query_language": "anchor_language",
@@ -137,22 +143,32 @@ PAIRS = Role(
     files=("pairs", "triplets"),
     without_header={2: ("anchor", "positive"), 3: ("anchor", "positive", "negative")},
 )  # fmt: skip
+# What training reads beside the texts, as mining writes it.
+TRIPLETS = replace(
+    PAIRS,
+    columns=PAIRS.columns
+    | {name: (name,) for name in ("query_id", "positive_id", "position", "weight",
+                                  "positive_weight", "positive_score", "negative_score")},
+)  # fmt: skip
 # Pairs as sets of training and evaluation: each text may be searched with the other.
 PARALLEL = Role(
     name="pairs",
     columns={
         "id": ("id", "_id", "idx", "pair_id"),
         "text_a": ("text_a", "sentence1", "anchor", "source"),
-        "lang_a": ("lang_a", "language_a", "lang1", "anchor_language"),
+        "lang_a": ("lang_a", "language_a", "lang1", "anchor_language", "source_lang",
+                   "source_language"),
         "text_b": ("text_b", "sentence2", "positive", "target"),
-        "lang_b": ("lang_b", "language_b", "lang2", "positive_language"),
+        "lang_b": ("lang_b", "language_b", "lang2", "positive_language", "target_lang",
+                   "target_language"),
+        "language": _LANGUAGE,
         "score": ("score", "similarity", "similarity_score"),
         "split": ("split",),
         "group_id": ("group_id",),
     },
     needed=("text_a", "text_b"),
     without_header={2: ("text_a", "text_b"), 3: ("text_a", "text_b", "score")},
-)
+)  # fmt: skip
 SENTENCES = Role(
     name="sentences",
     columns={

@@ -50,9 +50,27 @@ def flattened(row: Row) -> tuple[Row, str]:
 def edited(row: Row, cells: Mapping[str, New]) -> Row:
     """A record, plain or a trainer's, with other texts in some places of some of its columns."""
     form = _format_of(row)
-    if form is None:
-        return row | {key: changed(row[key], new) for key, new in cells.items()}
-    return row | {key: changed(_listed(row, key), new, form.write) for key, new in cells.items()}
+    write = form.write if form else (lambda _, text: text)
+    for key, new in cells.items():
+        old = _listed(row, key) if form else row[key]
+        beside = scores_beside(row, key, old)
+        row = row | {key: changed(old, new, write)}
+        if any(text is not None for text in new.values()):  # what they say of the new text, nobody
+            row = {name: value for name, value in row.items() if name not in beside}
+        else:
+            row = row | {name: changed(row[name], new) for name in beside}
+    return row
+
+
+def scores_beside(row: Mapping[str, Any], key: str, texts: Any) -> list[str]:
+    """Columns with a number for each text of a list, as `neg_scores` beside `neg`."""
+    if not isinstance(texts, list):
+        return []
+    return [
+        name
+        for name, value in row.items()
+        if name.startswith(f"{key}_") and isinstance(value, list) and len(value) == len(texts)
+    ]
 
 
 def changed(value: Any, new: New, write: Callable[[Any, str], Any] = lambda _, text: text) -> Any:

@@ -53,6 +53,12 @@ def read_trec(lines: list[str], name: str, role: Role) -> Table | None:
             "found and not what is relevant; name judgments (query, 0, document, grade) here, and "
             "the ranking as `candidates`"
         )
+    if width == 3 and role.is_judgments and _are_ranks(rows):
+        raise InputError(
+            f"{name}: is a ranking (query, document, rank), which says what was found and not what "
+            "is relevant; name it as `candidates`, or, if they are grades, give a header with "
+            "`query_id`, `doc_id` and `relevance`"
+        )
     if width == 4 and not role.is_judgments and all(_is_number(row[-1]) for row in rows):
         raise InputError(
             f"{name}: holds judgments (query, 0, document, grade); name them as `judgments` or "
@@ -71,6 +77,17 @@ def read_trec(lines: list[str], name: str, role: Role) -> Table | None:
     about = Understood(name, form, len(whole), len(whole), header=False)
     frame = pl.DataFrame(held, schema=dict.fromkeys(held, pl.String))
     return Table(frame, broken_frame([]), about)
+
+
+def _are_ranks(rows: list[list[str]]) -> bool:
+    """Whether the last of three columns counts from 1 within every query, to 3 at least."""
+    counted: dict[str, list[str]] = {}
+    for query, _, last in rows:
+        counted.setdefault(query, []).append(last)
+    *whole, cut = counted.values()  # the sample may end within the last query
+    return max(map(len, (*whole, cut))) > 2 and all(
+        values == [f"{place}" for place in range(1, len(values) + 1)] for values in (*whole, cut)
+    )
 
 
 def _is_ranked(row: list[str]) -> bool:

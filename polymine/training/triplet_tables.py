@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import polars as pl
 
 from polymine.data_contracts.errors import InputError
+from polymine.mining.hashing import hash_texts
+from polymine.mining.near_copies import text_key
 
 UNKNOWN_LANGUAGE = "und"  # ISO 639's code for it
+CODE = r"^[a-z]{2,3}([-_][a-z0-9]{2,8})*$"  # of a language, as mining has it
 _NUMBERED = re.compile(r"^negative_(\d+)$")
 _EXAMPLE_CHARACTERS = 120
 _HINTS = {
@@ -21,6 +24,9 @@ def gather(
     triplets: pl.DataFrame, source: str, negatives: int
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Gather one row per (query, positive), with negatives, weights and scores in lists.
+
+    Rows go together by ids and texts: files of several sources may number their rows alike. A
+    negative that is a copy of a positive of its query, or of the query itself, is none.
 
     Args:
         triplets, source, negatives: as in `mixture.from_triplets`.
@@ -37,23 +43,28 @@ def gather(
     given = given.filter(present("anchor") & present("positive"))
     dropped = {"empty text": triplets.height - given.height}
     whole = _aligned(_one_negative_per_row(given), source)
-    key = ["query", "document"]
-    known = whole.select("anchor", negative="positive", known=pl.lit(True)).unique()
-    rows = whole.join(known, on=["anchor", "negative"], how="left", maintain_order="left")
+    key = ["query", "document", "anchor", "positive"]
+    whole = _with_copies(whole)
+    known = pl.concat(
+        [whole.select("anchor", copied=f"{side}_copied") for side in ("positive", "anchor")]
+    ).unique()
+    rows = whole.join(
+        known.with_columns(known=pl.lit(True)), left_on=["anchor", "negative_copied"],
+        right_on=["anchor", "copied"], how="left", maintain_order="left",
+    )  # fmt: skip
     rows = rows.with_columns(
         is_negative=present("negative").fill_null(False), known=pl.col("known").fill_null(False)
     )
     rows = rows.sort([*key, "position"], maintain_order=True).with_columns(
-        repeated=pl.col("is_negative") & ~pl.struct(*key, "negative").is_first_distinct()
+        repeated=pl.col("is_negative") & ~pl.struct(*key, "negative_copied").is_first_distinct()
     )
     taken = pl.col("is_negative") & ~pl.col("known") & ~pl.col("repeated")
     dropped |= {
-        "negatives that are positives of their query": rows.filter("known").height,
+        "negatives that are positives of their query, or copies": rows.filter("known").height,
         "negatives repeated": rows.filter(pl.col("repeated") & ~pl.col("known")).height,
     }
     gathered = rows.group_by(key, maintain_order=True).agg(
-        pl.first("anchor", "positive", "anchor_language", "positive_language", "positive_score"),
-        pl.first("positive_weight"),
+        pl.first("anchor_language", "positive_language", "positive_score", "positive_weight"),
         pl.col("negative").filter(taken).head(negatives).alias("negatives"),
         pl.col("weight").filter(taken).head(negatives).alias("weights"),
         pl.col("negative_score").filter(taken).head(negatives).alias("scores"),
@@ -106,20 +117,37 @@ def languages_of(table: pl.DataFrame, source: str, name: str) -> pl.Series:
         Codes in lower case, `und` where the table says nothing.
 
     Raises:
-        InputError: a code is shorter than two letters.
+        InputError: what is no code.
     """
     if name not in table.columns:
         return pl.repeat(UNKNOWN_LANGUAGE, table.height, dtype=pl.String, eager=True).alias(name)
     codes = table[name].cast(pl.String).str.strip_chars().str.to_lowercase()
     codes = codes.replace("", UNKNOWN_LANGUAGE).fill_null(UNKNOWN_LANGUAGE)
-    if (short := codes.filter(codes.str.len_chars() < 2)).len():
-        raise InputError(f"{source}: `{name}` should hold codes as `ru`, got `{short[0]}`")
+    if (wrong := codes.filter(~codes.str.contains(CODE))).len():
+        raise InputError(
+            f"{source}: `{name}` should hold codes as `ru`, got `{wrong[0]}` ({wrong.len():,} rows)"
+        )
     return codes
 
 
 def present(name: str) -> pl.Expr:
     """Whether a text has anything in it."""
     return pl.col(name).is_not_null() & (pl.col(name).str.strip_chars() != "")
+
+
+def _with_copies(rows: pl.DataFrame) -> pl.DataFrame:
+    """Name each text beside itself by what all of its copies share: a hash of `text_key`."""
+    sides = ("anchor", "positive", "negative")
+    distinct = pl.concat([rows[side] for side in sides]).drop_nulls().unique()
+    if distinct.is_empty():
+        return rows.with_columns(pl.lit(None, pl.UInt64).alias(f"{side}_copied") for side in sides)
+    keys = hash_texts(text_key(text) for text in distinct)
+    return rows.with_columns(
+        pl.col(side)
+        .replace_strict(distinct, pl.Series(keys, dtype=pl.UInt64), default=None)
+        .alias(f"{side}_copied")
+        for side in sides
+    )
 
 
 def _one_negative_per_row(triplets: pl.DataFrame) -> pl.DataFrame:

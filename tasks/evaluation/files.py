@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import EvaluationSet
 from polymine.mining.broken_rows import rejected_rows
@@ -51,11 +52,23 @@ def tables_of(chosen: EvaluationSet) -> tuple[dict[str, pl.DataFrame], tuple[Und
 def _whole(
     files: Sequence[SourceFile], role: Role, chosen: EvaluationSet, found: Findings
 ) -> pl.DataFrame:
-    frames = [frame for _, frame in read_texts(files, role, chosen, found, numbers=("score",))]
+    if chosen.grades is not None:
+        raise SettingsError(
+            f"evaluation.sets.{chosen.name}: `grades` say which judgments are relevant, and these "
+            f"are {role.name}: leave them out"
+        )
+    frames = [
+        frame
+        for _, frame in read_texts(files, role, chosen, found, numbers=("score",), scored=True)
+    ]
     table = pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame()
     if "id" not in table.columns:
         table = table.with_columns(id=pl.int_range(1, pl.len() + 1).cast(pl.String))
+    if "label" in table.columns and table["label"].null_count() == table.height:
+        table = table.drop("label")
+    sides, language = _LANGUAGES[role.name], pl.lit(chosen.language)
+    there = [name for name in sides if name in table.columns]
+    table = table.with_columns(pl.col(name).cast(pl.String).fill_null(language) for name in there)
     if chosen.language != UNKNOWN:
-        lacking = set(_LANGUAGES[role.name]) - set(table.columns)
-        table = table.with_columns(pl.lit(chosen.language).alias(name) for name in sorted(lacking))
+        table = table.with_columns(language.alias(name) for name in sides if name not in there)
     return table

@@ -33,12 +33,12 @@ from polymine.tasks.evaluation.sets import (
     held_out_note,
 )
 from polymine.tasks.sources.files import digest, fetch, side_table
-from polymine.tasks.sources.reading import check_raw, fingerprint_sources, read_sources
+from polymine.tasks.sources.reading import check_raw, fingerprint_sources, one_split, read_sources
 from polymine.tasks.sources.tables import prepend_titles, read_side
 from polymine.tasks.store.atomic import write_frame
 from polymine.tasks.store.datasets import Dataset, note_of
 
-VERSION = 10
+VERSION = 11
 HUB = ("belebele", "belebele-choice", "xquad")
 Sources = tuple[Understood, ...]
 logger = logging.getLogger("polymine.evaluation")
@@ -149,9 +149,14 @@ def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, Tables, So
     variants = other.documents.select("doc_id", "text").unique(maintain_order=True)
     variants = variants.filter(pl.col("text").str.len_chars() > 0)
     beside = {"variants": variants, "rejected": checked.rejected, "copies": copies}
-    if chosen.split is None:
-        return whole, beside, plain.understood
+    if chosen.split in plain.splits:
+        asked = whole.queries.join(checked.judgments, on="query_id", how="semi")
+        return whole.ask(asked), beside, plain.understood
     splits = _splits(chosen)
+    if chosen.split is None:
+        if splits is None:
+            one_split(plain, f"evaluation.sets.{chosen.name}")
+        return whole, beside, plain.understood
     asked = local_sets.only_split(whole.queries, splits, "query_id", chosen.split)
     return whole.ask(asked), beside, plain.understood
 

@@ -53,6 +53,12 @@ def ingest(run: Context, settings: DatasetSettings) -> CollectionRef:
     if found := find_tables(run, version):
         return found
     raw = read_sources(settings)
+    if len(raw.splits) > 1:
+        logger.warning(
+            "judgments of %s are mined together: what is for testing is then trained on; `split = "
+            '"train"` takes one of them',
+            " and ".join(raw.splits),
+        )
     clean = ingest_tables(
         raw.documents,
         raw.queries,

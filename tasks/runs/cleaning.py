@@ -125,7 +125,13 @@ def read_triplets(path: Path, reading: Reading) -> TripletFile:
     broken = pl.concat([table.broken, broken])
     if broken.height and reading.on_invalid == "fail":
         raise input_error([], broken)
-    stale = tuple(each for each in taken.understood.ignored if _SCORES.search(each))
+    scores = (each for each in taken.understood.ignored if _SCORES.search(each))
+    beside = tuple(f"{column}_" for column in columns)  # lists of scores follow their texts
+    stale = tuple(
+        each
+        for each in scores
+        if not (each.startswith(beside) and table.rows.schema.get(each, pl.Null).is_nested())
+    )
     slots = _slots(table, rows, columns)
     if slots.is_empty():
         raise InputError(f"{name}: not one negative in {', '.join(columns)}, so nothing to clean")

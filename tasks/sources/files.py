@@ -6,10 +6,11 @@ before anything looks at it: the same bytes are then fingerprinted and read.
 A dataset of a remote store is checked by its checksums on the way.
 """
 
+import logging
 import re
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from glob import escape
@@ -24,10 +25,13 @@ from polymine.reading.roles import FILE_NAMES
 from polymine.tasks.store.datasets import is_dataset, open_folder
 
 _HUB = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.*))?")
+_SHARD = re.compile(r"-\d+-of-(\d+)\.")
 _CHUNK = 1 << 20  # bytes hashed at a time
 # What is read beside a file that settings name; `allowed_roots` sees where it leads.
 SIDE_TABLES = ("translations", "query_translations", "splits")
-_SPLITS = frozenset(("train", "training", "dev", "valid", "val", "validation", "eval", "test"))
+SPLITS = frozenset(("train", "training", "dev", "valid", "val", "validation", "eval", "test"))
+
+logger = logging.getLogger("polymine.sources")
 
 
 @dataclass(frozen=True)
@@ -155,11 +159,12 @@ def _listed(source: str, path: Path) -> list[SourceFile]:
         if suffix and (suffix not in NAMED or roles[place] in FILE_NAMES):
             name = f"{source.rstrip('/')}/{inside.as_posix()}"
             part = "/".join(inside.parts[:place])
-            split = next((role for role in roles if role in _SPLITS), "")
+            split = next(filter(None, map(_split, inside.parts)), "")
             files.append(SourceFile(name, found, roles[place], path / part, part, split))
+    _check_shards(source, [file.path for file in files])
     if not files:
         raise InputError(f"{source}: the folder holds none of {', '.join(SUFFIXES)}")
-    return _parted(files)
+    return _parted(source, files)
 
 
 def _shards(source: str, path: Path) -> list[SourceFile]:
@@ -167,20 +172,53 @@ def _shards(source: str, path: Path) -> list[SourceFile]:
     found = sorted(
         each for each in path.parent.glob(f"{escape(path.name)}-[0-9]*") if suffix_of(each)
     )
+    _check_shards(source, found)
     names = [source + each.name.removeprefix(path.name) for each in found]
     return [SourceFile(name, each, _role(path.name), None)
             for name, each in zip(names, found, strict=True)]  # fmt: skip
 
 
-def _parted(files: list[SourceFile]) -> list[SourceFile]:
+def _check_shards(source: str, paths: Sequence[Path]) -> None:
+    """Raise InputError where `train-00000-of-00003.parquet` and the third are there alone."""
+    there = Counter(
+        (f"{path}"[: shard.start()], int(shard[1]))
+        for path in paths
+        if (shard := _SHARD.search(f"{path}"))
+    )
+    for (start, wanted), count in there.items():
+        if count < wanted:
+            raise InputError(
+                f"{source}: of {wanted} files {Path(start).name}-* {count} are there; fetch the "
+                "others, too"
+            )
+
+
+def _parted(source: str, files: list[SourceFile]) -> list[SourceFile]:
     """Keep the parts of a folder of collections; a part that has no corpus of its own is none."""
     roles = defaultdict(set)
     for file in files:
         roles[file.part].add(file.role)
-    apart = len(roles) > 1 and all(
-        {"corpus", "queries", "qrels"} <= each for each in roles.values()
-    )
+    needed = {"corpus", "queries", "qrels"}
+    apart = len(roles) > 1 and all(needed <= each for each in roles.values())
+    several = [part for part, each in roles.items() if {"corpus", "queries"} <= each]
+    if not apart and len(several) > 1:
+        part = min(part for part, each in roles.items() if not needed <= each)
+        raise InputError(
+            f"{source}: holds {len(several)} collections, and {part or 'the folder itself'} lacks "
+            f"{' and '.join(sorted(needed - roles[part]))}; add it, or name a folder that is whole"
+        )
+    if apart:
+        logger.info(
+            "%s: holds %d collections (%s ...), whose documents are one pool; name one folder to "
+            "have it alone",
+            source, len(roles), min(roles),
+        )  # fmt: skip
     return files if apart else [replace(file, part="") for file in files]
+
+
+def _split(name: str) -> str:
+    words = re.split(r"[-_.\d]+", name.lower())
+    return next((word for word in words if word in SPLITS), "")
 
 
 def _role(name: str) -> str:

@@ -38,7 +38,7 @@ from polymine.reading.pairs import GIVEN
 from polymine.reading.roles import CANDIDATES, CORPUS, LABELS, QUERIES, TABLES, Role
 from polymine.tasks.sources.demo_data import demo_versions, docstring_tables
 from polymine.tasks.sources.files import SourceFile, digest, fetch, side_table
-from polymine.tasks.sources.tables import Findings, read_pairs, read_role
+from polymine.tasks.sources.tables import Findings, of_split, read_pairs, read_role
 
 VERSION = 5  # of the reading; raise it when the same files come to give other tables
 DEMO = "demo:docstrings"
@@ -59,6 +59,7 @@ class RawTables:
         given: query_id, doc_id of the candidates that files give: negatives of pair files, and
             rankings; None where there are none.
         understood: what each file was taken for.
+        splits: of the judgments that were read, where names of their files say so.
     """
 
     documents: pl.DataFrame
@@ -70,6 +71,7 @@ class RawTables:
     rows_rejected: dy.DataFrame[Rejected]
     given: pl.DataFrame | None = None
     understood: tuple[Understood, ...] = ()
+    splits: tuple[str, ...] = ()
 
 
 def read_sources(settings: DatasetSettings) -> RawTables:
@@ -97,6 +99,7 @@ def read_sources(settings: DatasetSettings) -> RawTables:
         )
         version = _fingerprint(settings, files)
         named = _names(files)
+        splits = sorted({file.split for file in files["judgments"]} - {""})
     rejected = rejected_rows(found.check(settings))
     if pairs is not None:
         *added, negatives = pairs
@@ -110,8 +113,17 @@ def read_sources(settings: DatasetSettings) -> RawTables:
         given = given.select(GIVEN).unique(maintain_order=True)  # several systems may find the same
     return RawTables(
         documents, queries, judgments, labels, version, named, rejected, given,
-        tuple(found.understood),
+        tuple(found.understood), tuple(splits),
     )  # fmt: skip
+
+
+def one_split(raw: RawTables, source: str) -> None:
+    """Refuse judgments of several splits, where one of them is meant."""
+    if len(raw.splits) > 1:
+        raise InputError(
+            f"{source}: its judgments are of {' and '.join(raw.splits)}; say which are meant, as "
+            f'`split = "{raw.splits[-1]}"`'
+        )
 
 
 def read_labels(settings: DatasetSettings) -> pl.DataFrame:
@@ -165,6 +177,9 @@ def _located(settings: DatasetSettings) -> Iterator[dict[str, list[SourceFile]]]
                 if source not in listed:
                     listed[source] = stack.enter_context(fetch(source))
                 files[role.name] += _for_role(listed[source], source, role, together)
+        found = Findings()
+        files["judgments"] = of_split(files["judgments"], settings.split, found, ask=False)
+        found.check(settings)
         for name in ("pairs", "labels", "candidates"):
             files[name] = []
             for source in _sources(getattr(settings, name)):

@@ -25,8 +25,9 @@ from polymine.reading.pairs import (
 )
 from polymine.reading.roles import CORPUS, JUDGMENTS, LABELS, PAIRS, PARALLEL, Role
 from polymine.reading.understood import describe, with_values
-from polymine.tasks.sources.files import SourceFile, side_table
+from polymine.tasks.sources.files import SPLITS, SourceFile, side_table
 
+_LISTED_COLUMNS = (("positive", "documents"), ("negative", "documents"), ("relevance", "labels"))
 _SAID = 20  # files that the log describes; a manifest lists all
 logger = logging.getLogger("polymine.sources")
 
@@ -49,8 +50,14 @@ class Findings:
         if len(self.understood) > _SAID:
             logger.info("and %s more files", f"{len(self.understood) - _SAID:,}")
         used = {column for each in self.understood for _, column in each.columns}
+        there = {column for each in self.understood for column in each.ignored}
         problems = self.problems + [
-            f"columns.{key}: no file has a column `{column}`"
+            f"columns.{key}: "
+            + (
+                f"`{column}` is there, and files of this kind have no `{key}`"
+                if column in there
+                else f"no file has a column `{column}`"
+            )
             for key, column in hints.columns.items()
             if column and column not in used and not self.problems
         ]
@@ -69,11 +76,17 @@ def read_table(
 ) -> Taken | None:
     """Read one file under its role's names; None, and its problems noted, where it is none."""
     table = read_file(file.path, file.name, role, hints)
+    listed = False
     found.broken.append(table.broken)
-    if role is PAIRS:
-        rows = with_texts(from_lists(table.rows, file.name), documents, file.name)
+    if role.is_pairs:
+        rows = with_texts(from_lists(table.rows, file.name, hints.grades), documents, file.name)
+        listed = "labels" in {name.lower() for name in table.rows.columns} - set(rows.columns)
         table = replace(table, rows=rows)
     taken = take_columns(table, role, hints)
+    if listed:
+        named = [each for each in taken.understood.columns if each[0] == "anchor"]
+        about = replace(taken.understood, columns=(*named, *_LISTED_COLUMNS))
+        taken = replace(taken, understood=about)
     found.problems += taken.problems
     return None if taken.problems else taken
 
@@ -109,38 +122,80 @@ def read_texts(
     found: Findings,
     numbers: Sequence[str] = ("relevance",),
     documents: pl.DataFrame | None = None,
+    scored: bool = False,
 ) -> list[tuple[str, pl.DataFrame]]:
     """Read files of texts without ids: pairs, triplets, parallel texts, labelled sentences.
 
     Returns each file's name and whole rows; columns named in `numbers` hold numbers. What is wrong
-    is noted. `documents` are what pairs by ids name.
+    is noted. `documents` are what pairs by ids name. Rows are of the split that `hints` name, if a
+    file or column says which they are of; `scored` says that a row without a score is broken.
     """
     tables = []
-    splits = sorted({file.split for file in files if file.split})
-    if role in (PAIRS, PARALLEL) and len(splits) > 1:
-        found.problems.append(_ask_split(files, splits))
+    if role.is_pairs or role is PARALLEL:
+        files = of_split(files, hints.split, found)
     for file in files:
         taken = read_table(file, role, hints, found, documents)
         if taken is None:
             continue
-        problems = text_problems(taken.rows, role, file.name)
+        problems = text_problems(taken.rows, role, file.name, numbers)
         found.problems += problems
         if not problems:
-            whole, broken = split_broken(taken.rows, role, file.name, numbers)
+            rows = _of_column(_with_sides(taken.rows, role), file, hints.split, found)
+            whole, broken = split_broken(rows, role, file.name, numbers, scored=scored)
             found.broken.append(broken)
             found.understood.append(with_values(taken.understood, whole))
             tables.append((file.name, whole))
     return tables
 
 
-def _ask_split(files: Sequence[SourceFile], splits: Sequence[str]) -> str:
-    """What is for testing must not be trained on because it lies in the same folder."""
-    first = {split: next(each.name for each in files if each.split == split) for split in splits}
+def of_split(
+    files: Sequence[SourceFile], split: str | None, found: Findings, ask: bool = True
+) -> list[SourceFile]:
+    """Files of one split, where their names tell; what is for testing is asked about, not read."""
+    first: dict[str, str] = {}
+    for file in files:
+        first.setdefault(file.split, file.name)
+    first.pop("", None)
+    if split in first:
+        return [file for file in files if file.split in (split, "")]
     shown = ", ".join(f"`{name}`" for name in first.values())
-    return (
-        f"a folder holds {' and '.join(splits)} ({shown}); name the one that is meant, as "
-        "`FOLDER/train`, or list several if they are"
-    )
+    if split is not None and first:
+        found.problems.append(f"split: there is no {split!r} among {shown}")
+    elif len(first) > 1 and ask:
+        found.problems.append(
+            f"a folder holds {' and '.join(sorted(first))} ({shown}); say which is meant, as "
+            '`split = "train"`, or list them all if they are'
+        )
+    return list(files)
+
+
+def _of_column(
+    rows: pl.DataFrame, file: SourceFile, split: str | None, found: Findings
+) -> pl.DataFrame:
+    """Rows of one split, where a column says which each is of."""
+    if "split" not in rows.columns:
+        return rows
+    named = pl.col("split").cast(pl.String).str.strip_chars()
+    there = rows.select(named).to_series().unique().drop_nulls()
+    if split is not None:
+        if split not in there:
+            shown = ", ".join(there.sort()[:5])
+            found.problems.append(f"{file.name}: `split` has no {split!r}; it has {shown}")
+        return rows.filter(named == split)
+    if len(there) > 1 and set(there.str.to_lowercase()) <= SPLITS:
+        found.problems.append(
+            f"{file.name}: column `split` holds {', '.join(there.sort())}; say which is meant, as "
+            '`split = "train"`, or that it means nothing: `[dataset.columns] split = ""`'
+        )
+    return rows
+
+
+def _with_sides(rows: pl.DataFrame, role: Role) -> pl.DataFrame:
+    """Parallel texts of one language, which one column names for both."""
+    if role is not PARALLEL or "language" not in rows.columns:
+        return rows
+    lacking = [side for side in ("lang_a", "lang_b") if side not in rows.columns]
+    return rows.with_columns(pl.col("language").alias(side) for side in lacking).drop("language")
 
 
 def read_pairs(

@@ -1,7 +1,7 @@
 """Reads the data that a step's settings name: triplets of runs and files, pairs, collections."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from polymine.data_contracts.settings import (
 )
 from polymine.data_contracts.tables import Negatives
 from polymine.reading.pairs import triplet_rows
-from polymine.reading.roles import PAIRS, PARALLEL, Role
+from polymine.reading.roles import PARALLEL, TRIPLETS, Role
 from polymine.tasks.runs.folder import RunFolder
 from polymine.tasks.sources.files import digest, fetch
-from polymine.tasks.sources.reading import check_raw, fingerprint_sources, read_sources
+from polymine.tasks.sources.reading import check_raw, fingerprint_sources, one_split, read_sources
 from polymine.tasks.sources.tables import Findings, read_texts
 from polymine.tasks.store.datasets import is_dataset, open_folder
 from polymine.tasks.store.manifests import RUN, read_manifest
@@ -103,18 +103,36 @@ def read_part(part: TrainingData, name: str, negatives: int) -> ReadPart:
     found = Findings()
     if part.triplets is not None:
         triplets, known, rejected = _read_triplets(part, part.triplets, found)
+        given = triplets.height
+        if "relevance" in triplets.columns:
+            triplets = triplets.filter(pl.col("relevance").fill_null(1) > 0)
+        refuted = given - triplets.height
         made = mixture.from_triplets(triplets, name, negatives)
+        made = replace(made, counts=made.counts.and_dropped("judged as not relevant", refuted))
     elif part.parallel is not None:
         pairs, rejected = _read_files(part, part.parallel, PARALLEL, found)
+        _warn_of_scores(part, pairs)
         made = mixture.from_parallel(pairs, name, part.min_score)
     else:
         raw = read_sources(_as_dataset(part))
+        one_split(raw, str(part.collection))
         found.understood += raw.understood
         checked = check_raw(raw, part.on_invalid)
         made = mixture.from_collection(checked.documents, checked.queries, checked.judgments, name)
         rejected = checked.rejected.height
     relations = pl.concat([own_relations(made.rows), *known])
     return ReadPart(made, relations, rejected, tuple(found.understood))
+
+
+def _warn_of_scores(part: TrainingData, pairs: pl.DataFrame) -> None:
+    """Pairs of every score are trained as equal in meaning, unless `min_score` says from where."""
+    scores = pairs["score"].drop_nulls() if "score" in pairs.columns else pl.Series()
+    if part.min_score is None and scores.n_unique() > 1:
+        logger.warning(
+            "%s: `score` goes from %g to %g, and pairs of all scores are trained as equal in "
+            "meaning; `min_score` says from which on they are",
+            describe_source(part), scores.min(), scores.max(),
+        )  # fmt: skip
 
 
 def _as_dataset(part: TrainingData) -> DatasetSettings:
@@ -134,7 +152,7 @@ def _read_triplets(
             frames.append(_table(folder, "triplets"))
             known += _relations(folder, frames[-1])
         else:
-            frame, broken = _read_files(part, each, PAIRS, found)
+            frame, broken = _read_files(part, each, TRIPLETS, found)
             frames.append(triplet_rows(frame))
             rejected += broken
     return pl.concat(frames, how="diagonal_relaxed"), known, rejected

@@ -87,6 +87,20 @@ def test_a_model_that_names_no_length_reads_512_tokens(
     np.testing.assert_array_equal(*vectors(t5, [LONG, cut]))
 
 
+def test_a_tokenizer_that_is_not_there_is_not_made_up(tmp_path: Path) -> None:
+    """Of a folder without one, transformers makes one that knows next to no word."""
+    from transformers import BertConfig, BertModel
+
+    BertModel(BertConfig(**SIZES)).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"knows \d tokens of 30.*put the tokenizer's files"):
+        opened(str(tmp_path))
+
+
+def test_pooling_that_no_folder_names_is_said(t5: str, caplog: pytest.LogCaptureFixture) -> None:
+    opened(t5)
+    assert "their mean is taken" in caplog.text
+
+
 def test_reserved_positions_are_taken_off(roberta: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "polymine.models"):
         assert opened(roberta).max_seq_length == 512

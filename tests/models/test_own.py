@@ -125,3 +125,10 @@ def test_code_of_a_models_own_is_asked_about_before_any_work(tmp_path, caplog):
     (tmp_path / "m" / MODULES).write_text(json.dumps([{"path": "", "type": "custom_st.Own"}]))
     with pytest.raises(ModelError, match=r"for the module custom_st\.Own"):
         models.check_call(EncoderSettings(model=name))
+
+
+def test_a_model_with_a_route_for_each_side_is_refused(tmp_path):
+    modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Router"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ModelError, match="by routes of their own"):
+        models.check_call(EncoderSettings(model=str(tmp_path)))

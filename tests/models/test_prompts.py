@@ -56,10 +56,21 @@ def test_texts_are_read_as_the_library_reads_them(tmp_path: Path, prompts: dict[
         ({"prompts": {"sts": "s"}, "default_prompt_name": "sts"}, Prompts("s", "s")),
         ({"prompts": {"query": "q"}, "default_prompt_name": "query"}, Prompts("q", "")),
         ({"prompts": {"sts": "s"}}, Prompts()),
+        ({"prompts": {"retrieval.query": "q", "retrieval.passage": "p"}}, Prompts("q", "p")),
+        ({"prompts": {"search_query": "q", "search_document": "d"}}, Prompts("q", "d")),
+        ({"prompts": {"Query": "q", "Document": "d"}}, Prompts("q", "d")),
+        ({"prompts": {"s2p_query": "q", "s2s_query": "s"}}, Prompts()),
     ],
 )
 def test_names_of_prompts(tmp_path: Path, said: dict[str, Any], expected: Prompts) -> None:
     assert own_prompts(model_with(tmp_path / "m", **said)) == expected
+
+
+def test_prompts_of_which_none_is_taken_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_prompts(model_with(tmp_path / "m", prompts={"s2p_query": "q", "s2s_query": "s"}))
+    assert "none of its own prompts (`s2p_query`, `s2s_query`)" in caplog.text
 
 
 def test_settings_come_first_and_empty_is_none(

@@ -7,7 +7,7 @@ from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import Reading
 from polymine.mining.broken_rows import BROKEN
 from polymine.reading.columns import Taken, take_columns
-from polymine.reading.roles import CORPUS, JUDGMENTS, PAIRS, Role
+from polymine.reading.roles import CORPUS, JUDGMENTS, PAIRS, PARALLEL, Role
 from polymine.reading.understood import Table
 
 
@@ -47,6 +47,21 @@ class TestRoles:
         judged = take(JUDGMENTS, {"columns": {"relevance": ""}}, query_id=["q"], doc_id=["d"],
                       relevance=[0])  # fmt: skip
         assert "relevance" not in judged.rows.columns
+
+    def test_negatives_that_are_no_texts_are_said(self):
+        taken = take(query=["a"], pos=["b"], negative_passages=[[{"text": "c"}]])
+        assert "`negative_passages` is called as negatives are and holds" in taken.problems[0]
+        said = {"columns": {"negative": ""}}
+        assert take(said=said, query=["a"], pos=["b"], neg=[[1]]).problems == ()
+
+    @pytest.mark.parametrize("name", ["label", "is_translation", "laser_score", "relatedness"])
+    def test_scores_of_parallel_texts_go_by_their_names(self, name):
+        table = {"sentence1": ["a", "b"], "sentence2": ["c", "d"], name: [0, 1]}
+        (problem,) = take(PARALLEL, **table).problems
+        assert f'`[dataset.columns] score = "{name}"`, or say that it does not' in problem
+        assert take(PARALLEL, {"columns": {"score": ""}}, **table).problems == ()
+        scored = take(PARALLEL, {"columns": {"score": name}}, **table).rows
+        assert scored["score"].to_list() == [0, 1]
 
     def test_easy_and_hard_negatives_are_all_read(self):
         taken = take(query=["a"], pos=["b"], hard_negatives=[["c"]], neg=["d"], neg_1=["e"])

@@ -138,6 +138,21 @@ class TestHeaders:
         taken = take_columns(triple, PAIRS, Reading()).understood
         assert taken.by_position == ("anchor", "positive", "negative")
 
+    def test_short_texts_below_what_may_be_names_are_asked_about(self, read):
+        short = "red car\tauto\nblue bike\trad\nold house\thaus\n"
+        with pytest.raises(InputError, match="may be names of columns or data like the others"):
+            read(short, "x.tsv")
+        assert read(short, "x.tsv", header=False).rows.height == 3
+        named = "frage\tantwort\n" + "Was kostet das alles zusammen?\tNichts, es ist geschenkt.\n"
+        assert read(named, "x.tsv").rows.columns == ["frage", "antwort"]
+
+    def test_three_columns_that_count_are_a_ranking(self, read):
+        ranked = "".join(f"{q} d{q}{n} {n}\n" for q in "ab" for n in (1, 2, 3))
+        with pytest.raises(InputError, match=r"is a ranking \(query, document, rank\)"):
+            read(ranked, "x.txt", JUDGMENTS)
+        graded = "a d1 2\na d2 1\nb d1 1\nb d3 1\n"
+        assert read(graded, "x.txt", JUDGMENTS).rows["relevance"].to_list() == list("2111")
+
     def test_a_third_column_that_may_be_a_note_is_asked_about(self, read):
         table = read("Go now, Tom!\tVa, Tom !\tCC-BY 2.0 (France), tatoeba.org\n", "fra.tsv")
         (problem,) = take_columns(table, PAIRS, Reading()).problems

@@ -70,6 +70,21 @@ def test_a_trainers_record_keeps_its_shape(tmp_path, record, column, after):
     assert rewritten(path, {}).read_text() == f"{json.dumps(record)}\n"
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize(("new", "scores"), [(None, [3.0, 1.0]), ("other", None)])
+def test_scores_beside_a_list_go_with_its_texts(tmp_path, suffix, new, scores):
+    """FlagEmbedding's, by place: that of a removed text goes, of a new one nobody knows any."""
+    row = {"query": "q", "pos": ["p"], "neg": ["x", "y", "z"], "neg_scores": [3.0, 2.0, 1.0]}
+    path = tmp_path / f"a{suffix}"
+    frame = pl.DataFrame([row, row])
+    frame.write_ndjson(path) if suffix == ".jsonl" else frame.write_parquet(path)
+    written = rewritten(path, {0: {"neg": {1: new}}})
+    read = pl.read_ndjson if suffix == ".jsonl" else pl.read_parquet
+    (after,) = read(written).to_dicts()
+    assert after["neg"] == (["x", "z"] if new is None else ["x", "other", "z"])
+    assert after.get("neg_scores") == scores
+
+
 def test_lists_of_a_fixed_length_may_become_shorter(tmp_path):
     table = pl.DataFrame({"query": ["q"], "pos": [["p"]], "neg": [["x", "y"]]})
     fixed = table.with_columns(pl.col("neg").cast(pl.Array(pl.String, 2)))

@@ -117,7 +117,7 @@ class TestTriplets:
         table = plain(anchor=["a", "a", "b"], positive=["A", "B", "C"], negative=["B", "n", "A"])
         part = from_triplets(table, "set", 5)
         assert part.rows["negatives"].to_list() == [[], ["n"], ["A"]]
-        assert part.counts.dropped == {"negatives that are positives of their query": 1}
+        assert part.counts.dropped == {"negatives that are positives of their query, or copies": 1}
 
     def test_empty_and_repeated_texts_are_counted(self):
         table = plain(

@@ -77,5 +77,5 @@ class TestSplits:
         texts = read_table(reference, shard).select(pl.col("^text(_a)?$")).to_series()
         assert "an owl" in texts.to_list()
         assert "an otter" not in texts.to_list()
-        with pytest.raises(InputError, match="splits: has no 'dev'; it has test, train"):
+        with pytest.raises(InputError, match="has no 'dev'; it has test, train"):
             read(tmp_path, split="dev")

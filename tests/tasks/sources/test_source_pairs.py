@@ -55,6 +55,13 @@ class TestPairs:
         both = [tmp_path / "saved" / split for split in parts]
         assert read(None, pairs=both).queries.height == 2
 
+    def test_a_shard_that_is_missing_is_missed(self, tmp_path):
+        for number in (0, 2):
+            frame = pl.DataFrame({"query": [f"{number}?"], "positive": ["x"]})
+            frame.write_parquet(tmp_path / f"train-0000{number}-of-00003.parquet")
+        for named in (tmp_path, tmp_path / "train"):
+            assert "of 3 files train-* 2 are there" in failure(pairs=named)
+
     def test_shards_go_by_the_name_that_they_share(self, tmp_path):
         for number in range(2):
             frame = pl.DataFrame({"query": [f"{number}?"], "positive": ["x"]})

@@ -71,3 +71,118 @@ def test_broken_rows_of_parallel_texts_are_named_or_counted(tmp_path):
     rows, counts = gather(tmp_path, parallel=str(tmp_path / "p.tsv"), on_invalid="quarantine")
     assert set(rows["anchor"]) == {'"an otter', "выдра"}
     assert counts["dropped"] == {"rows that broke a rule": 2}
+
+
+def test_files_that_number_their_rows_alike_do_not_mix(tmp_path):
+    """Rows went together by ids alone, and most of the second file vanished."""
+    for name in "ab":
+        frame = pl.DataFrame({
+            "query_id": ["0", "1"], "positive_id": ["0", "1"], "anchor": [f"{name}0?", f"{name}1?"],
+            "positive": [f"{name} zero", f"{name} one"], "negative": [f"{name} no"] * 2,
+        })  # fmt: skip
+        frame.write_parquet(tmp_path / f"{name}.parquet")
+    rows, counts = gather(tmp_path, triplets=[str(tmp_path / f"{name}.parquet") for name in "ab"])
+    assert sorted(rows["anchor"]) == ["a0?", "a1?", "b0?", "b1?"]
+    assert (counts["rows"], counts["merged"]) == (4, 0)
+
+
+def test_copies_of_the_positive_and_of_the_query_are_no_negatives(tmp_path):
+    record = {"query": "What is it?", "pos": ["The answer."],
+              "neg": ["the  ANSWER.", "what is it?", "another", "Another "]}  # fmt: skip
+    write_lines(tmp_path / "t.jsonl", record)
+    rows, counts = gather(tmp_path, negatives=4, triplets=str(tmp_path / "t.jsonl"))
+    assert rows["negatives"].to_list() == [["another"]]
+    assert counts["dropped"] == {
+        "negatives that are positives of their query, or copies": 2, "negatives repeated": 1,
+    }  # fmt: skip
+
+
+def test_one_column_of_languages_is_of_both_texts(tmp_path):
+    write_lines(tmp_path / "t.csv", "query,positive,language", "wo?,hier,de", "where?,here,")
+    rows, _ = gather(tmp_path, triplets=str(tmp_path / "t.csv"))
+    languages = rows.select("anchor", "anchor_language", "positive_language").sort("anchor").rows()
+    assert languages == [("where?", "und", "und"), ("wo?", "de", "de")]
+
+
+@pytest.mark.parametrize("grade", ["0.9", "-1"])
+def test_grades_are_read_as_in_mining(tmp_path, grade):
+    write_lines(tmp_path / "t.csv", "query,positive,relevance", f"a?,x,{grade}", "b?,y,1")
+    with pytest.raises(InputError, match="not a whole number from 0 to 127"):
+        gather(tmp_path, triplets=str(tmp_path / "t.csv"))
+    listed = {"query": "a?", "documents": ["x", "y"], "labels": [1, float(grade)]}
+    write_lines(tmp_path / "l.jsonl", listed)
+    with pytest.raises(InputError, match=f"`labels` hold {grade}"):
+        gather(tmp_path, triplets=str(tmp_path / "l.jsonl"))
+    rows, _ = gather(tmp_path, triplets=str(tmp_path / "l.jsonl"), grades=0.95)
+    assert rows.select("positive", "negatives").rows() == [("x", ["y"])]
+
+
+def test_what_is_judged_not_relevant_is_counted(tmp_path):
+    write_lines(tmp_path / "t.csv", "query,positive,relevance", "a?,x,0", "b?,y,1")
+    rows, counts = gather(tmp_path, triplets=str(tmp_path / "t.csv"))
+    assert rows["positive"].to_list() == ["y"]
+    assert counts["dropped"] == {"judged as not relevant": 1}
+
+
+def test_weights_and_ids_go_by_any_case_and_marks_are_missing(tmp_path):
+    lines = ["query,positive,negative,Weight", "a?,x,n,NaN", "b?,y,m,0.25"]
+    write_lines(tmp_path / "t.csv", *lines)
+    rows, _ = gather(tmp_path, triplets=str(tmp_path / "t.csv"))
+    assert rows.sort("anchor")["weights"].to_list() == [[1.0], [0.25]]
+    frame = pl.DataFrame({"query": ["a"], "positive": ["b"], "negative_score": [[0.5]]})
+    frame.write_parquet(tmp_path / "n.parquet")
+    with pytest.raises(InputError, match="`negative_score` should hold numbers, got List"):
+        gather(tmp_path, triplets=str(tmp_path / "n.parquet"))
+
+
+def test_scores_that_nobody_asked_for_are_said(tmp_path, caplog):
+    head = "text_a\tlang_a\ttext_b\tlang_b\t"
+    rows = ("an otter\ten\tвыдра\tru\t0", "an owl\ten\tсова\tru\t5")
+    write_lines(tmp_path / "p.tsv", f"{head}score", *rows)
+    gather(tmp_path, parallel=str(tmp_path / "p.tsv"))
+    assert "`score` goes from 0 to 5" in caplog.text
+    write_lines(tmp_path / "l.tsv", f"{head}is_translation", *rows[:1], rows[1][:-1] + "1")
+    with pytest.raises(InputError, match=r"`is_translation` holds 0, 1.*`score = \"\"`"):
+        gather(tmp_path, parallel=str(tmp_path / "l.tsv"))
+    with pytest.raises(InputError, match="files of this kind have no `relevance`"):
+        gather(
+            tmp_path, parallel=str(tmp_path / "l.tsv"),
+            columns={"relevance": "is_translation", "score": ""},
+        )  # fmt: skip
+
+
+def test_settings_of_other_data_are_refused():
+    for said in ({"triplets": "x", "min_score": 0.5}, {"parallel": "x", "grades": [3]}):
+        with pytest.raises(ValueError, match=r"`(min_score|grades)`"):
+            StepSettings.model_validate({"name": "a", "data": [said]})
+
+
+def test_a_language_is_a_code(tmp_path):
+    write_lines(tmp_path / "p.tsv", "text_a\tsource_lang\ttext_b\ttarget_lang",
+                "an otter\tEnglish\tвыдра\tru")  # fmt: skip
+    with pytest.raises(InputError, match="should hold codes as `ru`, got `english`"):
+        gather(tmp_path, parallel=str(tmp_path / "p.tsv"))
+
+
+class TestSplits:
+    def test_a_column_is_asked_about_and_chosen_by(self, tmp_path):
+        write_lines(tmp_path / "t.csv", "query,positive,split", "a?,x,train", "b?,y,test")
+        with pytest.raises(InputError, match="`split` holds test, train; say which is meant"):
+            gather(tmp_path, triplets=str(tmp_path / "t.csv"))
+        rows, _ = gather(tmp_path, triplets=str(tmp_path / "t.csv"), split="train")
+        assert rows["anchor"].to_list() == ["a?"]
+        with pytest.raises(InputError, match="`split` has no 'dev'; it has test, train"):
+            gather(tmp_path, triplets=str(tmp_path / "t.csv"), split="dev")
+
+    def test_a_collections_judgments_are_of_one(self, tmp_path):
+        write_lines(tmp_path / "corpus.jsonl", {"_id": "1", "text": "x"}, {"_id": "2", "text": "y"})
+        write_lines(
+            tmp_path / "queries.jsonl", {"_id": "a", "text": "?"}, {"_id": "b", "text": "!"}
+        )
+        header = "query-id\tcorpus-id\tscore"
+        write_lines(tmp_path / "qrels/test.tsv", header, "a\t1\t1")
+        write_lines(tmp_path / "qrels/train.tsv", header, "b\t2\t1")
+        with pytest.raises(InputError, match="of test and train; say which are meant, as `split"):
+            gather(tmp_path, collection=str(tmp_path))
+        rows, _ = gather(tmp_path, collection=str(tmp_path), split="train")
+        assert rows["anchor"].to_list() == ["!"]
