@@ -29,7 +29,8 @@ def compare_pairs(scores: Mapping[str, Sequence[pl.DataFrame]], **options: Any) 
     """
     found = [_none()]
     for one, other in combinations(scores, 2):
-        rows = compare_seeds(scores[other], scores[one], name=one, **options)
+        pair, arms = (scores[other], scores[one]), list(scores.values())
+        rows = compare_seeds(*pair, name=one, arms=arms, **options)
         rows = overall(rows).with_columns(arm=pl.lit(one), reference=pl.lit(other))
         turned = rows.with_columns(
             arm="reference", reference="arm", gain=-pl.col("gain"), low=-pl.col("high"),

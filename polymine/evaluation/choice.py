@@ -145,7 +145,9 @@ def accuracies(
     old, _ = sum_by_question(both, counted, "item_id", ["hit_base"])
     members = np.vstack([np.eye(counted.height), np.ones(counted.height)]).astype(bool)
     value, before = (mean_over(part, counts, members)[:, 0] for part in (new, old))
-    bounds = interval_of_means(new - old, counts, members, resampling or Resampling())
+    bounds = np.clip(
+        interval_of_means(new - old, counts, members, resampling or Resampling()), -1, 1
+    )
     gains = {"gain": value - before, "low": bounds[0][:, 0], "high": bounds[1][:, 0]}
     pool = [POOL, POOL, both["item_id"].n_unique()]
     scores = pl.concat([counted, pl.DataFrame([pool], schema=counted.schema, orient="row")])

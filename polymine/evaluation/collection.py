@@ -161,10 +161,12 @@ class EvaluationCollection:
         Queries hang together that ask the same in other languages, or that a document answers that
         answers both, or its translations: connected components. A component of more than CHAINED of
         the questions, as where many queries share many documents, says nothing about spread: there
-        each question is drawn by itself (`chained`).
+        each question is drawn by itself (`chained`), and what its documents have in common with
+        those of others is counted otherwise (`polymine.evaluation.shared`).
 
         Returns:
-            query_id, question, chained (drawn by itself for that reason).
+            query_id, question, chained (drawn by itself for that reason), answers (numbers of the
+            relevant documents of a chained one, translations once; null of others).
         """
         asked = self.queries.select("query_id", own=_circle("query_id"))
         group = self.documents.select("doc_id", group=_circle("doc_id"))
@@ -172,10 +174,16 @@ class EvaluationCollection:
         rows = asked.join(pairs, on="query_id", how="left", maintain_order="left")
         rows = rows.with_columns(linked(rows, ["query_id", "own", "group"]))
         held = pl.col("own").n_unique().over("component")
-        rows = rows.with_columns(chained=held > max(1, CHAINED * asked["own"].n_unique()))
+        answered = rows.drop_nulls("group")["own"].n_unique()
+        rows = rows.with_columns(
+            chained=held > max(1, CHAINED * answered), answers=pl.col("group").rank("dense")
+        )
         name = pl.when("chained").then("own").otherwise(pl.format("c:{}", "component"))
-        named = rows.select("query_id", "chained", question=name)
-        return named.unique("query_id", keep="first", maintain_order=True)
+        named = rows.select("query_id", "chained", "answers", question=name)
+        each = named.group_by("query_id", maintain_order=True).agg(
+            pl.first("question", "chained"), pl.col("answers").drop_nulls()
+        )
+        return each.with_columns(answers=pl.when("chained").then("answers"))
 
     @property
     def chained(self) -> int:

@@ -4,11 +4,12 @@ A model that has seen a test passage ranks it well for the wrong reason. Texts a
 that also merges copies in mining (`text_key`), and near by the same exact Jaccard similarity of
 shingles, proposed by MinHash; here pairs are proposed across the two sides only.
 
-Short texts say little. Below three words they say nothing: a name or `Who?` is in any two sets.
-Three or four words, as `Who was he?`, are shared by sets that have nothing else in common; they
-count when they are equal and the other text of the training row, its anchor or positive, lies in
-the same evaluation set too. Near-copies count from five words on. In scripts without spaces a word
-is taken for 5/3 characters, the ratio of the shingles' widths.
+Short texts say little by themselves: a name or `Who was he?` is in any two sets that have nothing
+else in common. Below five words they count when they are equal and the other text of the training
+row, its anchor or positive, lies in the same evaluation set too; below three only where that other
+text is a long one, as the page that the query `running shoes` leads to. Near-copies count from five
+words on. In scripts without spaces a word is taken for 5/3 characters, the ratio of the shingles'
+widths.
 
 How much of a set training must not have seen is its level. Where training and test share a corpus,
 as in MS MARCO, SciFact and all of BEIR, every document is known by design, and what gives the test
@@ -194,11 +195,15 @@ def _weighty(found: pl.DataFrame, key: list[str]) -> pl.DataFrame:
     """Leave out what is too short to say anything; see the module's docstring."""
     long = pl.col("words") >= LONG
     equal = pl.col("kind") == "equal"
-    telling = found.filter((pl.col("words") >= SHORT) & (long | equal))
+    telling = found.filter(long | equal)
     partner = telling.filter(pl.col("side").is_in(_PARTNERS))
-    sides = partner.group_by(*key, "set").agg(partners=pl.col("side").n_unique())
+    words = pl.col("words")
+    sides = partner.group_by(*key, "set").agg(
+        partners=pl.col("side").n_unique(), least=words.min(), most=words.max()
+    )
     telling = telling.join(sides, on=[*key, "set"], how="left", maintain_order="left")
-    both = pl.col("side").is_in(_PARTNERS) & (pl.col("partners") == len(_PARTNERS))
+    enough = (pl.col("least") >= SHORT) | (pl.col("most") >= LONG)
+    both = pl.col("side").is_in(_PARTNERS) & (pl.col("partners") == len(_PARTNERS)) & enough
     return telling.filter(long | both)
 
 

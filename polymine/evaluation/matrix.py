@@ -11,14 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
+from numpy.typing import NDArray
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.learning import Comparisons
 from polymine.evaluation.collection import POOL
 from polymine.evaluation.metrics import METRICS
+from polymine.evaluation.shared import widening
 from polymine.evaluation.significance import (
     Numbers,
     Resampling,
+    SeedNoise,
     draw_means,
     mean_over,
     sum_by_question,
@@ -58,6 +62,8 @@ def compare(
         name: of the model.
         questions: set, query_id, question: queries of one question are drawn together, as
             translations are (`EvaluationCollection.clusters`); each query by itself if None.
+            `answers` beside them are the documents of those that share some and are yet drawn
+            apart, which makes intervals wider.
         pivot: language with which pairs are `pivot` (exactly one side is in it) or `non-pivot`
             (neither is, and the languages differ); neither mean is there without it.
         fewest: queries that a direction needs to count in means; the few pairs that two languages
@@ -87,13 +93,16 @@ def compare_seeds(
     pivot: str | None = "en",
     fewest: int = 1,
     resampling: Resampling | None = None,
+    arms: Sequence[Sequence[pl.DataFrame]] = (),
 ) -> pl.DataFrame:
-    """Compare models of several seeds, which are drawn as questions are.
+    """Compare models of several seeds, whose spread counts as that of questions does.
 
     Args:
         base, model: `QueryScores` of every seed, the same queries in all; of a base without seeds
             one frame. Seeds are paired in their order.
         name, questions, pivot, fewest, resampling: as for `compare`.
+        arms: `QueryScores` of every seed of all models that were trained alike, this one's among
+            them: together they say what a seed makes of a mean. This one's alone if empty.
 
     Returns:
         Columns of `Comparisons`, means over the seeds, and `p`: of the gain being 0, two-sided.
@@ -102,6 +111,7 @@ def compare_seeds(
         InputError: as `compare`.
     """
     bases = list(base) * len(model) if len(base) == 1 else base
+    sides = 1 if len(base) == 1 else 2
     paired = [_paired(one, other) for one, other in zip(bases, model, strict=True)]
     for other in paired[1:]:
         _paired(paired[0].select(_KEY), other.select(_KEY))  # the same queries in every seed
@@ -114,6 +124,7 @@ def compare_seeds(
         _compare_set(
             [scores.filter(set=chosen) for scores in paired], pivot, fewest,
             resampling or Resampling(),
+            [[scores.filter(set=chosen) for scores in seeds] for seeds in arms], sides,
         )
         for chosen in sets
     ]  # fmt: skip
@@ -156,7 +167,9 @@ def _paired(base: pl.DataFrame, model: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_questions(scores: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFrame:
-    known = questions.select("set", "query_id", "question")
+    known = questions.select(
+        "set", "query_id", "question", cs.by_name("answers", require_all=False)
+    )
     joined = scores.join(known, on=["set", "query_id"], how="left", validate="m:1")
     missing = joined.filter(pl.col("question").is_null())
     if missing.height:
@@ -168,9 +181,14 @@ def _with_questions(scores: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFra
 
 
 def _compare_set(
-    seeds: Sequence[pl.DataFrame], pivot: str | None, fewest: int, resampling: Resampling
+    seeds: Sequence[pl.DataFrame],
+    pivot: str | None,
+    fewest: int,
+    resampling: Resampling,
+    arms: Sequence[Sequence[pl.DataFrame]],
+    sides: int,
 ) -> pl.DataFrame:
-    """Compare one set, from the paired scores of every seed."""
+    """Compare one set, from the paired scores of every seed; `sides` of a difference have seeds."""
     scores = seeds[0]
     directions = scores.group_by(_DIRECTION).agg(queries=pl.len()).sort(_DIRECTION)
     old_columns = [f"{metric}_base" for metric in METRICS]
@@ -184,13 +202,51 @@ def _compare_set(
     for row, mean in enumerate(means):
         members[row, list(mean.directions)] = True
     base, value = (mean_over(part.mean(0), counts, members) for part in (old, new))
-    drawn = draw_means(new - old, counts, members, resampling)
+    noise = _seed_noise(arms, directions, members, sides)
+    wider = widening((new - old).mean(0), counts, members, _answers(scores))
+    drawn = draw_means(new - old, counts, members, resampling, noise, wider)
     low, high = np.clip(drawn.interval(resampling), -1, 1)  # all metrics are from 0 to 1
     asked = _asked(scores, means, directions)
     return pl.concat(
         _rows(scores["set"][0], mean, *row)
         for mean, *row in zip(means, asked, base, value, low, high, drawn.p_values(), strict=True)
     )
+
+
+def _seed_noise(
+    arms: Sequence[Sequence[pl.DataFrame]],
+    directions: pl.DataFrame,
+    members: NDArray[np.bool_],
+    sides: int,
+) -> SeedNoise | None:
+    """Variance over seeds, pooled over arms, of the means of one arm or a difference of two."""
+    freedom = sum(len(seeds) - 1 for seeds in arms)
+    if not freedom:
+        return None
+    share = members / members.sum(1, keepdims=True)
+    spread = np.zeros((len(members), len(METRICS)))
+    for seeds in arms:
+        means = [
+            share @ directions.join(
+                scores.group_by(_DIRECTION).agg(pl.col(METRICS).mean()), on=_DIRECTION, how="left",
+                maintain_order="left",
+            ).select(METRICS).to_numpy()
+            for scores in seeds
+        ]  # fmt: skip
+        spread += np.var(means, axis=0) * len(seeds)
+    return SeedNoise(sides * spread / freedom, freedom)
+
+
+def _answers(scores: pl.DataFrame) -> list[list[int]] | None:
+    """Documents that answer each question, where several questions share some; else None."""
+    if "answers" not in scores.columns or scores["answers"].null_count() == scores.height:
+        return None
+    each = (
+        scores.group_by("question")
+        .agg(pl.col("answers").list.explode(keep_nulls=False, empty_as_null=False).unique())
+        .sort("question")
+    )
+    return [[int(answer) for answer in row if answer is not None] for row in each["answers"]]
 
 
 def _means(directions: pl.DataFrame, pivot: str | None, fewest: int) -> Iterator[_Mean]:

@@ -225,9 +225,13 @@ def _choose(
 ) -> Way:
     """Hold out documents unless that would leave too many queries no chance to be drawn."""
     limit = OVERSHOOT * share * int(components["size"].sum())
-    large = components.filter(pl.col("size") > limit).select("component")
-    stuck = nodes.filter(pl.col("document").is_null()).join(large, on="component", how="semi")
-    count = stuck.join(answered, on="query", how="semi")["query"].n_unique()
+    asking = nodes.filter(pl.col("document").is_null()).join(answered, on="query", how="semi")
+    asked = asking.group_by("component").agg(queries=pl.col("query").n_unique())
+    sized = components.group_by("component").agg(pl.col("size").sum())
+    both = asked.join(sized, on="component", how="left")
+    crowd = OVERSHOOT * share * answered.height  # a page that answers more is drawn by luck, or not
+    stuck = both.filter((pl.col("size") > limit) | (pl.col("queries") > max(1, crowd)))
+    count = int(stuck["queries"].sum())
     return "queries" if count > STUCK * answered.height else "documents"
 
 

@@ -34,7 +34,7 @@ from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Dataset, load, shard_name
 from polymine.training import recipes
 
-VERSION = 8
+VERSION = 9
 ARMS, DIFFERENCES = "arms.parquet", "differences.parquet"
 _TRIPLETS = f"triplets/{shard_name(0)}"
 _CLOSURE = f"closure/{shard_name(0)}"
@@ -270,7 +270,8 @@ def _gains(
     for arm, own in scores.items():
         seeds: dict[int | None, list[pl.DataFrame]] = {seed: [of] for seed, of in own.items()}
         for seed, measured in {**seeds, None: list(own.values())}.items():
-            rows = overall(compare_seeds([base], measured, name=arm, **options))
+            arms = [list(of.values()) for of in scores.values()]
+            rows = overall(compare_seeds([base], measured, name=arm, arms=arms, **options))
             rows = rows.with_columns(arm="model", seed=pl.lit(seed))
             found.append(Arms.validate(rows.select(Arms.column_names()), cast=True))
     return found

@@ -30,7 +30,7 @@ from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Dataset, load, open_folder
 
-VERSION = 8
+VERSION = 9
 COMPARISONS, SCORES = "comparisons.parquet", "scores.parquet"
 CHANGES, DIFFERENCES = "changes.parquet", "differences.parquet"
 Systems = Mapping[str, Mapping[str, DatasetRef]]  # model and set name to measures

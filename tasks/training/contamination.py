@@ -25,7 +25,7 @@ from polymine.tasks.evaluation.leaving_out import leave_out
 from polymine.tasks.evaluation.sets import is_checked, level_for, texts_of_set
 from polymine.tasks.store.datasets import load, note_of
 
-VERSION = 5
+VERSION = 6
 SHOWN = 10  # overlaps that an error lists
 ROWS = "training-rows"
 REPORT = (

@@ -23,7 +23,7 @@ from polymine.tasks.training.split import HELD_OUT
 from polymine.training import mixture
 from polymine.training.relations import relate
 
-VERSION = 7
+VERSION = 8
 CONTRACT = "training-rows"
 EXCLUDE = (
     'Set training.contaminated = "exclude" to leave these rows out, or "report" to train on them; '

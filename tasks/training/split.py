@@ -19,7 +19,7 @@ from polymine.tasks.evaluation.sets import HELD_OUT_CONTRACT
 from polymine.tasks.mining.ingestion import SCHEMAS, find_tables, store_tables
 from polymine.tasks.store.datasets import Dataset, load, note_of
 
-VERSION = 5
+VERSION = 6
 # Contract to the file's name, as evaluation reads it.
 _FILES = {"documents": "corpus", "queries": "queries", "judgments": "qrels"}
 Tables = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]

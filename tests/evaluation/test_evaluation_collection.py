@@ -178,10 +178,11 @@ class TestClusters:
         assert found.chained == 0
 
     def test_and_so_are_those_of_its_translations(self):
-        documents = texts("doc_id", ("d-en", "en", "d"), ("d-ru", "ru", "d"), ("e", "en", None),
-                          ("f", "en", None), ("g", "en", None))  # fmt: skip
+        documents = texts("doc_id", ("d-en", "en", "d"), ("d-ru", "ru", "d"),
+                          *((name, "en", None) for name in "efghij"))  # fmt: skip
         queries = texts("query_id", *((name, "en", None) for name in "abcdefgh"))
-        known = judged(("a", "d-en", 1), ("b", "d-ru", 1), ("c", "e", 1), ("d", "f", 1))
+        known = judged(("a", "d-en", 1), ("b", "d-ru", 1),
+                       *zip("cdefgh", "efghij", [1] * 6, strict=True))  # fmt: skip
         names = dict(EvaluationCollection(documents, queries, known).clusters
                      .select("query_id", "question").rows())  # fmt: skip
         assert names["a"] == names["b"]
@@ -192,3 +193,16 @@ class TestClusters:
         found = self.collection(*chain, ("r", "e"), ("s", "f"))
         assert found.clusters["question"].n_unique() == 10
         assert found.chained == 8
+        answers = dict(found.clusters.select("query_id", "answers").rows())
+        assert answers["r"] is None
+        assert len(answers["q0"]) == len(set(answers["q0"]) | set(answers["q1"])) - 1 == 2
+
+    def test_questions_that_nothing_answers_make_a_chain_no_shorter(self):
+        chain = [(f"q{n}", f"d{m}") for n in range(8) for m in (n, n + 1)]
+        found = self.collection(*chain)
+        lonely = texts("query_id", *((f"x{n:03}", "en", None) for n in range(200)))
+        more = EvaluationCollection(
+            found.documents, pl.concat([found.queries.select(lonely.columns), lonely]),
+            found.judgments,
+        )  # fmt: skip
+        assert more.chained == found.chained == 8

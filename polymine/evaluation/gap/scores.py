@@ -100,6 +100,8 @@ def _average(
     low, high = interval_of_means(sums, counts, members, resampling)
     share = members / members.sum(axis=1, keepdims=True)
     value = share @ (sums[:, :, 0].sum(axis=0) / counts.sum(axis=0))
+    # Of a single case nothing is known; its pair is flagged, and its value all there is to show.
+    low, high = (np.where(np.isfinite(end), end, value[:, None]) for end in (low, high))
     return whole.with_columns(
         measure=pl.lit(measure), value=pl.Series(value), low=pl.Series(low[:, 0]),
         high=pl.Series(high[:, 0]),

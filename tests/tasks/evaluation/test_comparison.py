@@ -180,7 +180,9 @@ def test_every_pair_stands_once_and_alike_arms_are_not_told_apart(made):
     found = Differences.validate(table(made(GAINS)[0], "differences"))
     pairs = {row[:2]: row[2:] for row in found.select("arm", "reference", "gain", "p").rows()}
     assert set(pairs) == {("even", "same"), ("even", "last"), ("same", "last")}
-    assert pairs["even", "same"] == pytest.approx((0.0, 1.0))
+    gain, p = pairs["even", "same"]
+    assert gain == pytest.approx(0.0)
+    assert p > 0.5  # what a seed makes of the other arm counts here, too
     # paired by seed: .1 and .2 for every query, so that the seeds alone are left to chance
     assert pairs["even", "last"][0] == pytest.approx(0.15)
     even = found.filter(arm="even", reference="last").row(0, named=True)
