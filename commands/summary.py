@@ -82,6 +82,7 @@ def _facts(summary: Mapping[str, Any], seconds: float, page: str | None) -> list
         ("Reused", ", ".join(summary.get("reused") or []) or "nothing"),
         ("Timings", " · ".join([*timings, f"whole command {seconds:.1f} s"])),
     ]
+    facts += [("Searched", str(said)) for said in summary.get("searched") or []]
     if summary.get("recall"):
         facts.append(("Positives first / in ten", str(summary["recall"])))
     if summary.get("funnel"):

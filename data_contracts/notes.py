@@ -298,6 +298,7 @@ class SetNote(Note):
         benchmark: its name on the hub or in MTEB.
         guard: how much of it training must not have seen.
         documents, queries: of a retrieval set: what is searched, and those that have an answer.
+        languages: documents of each language, where there are several.
         merged: documents that were merged into others of equal text.
         own: documents left out of the ranking of the query whose text they are.
         unanswered: queries without a relevant document, which are in no figure.
@@ -315,6 +316,7 @@ class SetNote(Note):
     benchmark: str | None = None
     guard: Literal["auto", "queries", "relevant", "all"] = "auto"
     documents: int = 0
+    languages: dict[str, int] = {}
     queries: int = 0
     merged: int = 0
     own: int = 0

@@ -68,7 +68,7 @@ def run_measures(run: Context, evaluation: EvaluationSettings) -> Evaluated:
     if evaluation.baseline == "bm25":
         name, calls = "BM25", {UNTOUCHED: calls.pop("base"), **calls}
     names = tuple(model for model in measures if model != "base")
-    return Evaluated(name, names, sets, measures, compared, calls, notes, plain)
+    return Evaluated(name, names, sets, measures, compared, calls, notes, plain, further)
 
 
 def measure_systems(
@@ -99,13 +99,15 @@ def measure_plain(
 ) -> dict[str, dict[str, DatasetRef]]:
     """Measure as plain trec_eval would, where that differs: set name and model to measures."""
     found: dict[str, dict[str, DatasetRef]] = {}
+    called = {"base": UNTOUCHED} if evaluation.baseline == "bm25" else {}
     for chosen in evaluation.sets:
         if (plain := plain_form(chosen, sets[chosen.name])) is not None:
             tables = read_set(run, plain, evaluation.seed)
             if len(left_out_of(sets[chosen.name])):  # the same queries as the main figure
                 tables = leave_out_alike(run, chosen.name, tables, sets[chosen.name])
             found[chosen.name] = {
-                each.name: measure(run, each, plain, tables, evaluation) for each in systems
+                called.get(each.name, each.name): measure(run, each, plain, tables, evaluation)
+                for each in systems
             }
     return found
 

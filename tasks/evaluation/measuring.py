@@ -163,8 +163,8 @@ def _ranking_plan(
         missing = collection.relevant.join(ranking, on="query_id", how="anti")
         if count := missing["query_id"].n_unique():
             logger.warning(
-                "%s ranks nothing for %s queries of %s, as %s: they count as 0",
-                name, f"{count:,}", note.name, missing["query_id"][0],
+                "%s leaves out queries of %s: %s, as %s, count as 0",
+                name, note.name, f"{count:,}", missing["query_id"][0],
             )  # fmt: skip
         pooled = together and collection.documents["language"].n_unique() > 1
         options: dict[str, Any] = {"name": note.name, "k": evaluation.k, "pooled": pooled}

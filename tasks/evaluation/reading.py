@@ -141,8 +141,8 @@ def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, Tables, So
         hidden = _own(documents, checked.queries, judgments)
         if hidden.height:
             logger.warning(
-                "%s: %s documents are the text of a query and are left out of its ranking, unlike "
-                'in plain trec_eval; `own_document = "rank"` keeps them',
+                "%s: documents that are a query's own text (%s) are left out of its ranking, "
+                'unlike in plain trec_eval; `own_document = "rank"` keeps them',
                 chosen.name, f"{hidden.height:,}",
             )  # fmt: skip
     whole = EvaluationCollection(documents, checked.queries, judgments, hidden)

@@ -11,6 +11,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -48,13 +49,15 @@ def tables_in(reference: DatasetRef) -> list[str]:
     return [path.stem for path in sorted(open_folder(reference.path).glob("*.parquet"))]
 
 
-def count_texts(tables: Mapping[str, pl.DataFrame]) -> dict[str, int]:
+def count_texts(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     """Count what a set of retrieval has, as its SetNote says it."""
     collection = EvaluationCollection(*(tables[name] for name in COLLECTION))
     answered = collection.relevant["query_id"].n_unique()
+    languages = dict(collection.documents["language"].value_counts().sort("language").rows())
     changed = {name: tables[name].height if "copies" in tables else 0 for name in _CHANGED}
     return {
         "documents": collection.documents.height,
+        "languages": languages if len(languages) > 1 else {},
         "queries": answered,
         "unanswered": collection.queries.height - answered,
         "chained": collection.chained,

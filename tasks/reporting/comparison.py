@@ -7,18 +7,26 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel
 
+from polymine import models
 from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.references import DatasetRef
-from polymine.data_contracts.settings import EvaluationSettings, OutputSettings, TrainingSettings
+from polymine.data_contracts.settings import (
+    ComparisonSettings,
+    EvaluationSettings,
+    OutputSettings,
+    TrainingSettings,
+)
 from polymine.evaluation.arms import find_best
 from polymine.reporting.learning.metrics import name_metric, write_gain
-from polymine.reporting.learning.report import ComparisonReport, LinkedFile, StepReport
+from polymine.reporting.learning.report import Called, ComparisonReport, LinkedFile, StepReport
 from polymine.reporting.learning.tables import ArmResult, list_arms
 from polymine.reporting.report import Note
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
-from polymine.tasks.reporting.evaluation import describe_sets, remark_on_sets
+from polymine.tasks.evaluation.comparison import trained_by
+from polymine.tasks.evaluation.encoding import as_measured
+from polymine.tasks.reporting.evaluation import describe_call, describe_sets, remark_on_sets
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.reporting.outcome import show, write_folder
 from polymine.tasks.store.datasets import open_folder
@@ -55,6 +63,7 @@ def report_comparison(
         k=evaluation.k,
         confidence=evaluation.confidence,
         searched=describe_sets(sets),
+        calls=_calls(training, evaluation, parts),
         notes=(*notes, *remark_on_sets(sets)),
         sources=sources,
         settings=show(**parts),
@@ -75,6 +84,20 @@ def report_comparison(
     return {**summary, "arms": shown}
 
 
+def _calls(
+    training: TrainingSettings, evaluation: EvaluationSettings, parts: Mapping[str, BaseModel]
+) -> tuple[Called, ...]:
+    """How the base and what each arm trains are called to be measured."""
+    comparison = parts.get("comparison")
+    trained = {"base": training.base}
+    if isinstance(comparison, ComparisonSettings):
+        trained |= {arm.name: trained_by(arm, training).base for arm in comparison.arms}
+    return tuple(
+        describe_call(name, as_measured(models.settled(base), evaluation))
+        for name, base in trained.items()
+    )
+
+
 def _headline(
     results: list[ArmResult], differences: pl.DataFrame, evaluation: EvaluationSettings
 ) -> str:
@@ -83,6 +106,9 @@ def _headline(
         return say("learning", "best_arm", [], "", "")
     name, metric = results[0].set, results[0].metric
     own = {r.arm: r for r in results if (r.set, r.metric) == (name, metric)}
+    if len(own) == 1:  # nothing to be best of
+        (alone,) = own.values()
+        return f"{name_metric(metric, evaluation.k)} on {name} {write_gain(alone.together)}"
     best = find_best(differences, name, metric, evaluation.confidence) or list(own)
     gain = f"{name_metric(metric, evaluation.k)} on {name} {write_gain(own[best[0]].together)}"
     return say("learning", "best_arm", best, gain, own[best[0]].together.verdict)

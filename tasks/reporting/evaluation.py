@@ -1,5 +1,6 @@
 """Writes the folder of an evaluation: figures as tables, and the page."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,7 @@ class Evaluated:
     """All that evaluation made, by references.
 
     `models` are without the base, `calls` of all; `plain` are measures as plain trec_eval has them,
-    of the sets for which that differs.
+    of the sets for which that differs; `further` are measures by other cut-offs.
     """
 
     base: str
@@ -57,6 +58,7 @@ class Evaluated:
     calls: Mapping[str, EncoderSettings]
     notes: tuple[Note, ...] = ()
     plain: Mapping[str, Mapping[str, DatasetRef]] = field(default_factory=dict)
+    further: Mapping[int, Mapping[str, Mapping[str, DatasetRef]]] = field(default_factory=dict)
 
 
 @step("report-evaluation")
@@ -75,15 +77,7 @@ def report_evaluation(
         headline=describe_gain(comparisons, scores, differences, evaluation),
         base=evaluated.base,
         models=evaluated.models,
-        calls=tuple(
-            Called(
-                f"{name} ({call.model})" if name in ("base", UNTOUCHED) else name,
-                call.query_prompt or "",
-                call.document_prompt or "",
-                call.max_length,
-            )
-            for name, call in evaluated.calls.items()
-        ),
+        calls=tuple(describe_call(name, call) for name, call in evaluated.calls.items()),
         comparisons=comparisons,
         scores=scores,
         changes=pl.read_parquet(folder / CHANGES, glob=False),
@@ -135,16 +129,28 @@ def _warn_of_measures(measures: Mapping[tuple[str, str], DatasetRef]) -> list[No
 
 
 def _mteb_files(evaluated: Evaluated, evaluation: EvaluationSettings) -> Files:
+    """Results as `mteb.ResultCache` of the folder `mteb` finds them: of plain trec_eval's figures.
+
+    Figures at further cut-offs are there where they do not depart from it.
+    """
     splits = {chosen.name: chosen.split or "test" for chosen in evaluation.sets}
-    return {
-        f"mteb/{model}/{name}.json": as_mteb_result(
-            load(ref), task=name, revision=evaluated.sets[name].fingerprint,
-            split=splits.get(name, "test"), k=evaluation.k,
-        )
-        for model, of in evaluated.measures.items()
-        for name, ref in of.items()
-        if note_of(ref, MeasuresNote).kind == "retrieval"
-    }  # fmt: skip
+    version, files = evaluated.compared.fingerprint, dict[str, Path | str | bytes]()
+    for model, of in evaluated.measures.items():
+        name = "bm25" if model == "base" and evaluation.baseline == "bm25" else model
+        folder = f"mteb/results/{name}/{version}"
+        for set_name, ref in of.items():
+            if note_of(ref, MeasuresNote).kind != "retrieval":
+                continue
+            plain = evaluated.plain.get(set_name, {}).get(model)
+            further = {k: each[model][set_name] for k, each in evaluated.further.items()
+                       if model in each and plain is None}  # fmt: skip
+            files[f"{folder}/{set_name}.json"] = as_mteb_result(
+                load(plain or ref), task=set_name, revision=evaluated.sets[set_name].fingerprint,
+                split=splits.get(set_name, "test"), k=evaluation.k,
+                further={k: load(each) for k, each in further.items()},
+            )  # fmt: skip
+            files[f"{folder}/model_meta.json"] = json.dumps({"name": name, "revision": version})
+    return files
 
 
 def describe_gain(
@@ -174,11 +180,23 @@ def describe_gain(
     return "nothing was measured"
 
 
+def describe_call(name: str, call: EncoderSettings) -> Called:
+    """Say how a model was called to be measured; of the base also which one it is."""
+    said = f"{name} ({call.model})" if name in ("base", UNTOUCHED) else name
+    return Called(said, call.query_prompt or "", call.document_prompt or "", call.max_length)
+
+
 def describe_sets(sets: Mapping[str, DatasetRef]) -> tuple[Searched, ...]:
     """Say what the queries of each set of retrieval search."""
     notes = {name: note_of(reference, SetNote) for name, reference in sets.items()}
     return tuple(
-        Searched(name, note.documents, note.queries, say("learning", "searched", note.held_out))
+        Searched(
+            name,
+            note.documents,
+            note.queries,
+            say("learning", "searched", note.held_out),
+            note.languages,
+        )
         for name, note in notes.items()
         if note.kind == "retrieval"
     )
@@ -207,13 +225,19 @@ def remark_on_plain(evaluated: Evaluated, k: int) -> tuple[Note, ...]:
     """Say where figures depart from plain trec_eval's, and what these are."""
     notes = []
     for name, of in evaluated.plain.items():
-        means = [
-            (model, load(ref).filter(pl.col("document_language") != POOL)["ndcg"].mean())
-            for model, ref in of.items()
-        ]
+        means = [(model, _headline_mean(load(ref))) for model, ref in of.items()]
         note = note_of(evaluated.sets[name], SetNote)
         notes.append(Note("remark", say("learning", "departs", name, note, means, k)))
     return tuple(notes)
+
+
+def _headline_mean(scores: pl.DataFrame) -> float | None:
+    """The mean over directions that headlines have: those of few queries do not count."""
+    each = scores.filter(pl.col("document_language") != POOL).group_by(
+        "document_language", "query_language"
+    ).agg(pl.col("ndcg").mean(), count=pl.len())  # fmt: skip
+    mean = each.filter((pl.col("count") >= FEWEST) | (pl.len() == 1))["ndcg"].mean()
+    return None if mean is None else float(mean)  # type: ignore[arg-type]
 
 
 def remark_on_few(measures: Mapping[str, DatasetRef]) -> tuple[Note, ...]:

@@ -114,14 +114,21 @@ def _list_tables(
          "verdict": "better" if pair.surely else "not told apart"}
         for part in parts["rivals"] for pair in part.pairs
     ]  # fmt: skip
+    pools = "".join(f". {one.said}" for one in report.searched)
     return {
         "rows": ("What each step of the recipe learned from", rows),
         "speeds": ("How fast each step of the recipe went", speeds),
-        "gains": ("Before and after, direction by direction", gains),
-        "rivals": ("Every pair of models by the main metric, corrected for their number", rivals),
+        "gains": ("Before and after, direction by direction" + pools, gains),
+        "rivals": (
+            "Every pair of models by the main metric, corrected for their number" + pools,
+            rivals,
+        ),
         "scores": ("Before and after on sets without queries", scores),
-        "arms": ("Each way to mine against the untouched base", arms),
-        "differences": ("Every pair of ways to mine, corrected for their number", differences),
+        "arms": ("Each way to mine against the untouched base" + pools, arms),
+        "differences": (
+            "Every pair of ways to mine, corrected for their number" + pools,
+            differences,
+        ),
     }
 
 

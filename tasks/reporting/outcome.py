@@ -40,6 +40,7 @@ def sum_up(report: Report, folder: Path) -> dict[str, Any]:
         "headline": report.headline,
         "timings": timings,
         "reused": report.reused,
+        "searched": [one.said for one in getattr(report, "searched", ())],
     }
 
 

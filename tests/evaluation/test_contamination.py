@@ -165,6 +165,18 @@ class TestLevels:
         assert self.held("queries", short) == []
         assert len(self.held("queries", short, (0, "positive", PASSAGE))) == 2
 
+    def test_a_page_makes_a_query_of_two_words_tell(self):
+        """Most of a click log's queries are so short; a name beside a name still says nothing."""
+        page = (0, "positive", PASSAGE)
+        held = evaluated("running shoes", PASSAGE, "red").with_columns(
+            part=pl.Series(["query", "document", "document"])
+        )
+        for row, count in (((0, "anchor", "running shoes"), 2), ((0, "anchor", "shoes"), 0)):
+            overlap = find_overlap(trained(row, page), held)
+            assert len(at_levels(overlap, {"test": "queries"})) == count
+        names = trained((0, "anchor", "running shoes"), (0, "positive", "red"))
+        assert find_overlap(names, held).is_empty()
+
     def test_a_corpus_is_shared_if_most_positives_are_in_it(self):
         corpus = pl.Series(["a", "b", "c"])
         assert shares_corpus(pl.Series(["a", "x"]), corpus)

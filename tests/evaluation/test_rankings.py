@@ -124,6 +124,11 @@ def test_what_changed_most_is_shown_with_its_texts():
     gains = found["gain"].to_list()
     assert gains == sorted(gains, reverse=True)
     assert gains[0] > 0 > gains[-1]
+    both = model.join(base, on=["document_language", "query_language", "query_id"], suffix="_base")
+    every = both.filter(pl.col("document_language") != "*").select(
+        pl.col("ndcg") - pl.col("ndcg_base")
+    ).to_series()  # fmt: skip
+    assert (gains[0], gains[-1]) == pytest.approx((every.max(), every.min()))
     assert "*" not in set(found["document_language"])
     texts = dict(shown.documents.select("text", "language").rows())
     assert all(texts[a] == code for a, code in found.select("answer", "document_language").rows())

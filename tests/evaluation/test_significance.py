@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import bootstrap
 
 from polymine.evaluation import significance
+from polymine.evaluation.arms import enough_draws
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.shared import widening
 from polymine.evaluation.significance import (
@@ -239,3 +240,10 @@ def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_as_many_draws_as_holms_correction_needs():
+    """The smallest chance of 100 draws, .02, is no longer below .05 times 45 pairs."""
+    enough = enough_draws(Resampling(resamples=100), 45)
+    assert 45 * 2 / (enough.resamples + 1) < 0.05
+    assert enough_draws(Resampling(), 3) == Resampling()

@@ -18,6 +18,8 @@ from polymine.data_contracts.settings import (
     EvaluationSettings,
     OutputSettings,
 )
+from polymine.evaluation.matrix import compare
+from polymine.evaluation.significance import Resampling
 from polymine.flows.comparison import measure_arms
 from polymine.flows.evaluation import read_sets, run_measures
 from polymine.reporting.learning.metrics import name_metric
@@ -25,6 +27,7 @@ from polymine.reporting.learning.tables import list_results
 from polymine.tasks.evaluation.comparison import ARMS
 from polymine.tasks.evaluation.encoding import open_candidates, open_measured
 from polymine.tasks.evaluation.gains import read_comparisons
+from polymine.tasks.evaluation.sets import open_collection
 from polymine.tasks.reporting.evaluation import report_evaluation
 from polymine.tasks.reporting.parts import read_info
 from polymine.tasks.store.datasets import load, note_of, open_folder
@@ -71,8 +74,57 @@ def test_a_base_alone_is_measured_with_intervals_of_its_figures(folder, tmp_path
     assert "no interval" not in page  # it has one, of its own figure
     assert "72" in page.partition("What is searched")[2][:2000]
     assert "corpus.parquet" in page.partition("What the files were taken for")[2]
-    result = json.loads((tmp_path / "out/mteb/base/animals.json").read_text())
+    (file,) = (tmp_path / "out/mteb/results/base").glob("*/animals.json")
+    result = json.loads(file.read_text())
     assert result["scores"]["test"][0]["main_score"] == pytest.approx(row["value"])
+    assert summary["searched"] == ["animals: 36 queries, 72 documents: all of the set"]
+
+
+def test_mteb_finds_the_results_in_the_output(folder, tmp_path):
+    mteb = pytest.importorskip("mteb", reason="mteb is not installed")
+    chosen = settings(folder, cutoffs=(3,))
+    evaluated = run_measures(run_in(folder), chosen)
+    report_evaluation(run_in(folder), evaluated, chosen, OutputSettings(path=str(tmp_path / "out")))
+    (path,) = mteb.ResultCache(tmp_path / "out/mteb").get_cache_paths()
+    found = mteb.TaskResult.from_disk(path)
+    figures = {
+        row["metric"]: row["value"]
+        for row in read_comparisons(evaluated.compared)[0].filter(group="direction").to_dicts()
+    }
+    (scores,) = found.scores["test"]
+    for ours, theirs in (("ndcg", "ndcg_at_10"), ("ndcg@3", "ndcg_at_3"),
+                         ("recall@3", "recall_at_3")):  # fmt: skip
+        assert scores[theirs] == pytest.approx(figures[ours])
+
+
+def test_questions_on_one_passage_are_one_proof_in_what_is_reported(folder, tmp_path):
+    """Five queries to each document: their intervals are those of `clusters`, and wider."""
+    corpus, queries, judged = animal_tables()
+    asked = queries.with_columns(pl.int_ranges(0, 5).alias("copy")).explode("copy")
+    name = pl.format("{}-{}", "query_id", "copy")
+    many = asked.with_columns(query_id=name, text=pl.format("{} {}", "text", "copy"))
+    known = judged.with_columns(pl.int_ranges(0, 5).alias("copy")).explode("copy")
+    known = known.with_columns(query_id=name).drop("copy")
+    (tmp_path / "many").mkdir()
+    for table, frame in (("corpus", corpus), ("queries", many.drop("copy")), ("qrels", known)):
+        frame.write_parquet(tmp_path / "many" / f"{table}.parquet")
+    other = save_small_encoder(tmp_path / "other", seed=3)
+    models = (EvaluatedModel(name="other", model=other, dtype="float32"),)
+    sets = (EvaluationSet(name="many", path=str(tmp_path / "many")),)
+    chosen = settings(folder, sets=sets, models=models)
+    evaluated = run_measures(run_in(folder), chosen)
+    found = read_comparisons(evaluated.compared)[0].filter(group="direction", metric="ndcg")
+    base, model = (load(evaluated.measures[name]["many"]) for name in ("base", "other"))
+    clusters = open_collection(evaluated.sets["many"]).clusters.with_columns(set=pl.lit("many"))
+    width = {}
+    for drawn, questions in (("passages", clusters), ("queries", None)):
+        rows = compare(base, model, name="other", questions=questions,
+                       resampling=Resampling(resamples=200))  # fmt: skip
+        row = rows.filter(group="direction", metric="ndcg")
+        width[drawn] = row.select(pl.col("high") - pl.col("low")).item()
+    shown = found.select(pl.col("high") - pl.col("low")).item()
+    assert shown == pytest.approx(width["passages"])
+    assert width["passages"] > 1.3 * width["queries"]
 
 
 def test_a_run_may_be_compressed_and_is_named_where_it_is_no_text(folder, tmp_path):

@@ -140,6 +140,25 @@ class TestWays:
         assert documents.height == corpus.height
         assert judged.filter(pl.col("relevance") > 0).height > 0
 
+    @pytest.mark.parametrize("pages", [1, 3])
+    @pytest.mark.parametrize("answered", [360, 400])
+    def test_a_few_pages_that_answer_most_queries_leave_no_luck(self, pages, answered):
+        """On one side or the other they made 8 test queries or 127, or none at all."""
+        corpus = pl.DataFrame({"doc_id": [f"d{n:03}" for n in range(200)]})
+        corpus = corpus.with_columns(text=pl.format("page {} on subject {}", "doc_id", "doc_id"),
+                                     language=pl.lit("en"))  # fmt: skip
+        questions = pl.DataFrame({"query_id": [f"q{n:03}" for n in range(400)]})
+        questions = questions.with_columns(text=pl.format("what of {}?", "query_id"),
+                                           language=pl.lit("en"))  # fmt: skip
+        place = [n % pages if n < answered else 10 + n - answered for n in range(400)]
+        known = pl.DataFrame({"query_id": questions["query_id"],
+                              "doc_id": [f"d{n:03}" for n in place], "relevance": 1})  # fmt: skip
+        near, asked = near_texts(corpus, questions, 0.8)
+        for seed in range(4):
+            split = hold_out(corpus, questions, known, near, 0.1, seed, asked, "auto")
+            assert split.way == "queries"
+            assert split.queries.filter(side="test").height == 40
+
     @settings(max_examples=60)
     @given(collections(), st.sampled_from([0.1, 0.5]), st.integers(0, 3))
     def test_queries_that_ask_the_same_are_on_one_side(self, tables, share, seed):

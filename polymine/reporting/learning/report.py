@@ -1,6 +1,7 @@
 """The reports of training, evaluation, pipeline and comparison: a model per kind of page."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import polars as pl
@@ -93,12 +94,26 @@ class Searched:
         set: its name.
         documents, queries: of it; queries that have an answer.
         about: which documents these are, in words.
+        languages: documents of each language, where there are several.
     """
 
     set: str
     documents: int
     queries: int
     about: str
+    languages: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def said(self) -> str:
+        """Say it in a line, plain."""
+        said = f"{self.set}: {self.queries:,} queries, {self.documents:,} documents: {self.about}"
+        return f"{said}; {self.by_language}" if self.languages else said
+
+    @property
+    def by_language(self) -> str:
+        """Say how many documents a direction searches: those of its language."""
+        each = ", ".join(f"{code} {count:,}" for code, count in self.languages.items())
+        return f"each direction searches the documents of its language ({each})"
 
 
 @dataclass(frozen=True)

@@ -217,3 +217,12 @@ def test_what_holds_for_one_pair_alone_names_no_winner_among_six(made, tmp_path)
     assert found["p"].max() < 0.05 < found["adjusted"].min()
     said = summarise(compared, sets, tmp_path)["headline"]
     assert said.startswith("first, b, c and d are not told apart; the highest is first: ")
+
+
+def test_a_lone_arm_is_best_of_nothing(made, tmp_path):
+    compared, sets = made({"even": GAINS["even"]})[:2]
+    headline = summarise(compared, sets, tmp_path)["headline"]
+    assert headline.startswith("nDCG@10 on ")
+    assert "best" not in headline
+    page = (tmp_path / "out/report.html").read_text()
+    assert "How models were called" in page
