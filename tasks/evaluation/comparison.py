@@ -1,6 +1,6 @@
 """Negatives found in other ways, the arms of a comparison, and what they come to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import comb
 from typing import Any
@@ -10,7 +10,7 @@ import polars as pl
 
 from polymine import models
 from polymine.data_contracts.errors import SettingsError
-from polymine.data_contracts.learning import Arms, Differences, QueryScores
+from polymine.data_contracts.learning import Arms, Comparisons, Differences, QueryScores
 from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import (
     ArmSettings,
@@ -34,8 +34,8 @@ from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Dataset, load, shard_name
 from polymine.training import recipes
 
-VERSION = 9
-ARMS, DIFFERENCES = "arms.parquet", "differences.parquet"
+VERSION = 10
+ARMS, DIFFERENCES, COMPARISONS = "arms.parquet", "differences.parquet", "comparisons.parquet"
 _TRIPLETS = f"triplets/{shard_name(0)}"
 _CLOSURE = f"closure/{shard_name(0)}"
 Scores = Mapping[str, Mapping[int, pl.DataFrame]]  # arm, seed: QueryScores
@@ -240,12 +240,13 @@ def _write(
     asked = Resampling(evaluation.confidence, evaluation.resamples, evaluation.seed)
     resampling = enough_draws(asked, len(searched) * comb(len(arms), 2))
     compared: list[pl.DataFrame] = [Arms.create_empty()]
+    directions: list[pl.DataFrame] = [Comparisons.create_empty()]
     pairs: list[pl.DataFrame] = []
     for name in searched:
         before = _scores(base[name])
         options = {
             "questions": open_collection(sets[name]).clusters.with_columns(set=pl.lit(name)),
-            "pivot": None,
+            "pivot": evaluation.pivot,
             "fewest": FEWEST,
             "resampling": resampling,
         }
@@ -253,28 +254,37 @@ def _write(
             arm: {seed: _scores(measures[name]) for seed, measures in seeds.items()}
             for arm, seeds in arms.items()
         }
-        compared += _gains(before, scores, options)
+        for arm, rows in _gains(before, scores, options):
+            compared.append(arm)
+            directions.append(rows)
         pairs.append(
             compare_pairs({arm: list(own.values()) for arm, own in scores.items()}, **options)
         )
     dataset.write(ARMS, pl.concat(compared), Arms)
+    dataset.write(COMPARISONS, pl.concat(directions), Comparisons)
     found = adjust(pl.concat(pairs)) if pairs else Differences.create_empty()
     dataset.write(DIFFERENCES, found, Differences)
 
 
 def _gains(
     base: pl.DataFrame, scores: Scores, options: Mapping[str, Any]
-) -> list[dy.DataFrame[Arms]]:
-    """Compare each arm with the base: seed by seed, then all seeds together."""
-    found = []
+) -> Iterator[tuple[dy.DataFrame[Arms], dy.DataFrame[Comparisons]]]:
+    """Compare each arm with the base: seed by seed and all together; these by direction, too."""
+    arms = [list(of.values()) for of in scores.values()]
     for arm, own in scores.items():
-        seeds: dict[int | None, list[pl.DataFrame]] = {seed: [of] for seed, of in own.items()}
-        for seed, measured in {**seeds, None: list(own.values())}.items():
-            arms = [list(of.values()) for of in scores.values()]
-            rows = overall(compare_seeds([base], measured, name=arm, arms=arms, **options))
-            rows = rows.with_columns(arm="model", seed=pl.lit(seed))
-            found.append(Arms.validate(rows.select(Arms.column_names()), cast=True))
-    return found
+        whole = compare_seeds([base], list(own.values()), name=arm, arms=arms, **options)
+        each: dict[int | None, pl.DataFrame] = {
+            seed: compare_seeds([base], [of], name=arm, **options) for seed, of in own.items()
+        }
+        each[None] = whole
+        rows = pl.concat(
+            overall(found).with_columns(arm="model", seed=pl.lit(seed, pl.Int64))
+            for seed, found in each.items()
+        )
+        yield (
+            Arms.validate(rows.select(Arms.column_names()), cast=True),
+            Comparisons.validate(whole.select(Comparisons.column_names()), cast=True),
+        )
 
 
 def _scores(measures: DatasetRef) -> pl.DataFrame:

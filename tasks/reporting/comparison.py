@@ -24,7 +24,7 @@ from polymine.reporting.report import Note
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
-from polymine.tasks.evaluation.comparison import trained_by
+from polymine.tasks.evaluation.comparison import ARMS, COMPARISONS, DIFFERENCES, trained_by
 from polymine.tasks.evaluation.encoding import as_measured
 from polymine.tasks.reporting.evaluation import describe_call, describe_sets, remark_on_sets
 from polymine.tasks.reporting.mining import versions
@@ -32,8 +32,6 @@ from polymine.tasks.reporting.outcome import show, write_folder
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import COMPARISON
 from polymine.training import recipes
-
-ARMS_FILE, DIFFERENCES = "arms.parquet", "differences.parquet"
 
 
 @step("report-comparison")
@@ -50,7 +48,7 @@ def report_comparison(
 ) -> dict[str, Any]:
     """Write the output folder of a comparison."""
     folder = open_folder(compared.path)
-    arms = pl.read_parquet(folder / ARMS_FILE, glob=False)
+    arms = pl.read_parquet(folder / ARMS, glob=False)
     differences = pl.read_parquet(folder / DIFFERENCES, glob=False)
     results = list_arms(arms)
     report = ComparisonReport(
@@ -60,6 +58,8 @@ def report_comparison(
         steps=tuple(StepReport(step) for step in recipes.expand(training)),
         arms=arms,
         differences=differences,
+        comparisons=_by_direction(pl.read_parquet(folder / COMPARISONS, glob=False)),
+        pivot=evaluation.pivot,
         k=evaluation.k,
         confidence=evaluation.confidence,
         searched=describe_sets(sets),
@@ -70,11 +70,12 @@ def report_comparison(
         fingerprints={"comparison": compared.fingerprint},
         versions=versions(),
         files=(
-            LinkedFile(ARMS_FILE, ARMS_FILE, "every arm, seed, set and metric"),
+            LinkedFile(ARMS, ARMS, "every arm, seed, set and metric"),
             LinkedFile(DIFFERENCES, DIFFERENCES, "every pair of arms, corrected for their number"),
+            LinkedFile(COMPARISONS, COMPARISONS, "every arm, all its seeds, by pair of languages"),
         ),
     )
-    tables = {name: folder / name for name in (ARMS_FILE, DIFFERENCES)}
+    tables = {name: folder / name for name in (ARMS, DIFFERENCES, COMPARISONS)}
     summary = write_folder(report, {**tables}, output, COMPARISON, compared.fingerprint, "compare")
     shown = [
         {"set": r.set, "arm": r.arm, "metric": name_metric(r.metric, evaluation.k),
@@ -82,6 +83,12 @@ def report_comparison(
         for r in results if r.metric == results[0].metric
     ]  # fmt: skip
     return {**summary, "arms": shown}
+
+
+def _by_direction(comparisons: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the sets that are asked in several pairs of languages; others have one figure."""
+    pairs = pl.struct("document_language", "query_language").filter(group="direction")
+    return comparisons.filter(pairs.n_unique().over("set") > 1)
 
 
 def _calls(

@@ -146,7 +146,8 @@ def gather_parts(report: LearningReport) -> dict[str, Any]:
     """What the kinds of pages differ in; what a kind does not have is empty."""
     training = report if isinstance(report, TrainingReport) else None
     evaluation = report if isinstance(report, EvaluationReport) else None
-    results = list_results(evaluation.comparisons) if evaluation else []
+    paired = evaluation or (report if isinstance(report, ComparisonReport) else None)
+    results = list_results(paired.comparisons) if paired else []
     return {
         "curves": draw_curves(training) if training else [],
         "spoken": list_languages_chosen(training.looks, training.chosen) if training else [],
@@ -156,7 +157,7 @@ def gather_parts(report: LearningReport) -> dict[str, Any]:
         "few": [result for result in results if not result.overall],
         "scores": list_scores(evaluation.scores) if evaluation else [],
         "rivals": list_rivals(evaluation) if evaluation else [],
-        "pivot": evaluation.pivot if evaluation else None,
+        "pivot": paired.pivot if paired else None,
         "arms": gather_arms(report) if isinstance(report, ComparisonReport) else [],
     }
 

@@ -210,9 +210,14 @@ class ComparisonReport(LearningReport):
     Args:
         arms: `Arms`, a row per arm, seed, set and metric; a null seed stands for all seeds.
         differences: `Differences`, of the arms from one of them.
+        comparisons: `Comparisons` of each arm with the base by pair of languages, where there are
+            several.
+        pivot: the language that the others are aligned with, if there is one.
     """
 
     kind = "comparison of ways to mine"
 
     arms: pl.DataFrame = Field(default_factory=Arms.create_empty, exclude=True)
+    comparisons: pl.DataFrame = Field(default_factory=Comparisons.create_empty, exclude=True)
+    pivot: str | None = None
     differences: pl.DataFrame = Field(default_factory=Differences.create_empty, exclude=True)

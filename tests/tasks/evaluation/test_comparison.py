@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from polymine.data_contracts.errors import SettingsError
-from polymine.data_contracts.learning import Arms, Differences, QueryScores
+from polymine.data_contracts.learning import Arms, Comparisons, Differences, QueryScores
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import (
     ArmSettings,
@@ -226,3 +226,16 @@ def test_a_lone_arm_is_best_of_nothing(made, tmp_path):
     assert "best" not in headline
     page = (tmp_path / "out/report.html").read_text()
     assert "How models were called" in page
+
+
+def test_arms_are_shown_by_pair_of_languages(made, tmp_path):
+    compared, sets = made(GAINS)[:2]
+    rows = Comparisons.validate(table(compared, "comparisons")).filter(metric="ndcg")
+    pairs = {row[:2] for row in rows.filter(group="direction").select(
+        "document_language", "query_language").rows()}  # fmt: skip
+    assert pairs == {("en", "en"), ("en", "ru")}
+    even = rows.filter(model="even", group="direction", query_language="en")
+    assert even["gain"].item() == pytest.approx(0.2)
+    summarise(compared, sets, tmp_path)
+    page = (tmp_path / "out/report.html").read_text()
+    assert page.count("<svg") > 2
