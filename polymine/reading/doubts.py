@@ -128,7 +128,8 @@ def _verdict_doubts(
         return _ranking_doubts(frame, role, found)
     for column in frame.select(name for name in frame.columns if name not in found):
         written = column.drop_nulls()
-        if column.dtype.is_nested() or written.n_unique() < 2:
+        alike = written.n_unique() < 2 and not column.null_count()  # says the same of all
+        if column.dtype.is_nested() or written.is_empty() or alike:
             continue
         values = set(written.cast(pl.String).str.to_lowercase().head(_LOOKED).unique())
         number = not written.cast(pl.Float64, strict=False).null_count()

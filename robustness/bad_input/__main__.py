@@ -28,7 +28,7 @@ from typing import Any
 from benchmarks.processes import save
 from polymine.data_contracts.errors import PolymineError, SettingsError
 from robustness import RESULTS
-from robustness.bad_input import dialects, meanings
+from robustness.bad_input import dialects, learning, meanings
 from robustness.bad_input import settings as bad_settings
 from robustness.bad_input.dialects import WRONG
 from robustness.bad_input.files import bad_file
@@ -42,9 +42,11 @@ MAKERS: dict[str, tuple[Callable[[Path, random.Random], Case], ...]] = {
 
 SHARES = {
     "files": 3, "columns": 2, "values": 5, "encodings": 2, "settings": 4, "dialects": 8,
-    "meanings": 8,
+    "meanings": 8, "learning": 4,
 }  # fmt: skip
-ATTEMPTS = {"dialects": dialects.attempt, "meanings": meanings.attempt}
+ATTEMPTS = {
+    "dialects": dialects.attempt, "meanings": meanings.attempt, "learning": learning.attempt,
+}  # fmt: skip
 OUTCOMES = ("clear error", "quarantined", "accepted rightly", "defect", WRONG)
 
 

@@ -49,7 +49,7 @@ def _columns(chance: random.Random, folder: Path) -> Found:
         cells |= dict.fromkeys((*against, *given), bad[n])
         cells |= {name: str(n) for name in others}
         rows.append({name: cells[name] for name in names})
-    path = _write(folder / "pairs", rows, chance.choice(["csv", "jsonl", "parquet", "tsv"]))
+    path = write_rows(folder / "pairs", rows, chance.choice(["csv", "jsonl", "parquet", "tsv"]))
     what = f"{path.suffix} with {', '.join(map(repr, names))}"
     raw = _read(pairs=str(path))
     if isinstance(raw, str):
@@ -86,9 +86,9 @@ def _grades(chance: random.Random, folder: Path) -> Found:
     asked = [{"query_id": f"q{n}", "text": f"question {n}"} for n in range(6)]
     what = f"{form}: {column} = {values}, grades = {hint}"
     raw = _read(
-        corpus=str(_write(folder / "corpus", corpus, "jsonl")),
-        queries=str(_write(folder / "queries", asked, "jsonl")),
-        judgments=str(_write(folder / "judgments", rows, form)),
+        corpus=str(write_rows(folder / "corpus", corpus, "jsonl")),
+        queries=str(write_rows(folder / "queries", asked, "jsonl")),
+        judgments=str(write_rows(folder / "judgments", rows, form)),
         **({} if hint is None else {"grades": hint}),
     )
     if isinstance(raw, str):
@@ -120,7 +120,7 @@ def _labels(chance: random.Random, folder: Path) -> Found:
         {"premise": f"tower {n} is old", "hypothesis": f"tower {n} was built long ago",
          column: values[n % len(values)]} for n in range(8)
     ]  # fmt: skip
-    path = _write(folder / "pairs", rows, chance.choice(["csv", "jsonl", "parquet"]))
+    path = write_rows(folder / "pairs", rows, chance.choice(["csv", "jsonl", "parquet"]))
     what = f"{path.suffix}: pairs with {column} = {values}, grades = {hint}"
     raw = _read(pairs=str(path), **({} if hint is None else {"grades": hint}))
     if isinstance(raw, str):
@@ -151,9 +151,9 @@ def _marks(chance: random.Random, folder: Path) -> Found:
     judged = [{"query_id": f"q{n}", "doc_id": f"d{n}", "relevance": 1} for n in range(4)]
     what = f"{form}: texts {bad!r}"
     raw = _read(
-        corpus=str(_write(folder / "corpus", rows, form)),
-        queries=str(_write(folder / "queries", asked, "jsonl")),
-        judgments=str(_write(folder / "judgments", judged, "jsonl")),
+        corpus=str(write_rows(folder / "corpus", rows, form)),
+        queries=str(write_rows(folder / "queries", asked, "jsonl")),
+        judgments=str(write_rows(folder / "judgments", judged, "jsonl")),
     )
     if isinstance(raw, str):
         return raw, what
@@ -180,7 +180,7 @@ def _encodings(chance: random.Random, folder: Path) -> Found:
     letters = {"shift_jis": "日本", "koi8_r": "мир"}.get(code, "café")
     pairs = [(f"question {n} {letters if n % 2 else ''}?", f"answer {n}") for n in range(6)]
     rows = [{"query": query, "positive": text} for query, text in pairs]
-    plain = _write(folder / "plain", rows, chance.choice(["csv", "jsonl", "tsv"]), ascii_=False)
+    plain = write_rows(folder / "plain", rows, chance.choice(["csv", "jsonl", "tsv"]), ascii_=False)
     path = folder / f"pairs{plain.suffix}"
     path.write_bytes(plain.read_text(encoding="utf-8").encode(code))
     named = chance.random() < 0.5
@@ -211,7 +211,7 @@ def _no_texts(chance: random.Random, folder: Path) -> Found:
     elif form == "escaped":
         path.write_text('query\tanswer\n"how is it?"\t"it is \\"so\\", they say"\n')
     else:
-        path = _write(folder / "pairs", rows, form)
+        path = write_rows(folder / "pairs", rows, form)
     raw = _read(pairs=str(path))
     return raw if isinstance(raw, str) else f"{WRONG}: texts", f"{form} with {cells[0]}"
 
@@ -271,7 +271,8 @@ def _meant(value: Any, hint: Any) -> int | None:
     return int(number) if number == number and number in range(128) else None
 
 
-def _write(path: Path, rows: Rows, form: str, ascii_: bool = True) -> Path:
+def write_rows(path: Path, rows: Rows, form: str, ascii_: bool = True) -> Path:
+    """Write rows as a file of this form, whose name the path has without an ending."""
     target = path.with_suffix(f".{form}")
     if form == "parquet":
         pl.DataFrame(rows, infer_schema_length=None, strict=False).write_parquet(target)

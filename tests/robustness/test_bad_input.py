@@ -13,5 +13,6 @@ def test_malformed_inputs_never_end_in_a_traceback_or_a_wrong_row():
         "settings",
         "dialects",
         "meanings",
+        "learning",
     }
     assert tally.defects == [], as_table(tally, 0.0)
