@@ -70,7 +70,7 @@ class Context:
 def planning(engine: EngineSettings) -> Iterator[Context]:
     """Plan stages over a store: those that read the input are carried out aside, none else."""
     with temporary(engine) as aside:
-        yield Context(Store(engine.store), engine, dry=True, aside=aside)
+        yield Context(Store(engine.store, made=False), engine, dry=True, aside=aside)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings import EngineSettings, EvaluationSettings, OutputSettings
 from polymine.data_contracts.settings.locations import Named, check_locations, locations_in
 from polymine.tasks.sources.files import SIDE_TABLES
-from polymine.tasks.store.home import home
+from polymine.tasks.store.home import home_path
 
 ROOTS, TRUSTED = "POLYMINE_ROOTS", "POLYMINE_TRUSTED_CODE"
 # A colon parts two roots only where the next one begins: not in `s3://`, not before a port.
@@ -79,7 +79,7 @@ class Roots:
             )
         readable = named.kind in ("table", "model", "store")
         # This machine's own store was chosen by no setting.
-        if not _is_place(named) or (readable and _within(Path(named.value), home() / "store")):
+        if not _is_place(named) or (readable and _within(Path(named.value), home_path() / "store")):
             return
         if not self.hold(named):
             raise SettingsError(
@@ -161,7 +161,7 @@ def _check_apart(parts: dict[str, BaseModel]) -> None:
     output, engine = parts.get("output"), parts.get("engine")
     if not isinstance(output, OutputSettings) or not isinstance(engine, EngineSettings):
         return
-    folder, store = Path(output.path), Path(engine.store or home() / "store")
+    folder, store = Path(output.path), Path(engine.store or home_path() / "store")
     if "://" in output.path or "://" in (engine.store or ""):
         return
     if _within(folder, store) or _within(store, folder):

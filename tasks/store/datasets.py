@@ -28,7 +28,7 @@ from polymine.data_contracts.references import DatasetRef, Manifest, fingerprint
 from polymine.tasks.store.atomic import write_bytes, write_frame
 from polymine.tasks.store.backends import full_name, open_backend
 from polymine.tasks.store.errors import disk_errors_explained
-from polymine.tasks.store.home import home
+from polymine.tasks.store.home import home, home_path
 from polymine.tasks.store.manifests import (
     MANIFEST,
     checksum,
@@ -231,8 +231,9 @@ class Dataset:
 class Store:
     """All datasets below one root: `root` names it, `folder` is where it is on this machine."""
 
-    def __init__(self, root: str | None = None) -> None:
-        self.root = full_name(root) if root else str(home() / "store")
+    def __init__(self, root: str | None = None, *, made: bool = True) -> None:
+        own = home if made else home_path  # a plan makes no folder
+        self.root = full_name(root) if root else str(own() / "store")
         self.folder = open_backend(self.root).folder
 
     def dataset(self, contract: str, fingerprint: str, *, within: str = "") -> Dataset:

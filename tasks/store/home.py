@@ -6,9 +6,14 @@ from pathlib import Path
 from polymine.data_contracts.errors import StoreError
 
 
+def home_path() -> Path:
+    """Return `$POLYMINE_HOME` or `~/.polymine`, which need not be there."""
+    return Path(os.environ.get("POLYMINE_HOME") or "~/.polymine").expanduser().absolute()
+
+
 def home() -> Path:
-    """Return `$POLYMINE_HOME` or `~/.polymine`, created with its folders `server` and `store`."""
-    folder = Path(os.environ.get("POLYMINE_HOME") or "~/.polymine").expanduser().absolute()
+    """Return the same, created with its folders `server` and `store`."""
+    folder = home_path()
     try:
         for part in ("server", "store"):
             (folder / part).mkdir(parents=True, exist_ok=True)

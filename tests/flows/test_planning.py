@@ -149,3 +149,13 @@ def test_sections_say_which_command_a_file_is_for(place):
     assert flow_of("compare", Path("pipeline.toml")) == "compare"
     with pytest.raises(SettingsError, match="no command has settings"):
         flow_of("mine", Path("pipeline.toml"))
+
+
+def test_a_plan_makes_no_home_either(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("POLYMINE_HOME", str(tmp_path / "home"))
+    lines = (place / "evaluate.toml").read_text().splitlines()
+    told = "\n".join(line for line in lines if not line.startswith("store ="))
+    (tmp_path / "evaluate.toml").write_text(told)
+    assert "own" in str(polymine.plan(tmp_path / "evaluate.toml"))
+    assert not (tmp_path / "home").exists()
