@@ -128,7 +128,8 @@ def read_texts(
 
     Returns each file's name and whole rows; columns named in `numbers` hold numbers. What is wrong
     is noted. `documents` are what pairs by ids name. Rows are of the split that `hints` name, if a
-    file or column says which they are of; `scored` says that a row without a score is broken.
+    file or column says which they are of; `scored` is of sets to measure by, in which a row without
+    a score is broken, and which may be taken whole.
     """
     tables = []
     if role.is_pairs or role is PARALLEL:
@@ -140,7 +141,8 @@ def read_texts(
         problems = text_problems(taken.rows, role, file.name, numbers)
         found.problems += problems
         if not problems:
-            rows = _of_column(_with_sides(taken.rows, role), file, hints.split, found)
+            rows = _with_sides(taken.rows, role)
+            rows = _of_column(rows, file, hints.split, found, ask=not scored)
             whole, broken = split_broken(rows, role, file.name, numbers, scored=scored)
             found.broken.append(broken)
             found.understood.append(with_values(taken.understood, whole))
@@ -170,9 +172,9 @@ def of_split(
 
 
 def _of_column(
-    rows: pl.DataFrame, file: SourceFile, split: str | None, found: Findings
+    rows: pl.DataFrame, file: SourceFile, split: str | None, found: Findings, ask: bool
 ) -> pl.DataFrame:
-    """Rows of one split, where a column says which each is of."""
+    """Rows of one split, where a column says which each is of; a set may be measured whole."""
     if "split" not in rows.columns:
         return rows
     named = pl.col("split").cast(pl.String).str.strip_chars()
@@ -182,7 +184,7 @@ def _of_column(
             shown = ", ".join(there.sort()[:5])
             found.problems.append(f"{file.name}: `split` has no {split!r}; it has {shown}")
         return rows.filter(named == split)
-    if len(there) > 1 and set(there.str.to_lowercase()) <= SPLITS:
+    if ask and len(there) > 1 and set(there.str.to_lowercase()) <= SPLITS:
         found.problems.append(
             f"{file.name}: column `split` holds {', '.join(there.sort())}; say which is meant, as "
             '`split = "train"`, or that it means nothing: `[dataset.columns] split = ""`'
