@@ -72,7 +72,8 @@ def _list_tables(
     k = report.k
     rows = [
         {"step": step.settings.name, "source": count.source, "documents": count.document_language,
-         "queries": count.query_language, "rows": count.rows}
+         "queries": count.query_language, "rows": count.rows,
+         "share": round(count.share, 3)}
         for step in report.steps for count in step.counts
     ]  # fmt: skip
     speeds = [

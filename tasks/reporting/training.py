@@ -151,7 +151,8 @@ def _row_counts(step: StepSettings, note: AdapterNote) -> tuple[RowCount, ...]:
     for name, rows in note.rows.items():
         source, document, query = name.split(" | ")[:3]
         part = step.data[int(source.removeprefix("data-"))]
-        counts.append(RowCount(describe_source(part), document, query, rows))
+        share = rows / sum(note.rows.values())
+        counts.append(RowCount(describe_source(part), document, query, rows, share))
     return tuple(counts)
 
 

@@ -20,15 +20,27 @@ from polymine.data_contracts.notes import Chosen
 from polymine.data_contracts.settings import StepSettings
 from polymine.reporting.report import Report
 
+LOW = 20  # rows of a step, one of which a pair of languages has at least, unless it is low-resource
+
 
 @dataclass(frozen=True)
 class RowCount:
-    """How many rows of a part of the data, in a pair of languages, a step learned from."""
+    """How many rows of a part of the data, in a pair of languages, a step learned from.
+
+    Args:
+        share: of all rows of the step.
+    """
 
     source: str
     document_language: str
     query_language: str
     rows: int
+    share: float = 1.0
+
+    @property
+    def low(self) -> bool:
+        """Whether the pair is a low-resource one: fewer than one row of LOW is of it."""
+        return self.share * LOW < 1
 
 
 @dataclass(frozen=True)

@@ -217,3 +217,10 @@ def test_the_summary_is_a_table_of_gains_and_files() -> None:
     assert "| xquad | trained | nDCG@10 |" in text
     assert "| sib200, Persian (fa) | trained | V-measure | 0.080 | 0.150 | +0.070 | – |" in text
     assert "- `model/README.md`: the trained adapters" in text
+
+
+def test_pairs_of_which_few_rows_are_learned_from_are_marked() -> None:
+    counts = (RowCount("mined", "fa", "fa", 970, 0.97), RowCount("mined", "ar", "ar", 30, 0.03))
+    text = read(make_learning(steps=(StepReport(StepSettings(name="one"), counts),))).text
+    assert text.count("low-resource") == 1
+    assert "97 %" in text
