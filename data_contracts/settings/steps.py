@@ -77,11 +77,12 @@ class LossSettings(Settings):
         "margin_kind": "`margin` is always a share of the positive's cosine",
     }
 
-    kind: Literal["infonce", "clear", "gist", "distill", "mse", "align"] = "infonce"
+    kind: Literal["infonce", "clear", "gist", "distill", "margin", "mse", "align"] = "infonce"
     """`infonce` ranks the positive above the hard negatives and the other documents of the batch.
     `clear` also finds the query, given the document, and brings both orders together
     (arXiv 2604.05821). `gist` ranks as `infonce` does without those that a guide takes for right
-    (arXiv 2402.16829). `distill` learns the order of the teacher's stored scores. `mse` moves both
+    (arXiv 2402.16829). `distill` learns the order of the teacher's stored scores, `margin` by how
+    much the positive's is above each negative's (MarginMSE, arXiv 2010.02666). `mse` moves both
     texts of a row to the vector that a guide gives the document (arXiv 2004.09813). `align` is for
     a chain with a target: see `align`."""
     negatives: int = Field(4, ge=0, le=100)
@@ -108,6 +109,9 @@ class LossSettings(Settings):
     only)."""
     contrasts: tuple[Literal["queries", "documents"], ...] = ("queries", "documents")
     """Also compare queries with queries, and positives with positives (`gist` only)."""
+    dimensions: tuple[int, ...] | None = Field(None, min_length=1)
+    """Also learn with vectors that are cut to so many of their first components, so that they can
+    be used so (Matryoshka, arXiv 2205.13147); the whole vectors count as much as each of these."""
     unseen_margin: float | None = Field(None, ge=0, le=2)
     """Leave out documents of other rows that nobody has looked at where their cosine lies more than
     this above the positive's (`infonce` only); none if not set."""
@@ -124,8 +128,12 @@ class LossSettings(Settings):
             )
         if self.kind != "align" and self.align != AlignSettings():
             raise ValueError(f"`align` is for the loss `align`, this one is `{self.kind}`")
-        if self.kind == "distill" and self.negatives == 0:
-            raise ValueError("loss `distill` needs `negatives`: it learns the order of a list")
+        if self.kind in ("distill", "margin") and self.negatives == 0:
+            raise ValueError(f"loss `{self.kind}` needs `negatives`: it learns from a list")
+        if self.dimensions is not None and self.kind in ("mse", "align"):
+            raise ValueError(f"`dimensions` are for losses of a search, this one is `{self.kind}`")
+        if self.dimensions is not None and min(self.dimensions) < 1:
+            raise ValueError("`dimensions` are numbers of components, each 1 or more")
         of_infonce = {
             "symmetric": self.symmetric,
             "similarity": self.similarity != "cosine",

@@ -84,7 +84,7 @@ def check_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> None:
                 f"step {step.name}: {name} has {len(part)} row; a batch needs at least 2, each the "
                 "other's negative. Add data, or leave this pair out by `languages`"
             )
-    if step.loss.kind == "distill":
+    if step.loss.kind in ("distill", "margin"):
         for part in parts.values():
             check_scores(part)
 

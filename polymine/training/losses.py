@@ -19,11 +19,13 @@ from sentence_transformers.base.losses.merged_forward import embed_columns
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     DistillKLDivLoss,
+    MatryoshkaLoss,
 )
 from sentence_transformers.util import pairwise_cos_sim
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
 
 from polymine import models
+from polymine.data_contracts.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -65,6 +67,7 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
         similarity: Similarity = "cosine",
     ) -> None:
         super().__init__(model, scale=1 / temperature, mini_batch_size=mini_batch)
+        self.always_cached = False
         self._reverse, self._agreement = reverse, agreement
         self._margin, self._similarity = unseen_margin, similarity
 
@@ -79,7 +82,7 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
             The mean loss over rows, a scalar.
         """
         features = list(sentence_features)
-        if len(features[0]["attention_mask"]) > self.mini_batch_size:
+        if self.always_cached or len(features[0]["attention_mask"]) > self.mini_batch_size:
             loss: Tensor = super().forward(features, labels)
             return loss
         reps = [[each] for each in embed_columns(self.model, features)]
@@ -231,6 +234,40 @@ class WeightedDistillationLoss(DistillKLDivLoss):
         return mean
 
 
+class WeightedMarginLoss(torch.nn.Module):
+    """Mean squared error of the student's margins of cosines against the teacher's (MarginMSE).
+
+    Hofstaetter et al., arXiv 2010.02666. A negative counts by its weight; padding and what is
+    closed not at all.
+    """
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Any) -> Tensor:
+        """Compare margins of a batch.
+
+        Args:
+            sentence_features: per column, queries first, then positives and negatives.
+            labels: `Labels` of the batch, with scores.
+
+        Returns:
+            The weighted mean over rows, a scalar.
+        """
+        query, positive, *negatives = (
+            self.model(each)["sentence_embedding"] for each in sentence_features
+        )
+        own = [labels.of_column(column).diagonal() for column in range(2, 2 + len(negatives))]
+        weights = torch.stack(own, dim=1).exp()
+        cosines = torch.stack([pairwise_cos_sim(query, each) for each in negatives], dim=1)
+        margins = pairwise_cos_sim(query, positive)[:, None] - cosines
+        wanted = labels.scores[:, :1] - labels.scores[:, 1:]
+        apart = (weights * (margins - wanted) ** 2).sum(1) / weights.sum(1).clamp(min=1e-6)
+        mean: Tensor = (apart * labels.weights).mean()
+        return mean
+
+
 def build_loss(
     model: SentenceTransformer,
     settings: LossSettings,
@@ -242,15 +279,39 @@ def build_loss(
 
     Args:
         model: that learns.
-        settings: `infonce`, `clear`, `gist` (loads its guide) or `distill`.
-        mini_batch: texts embedded at once; `distill` holds the whole batch.
+        settings: of all kinds but `mse` and `align`; `gist` loads its guide.
+        mini_batch: texts embedded at once; `distill` and `margin` hold the whole batch.
         device: of the guide.
 
     Returns:
         A loss as the sentence-transformers trainer calls it, with `Labels` of the batch.
+
+    Raises:
+        ModelError: it gives shorter vectors than it is to learn with.
     """
+    loss = _plain_loss(model, settings, mini_batch, device)
+    if settings.dimensions is None:
+        return loss
+    whole = model.get_embedding_dimension()
+    if whole is None or max(settings.dimensions) > whole:
+        raise ModelError(
+            f"loss.dimensions: the model gives vectors of {whole} components, fewer than "
+            f"{max(settings.dimensions)}"
+        )
+    dimensions = sorted({*settings.dimensions, whole})
+    if isinstance(loss, WeightedRankingLoss):
+        loss.always_cached = True  # else its gradients would not pass through what is cut
+    each = [1 / len(dimensions)] * len(dimensions)
+    return MatryoshkaLoss(model, loss, dimensions, each)
+
+
+def _plain_loss(
+    model: SentenceTransformer, settings: LossSettings, mini_batch: int, device: str
+) -> torch.nn.Module:
     if settings.kind == "distill":
         return WeightedDistillationLoss(model, temperature=settings.temperature)
+    if settings.kind == "margin":
+        return WeightedMarginLoss(model)
     if settings.kind == "gist":
         assert settings.guide is not None, "checked by the settings"
         guide, call = load_guide(settings.guide, device)

@@ -250,8 +250,8 @@ def check_scores(rows: pl.DataFrame) -> None:
         first = bare.row(0, named=True)
         raise InputError(
             f"{bare.height:,} of {rows.height:,} training rows have no teacher's scores, which the "
-            f"loss `distill` learns; the first is row {first['row']} of {first['source']}: "
-            f"{first['anchor'][:80]!r}. Give positive_score and negative_score, as mined triplets "
+            f"losses `distill` and `margin` learn; the first is row {first['row']} of "
+            f"{first['source']}: {first['anchor'][:80]!r}. Give positive_score and negative_score, as mined triplets "
             "have them, or choose another loss"
         )
 

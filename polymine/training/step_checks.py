@@ -144,9 +144,10 @@ def _is_adapter(folder: str) -> bool:
 def _check_data(step: StepSettings) -> None:
     for number, part in enumerate(step.data, start=1):
         where = f"step `{step.name}`, data {number}"
-        if step.loss.kind == "distill" and part.triplets is None:
+        if step.loss.kind in ("distill", "margin") and part.triplets is None:
             raise SettingsError(
-                f"{where}: loss `distill` learns a teacher's scores, which only `triplets` have"
+                f"{where}: loss `{step.loss.kind}` learns a teacher's scores, which only "
+                "`triplets` have"
             )
         if part.min_score is not None and part.parallel is None:
             raise SettingsError(f"{where}: `min_score` is for `parallel` pairs")

@@ -77,7 +77,7 @@ def check_arms(
                 f"training: step {open_ended[0]} goes by epochs, and arms have different numbers "
                 "of rows: set schedule.steps, so that all train equally long"
             )
-        if arm.miner == "random" and any(step.loss.kind == "distill" for step in steps):
+        if arm.miner == "random" and any(step.loss.kind in ("distill", "margin") for step in steps):
             raise SettingsError("comparison: `random` negatives have no scores to distill")
         if arm.miner == "polymine":
             arm_mining(arm, mining, 0)

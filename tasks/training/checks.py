@@ -98,13 +98,13 @@ def _check_teachers(
     What continues or stacks on another adapter is no longer the base, and may be held to it.
     """
     for step in steps:
-        if step.loss.kind != "distill" or step.adapter != "new":
+        if step.loss.kind not in ("distill", "margin") or step.adapter != "new":
             continue
         for mined in filter(None, (each for part in step.data for each in _minings(part, mining))):
             teacher = next(t for t in mined.teachers if t.name == mined.primary_teacher)
             if teacher.model and models.fingerprint(teacher.model) == models.fingerprint(base):
                 raise SettingsError(
-                    f"step `{step.name}`: loss `distill` learns the scores of teacher "
+                    f"step `{step.name}`: loss `{step.loss.kind}` learns the scores of teacher "
                     f"`{teacher.name}`, which is the base itself ({base}): nothing would be "
                     "learned. Mine with another `mining.selection.teacher`, or choose another loss"
                 )

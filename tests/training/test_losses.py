@@ -11,6 +11,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 
 from polymine import models
+from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import GuideModel, LossSettings
 from polymine.training.labels import Labels
 from polymine.training.losses import (
@@ -230,3 +231,62 @@ def test_distillation_passes_over_a_negative_of_weight_zero_and_weighs_rows(smal
     both = loss(features(small), with_scores(labels, scores))
     one = loss(features(small, TEXTS[:3]), with_scores(plain(3), scores[:, :2]))
     assert both.item() == pytest.approx(one.item() / 2, rel=1e-4)
+
+
+def test_margins_are_a_few_lines_of_torch(small):
+    labels = known()
+    labels.scores.copy_(torch.rand(ROWS, 1 + NEGATIVES))
+
+    def reference(given, _):
+        query, positive, *negatives = [small(each)["sentence_embedding"] for each in given]
+        total, weights = 0, 0
+        for place, negative in enumerate(negatives):
+            column = 2 + place
+            weight = labels.shifts[:, column * ROWS : (column + 1) * ROWS].diagonal().exp()
+            found = (query * positive).sum(1) - (query * negative).sum(1)
+            wanted = labels.scores[:, 0] - labels.scores[:, 1 + place]
+            total, weights = total + weight * (found - wanted) ** 2, weights + weight
+        return (labels.weights * total / weights).mean()
+
+    loss = build_loss(small, LossSettings(kind="margin", negatives=2), 4, device="cpu")
+    expected, value = (value_and_gradient(small, of, labels) for of in (reference, loss))
+    assert value[0] == pytest.approx(expected[0], rel=1e-5)
+    torch.testing.assert_close(value[1], expected[1], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["infonce", "margin", "distill"])
+@pytest.mark.parametrize("mini_batch", [4, 64])
+def test_cut_vectors_count_as_much_as_whole_ones(small, kind, mini_batch):
+    labels = known()
+    labels.scores.copy_(torch.rand(ROWS, 1 + NEGATIVES))
+    settings = LossSettings(kind=kind, negatives=2, dimensions=(8, 16))
+    plain_loss = build_loss(small, settings.model_copy(update={"dimensions": None}), 64,
+                            device="cpu")  # fmt: skip
+    whole = small.get_embedding_dimension()
+
+    def reference(given, told):
+        forward = small.forward
+        parts = []
+        for dimensions in (whole, 16, 8):
+
+            def cut(features, dimensions=dimensions):
+                found = dict(forward(dict(features)))
+                vectors = found["sentence_embedding"][:, :dimensions]
+                found["sentence_embedding"] = torch.nn.functional.normalize(vectors, dim=1)
+                return found
+
+            small.forward = cut
+            parts.append(plain_loss([dict(each) for each in given], told))
+        small.forward = forward
+        return sum(parts) / 3
+
+    loss = build_loss(small, settings, mini_batch, device="cpu")
+    expected, value = (value_and_gradient(small, of, labels) for of in (reference, loss))
+    assert value[0] == pytest.approx(expected[0], rel=1e-4)
+    torch.testing.assert_close(value[1], expected[1], rtol=1e-3, atol=1e-6)
+
+
+def test_more_components_than_there_are_cannot_be_learned_with(small):
+    settings = LossSettings(dimensions=(8, 4096))
+    with pytest.raises(ModelError, match=r"vectors of \d+ components, fewer than 4096"):
+        build_loss(small, settings, 4, device="cpu")

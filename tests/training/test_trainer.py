@@ -349,6 +349,13 @@ def test_languages_share_batches_where_that_is_asked_for(base, tmp_path):
     assert trained.shares == {"data-0 | mixed | mixed": 1.0}
 
 
+@pytest.mark.parametrize("loss", [{"kind": "margin"}, {"dimensions": (8,)}, {"kind": "clear"}])
+def test_every_loss_trains(base, tmp_path, loss):
+    step = make_step(steps=4, loss=LossSettings(negatives=2, **loss))
+    curve = train(step, make_rows(), base, tmp_path).curve
+    assert curve["gradient_norm"].min() > 0
+
+
 def test_without_shares_parts_count_by_their_rows():
     rows = pl.concat([make_rows("data-0", count=9), make_rows("data-1", count=3)])
     step = make_step(data=(TrainingData(parallel="x"), TrainingData(parallel="y")))
