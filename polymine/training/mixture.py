@@ -251,8 +251,8 @@ def check_scores(rows: pl.DataFrame) -> None:
         raise InputError(
             f"{bare.height:,} of {rows.height:,} training rows have no teacher's scores, which the "
             f"losses `distill` and `margin` learn; the first is row {first['row']} of "
-            f"{first['source']}: {first['anchor'][:80]!r}. Give positive_score and negative_score, as mined triplets "
-            "have them, or choose another loss"
+            f"{first['source']}: {first['anchor'][:80]!r}. Give positive_score and "
+            "negative_score, as mined triplets have them, or choose another loss"
         )
 
 
