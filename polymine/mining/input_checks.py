@@ -144,9 +144,8 @@ def check_tables(
         The tables in the order of their rows, and what was set aside.
 
     Raises:
-        InputError: lists every broken rule with the file, the number of rows and examples. Always
-            for missing columns, wrong types, a table without rows, and data without a single
-            positive; for any broken rule if `on_invalid` is "fail".
+        InputError: lists every broken rule with file, number of rows and examples: missing columns,
+            wrong types, no rows, no positive; and any other rule if `on_invalid` is "fail".
     """
     contracts = (Documents, Queries, Judgments, Judgments, Given)
     frames = (documents, queries, judgments, labels, given)

@@ -93,16 +93,13 @@ def hold_out(
     Raises:
         InputError: a side would be left without a query that has a relevant document.
     """
-    if near_queries is None:
-        near_queries = pl.DataFrame(schema={"query_id": pl.String, "near_group": pl.Int64})
     nodes = _nodes(documents, queries, judgments, near, near_queries)
     known = judgments.filter(pl.col("relevance") > 0).join(documents, on="doc_id", how="semi")
     answered = known.join(queries, on="query_id", how="semi").select(query="query_id").unique()
     whole = nodes.with_columns(linked(nodes, _LINKS))
     of_document = whole.filter(pl.col("document").is_not_null() & pl.col("query").is_null())
     components = _named(of_document, "document")
-    if way == "auto":
-        way = _choose(whole, components, answered, share)
+    way = _choose(whole, components, answered, share) if way == "auto" else way
     asked = whole.filter(pl.col("document").is_null())
     if way == "queries":
         asked = asked.with_columns(linked(asked, _ASKED))
@@ -115,8 +112,8 @@ def hold_out(
     )
     sides = _left_out(asked.select(query_id="query", side=side), known)
     _check_sides(sides.join(known, on="query_id", how="semi"), components, share, way)
-    largest = int(whole.group_by("component").agg(pl.col("document").n_unique())["document"].max())  # type: ignore[arg-type]
-    return _counted(way, held.sort("doc_id"), sides.sort("query_id"), largest)
+    sizes = whole.group_by("component").agg(pl.col("document").n_unique())["document"]
+    return _counted(way, held.sort("doc_id"), sides.sort("query_id"), max(sizes))
 
 
 def take(
@@ -181,7 +178,7 @@ def _nodes(
     queries: pl.DataFrame,
     judgments: pl.DataFrame,
     near: pl.DataFrame,
-    near_queries: pl.DataFrame,
+    near_queries: pl.DataFrame | None,
 ) -> pl.DataFrame:
     """One row per document, query and relevant pair of them, with the columns of _LINKS.
 
@@ -189,6 +186,8 @@ def _nodes(
     """
     labels = near.select("doc_id", "near_group")
     passages = documents.join(labels, on="doc_id", how="left", maintain_order="left")
+    if near_queries is None:
+        near_queries = pl.DataFrame(schema={"query_id": pl.String, "near_group": pl.Int64})
     labels = near_queries.select("query_id", "near_group")
     asked = queries.join(labels, on="query_id", how="left", maintain_order="left")
     pairs = judgments.filter(pl.col("relevance") > 0)

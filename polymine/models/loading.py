@@ -79,13 +79,7 @@ def load_encoder(
             model_kwargs={"dtype": torch_dtype(dtype, device)},
         )
     check_words(encoder, name)
-    if not (found.folder / "modules.json").is_file():
-        logger.warning(
-            "Model %r: its folder does not say how the vectors of its tokens become one; their "
-            "mean is taken. If it was trained otherwise (by its first or last token), save it by "
-            "sentence-transformers with that pooling",
-            name,
-        )
+    _say_pooling(found)
     settle_padding(encoder, name, ranks=False)
     settle_length(encoder, max_length, name)
     _say_precision(name, resolve_dtype(dtype, device))
@@ -176,6 +170,17 @@ def _load_chain(
         chain = build(*parts, **about)
         load_own_state(chain, load_file(str(found.folder / CHAIN_WEIGHTS)), found.name)
     return chain.to(getattr(torch, dtype)).eval()
+
+
+def _say_pooling(found: ResolvedModel) -> None:
+    """Warn of a folder of transformers alone, which the library reads by the mean of tokens."""
+    if not (found.folder / "modules.json").is_file():
+        logger.warning(
+            "Model %r: its folder does not say how the vectors of its tokens become one; their "
+            "mean is taken. If it was trained otherwise (by its first or last token), save it by "
+            "sentence-transformers with that pooling",
+            found.name,
+        )
 
 
 def _own_modules(found: ResolvedModel) -> dict[str, type]:

@@ -76,7 +76,7 @@ def train_step(
     progress: Progress | None = None,
     development: EvaluationCollection | None = None,
 ) -> TrainedStep:
-    """Train one step's adapter.
+    """Train one step's adapter; returns the encoder with it, and what was trained on.
 
     Equal rows, settings, device and thread count give equal weights, interrupted or not (CPU).
 
@@ -85,21 +85,15 @@ def train_step(
         rows: TrainingRows; `source` is `batches.source_name` of the part of data.
         training: the base, its prompts and length.
         stack: what the adapter stands on.
-        checkpoints: folder for them; those of an interrupted run are used if they have the same
-            `fingerprint`.
+        checkpoints: folder for them; one of the same `fingerprint` is gone on from.
         fingerprint: of all that the result depends on.
         device: to train on, as `cuda:0`.
         progress: is told of optimizer steps.
-        development: chooses the step and the scale, see `polymine.training.watch`; without one the
-            last step is kept.
-
-    Returns:
-        The encoder with its adapters, the training curve and what was trained on.
+        development: chooses step and scale (`polymine.training.watch`); else the last step stays.
 
     Raises:
         InputError: data that cannot be trained on.
-        ModelError: a base without the target layers, an adapter that does not fit, checkpoints
-            with another fingerprint, or memory too small for a single row.
+        ModelError: no target layers, another's adapter or checkpoints, or memory for not one row.
     """
     from polymine.training.callbacks import read_curve
 
@@ -113,7 +107,7 @@ def train_step(
     trainer = job.build(encoder, parts, checkpoints, progress or Silent(), watch)
     with models.quiet():
         trainer.run(resume)
-    chosen = watch.choose(trainer.state.global_step) if watch is not None else None
+    chosen = watch.choose(trainer.state.global_step) if watch else None
     adapters.activate(encoder, [*parents, name], None)
     curve = read_curve(trainer.state.log_history, step.name)
     return TrainedStep(
@@ -124,10 +118,10 @@ def train_step(
         rows={part: len(frame) for part, frame in batches.split_rows(rows).items()},
         shares=batches.share_parts(parts, step),
         steps=trainer.state.global_step,
-        tokens=int(curve["tokens"].max() or 0),  # type: ignore[arg-type]
+        tokens=max(curve["tokens"], default=0),
         closed=trainer.closed,
-        seconds=float(curve["seconds"].max() or 0.0),  # type: ignore[arg-type]
-        looks=watch.curve(step.name) if watch is not None else None,
+        seconds=max(curve["seconds"], default=0.0),
+        looks=watch.curve(step.name) if watch else None,
         chosen=chosen,
     )
 

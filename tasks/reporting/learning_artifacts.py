@@ -12,7 +12,7 @@ from polymine.reporting.learning.metrics import VERDICTS, name_metric
 from polymine.reporting.learning.page import gather_parts, render_summary
 from polymine.reporting.learning.panels import draw_panels
 from polymine.reporting.learning.report import LearningReport
-from polymine.reporting.learning.tables import Gain, SetResult
+from polymine.reporting.learning.tables import Gain, Pair, SetResult
 from polymine.reporting.report import Figure
 from polymine.tasks.monitoring.artifacts import embed, markdown, publish, table, write_charts
 
@@ -69,7 +69,7 @@ def _list_tables(
     report: LearningReport, parts: dict[str, Any]
 ) -> dict[str, tuple[str, list[dict[str, Any]]]]:
     """List every number, as (what a table shows, its rows) by the end of its key."""
-    k = report.k
+    k, pools = report.k, "".join(f". {one.said}" for one in report.searched)
     rows = [
         {"step": step.settings.name, "source": count.source, "documents": count.document_language,
          "queries": count.query_language, "rows": count.rows,
@@ -103,19 +103,13 @@ def _list_tables(
     ]  # fmt: skip
     differences = [
         {"set": part.set, "arm": pair.arm, "against": pair.reference,
-         "measure": name_metric(part.metric, k), "difference": _rounded(pair.gain),
-         "low": _rounded(pair.low), "high": _rounded(pair.high), "p": _rounded(pair.adjusted),
-         "verdict": "better" if pair.surely else "not told apart"}
+         "measure": name_metric(part.metric, k), **_difference(pair)}
         for part in parts["arms"] for pair in part.differences
     ]  # fmt: skip
     rivals = [
-        {"set": part.set, "model": pair.arm, "against": pair.reference,
-         "difference": _rounded(pair.gain), "low": _rounded(pair.low),
-         "high": _rounded(pair.high), "p": _rounded(pair.adjusted),
-         "verdict": "better" if pair.surely else "not told apart"}
+        {"set": part.set, "model": pair.arm, "against": pair.reference, **_difference(pair)}
         for part in parts["rivals"] for pair in part.pairs
     ]  # fmt: skip
-    pools = "".join(f". {one.said}" for one in report.searched)
     return {
         "rows": ("What each step of the recipe learned from", rows),
         "speeds": ("How fast each step of the recipe went", speeds),
@@ -131,6 +125,13 @@ def _list_tables(
             differences,
         ),
     }
+
+
+def _difference(pair: Pair) -> dict[str, Any]:
+    return {
+        "difference": _rounded(pair.gain), "low": _rounded(pair.low), "high": _rounded(pair.high),
+        "p": _rounded(pair.adjusted), "verdict": "better" if pair.surely else "not told apart",
+    }  # fmt: skip
 
 
 def _numbers(gain: Gain, k: int) -> dict[str, Any]:

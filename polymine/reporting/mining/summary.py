@@ -184,13 +184,7 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
         language_pairs=language_pairs,
         samples=texts.finish(),
         **hubs.finish(texts),
-        shortfalls=[
-            {"reason": cause, "count": rows, "examples": [
-                {**row, "text": texts.text_of(row, "query_id")}
-                for row in short.filter(cause=cause).to_dicts()
-            ]}
-            for cause, rows in causes.rows()
-        ],
+        shortfalls=_shortfalls(causes, short, texts),
         suspects=[
             {**row, "query": texts.text_of(row, "query_id"),
              "positive": texts.text_of(row, "doc_id")}
@@ -200,3 +194,13 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
         closure=dict(closure.rows()),
         rejected={row[:2]: row[2] for row in rejected.rows()},
     )  # fmt: skip
+
+
+def _shortfalls(causes: pl.DataFrame, short: pl.DataFrame, texts: Texts) -> list[dict[str, Any]]:
+    return [
+        {"reason": cause, "count": rows, "examples": [
+            {**row, "text": texts.text_of(row, "query_id")}
+            for row in short.filter(cause=cause).to_dicts()
+        ]}
+        for cause, rows in causes.rows()
+    ]  # fmt: skip
