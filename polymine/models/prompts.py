@@ -57,7 +57,10 @@ def own_prompts(name: str) -> Prompts:
     if any(not isinstance(text, str | None) for text in prompts.values()):
         raise ModelError(f"Model {name!r}: expected texts as `prompts` in {config}, got {prompts}")
     said_so = {name.lower(): text for name, text in prompts.items() if text}
-    query, document = _side(said_so, ("query",)), _side(said_so, ("document", "passage", "corpus"))
+    blank = {name.lower() for name, text in prompts.items() if text == ""}  # says: nothing
+    sides = (("query",), ("document", "passage", "corpus"))
+    query, document = ("" if blank & {*names} and not said_so.keys() & {*names}
+                       else _side(said_so, names) for names in sides)  # fmt: skip
     if said_so and not (query or document or default):
         logger.warning(
             "Model %r: none of its own prompts (%s) says that it is for queries or documents, so "
@@ -73,6 +76,11 @@ def _side(prompts: Mapping[str, str], names: tuple[str, ...]) -> str:
         return named
     ending = re.compile(rf".*[._ -]({'|'.join(names)})")
     ended = [text for name, text in prompts.items() if ending.fullmatch(name)]
+    if len(ended) > 1:
+        logger.warning(
+            "%d prompts end in `%s`, and none is used; name the right one as `query_prompt` or "
+            "`document_prompt`", len(ended), names[0],
+        )  # fmt: skip
     return ended[0] if len(ended) == 1 else ""
 
 

@@ -23,6 +23,7 @@ _VERDICT = re.compile(
     r"|cos|cosine|distance|confidence|prob|probability|verdict|quality|annotation)(?:$|[_\W])",
     re.IGNORECASE,
 )
+_TRIPLES = re.compile(r"(?i)(?:^|[\W_])tripl(e|et)s?(?:$|[\W_])")  # in the name of a file
 _EITHER = ({"0", "1"}, {"true", "false"}, {"yes", "no"}, {"0.0", "1.0"})
 _LOOKED = 100_000  # values that are looked at
 _NUMBER = "nothing but numbers"
@@ -68,7 +69,8 @@ def third_column(frame: pl.DataFrame, file: str, hints: Reading) -> list[str]:
 
     Only what calls itself triplets, as MS MARCO's `triples.train.small.tsv`, says which.
     """
-    if "negative" in hints.columns or "tripl" in file.lower() or "negative" not in frame.columns:
+    told = "negative" in hints.columns or _TRIPLES.search(file.rpartition("/")[2])
+    if told or "negative" not in frame.columns:
         return []
     written = frame["negative"].explode(empty_as_null=True).drop_nulls()
     if written.is_empty():
@@ -109,7 +111,8 @@ def _no_texts(written: pl.Series, meaning: str) -> str | None:
         return _NUMBER
     for what, pattern in _NO_TEXTS.items():
         chosen = meaning == "positive" and 1 < written.n_unique() < len(written)
-        if (chosen or what != _CHOICES) and written.str.contains(pattern).all():
+        doubted = {_CHOICES: chosen, _MARKED: len(written) > 1}.get(what, True)
+        if doubted and written.str.contains(pattern).all():
             return what
     return None
 
@@ -126,6 +129,12 @@ def _verdict_doubts(
         return []
     if meaning in found:
         return _ranking_doubts(frame, role, found)
+    if role.is_pairs and (listed := _numbers_beside(frame, found)):
+        return [
+            f"`{listed}` holds a number for each text of `{found['positive']}`, which may say "
+            "which are right; call them `labels` and `documents`, or say that it does not: "
+            '`[dataset.columns] relevance = ""`'
+        ]
     for column in frame.select(name for name in frame.columns if name not in found):
         written = column.drop_nulls()
         alike = written.n_unique() < 2 and not column.null_count()  # says the same of all
@@ -133,7 +142,10 @@ def _verdict_doubts(
             continue
         values = set(written.cast(pl.String).str.to_lowercase().head(_LOOKED).unique())
         number = not written.cast(pl.Float64, strict=False).null_count()
-        named = _VERDICT.match(column.name) or (role.is_judgments and number)
+        few = number or len(values) <= min(20, max(2, len(written) // 2))  # and no texts
+        named = (_VERDICT.match(column.name) and few) or (role.is_judgments and number)
+        if role is PARALLEL and number and not NO_TEXT.fullmatch(column.name):
+            named = named or any("." in value for value in values)  # fractions are scores
         either = values in _EITHER and not NO_TEXT.fullmatch(column.name)
         if named or either:
             shown, graded = ", ".join(sorted(values)[:3]), ", with `grades` for the values that are"
@@ -144,6 +156,26 @@ def _verdict_doubts(
                 f'`{meaning} = ""`'
             ]
     return []
+
+
+def _numbers_beside(frame: pl.DataFrame, found: dict[str, str]) -> str | None:
+    """A list of numbers as long as that of the positives; `pos_scores` speaks of `pos` alone."""
+    if not isinstance(kind := frame.schema.get("positive"), pl.List) or kind.inner != pl.String:
+        return None
+    lengths = frame["positive"].list.len()
+    return next(
+        (
+            name
+            for name, kind in frame.schema.items()
+            if isinstance(kind, pl.List)
+            and (kind.inner.is_numeric() or kind.inner == pl.Boolean)
+            and name not in found
+            and not name.startswith((f"{found.get('positive')}_", "pos_", "positive_"))
+            and (lengths > 1).any()
+            and (frame[name].list.len() == lengths).all()
+        ),
+        None,
+    )
 
 
 def _ranking_doubts(frame: pl.DataFrame, role: Role, found: dict[str, str]) -> list[str]:
@@ -165,6 +197,8 @@ def _label_doubts(
     if hints.grades is not None or found.get("relevance", "").lower() != "label":
         return []
     given = frame["relevance"].drop_nulls()
+    if given.dtype.is_nested():
+        return []  # what kind a column should be of, others say
     numbers = given.cast(pl.Float64, strict=False).drop_nulls()
     classes = (numbers < 0).any() or found.get("anchor", "").lower() == "premise"
     if role.is_pairs and len(given):

@@ -18,6 +18,8 @@ from polymine.reading.roles import Role
 Grades = float | tuple[int | float | str, ...] | None  # as `Reading.grades`
 _SHOWN = f"[^{INVISIBLE}]"
 GIVEN = ("query_id", "doc_id")
+# Labelled lists: names of the texts, and of the number that each of them has.
+LISTS = (("documents", "docs", "passages"), ("labels", "is_selected"))
 
 
 def with_texts(frame: pl.DataFrame, documents: pl.DataFrame | None, source: str) -> pl.DataFrame:
@@ -59,11 +61,10 @@ def from_lists(frame: pl.DataFrame, source: str, grades: Grades = None) -> pl.Da
     Raises InputError where a row has other numbers of documents and labels, or a label is none.
     """
     listed = {name.lower(): name for name, kind in frame.schema.items() if kind == pl.List}
-    if not {"documents", "labels"} <= listed.keys() or frame.schema[listed["labels"]] == pl.List(
-        pl.String
-    ):
+    sides = [next((listed[n] for n in names if n in listed), "") for names in LISTS]
+    if not all(sides) or frame.schema[sides[1]] == pl.List(pl.String):
         return frame
-    documents, labels = (frame[listed[name]].to_list() for name in ("documents", "labels"))
+    documents, labels = (frame[name].to_list() for name in sides)
     odd = [n for n, (d, g) in enumerate(zip(documents, labels, strict=True)) if _odd(d, g)]
     if odd:
         raise InputError(
@@ -77,7 +78,7 @@ def from_lists(frame: pl.DataFrame, source: str, grades: Grades = None) -> pl.Da
             "relevant, as `grades = 0.5` for the lowest or `grades = [1, 2]`"
         )
     right_ones = {label for label in given if _is_relevant(label, grades)}
-    sides = {
+    texts = {
         side: [
             [
                 text
@@ -88,8 +89,8 @@ def from_lists(frame: pl.DataFrame, source: str, grades: Grades = None) -> pl.Da
         ]
         for side, right in (("positive", True), ("negative", False))
     }
-    parted = (pl.Series(side, rows, pl.List(pl.String)) for side, rows in sides.items())
-    return frame.drop(listed["documents"], listed["labels"]).with_columns(*parted)
+    parted = (pl.Series(side, rows, pl.List(pl.String)) for side, rows in texts.items())
+    return frame.drop(sides).with_columns(*parted)
 
 
 def _is_relevant(label: float, grades: Grades) -> bool:
@@ -126,6 +127,13 @@ def text_problems(
         if (got := frame.schema[name]) not in kinds:
             expected = "strings or lists of strings" if name == "positive" else "strings"
             problems.append(f"{source}: column `{name}` should hold {expected}, got {got}")
+    problems += [
+        f"{source}: column `{name}` should hold one value a row, got {frame.schema[name]}"
+        for name in role.columns
+        if name not in (*role.needed, "negative", *numbers)
+        and name in frame.columns
+        and frame.schema[name].is_nested()
+    ]
     return problems + [
         f"{source}: column `{name}` should hold numbers, got {frame.schema[name]}"
         for name in numbers

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from polymine.mining.hashing import hash_texts
+from polymine.mining.near_copies import text_key
 
 NEGLIGIBLE = 0.01  # risk; it would shift a logit by no more than that
 RELATIONS = {"anchor_hash": pl.UInt64, "text_hash": pl.UInt64, "weight": pl.Float32}
@@ -20,12 +21,23 @@ def own_relations(rows: pl.DataFrame) -> pl.DataFrame:
     """Name every row's positive as known to belong to its anchor.
 
     Args:
-        rows: anchor, positive.
+        rows: anchor, positive, and negatives (lists) where there are any.
 
     Returns:
-        RELATIONS of weight 0; an anchor has all its positives, in whichever row they stand.
+        RELATIONS of weight 0; an anchor has all its positives, in whichever row they stand, and all
+        copies of them, whatever their case and blanks.
     """
-    return _table(hash_texts(rows["anchor"]), hash_texts(rows["positive"]), 0.0)
+    pairs = rows.select("anchor", "positive").unique(maintain_order=True)
+    parts = [pairs["anchor"], pairs["positive"]]
+    if "negatives" in rows.columns:
+        parts.append(rows["negatives"].explode().drop_nulls())
+    texts = pl.concat(parts).unique(maintain_order=True)
+    keys = pl.DataFrame({"text": texts, "key": hash_texts(text_key(text) for text in texts)})
+    named = pairs.join(keys.rename({"text": "anchor", "key": "asked"}), on="anchor")
+    named = named.join(keys.rename({"text": "positive"}), on="positive")
+    closed = named.select("asked", "key").unique().join(keys, on="key")
+    closed = named.select("anchor", "asked").unique().join(closed, on="asked")
+    return _table(hash_texts(closed["anchor"]), hash_texts(closed["text"]), 0.0)
 
 
 def relations_of_run(

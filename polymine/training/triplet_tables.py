@@ -46,11 +46,11 @@ def gather(
     key = ["query", "document", "anchor", "positive"]
     whole = _with_copies(whole)
     known = pl.concat(
-        [whole.select("anchor", copied=f"{side}_copied") for side in ("positive", "anchor")]
+        [whole.select("anchor_copied", copied=f"{side}_copied") for side in ("positive", "anchor")]
     ).unique()
     rows = whole.join(
-        known.with_columns(known=pl.lit(True)), left_on=["anchor", "negative_copied"],
-        right_on=["anchor", "copied"], how="left", maintain_order="left",
+        known.with_columns(known=pl.lit(True)), left_on=["anchor_copied", "negative_copied"],
+        right_on=["anchor_copied", "copied"], how="left", maintain_order="left",
     )  # fmt: skip
     rows = rows.with_columns(
         is_negative=present("negative").fill_null(False), known=pl.col("known").fill_null(False)

@@ -216,8 +216,23 @@ def _no_texts(chance: random.Random, folder: Path) -> Found:
     return raw if isinstance(raw, str) else f"{WRONG}: texts", f"{form} with {cells[0]}"
 
 
+def _named(chance: random.Random, folder: Path) -> Found:
+    """Columns by names that nobody knows, which the settings tell: there is nothing to ask."""
+    rows = [{"alpha": f"question {n}?", "beta": f"answer {n}", "gamma": n % 2, "delta": "no"}
+            for n in range(6)]  # fmt: skip
+    path = write_rows(folder / "pairs", rows, chance.choice(["csv", "jsonl", "parquet", "tsv"]))
+    said: dict[str, Any] = {"query": "alpha", "positive": "beta", "relevance": "gamma",
+                            "negative": "delta"}  # fmt: skip
+    raw = _read(pairs=str(path), columns=said)
+    if isinstance(raw, str):
+        return f"refused though all is named: {raw}", path.suffix
+    kept = dict(raw.judgments.join(raw.queries, on="query_id").select("text", "relevance").rows())
+    wrong = kept != {row["alpha"]: row["gamma"] for row in rows} or raw.given.height != 6
+    return (f"{WRONG}: {sorted(kept.items())[:3]}" if wrong else "accepted rightly"), path.suffix
+
+
 MAKERS: tuple[Callable[[random.Random, Path], Found], ...] = (
-    _columns, _columns, _grades, _labels, _marks, _encodings, _no_texts,
+    _columns, _columns, _grades, _labels, _marks, _encodings, _no_texts, _named,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import EvaluationSet
 from polymine.mining.broken_rows import rejected_rows
 from polymine.reading.roles import PARALLEL, SENTENCES, SPLITS, Role
+from polymine.tasks.sources.files import SPLITS as SPLIT_NAMES
 from polymine.tasks.sources.files import SourceFile, fetch
 from polymine.tasks.sources.tables import Findings, read_side, read_texts
 
@@ -36,7 +37,8 @@ def tables_of(chosen: EvaluationSet) -> tuple[dict[str, pl.DataFrame], tuple[Und
         roles: dict[str, list[SourceFile]] = {}
         for file in files:
             single = len(files) == 1 and file.role != "sentences"
-            roles.setdefault("pairs" if single else file.role, []).append(file)
+            parts = all(each.role in SPLIT_NAMES for each in files)  # test-00000-of-00001 ...
+            roles.setdefault("pairs" if single or parts else file.role, []).append(file)
         tables = {
             name: _whole(roles[name], role, chosen, found)
             for name, role in (("pairs", PARALLEL), ("sentences", SENTENCES))
@@ -62,6 +64,10 @@ def _whole(
         for _, frame in read_texts(files, role, chosen, found, numbers=("score",), scored=True)
     ]
     table = pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame()
+    if chosen.split in {file.split for file in files} and "split" not in table.columns:
+        table = table.with_columns(split=pl.lit(chosen.split))  # only these were read
+    if "id" in table.columns and not table.schema["id"].is_nested():
+        table = table.with_columns(pl.col("id").cast(pl.String))
     if "id" not in table.columns:
         table = table.with_columns(id=pl.int_range(1, pl.len() + 1).cast(pl.String))
     if "label" in table.columns and table["label"].null_count() == table.height:

@@ -128,6 +128,9 @@ def _read(chosen: EvaluationSet, seed: int, retrieval: bool) -> tuple[str, Table
 def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, Tables, Sources]:
     """Read a collection; beside it rejected rows, and texts as they are not (see `title`)."""
     plain = read_sources(_as_dataset(chosen))
+    splits = None if chosen.split in plain.splits else _splits(chosen)
+    if chosen.split is None and splits is None:
+        one_split(plain, f"evaluation.sets.{chosen.name}")
     titled = replace(plain, documents=prepend_titles(plain.documents))
     shown, other = (titled, plain) if chosen.title else (plain, titled)
     checked = check_raw(shown, chosen.on_invalid)
@@ -149,14 +152,11 @@ def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, Tables, So
     variants = other.documents.select("doc_id", "text").unique(maintain_order=True)
     variants = variants.filter(pl.col("text").str.len_chars() > 0)
     beside = {"variants": variants, "rejected": checked.rejected, "copies": copies}
+    if chosen.split is None:
+        return whole, beside, plain.understood
     if chosen.split in plain.splits:
         asked = whole.queries.join(checked.judgments, on="query_id", how="semi")
         return whole.ask(asked), beside, plain.understood
-    splits = _splits(chosen)
-    if chosen.split is None:
-        if splits is None:
-            one_split(plain, f"evaluation.sets.{chosen.name}")
-        return whole, beside, plain.understood
     asked = local_sets.only_split(whole.queries, splits, "query_id", chosen.split)
     return whole.ask(asked), beside, plain.understood
 

@@ -25,7 +25,7 @@ from polymine.reading.roles import FILE_NAMES
 from polymine.tasks.store.datasets import is_dataset, open_folder
 
 _HUB = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.*))?")
-_SHARD = re.compile(r"-\d+-of-(\d+)\.")
+_SHARD = re.compile(r"(?:-|(?<=/))\d+-of-(\d+)(?=[-.])")  # also `-HASH.parquet`, `00000-of-2.`
 _CHUNK = 1 << 20  # bytes hashed at a time
 # What is read beside a file that settings name; `allowed_roots` sees where it leads.
 SIDE_TABLES = ("translations", "query_translations", "splits")
@@ -195,12 +195,17 @@ def _check_shards(source: str, paths: Sequence[Path]) -> None:
 
 def _parted(source: str, files: list[SourceFile]) -> list[SourceFile]:
     """Keep the parts of a folder of collections; a part that has no corpus of its own is none."""
-    roles = defaultdict(set)
+    found = defaultdict[str, set[str]](set)
     for file in files:
-        roles[file.part].add(file.role)
+        found[file.part].add(file.role)
+    roles = dict(found)
     needed = {"corpus", "queries", "qrels"}
+    stray = {part for part, each in roles.items() if not each & FILE_NAMES}
+    if any(needed <= each for each in roles.values()):  # what else lies there is no collection
+        roles = {part: each for part, each in roles.items() if part not in stray}
+        files = [file for file in files if file.part in roles]
     apart = len(roles) > 1 and all(needed <= each for each in roles.values())
-    several = [part for part, each in roles.items() if {"corpus", "queries"} <= each]
+    several = [part for part, each in roles.items() if len(each & needed) > 1]
     if not apart and len(several) > 1:
         part = min(part for part, each in roles.items() if not needed <= each)
         raise InputError(

@@ -31,7 +31,7 @@ from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.references import fingerprint
 from polymine.data_contracts.settings import DatasetSettings, Reading, Source
 from polymine.data_contracts.tables import Rejected
-from polymine.mining.broken_rows import rejected_rows
+from polymine.mining.broken_rows import input_error, rejected_rows
 from polymine.mining.input_checks import Checked, OnInvalid, check_tables
 from polymine.reading.files import suffix_of
 from polymine.reading.pairs import GIVEN
@@ -179,7 +179,8 @@ def _located(settings: DatasetSettings) -> Iterator[dict[str, list[SourceFile]]]
                 files[role.name] += _for_role(listed[source], source, role, together)
         found = Findings()
         files["judgments"] = of_split(files["judgments"], settings.split, found, ask=False)
-        found.check(settings)
+        if found.problems:  # columns are looked for once there are tables
+            raise input_error(found.problems, pl.concat(found.broken))
         for name in ("pairs", "labels", "candidates"):
             files[name] = []
             for source in _sources(getattr(settings, name)):

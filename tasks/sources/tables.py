@@ -16,6 +16,7 @@ from polymine.mining.input_checks import shape_problems
 from polymine.reading.columns import Taken, take_columns
 from polymine.reading.files import read_file
 from polymine.reading.pairs import (
+    LISTS,
     from_lists,
     pair_rows,
     split_broken,
@@ -23,11 +24,26 @@ from polymine.reading.pairs import (
     text_problems,
     with_texts,
 )
-from polymine.reading.roles import CORPUS, JUDGMENTS, LABELS, PAIRS, PARALLEL, Role
+from polymine.reading.roles import CORPUS, JUDGMENTS, LABELS, PAIRS, PARALLEL, SENTENCES, Role
 from polymine.reading.understood import describe, with_values
 from polymine.tasks.sources.files import SPLITS, SourceFile, side_table
 
-_LISTED_COLUMNS = (("positive", "documents"), ("negative", "documents"), ("relevance", "labels"))
+_REGIONS = (
+    "zh-cn",
+    "zh-tw",
+    "zh-hk",
+    "pt-br",
+    "pt-pt",
+    "en-us",
+    "en-gb",
+    "en-au",
+    "es-mx",
+    "es-es",
+    "fr-fr",
+    "de-de",
+    "de-at",
+    "de-ch",
+)  # and no second language
 _SAID = 20  # files that the log describes; a manifest lists all
 logger = logging.getLogger("polymine.sources")
 
@@ -76,16 +92,19 @@ def read_table(
 ) -> Taken | None:
     """Read one file under its role's names; None, and its problems noted, where it is none."""
     table = read_file(file.path, file.name, role, hints)
-    listed = False
+    listed: list[str] = []
     found.broken.append(table.broken)
     if role.is_pairs:
-        rows = with_texts(from_lists(table.rows, file.name, hints.grades), documents, file.name)
-        listed = "labels" in {name.lower() for name in table.rows.columns} - set(rows.columns)
+        parted = from_lists(table.rows, file.name, hints.grades)
+        listed = [name for name in table.rows.columns if name not in parted.columns]
+        rows = with_texts(parted, documents, file.name)
         table = replace(table, rows=rows)
     taken = take_columns(table, role, hints)
     if listed:
         named = [each for each in taken.understood.columns if each[0] == "anchor"]
-        about = replace(taken.understood, columns=(*named, *_LISTED_COLUMNS))
+        texts, labels = sorted(listed, key=lambda name: name.lower() in LISTS[1])
+        meant = (("positive", texts), ("negative", texts), ("relevance", labels))
+        about = replace(taken.understood, columns=(*named, *meant))
         taken = replace(taken, understood=about)
     found.problems += taken.problems
     return None if taken.problems else taken
@@ -132,7 +151,7 @@ def read_texts(
     a score is broken, and which may be taken whole.
     """
     tables = []
-    if role.is_pairs or role is PARALLEL:
+    if role.is_pairs or role in (PARALLEL, SENTENCES):
         files = of_split(files, hints.split, found)
     for file in files:
         taken = read_table(file, role, hints, found, documents)
@@ -141,12 +160,19 @@ def read_texts(
         problems = text_problems(taken.rows, role, file.name, numbers)
         found.problems += problems
         if not problems:
+            found.problems += [] if role is SENTENCES else _two_languages(taken.rows, file.name)
             rows = _with_sides(taken.rows, role)
             rows = _of_column(rows, file, hints.split, found, ask=not scored)
             whole, broken = split_broken(rows, role, file.name, numbers, scored=scored)
             found.broken.append(broken)
             found.understood.append(with_values(taken.understood, whole))
             tables.append((file.name, whole))
+    split = hints.split
+    told = any(file.split for file in files) or any("split" in t.columns for _, t in tables)
+    if split is not None and tables and not told and not scored:
+        found.problems.append(
+            f"split: no folder and no column `split` says which rows are of {split!r}"
+        )
     return tables
 
 
@@ -180,6 +206,8 @@ def _of_column(
     named = pl.col("split").cast(pl.String).str.strip_chars()
     there = rows.select(named).to_series().unique().drop_nulls()
     if split is not None:
+        same = there.filter(there.str.to_lowercase() == split.lower())
+        split = same[0] if split not in there and len(same) == 1 else split
         if split not in there:
             shown = ", ".join(there.sort()[:5])
             found.problems.append(f"{file.name}: `split` has no {split!r}; it has {shown}")
@@ -190,6 +218,24 @@ def _of_column(
             '`split = "train"`, or that it means nothing: `[dataset.columns] split = ""`'
         )
     return rows
+
+
+def _two_languages(rows: pl.DataFrame, name: str) -> list[str]:
+    """A column that names both languages of a pair, as `en-fr`, is no code of either."""
+    if "language" not in rows.columns or rows.schema["language"] != pl.String:
+        return []
+    written = rows["language"].drop_nulls()
+    written = written.filter(~written.is_in(_REGIONS))
+    both = written.filter(
+        written.str.contains(r"^([a-z]{2}[-_>]+[a-z]{2}|[a-z]{3}[-_>]+[a-z]{3})$")
+    )
+    if both.is_empty():
+        return []
+    return [
+        f"{name}: `language` holds {both[0]}, which may be two languages, or a region; name each "
+        "side's in a column of its own (`query_language` and `document_language`, or `lang_a` and "
+        '`lang_b`), write regions in capitals, or leave it out: `[dataset.columns] language = ""`'
+    ]
 
 
 def _with_sides(rows: pl.DataFrame, role: Role) -> pl.DataFrame:

@@ -197,7 +197,8 @@ def _read_files(
     here, frames = Findings(), []
     for each in [source] if isinstance(source, str) else source:
         with fetch(each) as files:
-            frames += [frame for _, frame in read_texts(files, role, part, here, _NUMBERS)]
+            numbers = [name for name in _NUMBERS if name in role.columns]
+            frames += [frame for _, frame in read_texts(files, role, part, here, numbers)]
     rejected = here.check(part).height
     found.understood += here.understood
     return pl.concat(frames, how="diagonal_relaxed"), rejected

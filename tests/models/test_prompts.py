@@ -60,6 +60,8 @@ def test_texts_are_read_as_the_library_reads_them(tmp_path: Path, prompts: dict[
         ({"prompts": {"search_query": "q", "search_document": "d"}}, Prompts("q", "d")),
         ({"prompts": {"Query": "q", "Document": "d"}}, Prompts("q", "d")),
         ({"prompts": {"s2p_query": "q", "s2s_query": "s"}}, Prompts()),
+        ({"prompts": {"s2p_query": "q", "s2s_query": "s", "document": "d"}}, Prompts("", "d")),
+        ({"prompts": {"query": "", "sts_query": "s"}}, Prompts()),
     ],
 )
 def test_names_of_prompts(tmp_path: Path, said: dict[str, Any], expected: Prompts) -> None:

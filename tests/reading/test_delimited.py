@@ -50,7 +50,8 @@ class TestSeparators:
 
 class TestQuoting:
     def test_single_marks_around_each_cell_are_asked_about(self, read):
-        table = read("query,positive\n'what, then','that'\n'how','so'\n", quoting=False)
+        lines = "query,positive\n'what, then','that'\n'how','so'\n'why','because'\n"
+        table = read(lines, quoting=False)
         assert table.broken.height == 1  # the comma that they did not protect
         first, _ = take_columns(table, PAIRS, Reading()).problems
         assert "`query` holds texts in single quotation marks, as 'how'" in first

@@ -79,3 +79,26 @@ class TestSplits:
         assert "an otter" not in texts.to_list()
         with pytest.raises(InputError, match="has no 'dev'; it has test, train"):
             read(tmp_path, split="dev")
+
+
+def test_a_folder_of_the_hubs_shards_is_measured_by_its_split(tmp_path):
+    """STS-B on the hub: `data/test-00000-of-00001-HASH.parquet` beside the one for training."""
+    (tmp_path / "set").mkdir()
+    for split, shift in (("train", 0), ("test", 10)):
+        rows = PAIRS.with_columns(score=pl.Series([1.0, 2.0, 3.0]) + shift).drop("id")
+        rows.write_parquet(tmp_path / "set" / f"{split}-00000-of-00001-abc123.parquet")
+    reference = read(tmp_path, split="test")
+    assert read_table(reference, "pairs")["gold"].to_list() == [11.0, 12.0, 13.0]
+    with pytest.raises(InputError, match="a folder holds test and train"):
+        read(tmp_path)
+
+
+def test_collections_beside_notes_are_parts_and_ones_that_lack_something_are_said(tmp_path):
+    for part in ("android", "english"):
+        write(tmp_path / "set" / part, small())
+    (tmp_path / "set" / "statistics.csv").write_text("set,queries\nandroid,5\n")
+    whole = read_table(read(tmp_path), "documents")
+    assert whole["doc_id"].str.starts_with("android/").any()
+    next((tmp_path / "set" / "english").glob("corpus*")).unlink()
+    with pytest.raises(InputError, match="english lacks corpus"):
+        read(tmp_path)

@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from polymine.data_contracts.errors import InputError
+from polymine.data_contracts.settings import DatasetSettings
 from polymine.mining.ingestion import ingest
-from polymine.tasks.sources.reading import RawTables, check_raw
+from polymine.tasks.sources.reading import RawTables, check_raw, read_sources
 from tests.tasks.sources.small_sources import failure, read, write_lines, write_tables
 
 
@@ -54,6 +55,26 @@ class TestPairs:
         assert read(None, pairs=tmp_path / "saved" / "train").queries.height == 2
         both = [tmp_path / "saved" / split for split in parts]
         assert read(None, pairs=both).queries.height == 2
+
+    @pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "parquet"])
+    def test_columns_that_the_settings_name_are_taken(self, tmp_path, form):
+        """They were looked for before any file was read, and so never found."""
+        frame = pl.DataFrame({"prompt": ["a?", "b?"], "chosen": ["x", "y"], "best": ["no", "no"]})
+        path = tmp_path / f"x.{form}"
+        {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet,
+         "tsv": lambda to: frame.write_csv(to, separator="\t")}[form](path)  # fmt: skip
+        said = {"query": "prompt", "positive": "best"}
+        raw = read_sources(DatasetSettings(pairs=str(path), columns=said))
+        assert sorted(raw.documents["text"]) == ["no"]
+        tables = write_tables(tmp_path)
+        pl.read_parquet(tables / "queries.parquet").rename({"text": "asked"}).write_parquet(
+            tables / "queries.parquet"
+        )
+        raw = read_sources(DatasetSettings(corpus=str(tables), columns={"query": "asked"}))
+        assert raw.queries["text"].to_list() == ["apples?", "pears?"]
+        said = {"title": "nowhere", "query": "asked"}
+        with pytest.raises(InputError, match=r"columns.title: no file has a column `nowhere`"):
+            read_sources(DatasetSettings(corpus=str(tables), columns=said))
 
     def test_a_shard_that_is_missing_is_missed(self, tmp_path):
         for number in (0, 2):

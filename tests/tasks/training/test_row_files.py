@@ -164,7 +164,59 @@ def test_a_language_is_a_code(tmp_path):
         gather(tmp_path, parallel=str(tmp_path / "p.tsv"))
 
 
+@pytest.mark.parametrize(
+    ("texts", "numbers"), [("docs", "labels"), ("passages", "is_selected"), ("Documents", "Labels")]
+)
+def test_labelled_lists_go_by_the_names_of_the_field(tmp_path, texts, numbers):
+    write_lines(tmp_path / "l.jsonl", {"query": "a?", texts: ["x", "y"], numbers: [0, 1]})
+    rows, _ = gather(tmp_path, triplets=str(tmp_path / "l.jsonl"))
+    assert rows.select("positive", "negatives").rows() == [("y", ["x"])]
+
+
+def test_numbers_beside_a_list_of_positives_are_asked_about(tmp_path):
+    write_lines(tmp_path / "l.jsonl", {"query": "a?", "positive": ["x", "y"], "picked": [0, 1]})
+    with pytest.raises(InputError, match="`picked` holds a number for each text of `positive`"):
+        gather(tmp_path, triplets=str(tmp_path / "l.jsonl"))
+    scored = {
+        "query": "a?",
+        "pos": ["x", "y"],
+        "neg": ["n"],
+        "pos_scores": [2, 1],
+        "neg_scores": [0],
+    }
+    write_lines(tmp_path / "s.jsonl", scored)
+    assert gather(tmp_path, triplets=str(tmp_path / "s.jsonl"))[0].height == 2
+
+
+def test_two_languages_in_one_column_are_no_code(tmp_path):
+    for language, refused in (("en-fr", True), ("fra-eng", True), ("pt-br", False)):
+        write_lines(tmp_path / "t.csv", "query,positive,language", f"a?,x,{language}")
+        if refused:
+            with pytest.raises(InputError, match=f"`language` holds {language}"):
+                gather(tmp_path, triplets=str(tmp_path / "t.csv"))
+        else:
+            gather(tmp_path, triplets=str(tmp_path / "t.csv"))
+    frame = pl.DataFrame({"query": ["a"], "positive": ["b"], "language": [["de"]]})
+    frame.write_parquet(tmp_path / "l.parquet")
+    with pytest.raises(InputError, match="`language` should hold one value a row"):
+        gather(tmp_path, triplets=str(tmp_path / "l.parquet"))
+
+
+def test_copies_of_known_texts_are_closed_in_every_batch(tmp_path):
+    lines = ["query,positive", "What is it?,It is A.", "what  IS it?,It is B.", "Who?,IT IS  A."]
+    write_lines(tmp_path / "t.csv", *lines)
+    rows, _ = gather(tmp_path, triplets=str(tmp_path / "t.csv"))
+    known = {(a, p) for a in ("What is it?", "what  IS it?")
+             for p in ("It is A.", "It is B.", "IT IS  A.")}  # fmt: skip
+    assert count_closed(rows, known | {("Who?", "It is A."), ("Who?", "IT IS  A.")}, batch=3) == 5
+
+
 class TestSplits:
+    def test_what_no_file_says_is_no_split(self, tmp_path):
+        write_lines(tmp_path / "x-train.csv", "query,positive", "a?,x", "b?,y")
+        with pytest.raises(InputError, match="no folder and no column `split` says which rows"):
+            gather(tmp_path, triplets=str(tmp_path / "x-train.csv"), split="train")
+
     def test_a_column_is_asked_about_and_chosen_by(self, tmp_path):
         write_lines(tmp_path / "t.csv", "query,positive,split", "a?,x,train", "b?,y,test")
         with pytest.raises(InputError, match="`split` holds test, train; say which is meant"):
