@@ -95,7 +95,7 @@ def test_a_query_whose_only_pair_is_left_out_has_its_negatives_replaced(tmp_path
 def test_lists_and_numbered_negatives_lose_what_cannot_be_replaced(tmp_path, triplets):
     wide = [
         {"query": row["anchor"], "pos": [row["positive"]], "neg_scores": [0.1, 0.2],
-         "neg": [row["negative"], row["positive"]]} for row in triplets
+         "teacher_score": 0.3, "neg": [row["negative"], row["positive"]]} for row in triplets
     ]  # fmt: skip
     path = tmp_path / "flag.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in wide))
@@ -103,8 +103,9 @@ def test_lists_and_numbered_negatives_lose_what_cannot_be_replaced(tmp_path, tri
     rows = read_back(cleaned.path)
     for before, after in zip(wide, rows, strict=False):
         assert before["pos"][0] not in after["neg"]
-    assert cleaned.stale == ()  # they follow their texts
-    assert "neg_scores: may speak of what was replaced" in str(cleaned)
+        assert len(after.get("neg_scores", after["neg"])) == len(after["neg"])
+    assert cleaned.stale == ("teacher_score",)  # lists of scores follow their texts
+    assert "teacher_score: may speak of what was replaced" in str(cleaned)
     actions = dict(cleaned.changes.group_by("action").len().rows())
     assert sum(actions.values()) == 2 * len(wide)
     assert actions["kept"] + actions["replaced"] == sum(len(row["neg"]) for row in rows)
