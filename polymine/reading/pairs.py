@@ -156,8 +156,7 @@ def split_broken(
         source: what errors call the file.
         numbers: columns that must be finite numbers where they are; only `relevance`, a whole one,
             may not be null.
-        scored: whether a `score` may not be null either, where there is the column, nor a `label`,
-            where any row has one.
+        scored: whether a `score` or `label` may not be null either, where any row has one.
 
     Returns:
         The sound rows, with these columns as float64, and the others: source, rules, row.
@@ -172,7 +171,8 @@ def split_broken(
         else:
             rules[f"`{name}` is empty"] = ~pl.col(name).cast(pl.String).str.contains(_SHOWN)
     for name in (name for name in numbers if name in frame.columns):
-        needed = name == "relevance" or (name == "score" and scored)
+        held = frame[name].null_count() < frame.height
+        needed = name == "relevance" or (name == "score" and scored and held)
         given = pl.lit(True) if needed else pl.col(name).is_not_null()
         finite = _number(name).is_finite().fill_null(False)
         rules[f"`{name}` is not a number"] = given & ~finite

@@ -149,8 +149,6 @@ def _check_data(step: StepSettings) -> None:
                 f"{where}: loss `{step.loss.kind}` learns a teacher's scores, which only "
                 "`triplets` have"
             )
-        if part.min_score is not None and part.parallel is None:
-            raise SettingsError(f"{where}: `min_score` is for `parallel` pairs")
         spoken = {code for pair in part.languages or () for code in pair.split("-")}
         if spoken and step.languages and not spoken & set(step.languages):
             raise SettingsError(

@@ -189,10 +189,6 @@ class TestCheck:
                 "step `one`, data 1: loss `distill`",
             ),
             (
-                (step("one", data=(TrainingData(triplets="mined", min_score=0.5),)),),
-                "`min_score` is for `parallel`",
-            ),
-            (
                 (step("one", languages=("ru",), data=(TrainingData(triplets="mined", **PAIRS),)),),
                 "no text of ar-ar passes through an adapter for ru",
             ),

@@ -52,6 +52,6 @@ def test_the_text_of_a_query_is_left_out_of_its_ranking(tmp_path, caplog):
         own = open_collection(read(tmp_path, path=str(CASES / "query-in-corpus")))
     assert own.hidden.select(same=pl.col("query_id") == pl.col("doc_id"))["same"].all()
     assert own.hidden.height == own.queries.height == 8
-    assert "8 documents are the text of a query and are left out" in caplog.text
+    assert "documents that are a query's own text (8) are left out" in caplog.text
     plain = read(tmp_path, path=str(CASES / "query-in-corpus"), own_document="rank")
     assert open_collection(plain).hidden.height == 0
