@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 
 from benchmarks.data import collection
-from benchmarks.processes import machine, save, told
+from benchmarks.processes import load, machine, save, told
 
 SETS = ("medquad", "piaf", "tquad", "pquad", "jaquad")
 LANGUAGES = {"medquad": "en", "piaf": "fr", "tquad": "tr", "pquad": "fa", "jaquad": "ja"}
@@ -116,7 +116,12 @@ def find_ratio(table: pl.DataFrame) -> dict[str, Any]:
 
 
 def keep(rows: pl.DataFrame, options: argparse.Namespace) -> None:
-    """Print and keep the figures of the sets so far, so that a stopped run loses none of them."""
+    """Print and keep the figures so far; those of sets that were not asked for stay."""
+    known = load("triplets")
+    others = pl.DataFrame(known.get("all", []), infer_schema_length=None)
+    if others.height:
+        others = others.filter(~pl.col("data").is_in(rows["data"].unique().implode()))
+        rows = pl.concat([others, rows], how="diagonal_relaxed")
     table = tabulate(rows)
     with pl.Config(tbl_rows=100, tbl_width_chars=140, fmt_str_lengths=40, float_precision=4):
         print(table)
@@ -124,7 +129,8 @@ def keep(rows: pl.DataFrame, options: argparse.Namespace) -> None:
     for name, value in goal.items():
         print(f"{name}: {value}")
     if not options.no_results:
-        kept = {"machine": machine(), "options": told(options), "goal": goal,
+        own = {name: {"machine": machine(), **told(options)} for name in options.sets}
+        kept = {"options": {**known.get("options", {}), **own}, "goal": goal,
                 "table": table.to_dicts(), "all": rows.to_dicts()}  # fmt: skip
         save("triplets", kept)
 
