@@ -76,8 +76,8 @@ def third_column(frame: pl.DataFrame, file: str, hints: Reading) -> list[str]:
     if written.is_empty():
         return []
     return [
-        f"no header says what the third column is, as {written[0]!s:.80}; say that it holds "
-        'negatives, as `[dataset.columns] negative = "negative"`, or that it does not: '
+        f"no header says what the third column is, as {written[0]!s:.80}; add one, or say that it "
+        'holds negatives, as `[dataset.columns] negative = "negative"`, or that it does not: '
         '`negative = ""`'
     ]
 
