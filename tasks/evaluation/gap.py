@@ -197,9 +197,15 @@ def _parallel(name: str, tables: DatasetRef) -> tuple[Parallel, pl.DataFrame]:
     """Gather the texts of a set by what they say; none of a set of pairs that are no versions."""
     texts, kind = _texts(tables), kind_of(tables)
     versions = texts.group_by("group").agg(pl.col("language").n_unique())["language"]
-    if kind in ("similarity", "mteb") and (versions.max() or 0) < 2:  # type: ignore[operator]
-        return Parallel(ParallelTexts.create_empty()), GapFlags.create_empty()
-    return gather(texts, name)
+    alone = (versions.max() or 0) < 2  # type: ignore[operator]
+    if kind == "retrieval" and alone and len(languages_of_set(tables) or ()) > 1:
+        logger.warning(
+            "%s: no `group_id` says which texts are versions of one another, so only what the pool "
+            "of all languages finds is measured", name,
+        )  # fmt: skip
+    elif kind not in ("similarity", "mteb") or not alone:
+        return gather(texts, name)
+    return Parallel(ParallelTexts.create_empty()), GapFlags.create_empty()
 
 
 def _texts(tables: DatasetRef) -> pl.DataFrame:
