@@ -45,7 +45,12 @@ from polymine.tasks.engine.progress import track
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.encoding import Measured, encode_units, load_of, offsets_of
 from polymine.tasks.evaluation.measuring import check_shift
-from polymine.tasks.evaluation.sets import kind_of, open_collection, read_table, sides_of_set
+from polymine.tasks.evaluation.sets import (
+    kind_of,
+    open_collection,
+    read_table,
+    sides_of_set,
+)
 from polymine.tasks.store.datasets import Dataset, open_folder
 
 VERSION = 2
@@ -198,7 +203,7 @@ def _parallel(name: str, tables: DatasetRef) -> tuple[Parallel, pl.DataFrame]:
     texts, kind = _texts(tables), kind_of(tables)
     versions = texts.group_by("group").agg(pl.col("language").n_unique())["language"]
     alone = (versions.max() or 0) < 2  # type: ignore[operator]
-    if kind == "retrieval" and alone and len(languages_of_set(tables) or ()) > 1:
+    if kind == "retrieval" and alone and _answers_in_several(tables):
         logger.warning(
             "%s: no `group_id` says which texts are versions of one another, so only what the pool "
             "of all languages finds is measured", name,
@@ -206,6 +211,12 @@ def _parallel(name: str, tables: DatasetRef) -> tuple[Parallel, pl.DataFrame]:
     elif kind not in ("similarity", "mteb") or not alone:
         return gather(texts, name)
     return Parallel(ParallelTexts.create_empty()), GapFlags.create_empty()
+
+
+def _answers_in_several(tables: DatasetRef) -> bool:
+    """Whether a question is answered in more than one language, as all of LAReQA's are."""
+    answers = open_collection(tables).relevant.group_by("query_id")
+    return any(answers.agg(pl.col("document_language").n_unique() > 1)["document_language"])
 
 
 def _texts(tables: DatasetRef) -> pl.DataFrame:

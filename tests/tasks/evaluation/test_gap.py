@@ -130,3 +130,18 @@ def test_as_a_flow_it_has_artifacts(desk, made, prefect_server):
     with get_client(sync_client=True) as client:
         keys = {artifact.key for artifact in client.read_artifacts()}
     assert {"gap-summary", "gap-sentences", "gap-scores"} <= keys
+
+
+def test_a_collection_without_groups_is_measured_by_its_pool_alone(desk, caplog):
+    bare = {name: table.drop("group_id", strict=False) for name, table in small().items()}
+    lone = {name: bare[name] for name in ("corpus", "queries", "qrels")}
+    write(desk / "lone", lone)
+    with pytest.raises(InputError, match="no two languages have a text in common"):
+        run(desk, settings(desk, "lone"), "out-lone")
+    both = pl.DataFrame({"query_id": ["q-en"] * 2, "doc_id": ["a-en", "a-ru"], "relevance": [1, 1]})
+    write(desk / "bare", lone | {"qrels": both})
+    made = run(desk, settings(desk, "bare"), "out-bare")
+    measures = set(read(made, "scores")["measure"])
+    assert "pool-ndcg" in measures
+    assert not measures & {"translation", "xsim", "rank-consistency"}
+    assert "no `group_id` says which texts are versions" in caplog.text
