@@ -24,6 +24,7 @@ from polymine.data_contracts.settings import (
     load_as,
 )
 from polymine.data_contracts.tables import Triplets
+from polymine.evaluation.arms import compare_pairs
 from polymine.tasks.engine.context import Context
 from polymine.tasks.evaluation import comparison
 from polymine.tasks.evaluation.comparison import (
@@ -35,6 +36,7 @@ from polymine.tasks.evaluation.comparison import (
 from polymine.tasks.evaluation.reading import read_set
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.reporting.comparison import report_comparison
+from polymine.tasks.store.datasets import load
 from polymine.tasks.training.data import read_part
 from polymine.training.recipes import expand
 from polymine.training.relations import own_relations
@@ -239,3 +241,36 @@ def test_arms_are_shown_by_pair_of_languages(made, tmp_path):
     summarise(compared, sets, tmp_path)
     page = (tmp_path / "out/report.html").read_text()
     assert page.count("<svg") > 2
+
+
+def test_questions_on_one_passage_are_one_proof_between_arms(tmp_path):
+    """What `clusters` says reaches the comparison: five questions on each of eight passages."""
+    names = [f"q{n:02}" for n in range(40)]
+    tables = {
+        "corpus": pl.DataFrame({"doc_id": [f"d{n}" for n in range(8)], "language": "en"}),
+        "queries": pl.DataFrame({"query_id": names, "text": names, "language": "en"}),
+        "qrels": pl.DataFrame({"query_id": names, "doc_id": [f"d{n // 5}" for n in range(40)]}),
+    }
+    tables["corpus"] = tables["corpus"].with_columns(text=pl.format("passage {}", "doc_id"))
+    (tmp_path / "set").mkdir()
+    for name, frame in tables.items():
+        frame.write_parquet(tmp_path / "set" / f"{name}.parquet")
+    run = Context.of(EngineSettings(store=str(tmp_path / "store")))
+    sets = {"own": read_set(run, EvaluationSet(name="own", path=str(tmp_path / "set")), 0)}
+
+    def scores(version: str, values: list[float]) -> DatasetRef:
+        each = zip(names, values, strict=True)
+        rows = [("own", "en", "en", name, value, 0.5, 0.5, 0.5) for name, value in each]
+        frame = pl.DataFrame(rows, QueryScores.column_names(), orient="row")
+        return run.store.dataset("measures", version).write_single(frame, QueryScores)
+
+    effects = (0.3, -0.1, 0.2, 0.0, 0.25, -0.2, 0.1, 0.05)
+    base = scores("base", [0.4] * 40)
+    arms = {"a": {0: {"own": scores("a", [0.4 + effects[n // 5] for n in range(40)])}},
+            "b": {0: {"own": scores("b", [0.4] * 40)}}}  # fmt: skip
+    compared = compare_arms(run, sets, {"own": base}, arms, EvaluationSettings())
+    row = table(compared, "differences").filter(metric="ndcg")
+    width = row.select(pl.col("high") - pl.col("low")).item()
+    alone = compare_pairs({"a": [load(arms["a"][0]["own"])], "b": [load(arms["b"][0]["own"])]})
+    single = alone.filter(metric="ndcg").select(pl.col("high") - pl.col("low")).item()
+    assert width > 2 * single
