@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
-from sentence_transformers.base.modules.module import Module
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import nn
 
 from polymine.data_contracts.errors import ModelError
 from polymine.models.limits import most_tokens
+from polymine.models.stored import StoredModule
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 ENCODER, CONNECTOR, TARGET = 0, 1, 2  # places in the chain
 
 
-class Connector(Module):
+class Connector(StoredModule):
     """Maps an encoder's states to a target's input embeddings and adds trainable tokens.
 
     Args:
@@ -105,23 +105,6 @@ class Connector(Module):
         if self._longest is not None and longest and longest + self.tokens > self._longest:
             raise ModelError(_too_long(longest, self.tokens, self._longest))
         set_attention(target, causal=getattr(target.config, "is_causal", None))
-
-    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **_: Any) -> None:
-        """Write config.json and model.safetensors into a folder."""
-        self.save_config(output_path)
-        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
-
-    @classmethod
-    def load(  # type: ignore[override]  # what is not used here has no name
-        cls, model_name_or_path: str, subfolder: str = "", **options: Any
-    ) -> Connector:
-        """Read what `save` wrote; arguments are those of sentence-transformers' modules."""
-        names = ("token", "cache_folder", "revision", "local_files_only")
-        place: dict[str, Any] = {name: options[name] for name in names if name in options}
-        place["subfolder"] = subfolder
-        module = cls(**cls.load_config(model_name_or_path, **place))
-        cls.load_torch_weights(model_name_or_path, model=module, **place)
-        return module
 
 
 def build(

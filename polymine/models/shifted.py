@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers.base.modules.module import Module
 from torch.nn.functional import normalize
 
 from polymine.data_contracts.errors import ModelError
+from polymine.models.stored import StoredModule
 
 NOTHING = 1e-6  # length below which what is left of a vector has no direction
 
 
-class LanguageShift(Module):
+class LanguageShift(StoredModule):
     """Subtracts a language's mean offset from unit vectors, and makes them unit vectors again.
 
     Args:
@@ -76,20 +76,3 @@ class LanguageShift(Module):
         shifted = torch.where(length > NOTHING, moved / length.clamp(min=NOTHING), given)
         features["sentence_embedding"] = shifted
         return features
-
-    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **_: Any) -> None:
-        """Write config.json and model.safetensors into a folder."""
-        self.save_config(output_path)
-        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
-
-    @classmethod
-    def load(  # type: ignore[override]  # what is not used here has no name
-        cls, model_name_or_path: str, subfolder: str = "", **options: Any
-    ) -> LanguageShift:
-        """Read what `save` wrote; arguments are those of sentence-transformers' modules."""
-        names = ("token", "cache_folder", "revision", "local_files_only")
-        place: dict[str, Any] = {name: options[name] for name in names if name in options}
-        place["subfolder"] = subfolder
-        module = cls(**cls.load_config(model_name_or_path, **place))
-        cls.load_torch_weights(model_name_or_path, model=module, **place)
-        return module

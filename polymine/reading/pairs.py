@@ -72,9 +72,11 @@ def from_lists(frame: pl.DataFrame, source: str, grades: Grades = None) -> pl.Da
             f"documents, the first is row {odd[0] + 1}; correct them"
         )
     given = {float(label) for row in labels for label in row or ()}
-    if grades is None and (odd_labels := [v for v in given if v != int(v) or not 0 <= v <= 127]):
+    if grades is None and (
+        odd_labels := [v for v in given if not (v.is_integer() and 0 <= v <= 127)]
+    ):
         raise InputError(
-            f"{source}: `labels` hold {min(odd_labels):g}, which is no whole grade; say which are "
+            f"{source}: `{sides[1]}` hold {odd_labels[0]:g}, which is no whole grade; say which are "
             "relevant, as `grades = 0.5` for the lowest or `grades = [1, 2]`"
         )
     right_ones = {label for label in given if _is_relevant(label, grades)}

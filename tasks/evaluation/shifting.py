@@ -4,10 +4,9 @@ from pathlib import Path
 
 from polymine.data_contracts.errors import ModelError, SettingsError
 from polymine.data_contracts.settings import GapSettings
-from polymine.evaluation.gap.shift import language_offsets
 from polymine.models import load_encoder
 from polymine.tasks.engine.context import Context
-from polymine.tasks.evaluation.encoding import Measured, encode_units, open_measured
+from polymine.tasks.evaluation.encoding import Measured, offsets_of, open_measured
 from polymine.tasks.evaluation.reading import read_set
 from polymine.tasks.evaluation.sets import sides_of_set
 from polymine.tasks.store.atomic import staged_new
@@ -31,14 +30,8 @@ def save_shifted(run: Context, gap: GapSettings, model: str, chosen: str, to: Pa
     for name, known in ((model, called), (chosen, sets)):
         if name not in known:
             raise SettingsError(f"the settings name no `{name}`; there are {', '.join(known)}")
-    measured = open_measured(model, called[model])
-    tables = read_set(run, sets[chosen], gap.seed)
-    offsets = language_offsets(
-        [
-            (encode_units(run, measured, table["text"], table["language"], side), table["language"])
-            for table, side in sides_of_set(tables)
-        ]
-    )
+    measured = open_measured(model, called[model], shift=True)
+    offsets = offsets_of(run, measured, sides_of_set(read_set(run, sets[chosen], gap.seed)))
     if not offsets:
         raise ModelError(f"the set {chosen} has texts in one language, and nothing to compare with")
     with staged_new(to) as beside:

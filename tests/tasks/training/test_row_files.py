@@ -173,6 +173,13 @@ def test_labelled_lists_go_by_the_names_of_the_field(tmp_path, texts, numbers):
     assert rows.select("positive", "negatives").rows() == [("y", ["x"])]
 
 
+def test_a_label_that_is_no_number_is_named_by_the_files_own_word(tmp_path):
+    listed = {"query": "a?", "passages": ["x", "y"], "is_selected": [1, float("nan")]}
+    write_lines(tmp_path / "l.jsonl", listed)
+    with pytest.raises(InputError, match="`is_selected` hold"):
+        gather(tmp_path, triplets=str(tmp_path / "l.jsonl"))
+
+
 def test_numbers_beside_a_list_of_positives_are_asked_about(tmp_path):
     write_lines(tmp_path / "l.jsonl", {"query": "a?", "positive": ["x", "y"], "picked": [0, 1]})
     with pytest.raises(InputError, match="`picked` holds a number for each text of `positive`"):
