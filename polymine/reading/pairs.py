@@ -76,8 +76,8 @@ def from_lists(frame: pl.DataFrame, source: str, grades: Grades = None) -> pl.Da
         odd_labels := [v for v in given if not (v.is_integer() and 0 <= v <= 127)]
     ):
         raise InputError(
-            f"{source}: `{sides[1]}` hold {odd_labels[0]:g}, which is no whole grade; say which are "
-            "relevant, as `grades = 0.5` for the lowest or `grades = [1, 2]`"
+            f"{source}: `{sides[1]}` hold {odd_labels[0]:g}, which is no whole grade; say which "
+            "are relevant, as `grades = 0.5` for the lowest or `grades = [1, 2]`"
         )
     right_ones = {label for label in given if _is_relevant(label, grades)}
     texts = {

@@ -174,10 +174,11 @@ def test_labelled_lists_go_by_the_names_of_the_field(tmp_path, texts, numbers):
 
 
 def test_a_label_that_is_no_number_is_named_by_the_files_own_word(tmp_path):
-    listed = {"query": "a?", "passages": ["x", "y"], "is_selected": [1, float("nan")]}
-    write_lines(tmp_path / "l.jsonl", listed)
-    with pytest.raises(InputError, match="`is_selected` hold"):
-        gather(tmp_path, triplets=str(tmp_path / "l.jsonl"))
+    labels = [[1.0, float("nan")]]
+    frame = pl.DataFrame({"query": ["a?"], "passages": [["x", "y"]], "is_selected": labels})
+    frame.write_parquet(tmp_path / "l.parquet")
+    with pytest.raises(InputError, match="`is_selected` hold nan"):
+        gather(tmp_path, triplets=str(tmp_path / "l.parquet"))
 
 
 def test_numbers_beside_a_list_of_positives_are_asked_about(tmp_path):
