@@ -7,21 +7,25 @@ A model learns ar, es, fa, fr and ru: all-MiniLM-L6-v2, which knows English alon
 multilingual one that is named. Mono: questions and passages of one language (arcd, piaf, pquad) and
 equal sentences (stsb-multi-mt, scored 4 or more). Cross: ntrex and tatoeba with English. Arms are
 mono, cross, sequential, stacked, and mixed with a share of cross-lingual batches (`mixed-3` is 3 %,
-in the place of others, not added to them); `mixed-20-batches` mixes languages within a batch, and
-`mixed-20-clear` learns by CLEAR. Measured on XQuAD and on the own corpus in every direction, before
-and after; intervals over seeds and components of questions and documents. The figures are kept in
-benchmarks/results/crosslingual-BASE.json, arm by arm.
+in the place of others, not added to them); `mono-batches` and `mixed-20-batches` mix languages
+within a batch, and `mixed-20-clear` learns by CLEAR. Measured on XQuAD and on the own corpus in
+every direction, before and after, and with each language's mean offset subtracted (SHIFT), which
+needs no training: the arm `shift` is the base with it. Intervals over seeds and components of
+questions and documents. The figures are kept in benchmarks/results/crosslingual-BASE.json, seed by
+seed.
 """
 
 import argparse
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
 from benchmarks.data import collection
 from benchmarks.processes import machine, save, told
+from polymine.data_contracts.learning import Comparisons
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import (
     AdaptedModel,
@@ -86,6 +90,7 @@ def make_arms(steps: int, rows: int, batch: int) -> dict[str, tuple[StepSettings
     }
     arms |= {f"mixed-{share:.0%}".rstrip("%"): (step("mixed", mixed(share)),) for share in SHARES}
     together = schedule.model_copy(update={"mixed_languages": True})
+    arms["mono-batches"] = (step("mono", mono, schedule=together),)
     arms["mixed-20-batches"] = (step("mixed", mixed(0.2), schedule=together),)
     clear = StepSettings(name="mixed", data=mixed(0.2), schedule=schedule,
                          loss=LossSettings(kind="clear", negatives=0))  # fmt: skip
@@ -136,24 +141,34 @@ def compare_recipes(options: argparse.Namespace, root: str) -> pl.DataFrame:
     base = measure_all(run, base_model, tables, evaluation)
     arms = make_arms(options.steps, options.rows, options.batch)
     chosen = {name: arms[name] for name in options.arms or arms}
-    found: dict[str, dict[int, Any]] = {name: {} for name in chosen}
+    plain: dict[str, dict[int, Any]] = {name: {} for name in chosen}
+    shifted: dict[str, dict[int, Any]] = {f"{name}, shift": {} for name in chosen}
+    alone = {"shift": {0: measure_all(run, replace(base_model, shift=True), tables, evaluation)}}
     compared = pl.DataFrame()
     for seed in range(options.seeds):
         for name, steps in chosen.items():
             model = train_arm(run, name, steps, seed, options)
-            found[name][seed] = measure_all(run, model, tables, evaluation)
+            plain[name][seed] = measure_all(run, model, tables, evaluation)
+            shifted[f"{name}, shift"][seed] = measure_all(
+                run, replace(model, shift=True), tables, evaluation
+            )
             print(f"{model.name} done", flush=True)
-        compared = compare_all(tables, base, found)
-        keep(compared, options)
+        groups = (alone, plain, shifted)  # what was trained and measured alike, each
+        compared = pl.concat([compare_all(tables, {0: base}, group) for group in groups])
+        first = next(iter(chosen))
+        others = {name: seeds for name, seeds in plain.items() if name != first}
+        keep(compared, compare_all(tables, plain[first], others), options)
     return compared
 
 
 def compare_all(
     tables: Mapping[str, DatasetRef],
-    base: Mapping[str, DatasetRef],
+    base: Mapping[int, Mapping[str, DatasetRef]],
     found: Mapping[str, Mapping[int, Mapping[str, DatasetRef]]],
 ) -> pl.DataFrame:
     """Compare every arm with the base, all its seeds together: columns of Comparisons."""
+    if not found:
+        return Comparisons.create_empty()
     parts = []
     for name, reference in tables.items():
         clusters = open_collection(reference).clusters.with_columns(set=pl.lit(name))
@@ -164,8 +179,8 @@ def compare_all(
         for arm, seeds in scores.items():
             parts.append(
                 compare_seeds(
-                    [load(base[name])], seeds, name=arm, questions=clusters, fewest=FEWEST,
-                    arms=list(scores.values()),
+                    [load(measures[name]) for measures in base.values()], seeds, name=arm,
+                    questions=clusters, fewest=FEWEST, arms=list(scores.values()),
                 )
             )  # fmt: skip
     return pl.concat(parts)
@@ -181,33 +196,41 @@ def tabulate(comparisons: pl.DataFrame) -> pl.DataFrame:
     shown = pl.format(
         "{} [{}, {}]", *(pl.col(n).round(3).cast(pl.String) for n in ("gain", "low", "high"))
     )
-    bases = rows.select("set", "group", base=pl.col("base").round(3)).unique(maintain_order=True)
-    wide = rows.with_columns(shown=shown).pivot("model", index=["set", "group"], values="shown")
-    return bases.join(wide, on=["set", "group"], maintain_order="left")
+    of_base = rows.with_columns(model=pl.lit("base"), shown=pl.col("base").round(3).cast(pl.String))
+    of_base = of_base.unique(["set", "group"], maintain_order=True)
+    both = pl.concat([of_base, rows.with_columns(shown=shown)])
+    wide = both.with_columns(column=pl.format("{} {}", "set", "group"))
+    return wide.pivot("column", index="model", values="shown")
 
 
 def documents(comparisons: pl.DataFrame) -> pl.DataFrame:
     """Mean gain per document language over all query languages."""
     rows = comparisons.filter(metric="ndcg", group="document")
-    return rows.with_columns(pl.col("gain").round(3)).pivot(
-        "model", index=["set", "document_language"], values="gain"
+    shown = pl.format("{} {}", "set", "document_language")
+    return rows.with_columns(pl.col("gain").round(3), column=shown).pivot(
+        "column", index="model", values="gain"
     )
 
 
-def keep(comparisons: pl.DataFrame, options: argparse.Namespace) -> None:
-    """Print and keep the figures so far, so that a call that ends early loses none."""
-    table, rows = tabulate(comparisons), documents(comparisons)
+def keep(comparisons: pl.DataFrame, to_first: pl.DataFrame, options: argparse.Namespace) -> None:
+    """Print and keep the figures so far, so that a call that ends early loses none.
+
+    `to_first` compares the arms with the first of them: a share of cross-lingual pairs with none.
+    """
+    shown = {"gains": tabulate(comparisons), "documents": documents(comparisons),
+             "to_first": tabulate(to_first), "to_first_documents": documents(to_first)}  # fmt: skip
     with pl.Config(tbl_rows=200, tbl_cols=20, tbl_width_chars=260, fmt_str_lengths=60):
-        print(table)
-        print(rows, flush=True)
+        for name, table in shown.items():
+            print(name, table, flush=True)
     if options.no_results:
         return
-    kept = {
-        "machine": machine(), "options": told(options), "gains": table.to_dicts(),
-        "documents": rows.to_dicts(),
-        "directions": comparisons.filter(metric="ndcg", group="direction").to_dicts(),
-    }  # fmt: skip
+    directions = {
+        name: frame.filter(metric="ndcg", group="direction").to_dicts()
+        for name, frame in (("directions", comparisons), ("to_first_directions", to_first))
+    }
+    tables = {name: table.to_dicts() for name, table in shown.items()}
     known = {MINILM: "crosslingual", E5: "crosslingual-e5"}
+    kept = {"machine": machine(), "options": told(options), **tables, **directions}
     save(known.get(options.base, "crosslingual-other"), kept)
 
 
