@@ -48,8 +48,11 @@ class Run(FinishedRun):
             output: a new folder; if None, one that is gone with the result.
             changes: keys of `[mining]` or `[mining.selection]`, with their values.
 
-        Whatever the changes leave as it was is taken from the store. Raises StoreError where that
-        no longer has the tables that were mined.
+        Returns:
+            The new run. What the changes leave as it was is taken from the store.
+
+        Raises:
+            StoreError: the store no longer has the tables that were mined.
 
         >>> run = polymine.open("runs/mine-01")
         >>> len(run.triplets), len(run.select(negatives=2).triplets)
@@ -62,14 +65,20 @@ class Run(FinishedRun):
     def with_labels(self, labels: Given, output: str | Path | None = None) -> "Run":
         """Decide anew by what a person says of pairs: no model is asked, no text embedded.
 
+        Labels are obeyed, and 20 or more correct the risk of all other candidates.
+
         Args:
             labels: query_id, doc_id, relevance (0 or 1), as `to_label` draws them: a table or a
                 file. Rows that are not filled in are left aside.
             output: as of `select`.
 
-        Labels are obeyed, and 20 or more correct the risk of all other candidates. Raises
-        InputError for ids that the run does not have and relevances that are none, or where nothing
-        is filled in; StoreError as `select` does.
+        Returns:
+            The new run.
+
+        Raises:
+            InputError: ids that the run does not have, relevances that are none, or nothing is
+                filled in.
+            StoreError: as of `select`.
 
         >>> run = polymine.open("runs/mine-01")
         >>> looked_at = run.to_label(1).with_columns(relevance=1)
@@ -199,7 +208,12 @@ def clean(
         corpus: further documents that replacements may come from, as of `mine`.
         output, engine, dataset, changes: as of `mine`; `negatives` is the most that a query has.
 
-    Raises InputError, SettingsError, ModelError, or StoreError where the new file is there already.
+    Returns:
+        The new file, and what became of each negative.
+
+    Raises:
+        InputError, SettingsError, ModelError: as of `mine`.
+        StoreError: the new file is there already.
 
     >>> cleaned = polymine.clean("triplets.csv", teachers=["bm25"], rule="naive")
     >>> cleaned.changes.select("negative", "action", "reason").row(1)
@@ -220,6 +234,9 @@ def open(folder: str | Path) -> Run:
 
     Args:
         folder: its `output.path`, or that of a pipeline.
+
+    Returns:
+        The run; its tables are read when they are asked for.
 
     >>> run = polymine.open("runs/mine-01")
     >>> run.shortfalls.columns
@@ -336,7 +353,15 @@ def _run(name: str, settings: str | Path | Mapping[str, Any]) -> Page:
 def with_changes(mining: MiningSettings, changes: Mapping[str, Any]) -> MiningSettings:
     """Change settings by their keys in `[mining]` or `[mining.selection]`.
 
-    Teachers may be named alone: a model, or `bm25`.
+    Args:
+        mining: the settings as they are.
+        changes: values by key; teachers may be named alone: a model, or `bm25`.
+
+    Returns:
+        Changed and checked settings.
+
+    Raises:
+        SettingsError: an unknown key, with the nearest one, or a value that cannot be.
     """
     values = mining.model_dump(exclude_unset=True)
     known = {**SelectionSettings.model_fields, **MiningSettings.model_fields}

@@ -65,23 +65,54 @@ class Pairs:
 
     @classmethod
     def of(cls, search: Search, relevant: pl.DataFrame) -> Pairs:
-        """Score pairs; `relevant` has query and document (row numbers), by query."""
+        """Score pairs.
+
+        Args:
+            search: what scores them.
+            relevant: query and document, row numbers, ordered by query.
+
+        Returns:
+            The pairs in this order, each with its own score.
+        """
         rows = (relevant[name].to_numpy().astype(np.int64) for name in ("query", "document"))
         queries, documents = rows
         return cls(queries, documents, search.teacher.score(queries, documents))
 
     def only(self, chosen: NDArray[np.bool_]) -> Pairs:
-        """Keep some of the pairs."""
+        """Keep some of the pairs.
+
+        Args:
+            chosen: (pairs,), true for those to keep.
+
+        Returns:
+            Them in their order.
+        """
         return Pairs(self.queries[chosen], self.documents[chosen], self.scores[chosen])
 
     def within(self, first: int, last: int) -> slice:
-        """Say which pairs are of the queries from `first` to `last` (exclusive)."""
+        """Say which pairs are of the queries from `first` to `last`.
+
+        Args:
+            first, last: row numbers of queries; `last` is not among them.
+
+        Returns:
+            Positions of the pairs.
+        """
         start, stop = np.searchsorted(self.queries, [first, last])
         return slice(int(start), int(stop))
 
 
 def count_before(search: Search, pairs: Pairs, rivals: Rows) -> Rows:
-    """Count, for every pair, which of some documents stand before its own."""
+    """Count, for every pair, which of some documents stand before its own.
+
+    Args:
+        search: vectors of queries and documents, and what is hidden from a query.
+        pairs: relevant pairs, by query.
+        rivals: rows of documents, (m,); those of a pair itself may be among them.
+
+    Returns:
+        Counts, int64, (pairs,).
+    """
     counts = np.zeros(len(pairs.queries), dtype=np.int64)
     device = models.visible_devices()[0]
     for start in range(0, len(rivals), DOCUMENTS):

@@ -75,10 +75,16 @@ class Drawn:
     draws: Numbers
 
     def interval(self, resampling: Resampling) -> tuple[Numbers, Numbers]:
-        """Bound the means: low and high, (means, metrics) each; infinite where nothing is known.
+        """Bound the means.
 
-        Of a single question, or of several that hang together, nothing is: a resample can be
+        Of a single question, or of several that hang together, nothing is known: a resample can be
         nothing else.
+
+        Args:
+            resampling: its confidence says how far apart the bounds lie.
+
+        Returns:
+            Low and high, (means, metrics) each; infinite where nothing is known.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a mean that no resample knows
@@ -90,9 +96,10 @@ class Drawn:
         return low, high
 
     def p_values(self) -> Numbers:
-        """Chance of draws as far on the other side of 0, two-sided: (means, metrics).
+        """Compute the chance of draws as far on the other side of 0, two-sided.
 
-        1 where no draw is known. Never 0: with 5,000 draws at least .0004.
+        Returns:
+            (means, metrics); 1 where no draw is known. Never 0: with 5,000 draws at least .0004.
         """
         known = np.isfinite(self.draws).sum(0)
         tail = np.minimum((self.draws <= 0).sum(0), (self.draws >= 0).sum(0))

@@ -179,7 +179,11 @@ def _by_matrix_product() -> Iterator[None]:
 
 
 def longest(vectors: Vectors) -> float:
-    """Return the largest length, or 1 where all of the first vectors have unit length."""
+    """Find the largest length of some vectors.
+
+    Returns:
+        It, or 1 where all of the first vectors have unit length.
+    """
 
     def lengths(first: int) -> Scores:
         rows = np.arange(first, min(first + PAIR_CHUNK, len(vectors)))

@@ -226,7 +226,16 @@ def _checked(vectors: Matrix, texts: list[str], unit: bool, model: "Module") -> 
 
 
 def encode_all(encoder: TextEncoder, texts: Sequence[str], prompt: str = "") -> Matrix:
-    """Encode texts into one float32 matrix (n, d), in the order given; (0, 0) without any."""
+    """Encode texts into one matrix.
+
+    Args:
+        encoder: the model.
+        texts: to encode; equal ones are not merged.
+        prompt: put before every text.
+
+    Returns:
+        Vectors, float32, (n, d), in the order of the texts; (0, 0) without any.
+    """
     parts = list(encoder.encode(texts, prompt))
     if not parts:
         return np.empty((0, 0), dtype=np.float32)

@@ -16,7 +16,16 @@ from polymine.mining.teachers import Teacher
 
 
 def score_positives(teachers: Sequence[Teacher], known: Known, ids: Ids) -> pl.DataFrame:
-    """Score the known positives with every teacher: query_id, doc_id, score_* (float32)."""
+    """Score the known positives with every teacher.
+
+    Args:
+        teachers: each gives a column.
+        known: row numbers of the positives.
+        ids: of the same data set.
+
+    Returns:
+        query_id, doc_id and a `score_*` (float32) of each teacher, a row per pair.
+    """
     queries, documents = known.positives
     return pl.DataFrame(
         {

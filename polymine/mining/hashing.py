@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 
 def hash_texts(texts: Iterable[str]) -> NDArray[np.uint64]:
-    """Hash every text (xxh3, 64 bit), shape (n,)."""
+    """Hash texts (xxh3, 64 bit).
+
+    Args:
+        texts: hashed as UTF-8, half surrogates included.
+
+    Returns:
+        uint64, (n,).
+    """
     return np.fromiter(
         (xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) for text in texts),
         dtype=np.uint64,

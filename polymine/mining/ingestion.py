@@ -218,10 +218,13 @@ def close_positives(
 def find_versions(
     documents: pl.DataFrame, queries: pl.DataFrame, near: pl.DataFrame
 ) -> pl.DataFrame:
-    """List which documents, and which queries, stand for each other (contract Versions).
+    """List which documents, and which queries, stand for each other.
 
     Args:
         documents, queries, near: as in `close_positives`, whose components these are.
+
+    Returns:
+        Contract Versions, by side and id; what stands for nothing else is not in it.
     """
     sides = (
         ("document", _components(documents, near), "doc_id", "component"),

@@ -37,6 +37,9 @@ class Ids:
         Args:
             queries, documents: contracts Queries and Documents, sorted by id. Of a language, only
                 the part before a hyphen counts: en-GB is English.
+
+        Returns:
+            Ids and lengths in the order of the rows, and a number for each language.
         """
         codes = pl.concat([queries["language"], documents["language"]])
         codes = codes.str.to_lowercase().str.split("-").list.first()  # en-GB is English
@@ -96,6 +99,9 @@ class Known:
             ids: of the same data set.
             labels: contract Labels; a relevance above 0 becomes 1.
             given: contract Given.
+
+        Returns:
+            Their pairs, each kind by query, then document.
         """
         table = closure.select(
             query=_row_of(ids.queries, closure["query_id"]),
@@ -115,7 +121,14 @@ class Known:
         return replace(known, labels=(*_rows(rows), rows["label"].to_numpy()))
 
     def of(self, queries: Rows) -> "Known":
-        """Keep the pairs of some queries, in the order they had."""
+        """Keep the pairs of some queries.
+
+        Args:
+            queries: row numbers, in any order.
+
+        Returns:
+            These pairs, in the order they had.
+        """
         closed = np.isin(self.closed[0], queries)
         positive = np.isin(self.positives[0], queries)
         labelled = np.isin(self.labels[0], queries)

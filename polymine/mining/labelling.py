@@ -50,6 +50,9 @@ def draw_nearest(candidates: pl.DataFrame, count: int, seed: int) -> pl.DataFram
     Args:
         candidates: query_id, doc_id, languages, kept, risk, disagreement of what was decided on.
         count, seed: as of `draw_pairs`.
+
+    Returns:
+        As of `draw_pairs`.
     """
     unsure = pl.col("risk") * (1 - pl.col("risk"))
     share = unsure.cum_sum().over("kept") / unsure.sum().over("kept")

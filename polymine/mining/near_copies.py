@@ -57,7 +57,14 @@ class Shingles:
         return np.diff(self.offsets)
 
     def of(self, documents: Indices) -> tuple[Hashes, Indices]:
-        """Hashes of the texts at these positions, in their order, and offsets: as the class's."""
+        """Take the shingle sets of some texts.
+
+        Args:
+            documents: positions of texts, in any order.
+
+        Returns:
+            Hashes of these texts in their order, and offsets: both as the class's.
+        """
         sizes = self.sizes[documents]
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         place = np.arange(offsets[-1]) + np.repeat(self.offsets[documents] - offsets[:-1], sizes)
@@ -65,7 +72,14 @@ class Shingles:
 
 
 def text_key(text: str) -> str:
-    """What two texts share when they are copies: NFKC, case-folded, single spaces."""
+    """Bring a text into the form that it shares with its copies.
+
+    Args:
+        text: any.
+
+    Returns:
+        It in NFKC, case-folded, with single spaces.
+    """
     if not text.isascii():  # ASCII is its own normal form, and most of many corpora
         folded = unicodedata.normalize("NFKC", text).casefold()
         return " ".join(unicodedata.normalize("NFKC", folded).split())

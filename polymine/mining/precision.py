@@ -85,7 +85,14 @@ def fit_corrections(pairs: pl.DataFrame, rate_spread: float) -> tuple[Precision,
 
 
 def rate_spread_of(found: Precision) -> float:
-    """Say how far the log of a rate may be off where negatives are kept."""
+    """Say how far the log of a rate may be off where negatives are kept.
+
+    Args:
+        found: a line through labels.
+
+    Returns:
+        A standard deviation, in natural logarithms.
+    """
     away = float(_log_odds(np.array([KEPT_RISK]))[0]) - found.centre
     return round(float(np.hypot(found.intercept_spread, found.slope_spread * away)), DECIMALS)
 

@@ -18,19 +18,25 @@ from polymine.mining.risk import Array
 
 
 def keep_labelled(assessed: pl.DataFrame) -> pl.DataFrame:
-    """Keep what may calibrate: labelled pairs, with all their columns.
+    """Keep what may calibrate: labelled pairs.
 
     Args:
         assessed: rows of the contract Evidence.
+
+    Returns:
+        These rows, with all their columns.
     """
     return assessed.filter(pl.col("label").is_not_null())
 
 
 def keep_likely(assessed: pl.DataFrame) -> pl.DataFrame:
-    """Keep what may be promoted: query_id, doc_id, same_language, risk.
+    """Keep what may be promoted: what is open, without a label and likely enough.
 
     Args:
         assessed: rows of the contract Evidence, and their `risk`.
+
+    Returns:
+        query_id, doc_id, same_language, risk.
     """
     open_ = pl.col("closed").is_null() & pl.col("label").is_null()
     likely = assessed.filter(open_ & (pl.col("risk") >= precision.LEAST_RISK))
@@ -70,6 +76,9 @@ def find_precisions(known: pl.DataFrame, labels: pl.DataFrame) -> tuple[Precisio
         known: query_id, doc_id, kind, languages, label, `risk` as if nothing were known of them, as
             from `keep_labelled`.
         labels: contract Labels.
+
+    Returns:
+        As of `fit_precisions`.
     """
     said = labels.filter(pl.col("source").cast(pl.String) == "labels")
     pairs = known.join(said, on=["query_id", "doc_id"], how="semi")
@@ -85,6 +94,9 @@ def leave_out_refuted(
         likely: query_id, doc_id and more.
         labels: contract Labels.
         versions: contract Versions.
+
+    Returns:
+        The other rows, with all their columns.
     """
     refuted = labels.filter(relevance=0).select("query_id", "doc_id")
     return likely.join(widen(refuted, versions), on=["query_id", "doc_id"], how="anti")
@@ -163,6 +175,9 @@ def widen(pairs: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFrame:
     Args:
         pairs: query_id, doc_id.
         versions: contract Versions.
+
+    Returns:
+        query_id, doc_id of all of them, each pair once.
     """
     for side, key in (("document", "doc_id"), ("query", "query_id")):
         named = versions.filter(pl.col("side").cast(pl.String) == side).select("id", "version")

@@ -31,12 +31,22 @@ Teachers = Sequence[tuple[str, str]]  # (name, kind)
 
 
 def kinds_of(teachers: Teachers) -> tuple[str, ...]:
-    """Kinds of teachers, each once and sorted: the key of the weights that fit them."""
+    """Name the kinds of teachers.
+
+    Args:
+        teachers: name and kind of each.
+
+    Returns:
+        Each kind once, sorted: the key of the weights that fit them.
+    """
     return tuple(sorted({kind for _, kind in teachers}))
 
 
 def columns_of(teachers: Teachers) -> dict[str, list[str]]:
     """Name the evidence columns of each feature.
+
+    Args:
+        teachers: name and kind of each.
 
     Returns:
         Feature to the columns it is the mean of, in the order of FEATURES and of the teachers;
@@ -101,7 +111,14 @@ def log_odds(linear: Linear, features: dict[str, Array]) -> Array:
 
 
 def sigmoid(values: Array) -> Array:
-    """Turn log-odds into probabilities."""
+    """Turn log-odds into probabilities.
+
+    Args:
+        values: of any shape.
+
+    Returns:
+        Between 0 and 1, of the same shape.
+    """
     return 1.0 / (1.0 + np.exp(-values))
 
 

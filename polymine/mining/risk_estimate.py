@@ -58,6 +58,9 @@ def find_corrections(
     Args:
         evidence, queries, labels: as of `fit_risk`.
         model: fitted to them.
+
+    Returns:
+        As of `fit_corrections`.
     """
     said = labels.filter(pl.col("source").cast(pl.String) == "labels")
     asked = evidence.join(said, on=["query_id", "doc_id"], how="semi", maintain_order="left")
@@ -72,7 +75,15 @@ def find_corrections(
 
 
 def correct(model: RiskModel, found: Precision) -> RiskModel:
-    """Move the log-odds of a kind of candidates onto the line that labels drew."""
+    """Move the log-odds of a kind of candidates onto the line that labels drew.
+
+    Args:
+        model: its risks are too high or too low.
+        found: the line, and of which kind.
+
+    Returns:
+        The corrected model, with a note on it.
+    """
     pair: Pair = "same" if found.pair == "same" else "foreign"
     full = model.full[pair]
     intercept = found.intercept + found.slope * (full.intercept - found.centre)
@@ -107,14 +118,32 @@ def unseen_teachers(settings: MiningSettings) -> tuple[str, ...]:
 def add_risk(
     evidence: pl.DataFrame, queries: pl.DataFrame, model: RiskModel, settings: MiningSettings
 ) -> pl.DataFrame:
-    """Put the `risk` (float32) to every row of evidence."""
+    """Put the risk to every row of evidence.
+
+    Args:
+        evidence: contract Evidence.
+        queries: query_id, language.
+        model: the weights.
+        settings: say which teachers there are.
+
+    Returns:
+        The evidence with `risk` (float32, from 0 to 1) as its last column.
+    """
     languages = languages_of(evidence, queries)
     risk = predict_risk(model, evidence, settings.teacher_kinds, languages)
     return evidence.with_columns(risk=pl.Series(risk.astype(np.float32)))
 
 
 def languages_of(evidence: pl.DataFrame, queries: pl.DataFrame) -> pl.Series:
-    """The query's language of each row of evidence."""
+    """Look up the query's language of each row of evidence.
+
+    Args:
+        evidence: query_id and more.
+        queries: query_id, language.
+
+    Returns:
+        Codes in the order of the rows; null for a query that is not there.
+    """
     known = queries.select("query_id", "language")
     rows = evidence.select("query_id").join(known, on="query_id", how="left", maintain_order="left")
     return rows["language"]

@@ -68,6 +68,9 @@ class Rows:
             evidence: rows of the contract Evidence.
             teachers: name and kind of each.
             languages: the query's language, per row.
+
+        Returns:
+            The rows that are left, in their order.
         """
         kept = evidence.with_columns(language=languages).filter(
             pl.col("closed").is_null() | pl.col("closed").is_in(["positive", "labelled"]),
@@ -86,7 +89,14 @@ class Rows:
         )
 
     def where(self, mask: Mask) -> dict[str, Array]:
-        """Features of the rows that `mask`, shape (n,), chooses."""
+        """Take the features of some rows.
+
+        Args:
+            mask: (n,), true for those to take.
+
+        Returns:
+            Feature to the values of these rows.
+        """
         return {name: values[mask] for name, values in self.features.items()}
 
 

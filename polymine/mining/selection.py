@@ -198,7 +198,15 @@ def limit_depth(
 
 
 def count_priced(settings: SelectionSettings, negatives: int) -> int:
-    """Candidates per query that the budget has to hold for: all that sampling may draw."""
+    """Count the candidates per query that the budget has to hold for.
+
+    Args:
+        settings: say whether negatives are drawn, and from how many.
+        negatives: wanted per query.
+
+    Returns:
+        All that sampling may draw.
+    """
     return negatives if settings.sampling == "top" else max(settings.pool, negatives)
 
 
@@ -272,7 +280,14 @@ def count_needed(mining: MiningSettings) -> int:
 
 
 def count_searched(mining: MiningSettings) -> int:
-    """Candidates to fetch below a ceiling: those needed and those `shifted` passes over."""
+    """Count the candidates to fetch below a ceiling.
+
+    Args:
+        mining: its rule and what it samples from.
+
+    Returns:
+        Those needed per query, and those that `shifted` passes over.
+    """
     shift = mining.selection.shift if mining.selection.rule == "shifted" else 0
     return count_needed(mining) + shift
 

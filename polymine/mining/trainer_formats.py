@@ -33,7 +33,14 @@ def build_records(triplets: pl.DataFrame, form: Format) -> pl.DataFrame:
 
 
 def build_corpus(triplets: pl.DataFrame) -> pl.DataFrame:
-    """List the documents that triplets name, each once: id, text. Ordered by id."""
+    """List the documents that triplets name.
+
+    Args:
+        triplets: contract Triplets.
+
+    Returns:
+        id, text, each document once, ordered by id.
+    """
     sides = [
         triplets.select(pl.col(f"{side}_id").alias(_ID), pl.col(side).alias(_TEXT))
         for side in ("positive", "negative")

@@ -148,7 +148,15 @@ class PairScorer:
 
 
 def score_all(scorer: PairScorer, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-    """Score pairs of texts into one float32 array, in the order given."""
+    """Score pairs of texts into one array.
+
+    Args:
+        scorer: the model.
+        pairs: (query, document) texts.
+
+    Returns:
+        Logits, float32, (n,), in the order of the pairs.
+    """
     out = np.empty(len(pairs), dtype=np.float32)
     for rows, logits in scorer.score(pairs):
         out[rows] = logits

@@ -127,7 +127,14 @@ class Watch:
         return patience is not None and len(self.points) - 1 - best >= patience
 
     def choose(self, steps: int) -> Chosen:
-        """Give the encoder the best weights of `steps` steps, at the best scale."""
+        """Give the encoder the best weights that were seen, at the best scale.
+
+        Args:
+            steps: how many were trained.
+
+        Returns:
+            What was chosen, and what it was chosen by.
+        """
         began = time.monotonic()
         free = self.settings.never_below_base
         trained = max((p for p in self.points if p.step), key=lambda point: point.rank)
@@ -169,7 +176,14 @@ class Watch:
             self._best = load_file(str(folder / WEIGHTS))
 
     def curve(self, name: str) -> pl.DataFrame:
-        """List all looks of a step as a DevelopmentCurve; step 0 at scale 0 is the base."""
+        """List all looks of a step.
+
+        Args:
+            name: of the step.
+
+        Returns:
+            DevelopmentCurve; step 0 at scale 0 is the base.
+        """
         rows = [
             (name, point.step, point.scale, language, ndcg)
             for point in (Point(0, 0.0, self._base), *self.points)

@@ -34,6 +34,13 @@ def make_cases(
 
 
 def gather_cases(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Put the cases of several measures together and check them: `GapCases`."""
+    """Put the cases of several measures together and check them.
+
+    Args:
+        parts: measure, language_a, language_b, case, value each.
+
+    Returns:
+        `GapCases`, by their key; empty without parts.
+    """
     whole = pl.concat(parts) if parts else GapCases.create_empty()
     return GapCases.validate(whole.select(COLUMNS).sort(GapCases.primary_key()), cast=True)

@@ -55,8 +55,12 @@ class Parallel:
     def pairs(self, least: int = 2) -> Iterator[tuple[str, str, pl.Series, Rows, Rows]]:
         """Go through all pairs of languages that have `least` groups in common.
 
-        Yields:
-            both languages, the groups they share, and the rows of their texts (n,) each.
+        Args:
+            least: groups that both languages have.
+
+        Returns:
+            Of each pair: both languages, the n groups they share, and the rows of their texts,
+            (n,) for each language.
         """
         for a, b in combinations(range(len(self.languages)), 2):
             shared = np.flatnonzero((self.rows[:, a] >= 0) & (self.rows[:, b] >= 0))
@@ -68,6 +72,13 @@ class Parallel:
         """Take each language's first `count` groups: the same ones in every language that has them.
 
         Those in most languages come first, then the order is random and depends on the seed alone.
+
+        Args:
+            count: groups of each language.
+            seed: of the order.
+
+        Returns:
+            What is left, in the order it had.
         """
         ordered = self._by_size(seed).select("group").with_row_index("place")
         placed = self.texts.join(ordered, on="group", maintain_order="left")
@@ -75,7 +86,15 @@ class Parallel:
         return self._only(placed.filter(first))
 
     def widest(self, count: int, seed: int) -> Parallel:
-        """Take `count` groups in all, those in most languages first."""
+        """Take those groups that are in most languages.
+
+        Args:
+            count: groups in all.
+            seed: of the order among groups of as many languages.
+
+        Returns:
+            What is left, in the order it had.
+        """
         return self._only(self._by_size(seed).head(count))
 
     def _by_size(self, seed: int) -> pl.DataFrame:

@@ -45,7 +45,14 @@ class Pairs:
         return self.key(self.queries, self.documents)
 
     def key(self, queries: Rows, documents: Rows) -> NDArray[np.int64]:
-        """Number pairs as `keys` does; in any order."""
+        """Number pairs as `keys` does.
+
+        Args:
+            queries, documents: row numbers, (m,) each, in any order.
+
+        Returns:
+            int64, (m,).
+        """
         return queries * len(self.ids.documents) + documents
 
     def find(self, queries: Rows, documents: Rows) -> NDArray[np.int64]:
@@ -64,7 +71,14 @@ class Pairs:
         return np.where(self.keys[place] == wanted, place, -1)
 
     def array(self, name: str) -> NDArray[np.float64]:
-        """A column that an earlier signal found, float64, null as NaN."""
+        """Read a column that an earlier signal found.
+
+        Args:
+            name: of the column.
+
+        Returns:
+            float64, (n,); null as NaN.
+        """
         column = self.columns[name]
         return (
             column.cast(pl.Float64).fill_null(np.nan).to_numpy()
@@ -74,5 +88,12 @@ class Pairs:
 
 
 def rounded(values: NDArray[np.float64]) -> pl.Series:
-    """Store z-scores: float32, four decimals, NaN as null."""
+    """Bring z-scores into the form that is stored.
+
+    Args:
+        values: (n,).
+
+    Returns:
+        float32, four decimals, NaN as null.
+    """
     return pl.Series(np.round(values, DECIMALS).astype(np.float32)).fill_nan(None)
