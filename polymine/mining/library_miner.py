@@ -4,13 +4,14 @@ import contextlib
 import io
 import random
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from polymine import models
 from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.settings import check_as
 from polymine.data_contracts.settings.base import Settings
 
 if TYPE_CHECKING:
@@ -64,18 +65,14 @@ def check_options(options: Mapping[str, Any], negatives: int) -> LibraryOptions:
         options: by name; values as they are or as text, such as "0.05".
         negatives: for which `range_min` and `range_max` must leave room.
 
+    Returns:
+        All of them, checked.
+
     Raises:
         SettingsError: says which argument is wrong and what was expected.
     """
-    where = "set of a sentence-transformers arm"
-    try:
-        chosen = LibraryOptions.model_validate(dict(options))
-    except ValidationError as error:
-        lines = [_describe(cast("dict[str, Any]", found)) for found in error.errors()]
-        raise SettingsError(
-            f"{where}: {'; '.join(lines)}. Options are {', '.join(LibraryOptions.model_fields)}; "
-            "the number of negatives is `mining.negatives`"
-        ) from None
+    where = "set of a sentence-transformers arm (the number of negatives is `mining.negatives`)"
+    chosen = check_as(LibraryOptions, dict(options), where)
     if chosen.range_max is not None and chosen.range_max - chosen.range_min < negatives:
         raise SettingsError(
             f"{where}: expected at least {negatives} ranks from range_min to range_max, one per "
@@ -83,16 +80,6 @@ def check_options(options: Mapping[str, Any], negatives: int) -> LibraryOptions:
             "range_min, or ask for fewer negatives"
         )
     return chosen
-
-
-def _describe(found: dict[str, Any]) -> str:
-    """Put one complaint of pydantic's into words."""
-    if not found["loc"]:
-        return str(found["ctx"]["error"])
-    name = found["loc"][0]
-    if found["type"] == "extra_forbidden":
-        return f"there is no option `{name}`"
-    return f"`{name}` = {found['input']!r}: {found['msg']}"
 
 
 def mine(
@@ -126,16 +113,7 @@ def mine(
             encoder,
             corpus=corpus,
             num_negatives=negatives,
-            relative_margin=options.relative_margin,
-            absolute_margin=options.absolute_margin,
-            margin=options.margin,
-            max_score=options.max_score,
-            min_score=options.min_score,
-            range_min=options.range_min,
-            range_max=options.range_max,
-            sampling_strategy=options.sampling_strategy,
-            query_prompt=options.query_prompt,
-            corpus_prompt=options.corpus_prompt,
+            **options.model_dump(),
             output_scores=True,
             # Its own size times a million documents would be 64 GB; the results are the same.
             faiss_batch_size=max(1, min(LIBRARY_BATCH, SIMILARITIES // len(corpus))),
