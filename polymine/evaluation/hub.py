@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from polymine.data_contracts.errors import InputError
+from polymine.models.failures import first_line
 
 
 def hub_rows(dataset: str, config: str, split: str) -> pl.DataFrame:
@@ -37,18 +38,14 @@ def hub_rows(dataset: str, config: str, split: str) -> pl.DataFrame:
             )
     except OSError as error:
         raise InputError(
-            f"{place}: cannot be read ({_first_line(error)}). Connect to the hub, or name a "
+            f"{place}: cannot be read ({first_line(error)}). Connect to the hub, or name a "
             "folder that holds a copy"
         ) from error
     except (ValueError, datasets.exceptions.DatasetsError) as error:
         # `datasets` says which configurations or splits there are.
-        raise InputError(f"{place}: {_first_line(error)}") from error
+        raise InputError(f"{place}: {first_line(error)}") from error
     frame = loaded.to_polars()
     assert isinstance(frame, pl.DataFrame)
     if frame.is_empty():
         raise InputError(f"{place}: has no rows")
     return frame
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

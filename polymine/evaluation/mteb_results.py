@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 
 import polars as pl
 
 from polymine.evaluation.languages import flores_code
+from polymine.evaluation.mteb_tasks import mteb_version
 
 NAMES = {
     "ndcg": "ndcg_at_{k}",
@@ -57,12 +57,8 @@ def as_mteb_result(
         }
         for row in rows
     ]
-    try:
-        library: str | None = version("mteb")
-    except PackageNotFoundError:
-        library = None
     result = {
-        "dataset_revision": revision, "task_name": task, "mteb_version": library,
+        "dataset_revision": revision, "task_name": task, "mteb_version": mteb_version(),
         "scores": {split: found}, "evaluation_time": None, "kg_co2_emissions": None,
     }  # fmt: skip
     return json.dumps(result, indent=1).encode()

@@ -15,6 +15,7 @@ import polars as pl
 from polymine.data_contracts.errors import InputError, ModelError
 from polymine.evaluation.languages import short_code
 from polymine.evaluation.mteb_model import Encode, MtebModel, rows_of
+from polymine.models.failures import first_line
 
 if TYPE_CHECKING:
     from mteb import AbsTask
@@ -129,7 +130,7 @@ def _load(task: AbsTask, subsets: list[str]) -> None:
     except Exception as error:
         raise InputError(
             f"benchmark {task.metadata.name}: its data ({task.metadata.dataset['path']}) cannot be "
-            f"loaded ({type(error).__name__}: {str(error).strip().split(chr(10))[0]}). Connect to "
+            f"loaded ({type(error).__name__}: {first_line(error)}). Connect to "
             "the hub, or set HF_HOME to a cache that has them"
         ) from error
 

@@ -21,11 +21,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from polymine.data_contracts.errors import ClusterError, PolymineError, StoreError
+from polymine.models.failures import first_line
 from polymine.progress import Progress, Silent
-from polymine.reporting.formatting import count_of
+from polymine.reporting.formatting import count_of, format_seconds
 from polymine.tasks.engine.cluster import compare_versions, joined, task_runner, threads_per_task
 from polymine.tasks.engine.cluster import versions as installed
-from polymine.tasks.engine.progress import format_seconds
 from polymine.tasks.engine.work import Work, device_kind, kept_open, make_block
 
 logger = logging.getLogger("polymine.cluster")
@@ -249,7 +249,7 @@ def _settle(done: _Task, failure: Exception | None) -> Exception | None:
     except ray.exceptions.RayError as error:
         lost = ClusterError(
             f"{done.name}: its process or node was lost {RETRIES + 1} times "
-            f"({str(error).strip().partition(chr(10))[0]}). Look at the nodes' memory and at Ray's "
+            f"({first_line(error)}). Look at the nodes' memory and at Ray's "
             "own log, and run again: finished shards are reused"
         )
         lost.__cause__ = error

@@ -28,6 +28,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from polymine.reporting.formatting import format_seconds
+
 ARTIFACT_EVERY = 5.0  # seconds; each costs the task some 20 ms
 LOG_EVERY = 60.0  # seconds; a stage that takes less says how it ended, and no more
 RARER = 100  # in long work not more often than after each hundredth of the time it has taken
@@ -139,16 +141,6 @@ def artifact_key(stage: str) -> str:
 def format_speed(speed: float) -> str:
     """Write units per second with three significant digits at most."""
     return f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
-
-
-def format_seconds(seconds: float) -> str:
-    """Write a duration as a person would say it."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _task_logger() -> Any:

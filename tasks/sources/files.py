@@ -20,6 +20,7 @@ from urllib.parse import unquote
 import xxhash
 
 from polymine.data_contracts.errors import InputError
+from polymine.models.failures import first_line
 from polymine.reading.files import NAMED, SUFFIXES, suffix_of
 from polymine.reading.roles import FILE_NAMES
 from polymine.tasks.store.datasets import is_dataset, open_folder
@@ -104,7 +105,7 @@ def _hub_path(source: str) -> Path:
             repository, repo_type="dataset", revision=revision, allow_patterns=patterns
         )
     except (OSError, ValueError, EntryNotFoundError) as error:  # network errors are OSErrors
-        reason = str(error).strip().split("\n")[0]
+        reason = first_line(error)
         raise InputError(f"{source}: cannot be fetched from the hub: {reason}") from error
     return Path(folder) / path
 
