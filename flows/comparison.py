@@ -23,10 +23,9 @@ from polymine.flows.mining import mine_collection
 from polymine.flows.pipeline import check_learning, cut_parts
 from polymine.flows.training import run_steps
 from polymine.reporting.report import Note
-from polymine.tasks.engine.cluster import cluster
+from polymine.tasks.engine.cluster import working
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import named_work
-from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.evaluation.comparison import (
     arm_mining,
     arm_training,
@@ -46,7 +45,6 @@ from polymine.tasks.reporting.training import Trained
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.datasets import open_folder
 from polymine.tasks.store.output import COMPARISON, check_output, resolve_path
-from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.contamination import check_contaminated, look_for_seen
 from polymine.tasks.training.data import resolve_training
@@ -82,8 +80,7 @@ def compare(
     check_arms(comparison.arms, mining, training)
     for each in (training, *arms_training.values()):
         check_contaminated(each, evaluation)
-    with limited_threads(engine), cluster(engine), recorded_use():
-        run = Context.of(engine)
+    with working(engine) as run:
         check_learning(run, mining, training, evaluation)
         for arm in comparison.arms:
             if arm.training:

@@ -7,9 +7,8 @@ from prefect import flow
 
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import EngineSettings, EvaluationSettings, OutputSettings
-from polymine.tasks.engine.cluster import cluster
+from polymine.tasks.engine.cluster import working
 from polymine.tasks.engine.context import Context
-from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.evaluation.encoding import Measured, open_candidates
 from polymine.tasks.evaluation.gains import compare_models
 from polymine.tasks.evaluation.leaving_out import leave_out_alike, left_out_of
@@ -25,7 +24,6 @@ from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.evaluation import Evaluated, report_evaluation
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.output import EVALUATION, check_output, resolve_path
-from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.contamination import look_for_seen
 
 
@@ -44,8 +42,7 @@ def evaluate(
     output = resolve_path(output)
     check_roots(evaluation=evaluation, output=output, engine=engine)
     check_output(output, settings={"evaluation": evaluation}, kind=EVALUATION)
-    with limited_threads(engine), cluster(engine), recorded_use():
-        run = Context.of(engine)
+    with working(engine) as run:
         return report_evaluation(run, run_measures(run, evaluation), evaluation, output)
 
 

@@ -6,9 +6,8 @@ from prefect import flow
 
 from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import EngineSettings, GapSettings, OutputSettings
-from polymine.tasks.engine.cluster import cluster
+from polymine.tasks.engine.cluster import working
 from polymine.tasks.engine.context import Context
-from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.evaluation.encoding import open_measured
 from polymine.tasks.evaluation.gap import Measures, gather_texts, measure_gap, score_gap
 from polymine.tasks.evaluation.reading import read_set
@@ -16,7 +15,6 @@ from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.gap import report_gap
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.output import GAP, check_output, resolve_path
-from polymine.tasks.store.usage import recorded_use
 
 
 @flow(name="language-gap", persist_result=False, validate_parameters=True, **SHOWN)
@@ -32,8 +30,7 @@ def language_gap(
     output = resolve_path(output)
     check_roots(gap=gap, output=output, engine=engine)
     check_output(output, settings={"gap": gap}, kind=GAP)
-    with limited_threads(engine), cluster(engine), recorded_use():
-        run = Context.of(engine)
+    with working(engine) as run:
         return report_gap(run, *run_gap(run, gap), gap, output)
 
 

@@ -14,10 +14,9 @@ from polymine.data_contracts.settings import (
     MiningSettings,
     OutputSettings,
 )
-from polymine.tasks.engine.cluster import cluster
+from polymine.tasks.engine.cluster import working
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import named_work
-from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.mining.deepening import deepen
 from polymine.tasks.mining.evidence import evidence, score_positives
 from polymine.tasks.mining.export import Sources, export
@@ -37,7 +36,6 @@ from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.mining import report
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.output import check_output, resolve_path
-from polymine.tasks.store.usage import recorded_use
 
 
 @flow(name="mine", persist_result=False, validate_parameters=True, **SHOWN)
@@ -71,8 +69,7 @@ def mine_into(
     """
     check_output(output, settings={"dataset": dataset, "mining": mining})
     check_models(mining)
-    with limited_threads(engine), cluster(engine), recorded_use():
-        run = Context.of(engine)
+    with working(engine) as run:
         collection = find_tables(run, ingested) if ingested else ingest(run, dataset)
         if collection is None:
             raise StoreError(

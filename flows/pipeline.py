@@ -21,10 +21,9 @@ from polymine.flows.evaluation import evaluate, read_sets
 from polymine.flows.mining import mine_collection
 from polymine.flows.training import train
 from polymine.reporting.report import Note
-from polymine.tasks.engine.cluster import cluster
+from polymine.tasks.engine.cluster import working
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import in_flow
-from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.engine.work_pool import check_deployments, for_elsewhere
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.mining.teachers import check_models
@@ -40,7 +39,6 @@ from polymine.tasks.reporting.parts import (
 from polymine.tasks.reporting.pipeline import PARTS, report_pipeline
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.output import PIPELINE, check_output, resolve_path
-from polymine.tasks.store.usage import recorded_use
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.contamination import check_contaminated
 from polymine.tasks.training.data import resolve_training
@@ -71,8 +69,7 @@ def pipeline(
     check_contaminated(training, evaluation)
     check_parts(output, PIPELINE, PARTS, parts)
     check_output(part_of(output, "mining"), settings={"dataset": dataset, "mining": mining})
-    with limited_threads(engine), cluster(engine), recorded_use():
-        run = Context.of(engine)
+    with working(engine) as run:
         check_learning(run, mining, training, evaluation)
         evaluation, training, triplets, notes = mine_training_side(
             run, dataset, output, mining, training, evaluation

@@ -18,11 +18,15 @@ from urllib.parse import urlsplit
 
 from polymine.data_contracts.errors import ClusterError, SettingsError, StoreError
 from polymine.data_contracts.settings import EngineSettings
+from polymine.models.failures import first_line
+from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.source_version import source_version
+from polymine.tasks.engine.threads import limited_threads
 from polymine.tasks.engine.work import device_kind
 from polymine.tasks.store.backends import open_backend
 from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.manifests import MANIFEST
+from polymine.tasks.store.usage import recorded_use
 
 if TYPE_CHECKING:
     from prefect_ray import RayTaskRunner
@@ -54,6 +58,13 @@ class Sight:
 
 
 @contextmanager
+def working(engine: EngineSettings) -> Iterator[Context]:
+    """Give the stages of a run what they share: its store, its threads and its cluster."""
+    with limited_threads(engine), cluster(engine), recorded_use():
+        yield Context.of(engine)
+
+
+@contextmanager
 def cluster(engine: EngineSettings) -> Iterator[None]:
     """Belong to the cluster of `[engine]` while a run lasts; without one do nothing.
 
@@ -81,7 +92,7 @@ def joined(engine: EngineSettings) -> Iterator[bool]:
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise ClusterError(
                 f"engine.address: no Ray cluster answers at {engine.address or 'this machine'} "
-                f"({str(error).strip().partition(chr(10))[0]}). Start one with `ray start --head` "
+                f"({first_line(error)}). Start one with `ray start --head` "
                 "and `ray start --address=HEAD:6379` on the other nodes, or correct the address"
             ) from error
         yield is_new

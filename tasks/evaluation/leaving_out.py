@@ -1,7 +1,6 @@
 """Leaves out of a set what models have learned from, and the same of other forms of the set."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import polars as pl
@@ -10,18 +9,17 @@ from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.notes import SetNote
 from polymine.data_contracts.references import DatasetRef
 from polymine.tasks.engine.context import Context
-from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.engine.plan import Plan
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.sets import (
     COLLECTION,
-    CONTRACT,
     count_texts,
     open_collection,
+    plan_set,
     read_table,
     tables_in,
 )
-from polymine.tasks.store.atomic import write_frame
-from polymine.tasks.store.datasets import Dataset, load, note_of
+from polymine.tasks.store.datasets import load, note_of
 
 VERSION = 1
 LEFT_OUT = "left_out"  # table of a set: id of each query, pair, sentence or item that is gone
@@ -52,20 +50,7 @@ def left_out_of(reference: DatasetRef) -> pl.Series:
 
 
 def _plan(tables: DatasetRef, depends: dict[str, Any], ids: Callable[[], pl.Series]) -> Plan:
-    left = cache(lambda: _without(tables, ids()))
-
-    def write(dataset: Dataset) -> None:
-        for table, frame in left()[1].items():
-            write_frame(frame, dataset.folder / f"{table}.parquet")
-
-    return Plan(
-        contract=CONTRACT,
-        depends={"version": VERSION, **depends},
-        open=lambda _: Maker(lambda *_: write),
-        resumable=False,
-        reads=True,
-        note=lambda _: left()[0],
-    )
+    return plan_set({"version": VERSION, **depends}, lambda: _without(tables, ids()))
 
 
 def _ids(reference: DatasetRef, seen: pl.DataFrame) -> pl.Series:

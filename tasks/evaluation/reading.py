@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -22,21 +21,20 @@ from polymine.evaluation.collection import EvaluationCollection
 from polymine.mining.ingestion import merge_copies, own_documents
 from polymine.reading.roles import SPLITS
 from polymine.tasks.engine.context import Context
-from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.engine.plan import Plan
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.files import names_retrieval, tables_of
 from polymine.tasks.evaluation.sets import (
     COLLECTION,
-    CONTRACT,
     Tables,
     count_texts,
     held_out_note,
+    plan_set,
 )
 from polymine.tasks.sources.files import digest, fetch, side_table
 from polymine.tasks.sources.reading import check_raw, fingerprint_sources, one_split, read_sources
 from polymine.tasks.sources.tables import prepend_titles, read_side
-from polymine.tasks.store.atomic import write_frame
-from polymine.tasks.store.datasets import Dataset, note_of
+from polymine.tasks.store.datasets import note_of
 
 VERSION = 11
 HUB = ("belebele", "belebele-choice", "xquad")
@@ -48,32 +46,25 @@ logger = logging.getLogger("polymine.evaluation")
 def read_set(run: Context, chosen: EvaluationSet, seed: int) -> Plan:
     """Read one set, restricted to the split, languages and number of queries asked for."""
     retrieval = chosen.benchmark is None and (chosen.path is None or names_retrieval(chosen.path))
-    found = cache(lambda: _read(chosen, seed, retrieval))
 
-    def write(dataset: Dataset) -> None:
-        tables = found()[1]
-        if (rejected := tables.get("rejected", pl.DataFrame())).height:
+    def make() -> tuple[SetNote, Tables]:
+        kind, tables, sources = _read(chosen, seed, retrieval)
+        note = _describe(chosen, kind, tables, sources)
+        if note.rejected:
             logger.warning(
-                "%s: %s rows broke a rule and were set aside", chosen.name, f"{rejected.height:,}"
+                "%s: %s rows broke a rule and were set aside", chosen.name, f"{note.rejected:,}"
             )
-        for name, table in tables.items():
-            write_frame(table, dataset.folder / f"{name}.parquet")
+        return note, tables
 
-    return Plan(
-        contract=CONTRACT,
-        depends={
-            "version": VERSION,
-            "source": _fingerprint(chosen, retrieval),
-            "choice": chosen.model_dump(
-                mode="json", exclude={"path", "corpus", "queries", "judgments"}
-            ),
-            "seed": seed,
-        },
-        open=lambda _: Maker(lambda *_: write),
-        resumable=False,  # which tables there are, the set itself says
-        reads=True,
-        note=lambda _: _describe(chosen, *found()),
-    )
+    depends = {
+        "version": VERSION,
+        "source": _fingerprint(chosen, retrieval),
+        "choice": chosen.model_dump(
+            mode="json", exclude={"path", "corpus", "queries", "judgments"}
+        ),
+        "seed": seed,
+    }
+    return plan_set(depends, make)
 
 
 def plain_form(chosen: EvaluationSet, reference: DatasetRef) -> EvaluationSet | None:

@@ -9,7 +9,8 @@
 | `mteb` | none: MTEB reads its own data |
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,33 @@ from polymine.data_contracts.references import DatasetRef
 from polymine.evaluation.choice import option_texts
 from polymine.evaluation.collection import EvaluationCollection
 from polymine.evaluation.contamination import Level, Part, shares_corpus
-from polymine.tasks.store.datasets import is_dataset, note_of, open_folder
+from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.store.atomic import write_frame
+from polymine.tasks.store.datasets import Dataset, is_dataset, note_of, open_folder
 from polymine.tasks.store.manifests import read_manifest
 
 CONTRACT, HELD_OUT_CONTRACT = "evaluation-sets", "held-out"
 _CHANGED = {"hidden": "own", "copies": "merged"}  # tables that plain trec_eval would not have
 COLLECTION = ("documents", "queries", "judgments", "hidden")  # tables of a set of retrieval
 Tables = dict[str, pl.DataFrame]
+
+
+def plan_set(depends: Mapping[str, Any], make: Callable[[], tuple[SetNote, Tables]]) -> Plan:
+    """Plan a set: its tables as files of these names, and its note."""
+    made = cache(make)
+
+    def write(dataset: Dataset) -> None:
+        for name, table in made()[1].items():
+            write_frame(table, dataset.folder / f"{name}.parquet")
+
+    return Plan(
+        contract=CONTRACT,
+        depends=depends,
+        open=lambda _: Maker(lambda *_: write),
+        resumable=False,  # which tables there are, the set itself says
+        reads=True,
+        note=lambda _: made()[0],
+    )
 
 
 def kind_of(reference: DatasetRef) -> str:

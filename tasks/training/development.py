@@ -6,7 +6,6 @@ It is a set of retrieval like any other. What is looked at during training is a 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import polars as pl
 
@@ -26,18 +25,22 @@ from polymine.reporting.formatting import count_of
 from polymine.reporting.report import Note
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
-from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.engine.plan import Plan
 from polymine.tasks.engine.stage import named_work, stage
 from polymine.tasks.evaluation.reading import read_set
-from polymine.tasks.evaluation.sets import CONTRACT, is_checked, open_collection, texts_of_set
-from polymine.tasks.store.atomic import write_frame
-from polymine.tasks.store.datasets import Dataset, load, note_of
+from polymine.tasks.evaluation.sets import (
+    COLLECTION,
+    is_checked,
+    open_collection,
+    plan_set,
+    texts_of_set,
+)
+from polymine.tasks.store.datasets import load, note_of
 from polymine.tasks.training.split import as_set, hold_out_set, training_side
 from polymine.training.mixture import from_collection
 
 VERSION = 2
 DEVELOPMENT = "development part"  # what a pipeline's own is called; no set can have this name
-_TABLES = ("documents", "queries", "judgments", "hidden")
 logger = logging.getLogger("polymine.training")
 
 
@@ -192,39 +195,30 @@ def draw_development(
     """Draw what is asked and searched during training, without what evaluation sets ask."""
     own, seed, note = training.development, evaluation.seed, note_of(whole, SetNote)
 
-    @cache
-    def drawn() -> tuple[EvaluationCollection, dict[str, int]]:
+    def draw() -> tuple[SetNote, dict[str, pl.DataFrame]]:
         found = open_collection(whole)
         each = -(-own.queries // max(1, found.queries["language"].n_unique()))
         asked = found.draw(max(each, own.fewest), seed)
         left, shared = _apart(asked, sets, training, note)
         thinned = left.thin(own.documents, seed)
-        return thinned, {
+        counts = {
             "documents": thinned.documents.height,
             "queries": left.queries.height,
             "left_out": asked.queries.height - left.queries.height,
             "shared": shared,
         }
+        tables = {name: getattr(thinned, name) for name in COLLECTION}
+        return note.model_copy(update=counts), tables
 
-    def write(dataset: Dataset) -> None:
-        for name in _TABLES:
-            write_frame(getattr(drawn()[0], name), dataset.folder / f"{name}.parquet")
-
-    return Plan(
-        contract=CONTRACT,
-        depends={
-            "version": VERSION,
-            "set": whole,
-            "sets": dict(sets),
-            "contaminated": training.contaminated,
-            "most": [own.queries, own.documents, own.fewest],
-            "seed": seed,
-        },
-        open=lambda _: Maker(lambda *_: write),
-        resumable=False,
-        reads=True,
-        note=lambda _: note.model_copy(update=drawn()[1]),
-    )
+    depends = {
+        "version": VERSION,
+        "set": whole,
+        "sets": dict(sets),
+        "contaminated": training.contaminated,
+        "most": [own.queries, own.documents, own.fewest],
+        "seed": seed,
+    }
+    return plan_set(depends, draw)
 
 
 def _apart(

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import dataframely as dy
 import polars as pl
 
 from polymine import models
@@ -109,25 +110,23 @@ def log_files(made: Mapping[str, DatasetRef]) -> dict[str, Path]:
 
 def read_curves(made: Mapping[str, DatasetRef]) -> pl.DataFrame:
     """Read the curves of all steps, in their order."""
-    curves = [
-        pl.read_parquet(open_folder(reference.path) / CURVE, glob=False).with_columns(
-            step_name=pl.lit(name)
-        )
-        for name, reference in made.items()
-    ]
-    return pl.concat(curves) if curves else TrainingCurve.create_empty()
+    return _of_steps(made, CURVE, TrainingCurve)
 
 
 def read_looks(made: Mapping[str, DatasetRef]) -> pl.DataFrame:
     """Read what each look at the development part showed, of the steps that had one."""
-    looks = [
-        pl.read_parquet(open_folder(reference.path) / LOOKS, glob=False).with_columns(
+    looked = {name: ref for name, ref in made.items() if note_of(ref, AdapterNote).chosen}
+    return _of_steps(looked, LOOKS, DevelopmentCurve)
+
+
+def _of_steps(made: Mapping[str, DatasetRef], file: str, schema: type[dy.Schema]) -> pl.DataFrame:
+    tables = [
+        pl.read_parquet(open_folder(ref.path) / file, glob=False).with_columns(
             step_name=pl.lit(name)
         )
-        for name, reference in made.items()
-        if note_of(reference, AdapterNote).chosen is not None
+        for name, ref in made.items()
     ]
-    return pl.concat(looks) if looks else DevelopmentCurve.create_empty()
+    return pl.concat(tables) if tables else schema.create_empty()
 
 
 def check_strict(
