@@ -80,18 +80,6 @@ def test_unknown_format_is_answered_with_the_nearest(name, said):
     assert said in str(error.value)
 
 
-def test_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(StoreError, match="there is no such folder"):
-        polymine.open(tmp_path / "none").export("nemo", tmp_path / "out")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(StoreError, match="not the folder of a finished run"):
-        polymine.open(tmp_path / "empty").export("nemo", tmp_path / "out")
-    dataset = write_run(tmp_path / "dataset", BLOCKS, contract="exports")
-    with pytest.raises(StoreError, match="not the folder of a finished run"):
-        polymine.open(dataset).export("nemo", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 def test_run_without_triplets_is_refused(tmp_path):
     run = write_run(tmp_path / "run", [TWO.clear()])
     with pytest.raises(StoreError, match=r"no triplets; its shortfalls/ say why"):

@@ -144,11 +144,6 @@ def test_a_hub_that_cannot_be_reached_is_named(hub, tmp_path, monkeypatch):
         push(tmp_path / "mine", "acme/mono")
 
 
-def test_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(StoreError, match="not the folder of a finished run"):
-        push(tmp_path, "acme/animals")
-
-
 def test_paths_are_found_wherever_they_stand():
     info = {"a": ["/data/x.parquet", {"b": "C:\\data\\y.tsv"}], "c": "no/path", "d": "/", "e": 1}
     assert sorted(absolute_paths(info)) == ["/data/x.parquet", "C:\\data\\y.tsv"]

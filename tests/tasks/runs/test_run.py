@@ -269,8 +269,15 @@ def test_a_run_without_some_kind_of_evidence_is_shown_without_it(run, tmp_path):
 
 
 def test_what_is_no_run_or_a_damaged_one_is_refused(run, tmp_path):
-    with pytest.raises(StoreError, match="not the folder of a finished run"):
-        polymine.open(tmp_path)
+    with pytest.raises(StoreError, match="there is no such folder"):
+        polymine.open(tmp_path / "none")
+    dataset = json.loads((run.folder / "manifest.json").read_text()) | {"contract": "exports"}
+    del dataset["seal"]
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "manifest.json").write_text(json.dumps(dataset))
+    for other in (tmp_path, tmp_path / "dataset"):
+        with pytest.raises(StoreError, match="not the folder of a finished run"):
+            polymine.open(other)
     copy = tmp_path / "copy"
     shutil.copytree(run.folder, copy)
     next((copy / "evidence").iterdir()).unlink()
