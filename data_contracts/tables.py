@@ -243,6 +243,14 @@ class ValidatorEvidence(dy.Schema):
     agrees = dy.Bool(nullable=False)
 
 
+class Logits(dy.Schema):
+    """What the validator said of a run's pairs: candidates that it read, and their positives."""
+
+    query_id = dy.String(primary_key=True)
+    doc_id = dy.String(primary_key=True)
+    validator_score = dy.Float32(nullable=False, allow_inf=False, allow_nan=False)
+
+
 class Promoted(dy.Schema):
     """Candidates that became positives, by a label or within the budget of wrong ones.
 
@@ -430,6 +438,35 @@ def positives_schema(teachers: tuple[str, ...]) -> type[dy.Schema]:
     columns["validity"] = dy.Float32(nullable=True, min=0.0, max=1.0)
     columns["validator_score"] = _real(nullable=True)
     return type("Positives", (dy.Schema,), columns)
+
+
+@cache
+def lists_schema(teachers: tuple[str, ...]) -> type[dy.Schema]:
+    """Schema of the lists: each query's positives, negatives and further candidates, by ids.
+
+    `verdict`: known, promoted, negative; of further candidates excluded (with the `reason`) or
+    unused, which passed and were not needed. `place` counts from 1 in this order; positives stand
+    by their weight, negatives by their position, further candidates as they were drawn.
+
+    `weight` says how likely a positive is right, of all others how likely they are none. `risk` is
+    the probability that the document is relevant, 1 for a known positive; `fused` the mean over the
+    teachers of its z-score, null for a known positive that no teacher ranks; `validator_score` a
+    logit, null for what no validator has read; `score_*` every teacher's score.
+    """
+    verdicts = ["known", "promoted", "negative", "excluded", "unused"]
+    columns: dict[str, Any] = {
+        "query_id": dy.String(primary_key=True),
+        "doc_id": dy.String(primary_key=True),
+        "place": dy.UInt32(nullable=False, min=1),
+        "verdict": dy.Enum(verdicts, nullable=False),
+        "reason": dy.String(nullable=False, min_length=1),
+        "weight": dy.Float32(nullable=False, min_exclusive=0.0, max=1.0),
+        "risk": dy.Float32(nullable=False, min=0.0, max=1.0),
+        "fused": _real(nullable=True),
+        "validator_score": _real(nullable=True),
+    }
+    columns |= {f"score_{teacher}": _real() for teacher in teachers}
+    return type("Lists", (dy.Schema,), columns)
 
 
 @cache

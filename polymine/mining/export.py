@@ -168,6 +168,31 @@ def judge_positives(
     return judged.filter(~left_out), judged.filter(left_out)
 
 
+def find_near(
+    evidence: pl.DataFrame, positives: pl.DataFrame, documents: pl.DataFrame, mining: MiningSettings
+) -> pl.DataFrame:
+    """Find the known positives that some teacher ranks within `positives.within`.
+
+    Args:
+        evidence: contract Evidence.
+        positives: query_id, doc_id of the known ones.
+        documents: doc_id, language; read where candidates come from some languages only.
+
+    Returns:
+        query_id, doc_id, as `judge_positives` takes them.
+    """
+    ranks = [f"rank_{teacher.name}" for teacher in mining.teachers]
+    ranked = evidence.filter(pl.col("closed") == "positive")
+    within = pl.min_horizontal(ranks) <= mining.positives.within
+    near = ranked.filter(within).select("query_id", "doc_id")
+    if mining.languages is None:
+        return near
+    # No teacher ranks documents of other languages, so that nothing speaks against these.
+    others = documents.filter(~pl.col("language").is_in(mining.languages))
+    unasked = positives.join(others, on="doc_id", how="semi")
+    return pl.concat([near, unasked.select("query_id", "doc_id")]).unique()
+
+
 def build_triplets(
     negatives: pl.DataFrame,
     positives: pl.DataFrame,

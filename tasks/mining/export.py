@@ -16,6 +16,7 @@ from polymine.data_contracts.tables import (
     DocumentHashes,
     Doubtful,
     GivenVerdicts,
+    Logits,
     Negatives,
     Promoted,
     QueryHashes,
@@ -30,6 +31,7 @@ from polymine.mining.export import (
     build_view,
     close_promoted,
     describe_searched,
+    find_near,
     find_shortfalls,
     judge_positives,
 )
@@ -37,6 +39,7 @@ from polymine.mining.hashing import hash_texts
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan, cut
 from polymine.tasks.engine.stage import stage
+from polymine.tasks.mining.pair_score_cache import look_up
 from polymine.tasks.mining.trainer_formats import TrainerFiles
 from polymine.tasks.store.atomic import staged, write_frame
 from polymine.tasks.store.datasets import (
@@ -102,11 +105,12 @@ def export(run: Context, sources: Sources, mining: MiningSettings, output: Outpu
             "negatives": mining.negatives,
             "views": output.views,
             "formats": output.formats,
+            **({"logits": sources.scored} if sources.scored else {}),
         },
         # Fixed blocks: output files are the same whatever shards a run was cut into.
         blocks=cut(sources.collection.queries.rows, QUERIES_PER_FILE),
         unit="queries",
-        open=lambda _: Maker(_Writer(sources, mining, output).make),
+        open=lambda _: Maker(_Writer(run, sources, mining, output).make),
         resumable=False,  # a block is many files: tables, views, what other trainers read
         note=partial(_count, sources.collection.queries.rows),
     )
@@ -115,7 +119,9 @@ def export(run: Context, sources: Sources, mining: MiningSettings, output: Outpu
 class _Writer:
     """Writes the tables of a block of queries."""
 
-    def __init__(self, sources: Sources, mining: MiningSettings, output: OutputSettings) -> None:
+    def __init__(
+        self, run: Context, sources: Sources, mining: MiningSettings, output: OutputSettings
+    ) -> None:
         self._sources, self._mining = sources, mining
         self._views = [view for view in output.views if view != "triplet"]
         self._formats = output.formats
@@ -125,6 +131,7 @@ class _Writer:
             "query_id", "doc_id", "validity", "validator_score",
             score=f"score_{mining.primary_teacher}",
         )  # fmt: skip
+        self._logits = self._read_logits(run)
 
     def make(self, number: int, *_: object) -> Callable[[Dataset], None]:
         """Give what writes all tables for some queries."""
@@ -162,6 +169,9 @@ class _Writer:
         closure = close_promoted(_of(sources.collection.closure, block), listed)
         dataset.write(f"closure/{name}", closure, Closure)
         dataset.write(f"promoted/{name}", promoted, Promoted)
+        if self._logits is not None:
+            said = self._logits.join(block, on="query_id", how="semi", maintain_order="left")
+            dataset.write(f"logits/{name}", said, Logits)
         if self._mining.positives.doubtful == "review":
             asked = block.select("query_id", anchor="text")
             read = self._documents.select("doc_id", positive="text")
@@ -177,18 +187,23 @@ class _Writer:
 
     def _near(self, block: pl.DataFrame) -> pl.DataFrame:
         """Known positives that some teacher ranks near enough, if the settings ask for it."""
-        within = self._mining.positives.within
-        if within is None:
+        if self._mining.positives.within is None:
             return self._positives.clear()
-        ranks = [f"rank_{teacher.name}" for teacher in self._mining.teachers]
-        ranked = _of(self._sources.evidence, block).filter(pl.col("closed") == "positive")
-        near = ranked.filter(pl.min_horizontal(ranks) <= within).select("query_id", "doc_id")
-        if self._mining.languages is None:
-            return near
-        # No teacher ranks documents of other languages, so that nothing speaks against these.
-        others = self._documents.filter(~pl.col("language").is_in(self._mining.languages))
-        unasked = self._positives.join(others, on="doc_id", how="semi")
-        return pl.concat([near, unasked.select("query_id", "doc_id")]).unique()
+        evidence = _of(self._sources.evidence, block)
+        return find_near(evidence, self._positives, self._documents, self._mining)
+
+    def _read_logits(self, run: Context) -> pl.DataFrame | None:
+        """What the validator said of the candidates that it read, and of their queries' positives.
+
+        The pair-score cache may hold more; what does not belong to this run is left out.
+        """
+        if self._sources.scored is None or self._mining.validation is None:
+            return None
+        read = load(self._sources.scored).select("query_id", "doc_id", "validator_score")
+        known = self._positives.select("query_id", "doc_id").join(read, on="query_id", how="semi")
+        told = look_up(run.store, self._mining.validation, self._sources.collection, known)
+        both = pl.concat([read, told]).unique(["query_id", "doc_id"])
+        return both.sort("query_id", "doc_id")
 
 
 def _count(queries: int, dataset: Dataset) -> ExportNote:

@@ -18,7 +18,7 @@ from polymine.tasks.engine.execution import carry_out
 from polymine.tasks.engine.plan import Maker, Order, Plan, cut
 from polymine.tasks.engine.threads import count_threads
 from polymine.tasks.engine.work import check_model, device_kind
-from polymine.tasks.store.datasets import Store, load
+from polymine.tasks.store.datasets import Store, load, scan
 
 VERSION = 3
 PAIR = ("query_hash", "text_hash", "query", "document")
@@ -149,6 +149,25 @@ def load_scores(store: Store, family: str) -> pl.DataFrame:
     held = [load(reference) for reference in store.find_all("pair_scores", family)]
     known = pl.concat([PairScores.create_empty(), *held])
     return known.unique(["query_hash", "text_hash"], keep="first", maintain_order=True)
+
+
+def look_up(
+    store: Store, settings: ValidationSettings, collection: CollectionRef, pairs: pl.DataFrame
+) -> pl.DataFrame:
+    """Look up stored logits of pairs: query_id, doc_id, validator_score, where there is one."""
+    sides = (
+        ("query_id", "query_hash", collection.queries),
+        ("doc_id", "text_hash", collection.documents),
+    )
+    found = pairs.select("query_id", "doc_id")
+    for key, name, table in sides:
+        wanted = found.lazy().select(key).unique()
+        texts = scan(table).select(key, "text").join(wanted, on=key, how="semi").collect()
+        hashed = texts.select(key, pl.Series(name, hash_texts(texts["text"])))
+        found = found.join(hashed, on=key)
+    scores = load_scores(store, name_scores(settings))
+    found = found.join(scores, on=["query_hash", "text_hash"])
+    return found.select("query_id", "doc_id", validator_score="logit")
 
 
 def _by_id(table: pl.DataFrame, key: str, text: str) -> pl.DataFrame:

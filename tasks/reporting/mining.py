@@ -17,7 +17,6 @@ from polymine.data_contracts.settings import (
     MiningSettings,
     OutputSettings,
 )
-from polymine.mining.hashing import hash_texts
 from polymine.reporting.mining.card import render_card
 from polymine.reporting.mining.figures import draw_figures
 from polymine.reporting.mining.funnel import Step, Totals, build_funnel, count_given
@@ -30,7 +29,7 @@ from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
 from polymine.tasks.mining.export import Sources, publish
-from polymine.tasks.mining.pair_score_cache import load_scores, name_scores
+from polymine.tasks.mining.pair_score_cache import look_up
 from polymine.tasks.monitoring.artifacts import publish_artifacts
 from polymine.tasks.reporting.risk import read_risk, write_to_label
 from polymine.tasks.store.datasets import Store, load, manifest_of, note_of, scan, shard_paths
@@ -148,17 +147,9 @@ def load_positive_logits(
     """Look up the validator's lowest logit of each query's known positives."""
     if mining.validation is None:
         return None
-    scores = load_scores(Store(store), name_scores(mining.validation))
     pairs = load(sources.positives).select("query_id", "doc_id")
-    wanted = pairs.select("doc_id").unique().lazy()
-    documents = scan(sources.collection.documents).join(wanted, on="doc_id", how="semi")
-    texts = documents.select("doc_id", "text").collect()
-    asked = scan(sources.collection.queries).select("query_id", "text").collect()
-    asked = asked.select("query_id", query_hash=pl.Series(hash_texts(asked["text"])))
-    texts = texts.select("doc_id", text_hash=pl.Series(hash_texts(texts["text"])))
-    known = pairs.join(asked, on="query_id").join(texts, on="doc_id")
-    known = known.join(scores, on=["query_hash", "text_hash"])
-    return known.group_by("query_id").agg(lowest=pl.min("logit"))
+    known = look_up(Store(store), mining.validation, sources.collection, pairs)
+    return known.group_by("query_id").agg(lowest=pl.min("validator_score"))
 
 
 def name_stages(

@@ -23,6 +23,7 @@ from polymine.mining.labelling import NEAREST
 from polymine.mining.risk import columns_of
 from polymine.reporting.shown import Page, Shown
 from polymine.tasks.runs.folder import RunFolder
+from polymine.tasks.runs.lists import FURTHER, read_lists
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -82,6 +83,21 @@ class FinishedRun(RunFolder, Shown):
         0
         """
         return self.read("promoted")
+
+    def lists(self, further: int = FURTHER) -> pl.DataFrame:
+        """Every query's positives, negatives and further candidates, and all that is known of them.
+
+        Further candidates come from every part of the range of scores and risks, excluded ones
+        among them; texts are named by ids (contract Lists). Nothing is asked or embedded: seconds.
+
+        Args:
+            further: such candidates per query, at most.
+
+        >>> lists = polymine.open("runs/mine-01").lists()
+        >>> lists.select("doc_id", "place", "verdict", "weight").row(0)
+        ('owls-eat', 1, 'known', 1.0)
+        """
+        return read_lists(self, further)
 
     @cached_property
     def mining(self) -> MiningSettings:
