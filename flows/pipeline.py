@@ -23,6 +23,7 @@ from polymine.flows.training import train
 from polymine.reporting.report import Note
 from polymine.tasks.engine.cluster import working
 from polymine.tasks.engine.context import Context
+from polymine.tasks.engine.graph import Node
 from polymine.tasks.engine.stage import in_flow
 from polymine.tasks.engine.work_pool import check_deployments, for_elsewhere
 from polymine.tasks.mining.ingestion import ingest
@@ -76,10 +77,11 @@ def pipeline(
         )
     training = resolve_training(training, triplets)
     part = part_of(output, "training")
-    start("train", engine, training=training, evaluation=evaluation, output=part)
+    start(run, "train", training=training, evaluation=evaluation, output=part)
     measured = with_trained(evaluation, Path(part.path).absolute(), training.base)
-    start("evaluate", engine, evaluation=measured, output=part_of(output, "evaluation"))
-    return report_pipeline(Context.of(engine), output, training, measured, parts, notes)
+    start(run, "evaluate", evaluation=measured, output=part_of(output, "evaluation"))
+    folders = {name: part_of(output, name).path for name in PARTS}
+    return report_pipeline(run, folders, output, training, measured, parts, notes)
 
 
 def check_learning(
@@ -151,18 +153,23 @@ def cut_parts(
     return evaluation, training, left, notes
 
 
-def start(name: str, engine: EngineSettings, **settings: Any) -> None:
+def start(run: Context, name: str, **settings: Any) -> None:
     """Run `train` or `evaluate`: in this process, or on the work pool that is configured.
 
     Raises PolymineError when the run on the work pool did not finish well.
     """
+    engine, needs = run.engine, run.graph.needs(settings)
     if engine.gpu_pool is None:
-        parameters = {**settings, "engine": engine}
         flows: dict[str, Any] = {"train": train, "evaluate": evaluate}
-        (flows[name] if in_flow() else flows[name].fn)(**parameters)
+        if not in_flow():
+            flows[name].fn(**settings, engine=engine)
+            return
+        made = flows[name](**settings, engine=engine, wait_for=list(needs.values()))
+        # Prefect knows a part by what it returned, not by its state.
+        run.graph.add(Node(name, tuple(needs), reused=False), made, made)
         return
-    run: Any = run_deployment(
+    part: Any = run_deployment(
         name=f"{name}/{engine.gpu_pool}", parameters=for_elsewhere(engine, settings)
     )
-    if run.state is None or not run.state.is_completed():
-        raise part_failed(name, engine.gpu_pool, run)
+    if part.state is None or not part.state.is_completed():
+        raise part_failed(name, engine.gpu_pool, part)

@@ -1,10 +1,12 @@
 """Which stage needed what: the edges of a run's graph, for the Prefect UI and `polymine plan`."""
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -41,6 +43,7 @@ class Graph(Shown):
         self.rates: dict[str, float] = {}  # units a second, as the store has noted them
         self._loads: dict[tuple[str, str], Load | None] = {}
         self._makers: dict[tuple[str, str], tuple[str, Any]] = {}  # name and Prefect state
+        self._writers: dict[str, tuple[str, Any]] = {}  # the same, by folder
         self._counted = set[str]()
         self._lock = threading.Lock()
 
@@ -52,7 +55,9 @@ class Graph(Shown):
             if node.name not in {known.name for known in self.nodes}:  # sets are read twice
                 self.nodes.append(replace(node, load=load))
             for dataset in datasets_in(made):
-                self._makers[dataset] = (node.name, state)
+                self._makers[dataset] = self._writers[dataset[0]] = (node.name, state)
+            if isinstance(made, Mapping) and "output" in made:  # the summary of a flow or report
+                self._writers[_folder(made["output"])] = (node.name, state)
 
     def expect(self, made: DatasetRef, load: Load | None) -> None:
         """Note what there is to do for a dataset that is only planned."""
@@ -72,10 +77,15 @@ class Graph(Shown):
         return node.load.amount * node.load.each / self.rates[node.load.rate]
 
     def needs(self, arguments: Any) -> dict[str, Any]:
-        """Name the stages that made what is in the arguments, with their Prefect states."""
+        """Name the stages that made what is in the arguments, with their Prefect states.
+
+        Settings name a result by its folder, as the triplets of a training or a set held out.
+        """
         with self._lock:
-            known = self._makers
+            known, wrote = self._makers, self._writers
             found = [known[each] for each in datasets_in(arguments) if each in known]
+            named = {_folder(text): None for text in texts_in(arguments)}
+            found += [wrote[each] for each in named if each in wrote]
         return dict(found)
 
     def __rich__(self) -> RenderableType:
@@ -132,3 +142,23 @@ def datasets_in(value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from datasets_in(item)
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Walk the texts within settings, in lists, mappings and dataclasses; references aside."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from texts_in(list(value.values()))
+    elif isinstance(value, BaseModel):
+        yield from texts_in([getattr(value, name) for name in type(value).model_fields])
+    elif is_dataclass(value) and not isinstance(value, (type, DatasetRef)):
+        yield from texts_in([getattr(value, field.name) for field in fields(value)])
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from texts_in(item)
+
+
+def _folder(name: str) -> str:
+    """Write a folder's name from the root; an address stays as it is."""
+    return name if "://" in name else os.path.abspath(name)

@@ -97,13 +97,15 @@ def step(
                 if not isinstance(made, (DatasetRef, CollectionRef)):
                     return made
                 timed = replace(made, seconds=time.monotonic() - began)
-                logger.info("%s: %s", name, describe(timed))
+                logger.info("%s: %s", title, describe(timed))
                 return cast(Result, timed)
 
             state = None
             if in_flow() and not run.dry:
                 state = run_task(work, name, title, description, list(needs.values()))
                 made = cast(Result, state.result())
+                # Without what was made: Prefect takes equal texts in two results for an edge.
+                state = state.model_copy(update={"data": True})
             else:
                 made = work()
             reused = bool(getattr(made, "reused", False))

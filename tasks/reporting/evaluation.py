@@ -24,6 +24,7 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
 from polymine.tasks.evaluation.gains import CHANGES, DIFFERENCES, read_comparisons
 from polymine.tasks.evaluation.measuring import UNTOUCHED, untouched_languages
+from polymine.tasks.monitoring.events import DROPPED, announce
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.reporting.outcome import Files, list_timings, show, sources_of, write_folder
 from polymine.tasks.store.datasets import load, note_of, open_folder
@@ -113,7 +114,24 @@ def report_evaluation(
         },
     }
     version = evaluated.compared.fingerprint
-    return write_folder(report, files, output, EVALUATION, version, "evaluate")
+    made = write_folder(report, files, output, EVALUATION, version, "evaluate")
+    for loss in name_losses(comparisons, evaluation):
+        announce(DROPPED, made["output"], loss, doubtful=True)
+    return made
+
+
+def name_losses(comparisons: pl.DataFrame, evaluation: EvaluationSettings) -> list[str]:
+    """Say what each model lost on each set where it is surely below its untouched base."""
+    if evaluation.baseline == "bm25":
+        return []
+    names = [chosen.name for chosen in evaluation.models]
+    asked = comparisons.filter(pl.col("model").is_in(names)).select("set", "model")
+    results = [pick_result(comparisons, *row) for row in asked.unique(maintain_order=True).rows()]
+    return [
+        f"{found.model}: {write_headline(comparisons, found.set, found.model, evaluation.k)}"
+        for found in results
+        if found.overall and found.headline.verdict == "worse"
+    ]
 
 
 def _warn_of_measures(measures: Mapping[tuple[str, str], DatasetRef]) -> list[Note]:

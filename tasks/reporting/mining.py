@@ -31,6 +31,7 @@ from polymine.tasks.engine.stage import step
 from polymine.tasks.mining.export import Sources, publish
 from polymine.tasks.mining.pair_score_cache import look_up
 from polymine.tasks.monitoring.artifacts import publish_artifacts
+from polymine.tasks.monitoring.events import TRIPLETS, announce
 from polymine.tasks.reporting.risk import read_risk, write_to_label
 from polymine.tasks.store.datasets import Store, load, manifest_of, note_of, scan, shard_paths
 from polymine.tasks.store.output import without_passwords
@@ -67,6 +68,7 @@ def report(
     manifest = made.to_manifest()
     folder = publish(exported, sources, output, manifest, pages)
     publish_artifacts(made, draw_figures(made.summary, mining), str(folder))
+    announce(TRIPLETS, folder, made.headline, doubtful=bool(manifest["warnings"]))
     took = {"stage": "report", "seconds": round(time.monotonic() - began, 3)}
     return {
         "output": str(folder),

@@ -31,7 +31,7 @@ from polymine.tasks.reporting.evaluation import COMPARISONS, SCORES
 from polymine.tasks.reporting.learning_artifacts import publish_learning
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.reporting.outcome import merged, show, sum_up
-from polymine.tasks.reporting.parts import part_of, publish_parts, read_info, refresh_card
+from polymine.tasks.reporting.parts import publish_parts, read_info, refresh_card
 from polymine.tasks.reporting.training import CURVES
 from polymine.tasks.store.output import PIPELINE
 from polymine.tasks.training.steps import LOOKS
@@ -48,6 +48,7 @@ FILES = (
 @step("report-pipeline")
 def report_pipeline(
     run: Context,
+    folders: Mapping[str, str],
     output: OutputSettings,
     training: TrainingSettings,
     evaluation: EvaluationSettings,
@@ -55,16 +56,16 @@ def report_pipeline(
     notes: tuple[Note, ...] = (),
 ) -> dict[str, Any]:
     """Write the page over all parts; read from their folders, wherever they were made."""
-    folders = {name: Path(part_of(output, name).path).absolute() for name in PARTS}
+    of = {name: Path(folder).absolute() for name, folder in folders.items()}
     settings = show(**parts, output=output, engine=run.engine)
-    joined = join_parts(folders, Path(output.path).name, settings)
+    joined = join_parts(of, Path(output.path).name, settings)
     report = joined.model_copy(update={"notes": notes + joined.notes})
     # The card is about the trained model alone, though others may have been measured beside it.
     own = report.model_copy(update={"comparisons": report.comparisons.filter(model=TRAINED)})
-    folder, kind = folders["training"], models.resolve(training.base.model).kind
+    folder, kind = of["training"], models.resolve(training.base.model).kind
     card = render_adapter_card(own, training, report.routes, kind, str(folder))
     refresh_card(folder, card)
-    headlines = {name: read_info(folder)["headline"] for name, folder in folders.items()}
+    headlines = {name: read_info(folder)["headline"] for name, folder in of.items()}
     manifest = {**report.model_dump(mode="json"), "parts": headlines}
     version = fingerprint(parts=headlines, of=parts)
     pages = {"report.html": render_learning(report)}

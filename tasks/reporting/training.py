@@ -29,6 +29,8 @@ from polymine.reporting.report import Note
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
+from polymine.tasks.monitoring.events import MODEL as FINISHED
+from polymine.tasks.monitoring.events import announce
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.reporting.outcome import (
     Files,
@@ -118,7 +120,10 @@ def report_training(
         ),
         **{name: write_parquet(table) for name, table in tables.items()},
     }
-    return write_folder(report, files, output, TRAINING, trained.model.fingerprint, "train")
+    made = write_folder(report, files, output, TRAINING, trained.model.fingerprint, "train")
+    doubtful = any(note.level == "warning" for note in report.notes)
+    announce(FINISHED, made["output"], report.headline, doubtful=doubtful)
+    return made
 
 
 def _unchecked(rows: Mapping[str, DatasetRef]) -> tuple[Note, ...]:
