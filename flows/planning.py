@@ -28,6 +28,7 @@ from polymine.flows.gap import run_gap
 from polymine.flows.mining import mine_collection
 from polymine.flows.pipeline import check_learning, cut_parts
 from polymine.flows.training import run_steps
+from polymine.models import unmeasured
 from polymine.reading.understood import describe
 from polymine.tasks.engine.context import Context, planning
 from polymine.tasks.engine.graph import Graph, Node
@@ -53,6 +54,11 @@ from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.data import resolve_training
 from polymine.tasks.training.development import read_named
 
+PRECISION = (
+    "{}: whether float32 or bfloat16 is faster here is measured when a run first loads it; this "
+    "plan takes float32"
+)
+
 
 def plan_flow(name: str, settings: Any) -> Graph:
     """Say which stages a flow would have, what each is made from, and which are there already.
@@ -66,9 +72,10 @@ def plan_flow(name: str, settings: Any) -> Graph:
     parts = {part: getattr(settings, part) for part in type(settings).model_fields}
     parts["output"] = resolve_path(settings.output)
     check_roots(**parts)
-    with planning(settings.engine) as run:
+    with planning(settings.engine) as run, unmeasured() as open_:
         PLANS[name](run, settings)
         run.graph.rates = read_rates(run.store.root)
+        run.graph.remarks += [PRECISION.format(model) for model in open_]
     return run.graph
 
 

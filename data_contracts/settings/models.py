@@ -18,8 +18,9 @@ class ModelSettings(Settings):
     max_length: int | None = Field(None, ge=8, le=131072)
     """Tokens that are read of a text; the rest is cut off. The model's own limit if not set."""
     dtype: Dtype = "auto"
-    """Precision to compute in. `auto` is bfloat16 where the hardware is fast at it, else float32;
-    on a GPU float16 for a model that was saved in it."""
+    """Precision to compute in. `auto` is the faster of bfloat16 and float32: a CPU that has both is
+    measured once per model, and its answer kept in the user's cache; on a GPU that has bfloat16 it
+    is that, or float16 for a model that was saved in it."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Off, because it may do anything."""
 

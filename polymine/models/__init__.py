@@ -18,27 +18,30 @@ torch and its friends are imported inside the functions that use them, so that i
 package takes milliseconds.
 """
 
-from polymine.models.devices import resolve_dtype, visible_devices
+from polymine.models.devices import has_bfloat16, visible_devices
 from polymine.models.failures import told
 from polymine.models.finding import ResolvedModel, fingerprint, resolve
 from polymine.models.limits import length_limit
 from polymine.models.loading import load_cross_encoder, load_encoder, quiet
-from polymine.models.own import check_call, dtype_of, settled
+from polymine.models.own import check_call, settled
 from polymine.models.packed import PACKED
+from polymine.models.precision import dtype_of, fastest, unmeasured
 
 __all__ = [
     "PACKED",
     "ResolvedModel",
     "check_call",
     "dtype_of",
+    "fastest",
     "fingerprint",
+    "has_bfloat16",
     "length_limit",
     "load_cross_encoder",
     "load_encoder",
     "quiet",
     "resolve",
-    "resolve_dtype",
     "settled",
     "told",
+    "unmeasured",
     "visible_devices",
 ]

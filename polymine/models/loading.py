@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polymine.data_contracts.errors import ModelError
-from polymine.models.devices import resolve_dtype, torch_dtype
+from polymine.models.devices import torch_dtype
 from polymine.models.failures import told
 from polymine.models.finding import CHAIN, ResolvedModel, adapter_base, resolve
 from polymine.models.limits import check_words, settle_length, settle_padding
@@ -44,7 +44,7 @@ def load_encoder(
 
     Args:
         name: as for `resolve`.
-        dtype: of the weights, or "auto" for the fastest that is safe on the device.
+        dtype: of the weights, one of DTYPES; `dtype_of` turns `auto` into one.
         max_length: in tokens; None keeps the model's own.
         trust_remote_code: whether code that lies beside the model may run.
 
@@ -56,7 +56,7 @@ def load_encoder(
 
     found = resolve(name)
     if (found.folder / CHAIN).is_file():
-        encoder = _load_chain(found, device, resolve_dtype(dtype, device), trust_remote_code)
+        encoder = _load_chain(found, device, dtype, trust_remote_code)
         settle_length(encoder, max_length, name)
         return encoder
     base = adapter_base(found.folder)
@@ -68,7 +68,7 @@ def load_encoder(
             max_length=max_length,
             trust_remote_code=trust_remote_code,
         )
-        return _with_adapter(encoder, found, resolve_dtype(dtype, device))
+        return _with_adapter(encoder, found, dtype)
     with _loading(name, device):
         encoder = SentenceTransformer._load_with_module_classes(
             found.location,
@@ -76,13 +76,13 @@ def load_encoder(
             device=device,
             trust_remote_code=trust_remote_code,
             local_files_only=True,
-            model_kwargs={"dtype": torch_dtype(dtype, device)},
+            model_kwargs={"dtype": torch_dtype(dtype)},
         )
     check_words(encoder, name)
     _say_pooling(found)
     settle_padding(encoder, name, ranks=False)
     settle_length(encoder, max_length, name)
-    _say_precision(name, resolve_dtype(dtype, device))
+    _say_precision(name, dtype)
     return encoder.eval()
 
 
@@ -117,7 +117,7 @@ def load_cross_encoder(
         encoder = _build_cross_encoder(found, device, dtype, trust_remote_code)
     else:
         bare = _build_cross_encoder(resolve(base), device, "float32", trust_remote_code)
-        encoder = _with_adapter(bare, found, resolve_dtype(dtype, device))
+        encoder = _with_adapter(bare, found, dtype)
     if encoder.num_labels != 1:
         raise ModelError(
             f"Model {name!r}: expected a cross-encoder with 1 output, got {encoder.num_labels} in "
@@ -141,7 +141,7 @@ def _build_cross_encoder(
             trust_remote_code=trust_remote_code,
             local_files_only=True,
             activation_fn=torch.nn.Identity(),
-            model_kwargs={"dtype": torch_dtype(dtype, device)},
+            model_kwargs={"dtype": torch_dtype(dtype)},
         )
     return encoder
 
@@ -150,7 +150,6 @@ def _load_chain(
     found: ResolvedModel, device: str, dtype: str, trust_remote_code: bool
 ) -> SentenceTransformer:
     """Chain two models as a folder says, their adapters merged, and cast the result to `dtype`."""
-    import torch
     from safetensors.torch import load_file
 
     from polymine.models.lusifer import build, load_own_state
@@ -169,7 +168,7 @@ def _load_chain(
     with _loading(found.name, device):
         chain = build(*parts, **about)
         load_own_state(chain, load_file(str(found.folder / CHAIN_WEIGHTS)), found.name)
-    return chain.to(getattr(torch, dtype)).eval()
+    return chain.to(torch_dtype(dtype)).eval()
 
 
 def _say_pooling(found: ResolvedModel) -> None:
@@ -207,7 +206,6 @@ def _with_adapter(model: Model, adapter: ResolvedModel, dtype: str) -> Model:
 
     Merging before the cast rounds once; merged weights cost nothing extra per pair.
     """
-    import torch
     from peft import PeftModel
 
     device = str(model.device)
@@ -217,7 +215,7 @@ def _with_adapter(model: Model, adapter: ResolvedModel, dtype: str) -> Model:
             module.model, adapter.location, torch_device=device
         )
         module.model = wrapped.merge_and_unload()
-    model.to(getattr(torch, dtype))
+    model.to(torch_dtype(dtype))
     return model.eval()
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polymine.data_contracts.errors import ModelError
-from polymine.models.devices import resolve_dtype
 from polymine.models.failures import told
 from polymine.models.finding import CHAIN, adapter_base, bases_of, resolve
 from polymine.models.prompts import CONFIG, prompted
@@ -72,18 +71,6 @@ def own_similarity(name: str) -> str:
         )
     logger.info("Model %r: its vectors are compared by dot product, as its folder says", name)
     return "dot"
-
-
-def dtype_of(call: ModelSettings, device: str) -> str:
-    """Say in which precision a model computes on a device.
-
-    `auto` is the folder's own where that is float16 and a GPU computes it; else what is fastest of
-    bfloat16 and float32, which holds all that weights in half precision say.
-    """
-    auto = call.dtype == "auto" and call.model and device.startswith("cuda")
-    if auto and own_dtype(str(call.model)) == "float16":
-        return "float16"
-    return resolve_dtype(call.dtype, device)
 
 
 def own_dtype(name: str) -> str | None:

@@ -332,7 +332,7 @@ def load_guide(guide: GuideModel, device: str) -> tuple[SentenceTransformer, Gui
     """Load a guide, and say how it is called: its prompts and similarity settled."""
     call = models.settled(guide)
     loaded = models.load_encoder(
-        call.model, device=device, dtype=call.dtype, max_length=call.max_length,
+        call.model, device=device, dtype=models.dtype_of(call, device), max_length=call.max_length,
         trust_remote_code=call.trust_remote_code,
     )  # fmt: skip
     return loaded, call

@@ -26,6 +26,7 @@ from polymine.training import adapters, batches
 from polymine.training.chain import prepare_chain, write_chain
 from polymine.training.checkpoints import find_checkpoint
 from polymine.training.objectives import Objective, make_objective
+from polymine.training.precision import learning_dtype
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -228,7 +229,7 @@ class _Job:
     @property
     def half(self) -> bool:
         """Whether it computes in bfloat16."""
-        return models.resolve_dtype(self.training.base.dtype, self.device) == "bfloat16"
+        return learning_dtype(self.training.base, self.device) == "bfloat16"
 
     def arguments(self, objective: Objective, folder: Path) -> Any:
         from sentence_transformers import SentenceTransformerTrainingArguments

@@ -40,6 +40,7 @@ class Graph(Shown):
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.sources: list[str] = []  # what each file of the input was taken for
+        self.remarks: list[str] = []  # what a plan leaves open
         self.rates: dict[str, float] = {}  # units a second, as the store has noted them
         self._loads: dict[tuple[str, str], Load | None] = {}
         self._makers: dict[tuple[str, str], tuple[str, Any]] = {}  # name and Prefect state
@@ -89,7 +90,7 @@ class Graph(Shown):
         return dict(found)
 
     def __rich__(self) -> RenderableType:
-        return Group(*map(Text, self.sources), draw(self))
+        return Group(*map(Text, self.sources), draw(self), *map(Text, self.remarks))
 
 
 def draw(graph: Graph) -> Table:

@@ -11,7 +11,12 @@ from polymine import models
 from polymine.data_contracts.learning import DevelopmentCurve, TrainingCurve
 from polymine.data_contracts.notes import AdapterNote
 from polymine.data_contracts.references import DatasetRef, fingerprint
-from polymine.data_contracts.settings import StepSettings, TargetSettings, TrainingSettings
+from polymine.data_contracts.settings import (
+    GuideModel,
+    StepSettings,
+    TargetSettings,
+    TrainingSettings,
+)
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.execution import carry_out
 from polymine.tasks.engine.load import Load
@@ -28,6 +33,7 @@ from polymine.tasks.training.development import Development
 from polymine.tasks.training.locks import alone
 from polymine.training import recipes
 from polymine.training.adapters import CONFIG, WEIGHTS, AdapterStack
+from polymine.training.precision import learning_dtype
 
 VERSION = 5
 _ELSEWHERE: Any = {"data": True, "name": True, "on": True, "loss": {"guide": {"model"}}}
@@ -82,11 +88,11 @@ def plan_training(
             "rows": rows,
             "parent": models.fingerprint(str(parent)) if isinstance(parent, Path) else parent,
             "target": _describe_target(training.target),
-            "guide": models.fingerprint(step.loss.guide.model) if step.loss.guide else None,
+            "guide": _describe_guide(step.loss.guide, device),
             "remote_code": base.trust_remote_code,
             "prompts": [base.query_prompt, base.document_prompt],
             "max_length": base.max_length,
-            "dtype": models.resolve_dtype(base.dtype, device),
+            "dtype": learning_dtype(base, device),
             "device": device.partition(":")[0],
             "development": development and development.drawn,
             "choice": development
@@ -175,7 +181,7 @@ def _rate(step: StepSettings, training: TrainingSettings, device: str) -> str:
     base = training.base
     named = fingerprint(
         base=models.fingerprint(base.model), max_length=base.max_length, loss=step.loss.kind,
-        dtype=models.resolve_dtype(base.dtype, device), target=_describe_target(training.target),
+        dtype=learning_dtype(base, device), target=_describe_target(training.target),
         negatives=step.loss.negatives, device=device.partition(":")[0],
     )  # fmt: skip
     return f"adapters/{named}"
@@ -216,6 +222,14 @@ def _describe_target(target: TargetSettings | None) -> dict[str, object] | None:
     if target is None:
         return None
     return target.model_dump() | {"model": models.fingerprint(target.model)}
+
+
+def _describe_guide(guide: GuideModel | None, device: str) -> str | None:
+    """Say what a guide is, wherever it lies, and its precision where the step leaves that open."""
+    if guide is None:
+        return None
+    held = models.fingerprint(guide.model)
+    return held if guide.dtype != "auto" else f"{held} {models.dtype_of(guide, device)}"
 
 
 def _checkpoints(run: Context, plan: Plan) -> Path:

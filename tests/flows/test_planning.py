@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 import polymine
+from polymine import models
 from polymine.data_contracts.errors import InputError, SettingsError
+from polymine.data_contracts.settings import EncoderSettings
 from polymine.data_contracts.settings.run import flow_of
+from polymine.models import precision
 from polymine.tasks.engine.graph import Graph
 from polymine.tasks.reporting.parts import read_info
 from tests.small import save_small_encoder, write_animals
@@ -117,6 +120,17 @@ def test_a_file_is_planned_before_and_after_it_was_run(place, name):
     assert set(states(plan)) <= set(states(after))
     assert [stage for stage, reused in states(after).items() if not reused] == []
     assert after.sources == plan.sources
+
+
+def test_a_plan_says_which_precision_no_run_has_measured(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "_shelf", lambda: tmp_path / "kept")
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: True)
+    call = EncoderSettings(model="model/model")
+    plan = polymine.plan("gap.toml", ["engine.store=another"])
+    assert [line.partition(": ")[0] for line in plan.remarks] == [call.model]
+    assert not (tmp_path / "kept").exists()
+    models.dtype_of(call, "cpu")
+    assert polymine.plan("gap.toml", ["engine.store=another"]).remarks == []
 
 
 def test_more_training_is_expected_to_take_what_was_noted(place):

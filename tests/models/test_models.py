@@ -162,16 +162,9 @@ def test_dtype_reaches_the_weights(encoder_folder: Path) -> None:
     assert {parameter.dtype for parameter in encoder.parameters()} == {torch.bfloat16}
 
 
-def test_auto_is_bfloat16_only_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert models.resolve_dtype("auto", "cpu") == "bfloat16"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    assert models.resolve_dtype("auto", "cpu") == "float32"
-    assert models.resolve_dtype("float16", "cpu") == "float16"
+def test_there_are_three_precisions(encoder_folder: Path) -> None:
     with pytest.raises(ModelError, match="expected one of float32"):
-        models.resolve_dtype("int8", "cpu")
+        models.load_encoder(str(encoder_folder), device="cpu", dtype="int8")
 
 
 def test_all_cuda_devices_are_visible_else_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,6 @@ def test_auto_is_half_precision_on_a_gpu_for_a_model_saved_in_it(tmp_path, monke
     name = folder_of(tmp_path / "m")
     assert models.dtype_of(ModelSettings(model=name), "cuda:0") == "float16"
     assert models.dtype_of(ModelSettings(model=name, dtype="float32"), "cuda:0") == "float32"
-    assert models.dtype_of(ModelSettings(model=name), "cpu") == models.resolve_dtype("auto", "cpu")
 
 
 def test_code_of_a_models_own_is_asked_about_before_any_work(tmp_path, caplog):

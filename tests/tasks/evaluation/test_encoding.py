@@ -292,7 +292,7 @@ class TestFingerprint:
     def test_device_and_precision_are_part_of_it(self, monkeypatch):
         measured = open_named(MINILM)
         seen = {measured.fingerprint}
-        other = "float32" if models.resolve_dtype("auto", "cpu") == "bfloat16" else "bfloat16"
+        other = "float32" if models.dtype_of(measured.call, "cpu") == "bfloat16" else "bfloat16"
         with monkeypatch.context() as patch:
             patch.setattr(models, "dtype_of", lambda *_: other)
             seen.add(measured.fingerprint)
