@@ -27,7 +27,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
-from transformers.modeling_outputs import MaskedLMOutput
+from transformers.modeling_outputs import BaseModelOutputWithPast, MaskedLMOutput
 
 from polymine import models
 from polymine.data_contracts.errors import ModelError
@@ -155,8 +155,9 @@ def load_language_model(chain: SentenceTransformer, name: str) -> nn.Module:
         name: of the target's model, where its head is stored.
 
     Returns:
-        A frozen model of inputs_embeds and attention_mask that gives `logits`. A target that reads
-        both ways and comes without a head compares its last states with its input embeddings.
+        A frozen model that gives the `logits` of the target's last states, handed to it as
+        inputs_embeds. A target that reads both ways and comes without a head compares them with its
+        input embeddings.
 
     Raises:
         ModelError: a decoder without a head.
@@ -176,9 +177,20 @@ def load_language_model(chain: SentenceTransformer, name: str) -> nn.Module:
             )
         return _TiedHead(target.model)
     whole.requires_grad_(False)
-    setattr(whole, whole.base_model_prefix, target.model)
+    setattr(whole, whole.base_model_prefix, _PassedThrough())
     language_model: nn.Module = whole.to(chain.device)
     return language_model
+
+
+class _PassedThrough(torch.nn.Module):
+    """Stands for the transformer of a language model: its states are computed already.
+
+    So the head, whatever it is, scores those tokens alone that are asked for: of a vocabulary, a
+    score of every position is more work than the transformer below.
+    """
+
+    def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> BaseModelOutputWithPast:
+        return BaseModelOutputWithPast(last_hidden_state=inputs_embeds)
 
 
 class _TiedHead(torch.nn.Module):
@@ -188,10 +200,9 @@ class _TiedHead(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, **inputs: Tensor) -> MaskedLMOutput:
+    def forward(self, inputs_embeds: Tensor) -> MaskedLMOutput:
         model: Any = self.model
-        states = model(**inputs).last_hidden_state
-        return MaskedLMOutput(logits=states @ model.get_input_embeddings().weight.T)
+        return MaskedLMOutput(logits=inputs_embeds @ model.get_input_embeddings().weight.T)
 
 
 class AlignmentLoss(torch.nn.Module):
@@ -267,12 +278,12 @@ class AlignmentLoss(torch.nn.Module):
         labels = labels.gather(1, order)
         embeds = take(torch.cat([spoken["inputs_embeds"], words], dim=1), order)
         with attention(target, self.settings.causal):
-            logits = self.language_model(inputs_embeds=embeds, attention_mask=mask).logits
+            states = target.model(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
         if self._decodes:  # a position says the next token; the last of the text says the first
-            logits, labels = logits[:, :-1], labels[:, 1:]
-        return cross_entropy(
-            logits.flatten(0, 1).float(), labels.flatten(), ignore_index=UNSAID, reduction="sum"
-        )
+            states, labels = states[:, :-1], labels[:, 1:]
+        wanted = labels != UNSAID
+        logits = self.language_model(inputs_embeds=states[wanted][None]).logits[0]
+        return cross_entropy(logits.float(), labels[wanted], reduction="sum")
 
 
 def hide_tokens(features: dict[str, Any], encoder: Any, share: float) -> Tensor:

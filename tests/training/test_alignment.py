@@ -140,7 +140,12 @@ class TestLoss:
         BertForMaskedLM(chain[2].config).save_pretrained(tmp_path)
         head = alignment.load_language_model(chain, str(tmp_path))
         assert isinstance(head, BertForMaskedLM)
-        assert head.bert is chain[2].model
+        whole = BertForMaskedLM.from_pretrained(tmp_path)
+        whole.bert = chain[2].model
+        embeds = torch.randn(1, 5, 48)
+        states = chain[2].model(inputs_embeds=embeds).last_hidden_state
+        found = head(inputs_embeds=states[:, [3, 1]]).logits
+        torch.testing.assert_close(found, whole(inputs_embeds=embeds).logits[:, [3, 1]])
         assert not any(parameter.requires_grad for parameter in head.parameters())
 
 
