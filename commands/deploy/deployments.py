@@ -1,18 +1,20 @@
 """Prefect's own deployment of a flow, made from what is wanted and compared with what is held."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from prefect.deployments.runner import RunnerDeployment
+from prefect.events import Automation, AutomationCore, DeploymentTriggerTypes
 from prefect.runner.storage import LocalStorage
 from prefect.types.entrypoint import EntrypointType
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings.deploying import DeploymentSettings, TimetableSettings
@@ -21,11 +23,16 @@ COMPARED = {
     "description", "entrypoint", "parameters", "tags", "enforce_parameter_schema",
     "work_pool_name", "work_queue_name", "job_variables",
 }  # fmt: skip
+BY_EVENT = " by event "  # between a deployment's name and its trigger's
+_TRIGGER: TypeAdapter[DeploymentTriggerTypes] = TypeAdapter(DeploymentTriggerTypes)
 ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)  # what intervals are counted from
 
 
 async def build(
-    wanted: DeploymentSettings, folder: Path, active: Mapping[str | None, bool]
+    wanted: DeploymentSettings,
+    folder: Path,
+    active: Mapping[str | None, bool],
+    enabled: Mapping[str, bool],
 ) -> RunnerDeployment:
     """Make Prefect's deployment of a flow.
 
@@ -33,6 +40,7 @@ async def build(
         wanted: what it shall be, with all its parameters.
         folder: where its runs start.
         active: which schedules are held already, by slug, and whether they are switched on.
+        enabled: likewise of triggers, by name.
     """
     flow = getattr(importlib.import_module(wanted.entrypoint.rpartition(".")[0]), wanted.flow)
     made: RunnerDeployment = await flow.ato_deployment(
@@ -40,6 +48,7 @@ async def build(
         description=wanted.description,
         parameters=wanted.parameters,
         schedules=schedules_of(wanted, active),
+        triggers=triggers_of(wanted, enabled),
         tags=list(wanted.tags),
         work_pool_name=wanted.work_pool.name,
         work_queue_name=wanted.work_pool.work_queue_name or "default",
@@ -65,6 +74,33 @@ def schedules_of(
     ]
 
 
+def triggers_of(
+    wanted: DeploymentSettings, enabled: Mapping[str, bool]
+) -> list[DeploymentTriggerTypes]:
+    """Make Prefect's own triggers; SettingsError for what is none.
+
+    Their names say whose they are: a server does not.
+    """
+    made = []
+    for number, asked in enumerate(wanted.triggers, 1):
+        named = {**asked, "name": f"{wanted.full_name}{BY_EVENT}{asked.get('name', number)}"}
+        named["enabled"] = enabled.get(named["name"], asked.get("enabled", True))
+        if not asked.get("expect") and asked.get("type", "event") == "event":
+            raise SettingsError(
+                f"deployment `{wanted.full_name}`, trigger {number}: it expects no event; name "
+                'some, as `expect = ["polymine.triplets.finished"]`'
+            )
+        try:
+            made.append(_TRIGGER.validate_python(named))
+        except ValidationError as error:
+            found = error.errors()[0]
+            where = ".".join(str(part) for part in found["loc"][1:])
+            raise SettingsError(
+                f"deployment `{wanted.full_name}`, trigger {number}: {where}: {found['msg']}"
+            ) from error
+    return made
+
+
 def _time_of(asked: TimetableSettings, of: str) -> CronSchedule | RRuleSchedule | IntervalSchedule:
     try:
         if asked.cron is not None:
@@ -83,20 +119,27 @@ def _time_of(asked: TimetableSettings, of: str) -> CronSchedule | RRuleSchedule 
         ) from error
 
 
-def describe_made(made: RunnerDeployment) -> dict[str, Any]:
-    """Return all that is compared, by the names that are shown."""
+def describe_made(made: RunnerDeployment, id_: UUID | None) -> dict[str, Any]:
+    """Return all that is compared, by the names that are shown; `id_` of the one that is held."""
     form = made._parameter_openapi_schema.model_dump(exclude_unset=True)
-    return _describe(made, form, [made.storage.to_pull_step()] if made.storage else [])
+    steps = [made.storage.to_pull_step()] if made.storage else []
+    for trigger in made.triggers if id_ else ():
+        trigger.set_deployment_id(id_)
+    return _describe(made, form, steps, [each.as_automation() for each in made.triggers if id_])
 
 
-def describe_held(held: DeploymentResponse) -> dict[str, Any]:
-    """Return the same of a deployment that the server holds."""
-    return _describe(held, held.parameter_openapi_schema, held.pull_steps)
+def describe_held(held: DeploymentResponse, triggers: Sequence[Automation]) -> dict[str, Any]:
+    """Return the same of a deployment that the server holds, and of what starts its runs."""
+    return _describe(held, held.parameter_openapi_schema, held.pull_steps, triggers)
 
 
 def _describe(
-    deployment: RunnerDeployment | DeploymentResponse, form: Any, steps: Any
+    deployment: RunnerDeployment | DeploymentResponse,
+    form: Any,
+    steps: Any,
+    triggers: Sequence[AutomationCore],
 ) -> dict[str, Any]:
     plain = deployment.model_dump(mode="json", include=COMPARED)
     times = {f"schedule {s.slug}": (s.schedule, s.parameters) for s in deployment.schedules or []}
-    return plain | times | {"form": form, "folder": steps}
+    events = {f"trigger {it.name}": (it.trigger, it.actions) for it in triggers}
+    return plain | times | events | {"form": form, "folder": steps}

@@ -20,7 +20,7 @@ from polymine.data_contracts.settings.deploying import (
     DeploymentSettings,
     TimetableSettings,
 )
-from polymine.data_contracts.settings.loading import SCHEDULES, read_toml
+from polymine.data_contracts.settings.loading import SCHEDULES, TRIGGERS, read_toml
 from polymine.data_contracts.settings.run import SETTINGS, flow_of
 
 FLOWS = [f"{module}.{flow}" for flow, module in MODULES.items()]
@@ -73,7 +73,8 @@ def want(
             plan's own files, with its own settings and schedules and none of the plan's.
         name: another name for the only file.
         command: that the files are for, as `run`; if None, what their sections say.
-        schedule: keys of TimetableSettings, instead of the files' `[[schedules]]`.
+        schedule: keys of TimetableSettings, instead of the files' `[[schedules]]`; what their
+            `[[triggers]]` say stays.
     """
     if name is not None and len(files) != 1:
         raise SettingsError("--name is for one settings file; several get their own names")
@@ -113,7 +114,9 @@ def _own(
     if not own:
         raise SettingsError(f"{file}: the plan says of no deployment how `{flow}` is deployed")
     asked = _timetables([schedule] if schedule else values.pop(SCHEDULES, []), file)
-    made = _fill(own[0].model_copy(update={"schedules": asked}), name, file, values)
+    triggers = tuple(_tables(values.pop(TRIGGERS, []), TRIGGERS, file))
+    entry = own[0].model_copy(update={"schedules": asked, "triggers": triggers})
+    made = _fill(entry, name, file, values)
     pool = made.parameters.get("engine", {}).get("gpu_pool")
     helpers = [each for each in plan.deployments if each.settings is None and each.name == pool]
     return [made, *helpers]
@@ -121,12 +124,18 @@ def _own(
 
 def _timetables(schedules: Any, file: Path) -> tuple[TimetableSettings, ...]:
     """Check schedules; those without a `slug` are numbered."""
-    if not isinstance(schedules, list) or not all(isinstance(each, Mapping) for each in schedules):
-        raise SettingsError(f"{file}: each schedule is a table of its own, as `[[{SCHEDULES}]]`")
     return tuple(
         check_as(TimetableSettings, {"slug": f"schedule-{number}", **each}, f"{file}: {SCHEDULES}")
-        for number, each in enumerate(schedules, 1)
+        for number, each in enumerate(_tables(schedules, SCHEDULES, file), 1)
     )
+
+
+def _tables(values: Any, name: str, file: Path) -> list[dict[str, Any]]:
+    """Check that a file's list of tables is one."""
+    if not isinstance(values, list) or not all(isinstance(each, Mapping) for each in values):
+        one = name.removesuffix("s")
+        raise SettingsError(f"{file}: each {one} is a table of its own, as `[[{name}]]`")
+    return [dict(each) for each in values]
 
 
 def _fill(
@@ -136,15 +145,16 @@ def _fill(
     known = {section for kind in SETTINGS.values() for section in kind.model_fields}
     foreign = known - SETTINGS[entry.flow].model_fields.keys()
     own: Any = {section: value for section, value in values.items() if section not in foreign}
-    own.pop(SCHEDULES, None)  # those of a deployment are its entry's
+    for key in (SCHEDULES, TRIGGERS):
+        own.pop(key, None)  # those of a deployment are its entry's
     if entry.folder_per_run:
         own = _with_own_folder(own, f"{name}/{entry.flow}")
-    own = _merge(own, entry.parameters)
+    own = merge(own, entry.parameters)
     where = f"{file} for {entry.flow}/{name}"
     parameters = _checked(entry.flow, own, where)
     schedules = []
     for asked in entry.schedules:
-        merged = _merge(own, asked.parameters)
+        merged = merge(own, asked.parameters)
         full = _checked(entry.flow, merged, f"{where} on schedule `{asked.slug}`")
         differs = {key: value for key, value in full.items() if value != parameters.get(key)}
         schedules.append(asked.model_copy(update={"parameters": differs}))
@@ -178,8 +188,8 @@ def _checked(flow: str, values: Any, where: str) -> dict[str, Any]:
     return dumped
 
 
-def _merge(below: Any, above: Any) -> Any:
+def merge(below: Any, above: Any) -> Any:
     """Lay one table over another, key by key."""
     if not isinstance(below, Mapping) or not isinstance(above, Mapping):
         return above
-    return {**below, **{k: _merge(below[k], v) if k in below else v for k, v in above.items()}}
+    return {**below, **{k: merge(below[k], v) if k in below else v for k, v in above.items()}}

@@ -8,16 +8,24 @@ So each thing is compared first, and only what differs is written.
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.events.schemas.automations import AutomationCore
+from prefect.events import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
-from polymine.commands.deploy.alarms import PREFIX, alarms
-from polymine.commands.deploy.deployments import build, describe_held, describe_made, schedules_of
-from polymine.commands.deploy.plan import Outcome, Verb
+from polymine.commands.deploy.alarms import PREFIX, alarms, notification
+from polymine.commands.deploy.deployments import (
+    BY_EVENT,
+    build,
+    describe_held,
+    describe_made,
+    schedules_of,
+    triggers_of,
+)
+from polymine.commands.deploy.plan import Outcome, Verb, merge
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings.deploying import (
     DeploymentPlan,
@@ -47,8 +55,9 @@ class SetUp:
             wanted: the deployments, with all their parameters.
             folder: where runs start, so where relative paths of their settings begin.
         """
-        for each in wanted:
-            schedules_of(each, {})  # a wrong time is found before anything is written
+        for each in wanted:  # a wrong time is found before anything is written
+            schedules_of(each, {})
+            triggers_of(each, {})
         asked_pools = [each.work_pool for each in wanted]
         for name in dict.fromkeys(pool.name for pool in asked_pools):
             await self._pool(name, plan.polymine.pools[name])
@@ -56,7 +65,10 @@ class SetUp:
             if queue is not None:
                 await self._queue(pool, queue, plan.polymine.runs_per_data_set)
         for alarm in alarms(plan.polymine):
-            await self._automation(alarm)
+            await self._automation(alarm, "marks runs as crashed, to be retried")
+        if plan.polymine.notify is not None:
+            message = notification(await self._block(plan.polymine.notify))
+            await self._automation(message, f"tells {plan.polymine.notify}")
         for each in wanted:
             await self._deployment(each, folder)
 
@@ -77,19 +89,26 @@ class SetUp:
         template = await get_default_base_job_template_for_infrastructure_type(asked.type)
         if template is None:
             raise SettingsError(f"polymine.pools.{name}: `{asked.type}` is no kind of pool")
-        limit = asked.concurrency_limit
+        limit, template = asked.concurrency_limit, merge(template, asked.base_job_template)
         pool = WorkPoolCreate(
             name=name, type=asked.type, concurrency_limit=limit, base_job_template=template
         )
         there = await _found(self.client.read_work_pool(name))
         # A limit that the file does not name is the operators' own.
         named = "concurrency_limit" in asked.model_fields_set
+        held = {
+            "limit": there.concurrency_limit if named else limit,
+            "template": there.base_job_template if asked.base_job_template else template,
+        } if there else None  # fmt: skip
+        changed = WorkPoolUpdate(concurrency_limit=limit) if not asked.base_job_template else (
+            WorkPoolUpdate(concurrency_limit=limit, base_job_template=template)
+        )  # fmt: skip
         await self._bring(
             f"work pool {name}",
-            {"limit": there.concurrency_limit if named else limit} if there else None,
-            {"limit": limit},
+            held,
+            {"limit": limit, "template": template},
             lambda: self.client.create_work_pool(pool),
-            lambda: self.client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit)),
+            lambda: self.client.update_work_pool(name, changed),
             f"runs at once: {limit or 'any number'}",
         )
 
@@ -105,7 +124,19 @@ class SetUp:
             f"runs at once: {limit}; others wait in line",
         )
 
-    async def _automation(self, wanted: AutomationCore) -> None:
+    async def _block(self, name: str) -> UUID:
+        kind, _, own = name.partition("/")
+        try:
+            block = await self.client.read_block_document_by_name(own, kind)
+        except ObjectNotFound as error:
+            raise SettingsError(
+                f"polymine.notify: there is no block `{name}` on this server; make one in the UI "
+                "under Blocks (Slack Webhook, Email, ...) and name it TYPE/NAME, as "
+                "`slack-webhook/team`"
+            ) from error
+        return block.id
+
+    async def _automation(self, wanted: AutomationCore, about: str) -> None:
         there: Any = next(iter(await self.client.read_automations_by_name(wanted.name)), None)
         fields = ("description", "trigger", "actions")
         kept = wanted.model_copy(update={"enabled": there.enabled}) if there else wanted
@@ -115,13 +146,17 @@ class SetUp:
             {field: getattr(wanted, field) for field in fields},
             lambda: self.client.create_automation(wanted),
             lambda: self.client.update_automation(there.id, kept),  # on or off as it was
-            "marks runs as crashed, to be retried",
+            about,
         )
 
     async def _deployment(self, wanted: DeploymentSettings, folder: Path) -> None:
         there: Any = await _found(self.client.read_deployment_by_name(wanted.full_name))
         old = {schedule.slug: schedule for schedule in there.schedules} if there else {}
-        made = await build(wanted, folder, {slug: each.active for slug, each in old.items()})
+        triggers = await self._triggers(wanted, there.id) if there else []
+        made = await build(
+            wanted, folder, {slug: each.active for slug, each in old.items()},
+            {each.name: each.enabled for each in triggers},
+        )  # fmt: skip
 
         async def update() -> None:
             await made.aapply()
@@ -129,15 +164,24 @@ class SetUp:
             for slug in ours - {schedule.slug for schedule in wanted.schedules}:
                 await self.client.delete_deployment_schedule(there.id, old[slug].id)
 
-        times = "; ".join(f"{each.slug}: {each.when}" for each in wanted.schedules)
+        times = "; ".join(
+            [f"{each.slug}: {each.when}" for each in wanted.schedules]
+            + [f"after {', '.join(sorted(each.get('expect', ())))}" for each in wanted.triggers]
+        )
         await self._bring(
             f"deployment {wanted.full_name}",
-            describe_held(there) if there else None,
-            describe_made(made),
+            describe_held(there, triggers) if there else None,
+            describe_made(made, there.id if there else None),
             made.aapply,
             update,
             "" if there else times or "on demand",
         )
+
+    async def _triggers(self, wanted: DeploymentSettings, held: UUID) -> list[Automation]:
+        """Read the automations that were made of a deployment's triggers."""
+        own = f"prefect.deployment.{held}"
+        related = await self.client.read_resource_related_automations(own)
+        return [each for each in related if each.name.startswith(wanted.full_name + BY_EVENT)]
 
 
 async def _found(question: Awaitable[Found]) -> Found | None:

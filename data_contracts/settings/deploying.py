@@ -21,6 +21,7 @@ class PoolSettings(Settings):
 
     type: str = "process"  # kind of its workers; a pool that is there keeps its own
     concurrency_limit: int | None = Field(None, ge=1)  # runs at once over all its workers
+    base_job_template: dict[str, Any] = {}  # laid over Prefect's own for the kind, key by key
 
 
 class OperationSettings(Settings):
@@ -31,6 +32,7 @@ class OperationSettings(Settings):
     silence: float = Field(90.0, gt=0)  # seconds without a heartbeat: the run crashed
     start: float = Field(600.0, ge=10)  # seconds for a run to begin that a worker has taken
     files: tuple[str, ...] = ()  # folders beside this file, copied to where runs start
+    notify: str | None = None  # a notification block, `TYPE/NAME`, that is told what happened
 
 
 class WorkPoolReference(Settings):
@@ -81,6 +83,7 @@ class DeploymentSettings(Settings):
     work_pool: WorkPoolReference
     tags: tuple[str, ...] = ()
     schedules: tuple[TimetableSettings, ...] = ()
+    triggers: tuple[dict[str, Any], ...] = ()  # events that start a run, as Prefect writes them
 
     @property
     def flow(self) -> str:

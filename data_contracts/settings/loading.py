@@ -18,7 +18,7 @@ from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings.base import Settings
 from polymine.data_contracts.settings.locations import check_locations
 
-SCHEDULES = "schedules"  # of a file; `polymine deploy` alone reads them
+SCHEDULES, TRIGGERS = "schedules", "triggers"  # of a file; `polymine deploy` alone reads them
 Kind = TypeVar("Kind", bound=BaseModel)
 
 
@@ -29,7 +29,8 @@ def load_as(kind: type[Kind], path: Path, overrides: Sequence[str] | None = None
     shell would. Raises SettingsError with the key, the reason and the nearest known key.
     """
     values = read_toml(path)
-    values.pop(SCHEDULES, None)
+    for name in (SCHEDULES, TRIGGERS):
+        values.pop(name, None)
     for override in overrides or ():
         apply_override(values, override)
     return check_as(kind, values, where=str(path))

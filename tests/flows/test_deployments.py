@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,8 +19,16 @@ from uuid import UUID
 import psutil
 import pytest
 import yaml
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
+from prefect.events import emit_event
+from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Pending
@@ -147,6 +157,105 @@ def test_an_own_file_runs_when_it_says_and_as_it_says(standing: str, tmp_path: P
         with pytest.raises(SettingsError, match=r"mine/shop`, schedule `schedule-1` \(.*Invalid"):
             deploy(tmp_path, files=[file], schedule=wrong)
     assert everything() == before
+
+
+class Told(BaseHTTPRequestHandler):
+    """Takes what a notification block sends."""
+
+    texts: list[str] = []
+
+    def do_POST(self) -> None:
+        self.texts.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing of a request."""
+
+
+@pytest.fixture
+def webhook() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Told) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_triplets_start_a_training_and_a_message(
+    standing: str, tmp_path: Path, webhook: str
+) -> None:
+    file = tmp_path / "shop.toml"
+    file.write_text(
+        '[training]\nbase = "some/model"\nsteps = []\n[output]\npath = "runs/shop"\n'
+        '[[triggers]]\nexpect = ["polymine.triplets.finished"]\n'
+        'match = { "polymine.quality" = "good" }\n'
+    )
+    plan = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    plan["polymine"]["notify"] = "custom-webhook/team"
+    with pytest.raises(SettingsError, match=r"no block `custom-webhook/team` on this server"):
+        deploy(tmp_path, plan, files=[file])
+    body = {"subject": "{{subject}}", "body": "{{body}}"}
+    CustomWebhookNotificationBlock(name="team", url=webhook, json_data=body).save("team")
+    deploy(tmp_path, plan, files=[file])
+    assert verbs(deploy(tmp_path, plan, files=[file])) == {"unchanged"}
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("train/shop")
+        (own,) = client.read_automations_by_name("train/shop by event 1")
+        assert own.actions[0].deployment_id == deployment.id
+
+        def tell(quality: str) -> None:
+            emit_event(
+                "polymine.triplets.finished",
+                resource={
+                    "prefect.resource.id": "polymine.output.runs/mine",
+                    "prefect.resource.name": "runs/mine", "polymine.quality": quality,
+                },
+                related=[{"prefect.resource.id": "prefect.tag.polymine",
+                          "prefect.resource.role": "tag"}],
+                payload={"headline": f"{quality}: 7 triplets"},
+            )  # fmt: skip
+            EventsWorker.drain_all(timeout=10)
+
+        tell("doubtful")
+        deadline, runs, tried = time.monotonic() + 120, [], 0.0
+        while not runs or not any("good: 7 triplets" in text for text in Told.texts):
+            assert time.monotonic() < deadline, (runs, Told.texts)
+            if time.monotonic() > tried + 15:  # a server just told of an automation takes a while
+                tell("good")
+                tried = time.monotonic()
+            time.sleep(0.5)
+            of_deployment = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
+            runs = client.read_flow_runs(deployment_filter=of_deployment)
+    assert any("polymine.triplets.finished: runs/mine" in text for text in Told.texts)
+    file.write_text(file.read_text().replace("expect = [", "expected = ["))
+    with pytest.raises(SettingsError, match=r"train/shop`, trigger 1: it expects no event"):
+        deploy(tmp_path, plan, files=[file])
+
+
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+def test_the_examples_of_other_pools_fill_prefects_own_templates(
+    standing: str, tmp_path: Path, kind: str
+) -> None:
+    plan = yaml.safe_load((ROOT / "examples" / "pools" / f"{kind}.yaml").read_text())
+    file = tmp_path / "shop.toml"
+    file.write_text('[dataset]\npairs = "pairs.csv"\n[output]\npath = "runs/shop"\n')
+    deploy(tmp_path, plan, files=[file])
+    assert verbs(deploy(tmp_path, plan, files=[file])) == {"unchanged"}
+    with get_client(sync_client=True) as client:
+        pool = client.read_work_pool(kind)
+        mine = client.read_deployment_by_name("mine/shop")
+    assert mine.work_pool_name == pool.name
+    template = pool.base_job_template
+    assert set(mine.job_variables) <= set(template["variables"]["properties"])
+    if kind == "kubernetes":
+        job = template["job_configuration"]["job_manifest"]["spec"]
+        assert job["backoffLimit"] == 0  # of Prefect's own
+        pod = job["template"]["spec"]
+        (container,) = pod["containers"]
+        assert pod["restartPolicy"] == "Never"
+        mounted = [mount["name"] for mount in container["volumeMounts"]]
+        assert mounted == [volume["name"] for volume in pod["volumes"]]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Training, evaluation, pipeline and comparison as real flows, on the animals and a tiny model."""
 
 import json
+import time
 from pathlib import Path
 from uuid import UUID
 
@@ -89,6 +90,22 @@ def artifact_keys(run: UUID) -> dict[str, set[str]]:
             found = {artifact.key for artifact in client.read_artifacts(artifact_filter=own)}
             keys[client.read_flow(each.flow_id).name] = found
     return keys
+
+
+def edges_of(run: UUID, last: str) -> dict[str, set[str]]:
+    """What each node of a run's graph comes after, as the UI draws it; `last` is its last one."""
+    with get_client(sync_client=True) as client:
+        for _ in range(300):  # the server hears of task runs by events, a bit later
+            graph = client.request("GET", f"/flow_runs/{run}/graph-v2").json()
+            labels = {name: node["label"].split(" / ")[0] for name, node in graph["nodes"]}
+            if last in labels.values():
+                break
+            time.sleep(0.2)
+    edges: dict[str, set[str]] = {}
+    for _, node in graph["nodes"]:
+        found = edges.setdefault(node["label"].split(" / ")[0], set())
+        found |= {labels[parent["id"]] for parent in node["parents"]}
+    return edges
 
 
 def read_manifest(folder: Path) -> dict:
@@ -310,6 +327,12 @@ def test_the_pipeline_mines_trains_and_measures_on_what_it_held_out(
     assert keys["train"] >= {"train-summary", "train-curves", "train-rows", "train-speeds"}
     assert keys["evaluate"] >= {"evaluate-summary", "evaluate-gains"}
     assert set(summary["parts"]) == {"mining", "training", "evaluation"}
+    edges = edges_of(state.state_details.flow_run_id, "report-pipeline")
+    assert edges["read-set-held-out"] == {"hold-out"}
+    assert edges["read-set-development"] == {"hold-out-development"}
+    assert edges["train"] >= {"report", "hold-out"}
+    assert edges["evaluate"] >= {"train", "hold-out"}
+    assert edges["report-pipeline"] >= {"train", "evaluate", "report"}
     measured = pl.read_parquet(tmp_path / "out/evaluation/measures/base/held-out.parquet")
     triplets = pl.read_parquet(tmp_path / "out/mining/triplets/*.parquet")
     assert not set(measured["query_id"]) & set(triplets["query_id"])
@@ -361,6 +384,12 @@ def test_arms_differ_in_their_negatives_alone(prefect_server, engine, animal_set
     summary = state.result()
     keys = artifact_keys(state.state_details.flow_run_id)["compare"]
     assert keys >= {"compare-summary", "compare-arms", "compare-differences", "compare-chart"}
+    edges = edges_of(state.state_details.flow_run_id, "report-comparison")
+    assert [name for name, needs in edges.items() if not needs] == ["ingest"]
+    for arm, mined in (("naive-1", "export-naive-1"), ("library-0", "mine-library-0")):
+        assert edges[f"gather-{arm}-mono"] == {mined}
+        assert edges[f"measure-{arm}-held-out"] >= {f"assemble-{arm}", "read-set-held-out"}
+        assert f"measure-{arm}-held-out" in edges["compare-arms"]
     rows = pl.read_parquet(tmp_path / "out/arms.parquet").filter(metric="ndcg")
     assert sorted(rows["arm"].unique()) == ["library", "naive", "random"]
     assert rows["base"].n_unique() == 1
