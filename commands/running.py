@@ -39,8 +39,21 @@ def run_file(name: Name, file: Path, overrides: list[str] | None) -> None:
     settings = load_as(SETTINGS[name], file, overrides)
     with ready_flow(name) as (server, flow):
         summary = run_flow(flow, settings, server)
-        page = f"{server.ui_url}/v2/runs" if server.standing else None
+        page = summary_page(server) if server.standing else None
     show(summary, seconds=time.monotonic() - began, page=page)
+
+
+def summary_page(server: "Server") -> str:
+    """Name the page of the run that just ended, with its summary and tables."""
+    from polymine.commands.server.client import newest_flow_run
+
+    newest = newest_flow_run(server.url)
+    return run_page(server.ui_url, newest["id"]) if newest else f"{server.ui_url}/v2/runs"
+
+
+def run_page(ui: str, run: str) -> str:
+    """Name the page of a run, opened where its artifacts are: the summary is one of them."""
+    return f"{ui}/v2/runs/flow-run/{run}?tab=Artifacts"
 
 
 def run_flow(flow: Any, settings: "BaseModel", server: "Server") -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from polymine.commands.running import ready_flow
+from polymine.commands.running import ready_flow, run_page
 from polymine.commands.starters import DEMO
 from polymine.data_contracts.errors import PolymineError
 
@@ -48,7 +48,7 @@ def ui(
 
     with standing_server() as server:
         newest = newest_flow_run(server.url)
-        page = f"{server.ui_url}/v2/runs/flow-run/{newest['id']}" if newest else server.ui_url
+        page = run_page(server.ui_url, newest["id"]) if newest else server.ui_url
         _say(f"{'Newest run' if newest else 'No runs yet'}: [link]{page}[/link]")
         _say(f"All runs:   [link]{server.ui_url}/v2/runs[/link]  (Ctrl-C ends)")
         if open_browser:

@@ -91,8 +91,10 @@ def is_loopback(host: str | None) -> bool:
 
 
 def newest_flow_run(url: str) -> dict[str, Any] | None:
-    """Return the flow run that was created last."""
-    runs = ask(url, "flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 1})
+    """Return the flow run that was begun last; a part of another one does not count."""
+    whole = {"parent_task_run_id": {"is_null_": True}}
+    asked = {"sort": "START_TIME_DESC", "limit": 1, "flow_runs": whole}
+    runs = ask(url, "flow_runs/filter", asked)
     return runs[0] if runs else None
 
 

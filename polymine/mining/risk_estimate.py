@@ -51,6 +51,18 @@ def find_corrections(
     model: RiskModel,
     settings: MiningSettings,
 ) -> tuple[Precision, ...]:
+    """Learn from labelled pairs how far the risk is off."""
+    pairs = assess_labelled(evidence, queries, labels, model, settings)
+    return fit_corrections(pairs, model.rate_spread)
+
+
+def assess_labelled(
+    evidence: pl.DataFrame,
+    queries: pl.DataFrame,
+    labels: pl.DataFrame,
+    model: RiskModel,
+    settings: MiningSettings,
+) -> pl.DataFrame:
     """Compare the risk of labelled pairs, as if nobody had labelled them, with their labels.
 
     Judgments of 0 count as no sample: they are of a few queries, and of what a system found.
@@ -60,18 +72,17 @@ def find_corrections(
         model: fitted to them.
 
     Returns:
-        As of `fit_corrections`.
+        query_id, doc_id, risk, kind (`same` or `foreign`), languages, right.
     """
     said = labels.filter(pl.col("source").cast(pl.String) == "labels")
     asked = evidence.join(said, on=["query_id", "doc_id"], how="semi", maintain_order="left")
     asked = asked.filter(pl.col("label").is_not_null())
     blind = add_risk(asked.with_columns(label=pl.lit(None, pl.Int8)), queries, model, settings)
     kind = pl.when("same_language").then(pl.lit("same")).otherwise(pl.lit("foreign"))
-    pairs = blind.select(
+    return blind.select(
         "query_id", "doc_id", "risk", kind=kind, languages=languages_of(asked, queries),
         right=asked["label"] > 0,
     )  # fmt: skip
-    return fit_corrections(pairs, model.rate_spread)
 
 
 def correct(model: RiskModel, found: Precision) -> RiskModel:

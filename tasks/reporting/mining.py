@@ -24,6 +24,7 @@ from polymine.reporting.mining.notes import find_notes
 from polymine.reporting.mining.page import MiningReport, render_page
 from polymine.reporting.mining.summary import Summary, summarise
 from polymine.reporting.mining.tables import Tables
+from polymine.reporting.mining.turns import find_turns
 from polymine.reporting.report import Timing
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
@@ -110,6 +111,7 @@ def compose(
         mining=mining,
         timings=[Timing(n, round(r.seconds, 3), r.rows, r.reused) for n, r in named.items()],
         settings=settings,
+        turns=find_turns(summary, risk, funnel, mining, settings["output"]["path"]),
         fingerprints={n: ref.fingerprint for n, ref in named.items()},
         versions=versions(),
     )
@@ -127,6 +129,7 @@ def open_tables(
         given=scan(sources.collection.given),
         rejected=scan(sources.collection.rejected),
         positives=scan(sources.positives),
+        risks=scan(sources.risks),
         evidence=pl.scan_parquet(
             [*shard_paths(sources.evidence), *shard_paths(sources.deep)], glob=False
         ),

@@ -5,10 +5,18 @@ from collections.abc import Iterable
 import polars as pl
 
 from polymine.data_contracts.notes import DecisionsNote, Promotion
+from polymine.data_contracts.risk import RiskModel
 from polymine.data_contracts.settings import MiningSettings
 from polymine.mining import precision
 from polymine.mining.labelling import DRAWN, draw_pairs
-from polymine.reporting.mining.risk import Kept, RiskData, ValidatorUpdate, compare_update
+from polymine.mining.risk_estimate import assess_labelled
+from polymine.reporting.mining.risk import (
+    Kept,
+    RiskData,
+    ValidatorUpdate,
+    compare_update,
+    count_labelled,
+)
 from polymine.tasks.mining.export import Sources
 from polymine.tasks.mining.risk import load_model
 from polymine.tasks.store.datasets import load, note_of, scan
@@ -22,8 +30,9 @@ def read_risk(
 ) -> RiskData:
     """Read the weights, what there was to choose and what the validator changed."""
     model, fitted = load_model(sources.model), mining.risk.fit
+    labelled = count_labelled(read_labelled(sources, model, mining))
     if mining.selection.rule != "risk":
-        return RiskData(model, kept, fitted)
+        return RiskData(model, kept, fitted, labelled=labelled)
     note = note_of(sources.decisions, DecisionsNote)
     return RiskData(
         model=model,
@@ -33,10 +42,20 @@ def read_risk(
         choice=note.choice,
         chosen=note.chosen,
         curve=note.curve,
+        labelled=labelled,
         update=read_update(sources, negatives, mining),
         positive_budget=mining.selection.max_false_positive_rate,
         promotion=note_of(sources.promotions, Promotion) if sources.promotions else None,
     )
+
+
+def read_labelled(sources: Sources, model: RiskModel, mining: MiningSettings) -> pl.DataFrame:
+    """Assess the pairs that people labelled as if nobody had."""
+    labels = load(sources.collection.labels)
+    rows = [scan(part) for part in (sources.evidence, sources.deep)]
+    evidence = pl.concat(rows).join(labels.lazy(), on=["query_id", "doc_id"], how="semi")
+    queries = load(sources.collection.queries).select("query_id", "language")
+    return assess_labelled(evidence.collect(), queries, labels, model, mining)
 
 
 def write_to_label(sources: Sources, kinds: Iterable[str], seed: int) -> str:

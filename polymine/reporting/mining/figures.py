@@ -48,13 +48,16 @@ def _figure(name: str, title: str, mining: MiningSettings, chart: Markup) -> Fig
 
 
 def draw_risk(data: RiskData) -> list[Figure]:
-    """Draw what a budget is picked from, and how far the risks are to be trusted."""
-    figures = []
-    if data.chosen and data.budget and len(data.curve) > 1:
-        chart = draw_trade_off(data.curve, data.chosen, data.budget)
-        figures.append(Figure("What each budget buys", say("mining", "trade_off"), chart))
-    if data.model.proofs:
-        about = say("mining", "reliability", WITHIN)
-        chart = draw_reliability(data.model.proofs)
-        figures.append(Figure("Reliability of the risk", about, chart))
-    return figures
+    """Draw what a budget is picked from."""
+    if data.chosen is None or not data.budget or len(data.curve) < 2:
+        return []
+    chart = draw_trade_off(data.curve, data.chosen, data.budget)
+    return [Figure("What each budget buys", say("mining", "trade_off"), chart)]
+
+
+def draw_proofs(data: RiskData) -> Figure | None:
+    """Draw how far risks were to be trusted on judged collections."""
+    if not data.model.proofs:
+        return None
+    about = say("mining", "reliability", WITHIN)
+    return Figure("On judged collections", about, draw_reliability(data.model.proofs))

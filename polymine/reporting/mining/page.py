@@ -1,5 +1,6 @@
 """The report of a mining run, and its page: HTML that stands on its own."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -7,10 +8,11 @@ from pydantic import Field
 
 from polymine.data_contracts.settings import MiningSettings
 from polymine.reporting.mining import risk
-from polymine.reporting.mining.figures import draw_figures, draw_risk
+from polymine.reporting.mining.figures import draw_figures, draw_proofs, draw_risk
 from polymine.reporting.mining.funnel import Step
 from polymine.reporting.mining.risk import RiskData
 from polymine.reporting.mining.summary import Summary
+from polymine.reporting.mining.turns import Turn
 from polymine.reporting.reasons import EVIDENCE, explain, name_reason
 from polymine.reporting.report import Report, flatten
 from polymine.reporting.templates import templates
@@ -21,6 +23,7 @@ class MiningReport(Report):
 
     Args:
         given: what became of the candidates that files gave.
+        turns: what to turn next.
         example: one row of the triplets, or nothing.
     """
 
@@ -28,6 +31,7 @@ class MiningReport(Report):
     given: tuple[Step, ...] = ()
     summary: Summary = Field(exclude=True)
     risk: RiskData = Field(exclude=True)
+    turns: Sequence[Turn] = Field((), exclude=True)
     example: dict[str, Any] = Field(exclude=True)
     mining: MiningSettings = Field(exclude=True)
 
@@ -54,6 +58,7 @@ def render_page(report: MiningReport) -> str:
             figures=draw_figures(report.summary, report.mining),
             risk=report.risk,
             risk_figures=draw_risk(report.risk),
+            reliability=draw_proofs(report.risk),
             offers=risk.offer_budgets(report.risk),
             weights=risk.list_weights(report.risk.model),
             typical=risk.typical_risk(report.risk.model),

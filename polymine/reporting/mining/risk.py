@@ -7,6 +7,7 @@ interval has the width that leaving out each judged collection in turn showed (`
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ CONFIDENT = 1.96  # standard deviations on either side: 95 of 100 data sets
 RISKS_SHOWN = (0.3, 0.5, 0.7, 0.9)
 
 SOURCES = ("known positives", "hidden positives", "labels")  # of a fit, by name
+BANDS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)  # of risk, in which labelled pairs are counted
 EVERYTHING = 0.99  # share of what the curve finds that counts as all of it
 
 
@@ -63,6 +65,16 @@ class ValidatorUpdate:
         return self.weight >= self.least_weight
 
 
+class Checked(NamedTuple):
+    """Labelled pairs whose risk lay in a band: how many, expected and found to be relevant."""
+
+    low: float
+    high: float
+    pairs: int
+    expected: float
+    right: int
+
+
 class FittedTo(NamedTuple):
     """How many pairs of each kind the weights were fitted to; `others` by name."""
 
@@ -79,6 +91,7 @@ class RiskData:
     Args:
         fitted: whether the settings asked for a fit to the data at hand.
         budget, choice, chosen, curve: under the rule `risk` only.
+        labelled: the risk of people's labels, as if nobody had labelled them; None without any.
         positive_budget, promotion: under the rule `risk`, where anything may be promoted.
         update: with a validator under the rule `risk` only.
     """
@@ -91,6 +104,7 @@ class RiskData:
     chosen: Point | None = None
     curve: tuple[Point, ...] = ()
     update: ValidatorUpdate | None = None
+    labelled: tuple[Checked, ...] | None = None
     positive_budget: float = 0.0
     promotion: Promotion | None = None
 
@@ -153,6 +167,24 @@ class RiskData:
             "promotion": self.promotion.model_dump(mode="json") if self.promotion else None,
             "fitted_on": {source.name: source.pairs for source in self.model.sources},
         }
+
+
+def count_labelled(pairs: pl.DataFrame) -> tuple[Checked, ...] | None:
+    """Count what labels say of each band of risk.
+
+    Args:
+        pairs: risk and `right`, of labelled pairs.
+    """
+    risk = pl.col("risk").cast(pl.Float64)
+    counted = (
+        pairs.with_columns(band=risk.cut(list(BANDS[1:-1]), labels=list(map(str, BANDS[:-1]))))
+        .group_by(pl.col("band").cast(pl.String).cast(pl.Float64))
+        .agg(pl.len(), expected=risk.sum(), right=pl.col("right").sum())
+        .sort("band")
+    )
+    above = dict(pairwise(BANDS))
+    found = tuple(Checked(low, above[low], *counts) for low, *counts in counted.rows())
+    return found or None
 
 
 class Offer(NamedTuple):

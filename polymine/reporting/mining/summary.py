@@ -13,6 +13,7 @@ import polars as pl
 from polymine.data_contracts.settings import MiningSettings
 from polymine.reporting.mining.histograms import Histogram, Histograms, Ranges
 from polymine.reporting.mining.languages import Languages
+from polymine.reporting.mining.percent import ByPercent, Percent
 from polymine.reporting.mining.recall import ENOUGH, Recall, Recalled, Weak, find_weak
 from polymine.reporting.mining.risk import Kept
 from polymine.reporting.mining.samples import Drawn, Hubs, Texts
@@ -35,6 +36,7 @@ class Summary:
         hubs: documents that are negatives of the most queries, with `queries` and `text`.
         documents: how many different ones the negatives are.
         above: share of the negatives that the primary teacher scores above their known positive.
+        by_percent: what the rule of 95 % would take; None where this is that rule.
         shortfalls: per reason its count and examples (text, reason, found, wanted).
         recall: of known positives, by teacher and language.
         primary: name of the teacher whose scores decide.
@@ -62,6 +64,7 @@ class Summary:
     hubs: list[dict[str, Any]]
     documents: int
     above: float | None
+    by_percent: ByPercent | None
     shortfalls: list[dict[str, Any]]
     suspects: list[dict[str, Any]]
     suspect_count: int
@@ -156,7 +159,8 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
     )
     teachers, drawn, ranges = Teachers(tables), Drawn(tables), Ranges(tables)
     recall, hubs = Recall(tables, mining.depth), Hubs(tables)
-    collect(counts, doubts, languages, teachers, drawn, ranges, recall, hubs)
+    percent = Percent(tables, mining.negatives)
+    collect(counts, doubts, languages, teachers, drawn, ranges, recall, hubs, percent)
     pairs, suspect_count, suspects, unanswered, causes, short = doubts.frames
     histograms = Histograms(tables, ranges.finish())
     texts = Texts(tables, drawn.finish(), mining.teacher_kinds, suspects, short, hubs.frames[0])
@@ -184,6 +188,7 @@ def summarise(tables: Tables, mining: MiningSettings) -> Summary:
         language_pairs=language_pairs,
         samples=texts.finish(),
         **hubs.finish(texts),
+        by_percent=None if mining.selection.rule == "percent" else percent.finish(),
         shortfalls=_shortfalls(causes, short, texts),
         suspects=[
             {**row, "query": texts.text_of(row, "query_id"),

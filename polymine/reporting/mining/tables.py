@@ -26,6 +26,7 @@ class Tables:
     rejected: pl.LazyFrame
     positives: pl.LazyFrame
     evidence: pl.LazyFrame
+    risks: pl.LazyFrame
     negatives: pl.LazyFrame
     triplets: pl.LazyFrame
     given: pl.LazyFrame

@@ -8,7 +8,13 @@ import polars as pl
 
 from polymine.data_contracts.risk import Bin, Linear, Proof, RiskModel, Source
 from polymine.data_contracts.settings import MiningSettings, SelectionSettings, TeacherSettings
-from polymine.data_contracts.tables import Negatives, Shortfalls, evidence_schema, positives_schema
+from polymine.data_contracts.tables import (
+    Negatives,
+    Risks,
+    Shortfalls,
+    evidence_schema,
+    positives_schema,
+)
 from polymine.reporting.mining.tables import Tables
 
 MINING = MiningSettings(
@@ -76,6 +82,11 @@ def make_tables(rows: list[tuple[Any, ...]] = ROWS, **changed: Any) -> Tables:
             orient="row",
         ),
         "evidence": _evidence(rows, positive),
+        "risks": pl.LazyFrame(
+            [(query, doc, RISKS[doc]) for query, doc, *_ in rows],
+            schema=Risks.create_empty().schema,
+            orient="row",
+        ),
         "negatives": _negatives(rows, positive),
         "given": pl.LazyFrame(GIVEN, schema=["query_id", "doc_id"], orient="row"),
         "triplets": _triplets(rows, positive),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polymine.data_contracts.settings import SelectionSettings
 from polymine.reporting.mining.histograms import (
     BINS,
     LOWEST_RISK,
@@ -29,6 +30,19 @@ def test_counts() -> None:
     assert (found.short, found.unanswered, found.unanswered_candidates) == (2, 1, 0)
     assert found.closure == {"near_copy": 1, "positive": 2}
     assert found.rejected == {("corpus", "text_is_not_empty"): 2}
+
+
+def test_the_95_percent_rule_takes_the_hardest_below_its_ceiling() -> None:
+    """d4 lies above 95 % of q1's positive, d6 above q2's; d2 and d3 are what the run kept, too."""
+    risk = MINING.model_copy(update={"selection": SelectionSettings(rule="risk")})
+    found = summarise(make_tables(), risk).by_percent
+    assert found is not None
+    assert (found.count, found.shared) == (3, 3)
+    assert found.hardness == pytest.approx(mean([0.5, 0.4, 0.3]))
+    assert found.rate == pytest.approx(mean([0.02, 0.06, 0.01]))
+    one = risk.model_copy(update={"negatives": 1})
+    assert summarise(make_tables(), one).by_percent.count == 2
+    assert summarise(make_tables(), MINING).by_percent is None  # it is that rule
 
 
 def test_histograms_hold_every_value_once() -> None:
