@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from polymine.data_contracts.gap import GapCases, GapChanges, GapClusters, GapScores
 from polymine.evaluation.collection import POOL
+from polymine.evaluation.gap.cosines import MACHINE
 from polymine.evaluation.significance import Numbers, Resampling, interval_of_means
 
 _PAIR = ["language_a", "language_b"]
@@ -128,7 +129,10 @@ def _means_over(pairs: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.bool_]]:
     """
     first, second = (pairs[name].to_numpy() for name in _PAIR)
     apart = first != second
-    counted = ~pairs["flagged"].to_numpy() & (apart if apart.any() else True)
+    # a person's and a machine's translation into one language are no pair of languages
+    people = [[code.removesuffix(MACHINE) for code in side] for side in (first, second)]
+    alike = apart & (np.array(people[0]) == np.array(people[1]))
+    counted = ~pairs["flagged"].to_numpy() & ~alike & (apart if apart.any() else True)
     wanted = {(POOL, POOL): counted}
     for code in sorted({*first[apart], *second[apart]}):
         sides = {(code, POOL): first == code, (POOL, code): second == code}
