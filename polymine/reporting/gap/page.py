@@ -12,7 +12,7 @@ from polymine.reporting.formatting import format_score, name_language
 from polymine.reporting.gap.maps import LanguageMap, lay_out
 from polymine.reporting.gap.measures import MEASURES, Measure
 from polymine.reporting.gap.report import GapReport
-from polymine.reporting.gap.verdict import Finding, find_verdict
+from polymine.reporting.gap.verdict import JUDGED, Finding, find_verdict
 from polymine.reporting.report import Note, flatten
 from polymine.reporting.templates import markdown, say, templates
 
@@ -20,6 +20,7 @@ MATRICES = ("rank-consistency", "above-random", "xsim", "sts", "found", "agreeme
 LANGUAGES = (
     "rank-consistency", "purity", "compatible-above-random", "mix-cost", "pool-ndcg", "preference",
 )  # fmt: skip
+ONE_BY_ONE = 3  # pairs with few texts that have a remark each
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class SetPage:
 
     Args:
         overall: a row per measure: means over all pairs or languages.
+        similarity: a row per direction: people's scores, with the number of pairs.
+        changes: (measure, rows): a row per pair: every model less the first one.
         languages: (measure, rows): a row per language.
         panels: matrices of languages.
         maps: (model, map by each method).
@@ -54,6 +57,8 @@ class SetPage:
 
     name: str
     overall: tuple[Row, ...]
+    similarity: tuple[Row, ...]
+    changes: tuple[tuple[Measure, tuple[Row, ...]], ...]
     languages: tuple[tuple[Measure, tuple[Row, ...]], ...]
     panels: tuple[Panels, ...]
     maps: tuple[tuple[str, tuple[LanguageMap, ...]], ...]
@@ -89,13 +94,20 @@ def render_summary(report: GapReport, findings: Sequence[Finding]) -> str:
 
 
 def list_flags(report: GapReport) -> list[Note]:
-    """Say what speaks against texts and pairs of each set."""
-    return [
-        Note("remark" if row["kind"] == "extra" else "warning",
-             say("gap", "flag", name, row, report.fewest))
-        for name in report.sets
-        for row in report.flagged(name).iter_rows(named=True)
-    ]  # fmt: skip
+    """Say what speaks against texts and pairs of each set; of many pairs with few texts, once."""
+    notes = []
+    for name in report.sets:
+        flags = report.flagged(name)
+        few = flags.filter(kind="few").sort("count").rows(named=True)
+        if len(few) > ONE_BY_ONE:
+            flags = flags.filter(pl.col("kind") != "few")
+            notes.append(Note("warning", say("gap", "several", name, few, report.fewest)))
+        notes += [
+            Note("remark" if row["kind"] == "extra" else "warning",
+                 say("gap", "flag", name, row, report.fewest))
+            for row in flags.iter_rows(named=True)
+        ]  # fmt: skip
+    return notes
 
 
 def gather_set(report: GapReport, name: str) -> SetPage:
@@ -114,6 +126,8 @@ def gather_set(report: GapReport, name: str) -> SetPage:
     return SetPage(
         name=name,
         overall=list_overall(report, name),
+        similarity=_by_pair(report, rows.filter(measure="sts")),
+        changes=_list_changes(report, name),
         languages=tuple((MEASURES[key], each) for key, each in languages.items() if len(each) > 1),
         panels=tuple(each for each in panels if each.charts),
         maps=tuple((model, each) for model, each in maps.items() if each),
@@ -193,6 +207,24 @@ def _by_language(report: GapReport, rows: pl.DataFrame, measure: str) -> tuple[R
         Row(name_language(code), "", _values(report, own.filter(language_a=code)))
         for code in own["language_a"].unique().sort()
     )
+
+
+def _by_pair(report: GapReport, rows: pl.DataFrame) -> tuple[Row, ...]:
+    """A row per pair or direction, with how many cases it has at most."""
+    pairs = rows.filter(pl.col("language_a") != POOL, pl.col("language_b") != POOL)
+    counts = pairs.group_by("language_a", "language_b").agg(pl.col("count").max())
+    return tuple(
+        Row(f"{a}–{b}" if a != b else a, f"{count:,}",
+            _values(report, pairs.filter(language_a=a, language_b=b)))
+        for a, b, count in counts.sort("language_a", "language_b").rows()
+    )  # fmt: skip
+
+
+def _list_changes(report: GapReport, name: str) -> tuple[tuple[Measure, tuple[Row, ...]], ...]:
+    """What every model changes, pair by pair, for the measures that models are compared by."""
+    changes = report.changes.filter(set=name).rename({"change": "value"})
+    rows = {key: _by_pair(report, changes.filter(measure=key)) for key in JUDGED}
+    return tuple((MEASURES[key], each) for key, each in rows.items() if each)
 
 
 def _values(

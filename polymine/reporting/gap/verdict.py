@@ -19,7 +19,8 @@ JUDGED = (
     "pool-ndcg",
     "sts",
 )  # by which models are compared, best first
-PURE = 2.0  # times chance: from here on neighbours are chosen by language
+PURE = 2.0  # times the odds of chance: from here on neighbours are chosen by language
+LOST = 0.5  # of translations: from here on more are taken for another text's than found
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ def find_verdict(report: GapReport) -> list[Finding]:
     for name in report.sets:
         for model in report.models:
             rows = report.scores.filter(set=name, model=model)
-            for text, good in (_neighbours(rows, report), _order(rows), _mining(rows), _pool(rows)):
+            said = (_neighbours(rows, report), _order(rows), _mining(rows), _similarity(rows),
+                    _pool(rows))  # fmt: skip
+            for text, good in said:
                 found += [Finding(model, name, text, good)] if text else []
             found += _changes(report, model, name)
     return found
@@ -69,13 +72,20 @@ NOTHING: Said = ("", None)
 
 
 def _neighbours(rows: pl.DataFrame, report: GapReport) -> Said:
-    """Whether neighbours are chosen by language or by meaning."""
+    """Whether neighbours are chosen by language: surely so, surely not, or between the two.
+
+    By odds: of two languages chance alone gives half, and nothing has twice as much.
+    """
     purity, chance = _whole(rows, "purity"), _whole(rows, "purity-by-chance")
-    if purity is None or not chance:
+    if purity is None or not chance or chance >= 1:
         return NOTHING
-    apart = purity >= PURE * chance
+    bound = rows.filter(measure="purity", language_a=POOL, language_b=POOL).row(0, named=True)
+    least = PURE * chance / (1 - chance)
+    edge = least / (1 + least)
+    apart = True if bound["low"] >= edge else False if bound["high"] < edge else None
     count = report.neighbours
-    return say("gap", "neighbours", purity * count, chance * count, count, apart), not apart
+    text = say("gap", "neighbours", purity * count, chance * count, count, apart)
+    return text, None if apart is None else not apart
 
 
 def _order(rows: pl.DataFrame) -> Said:
@@ -87,9 +97,7 @@ def _order(rows: pl.DataFrame) -> Said:
     pairs = rows.filter(
         pl.col("measure") == "rank-consistency", pl.col("language_b") != POOL, ~pl.col("flagged")
     ).sort("value")
-    ends = [(row["language_a"], row["language_b"], row["value"])
-            for row in (pairs.row(0, named=True), pairs.row(-1, named=True))]  # fmt: skip
-    return say("gap", "order", whole, behind, ends), not behind
+    return say("gap", "order", whole, behind, _ends(pairs)), False if behind else None
 
 
 def _mining(rows: pl.DataFrame) -> Said:
@@ -102,7 +110,18 @@ def _mining(rows: pl.DataFrame) -> Said:
         ~pl.col("flagged"), pl.col("low") > whole,
     ).sort("value", descending=True)  # fmt: skip
     worst = pairs.head(NAMED).select("language_a", "language_b", "value").rows()
-    return say("gap", "mining", whole, worst, pairs.height), not worst
+    lost = whole >= LOST
+    return say("gap", "mining", whole, worst, pairs.height, lost), False if worst or lost else None
+
+
+def _similarity(rows: pl.DataFrame) -> Said:
+    """In which directions cosines follow people's scores, and where too few pairs tell."""
+    pairs = rows.filter(measure="sts").sort("value")
+    sure = pairs.filter(~pl.col("flagged"))
+    if not pairs.height:
+        return NOTHING
+    few = pairs.filter("flagged").select("language_a", "language_b", "count").rows()
+    return say("gap", "similarity", _ends(sure), sure.height, few), None
 
 
 def _pool(rows: pl.DataFrame) -> Said:
@@ -126,17 +145,19 @@ def _changes(report: GapReport, model: str, name: str) -> list[Finding]:
         whole = rows.filter(language_a=POOL, language_b=POOL)
         each = rows.filter(pl.col("language_a") != POOL, pl.col("language_b") != POOL)
         each = each.filter(~pl.col("flagged"))
-        if not whole.height or not each.height:
+        if not each.height:
             continue
         sign = -1 if MEASURES[measure].better == "low" else 1
         up, down = (pl.col("low") > 0), (pl.col("high") < 0)
         helped, hurt = (up, down) if sign > 0 else (down, up)
         text = say(
-            "gap", "change", report.models[0], MEASURES[measure].title, whole["change"][0],
+            "gap", "change", report.models[0], MEASURES[measure].title,
+            whole["change"][0] if whole.height else None,
             _pairs(each.filter(helped), sign), _pairs(each.filter(hurt), -sign),
             (each.filter(helped).height, each.filter(hurt).height, each.height),
         )  # fmt: skip
-        good = each.filter(helped).height >= each.filter(hurt).height
+        more = each.filter(helped).height - each.filter(hurt).height
+        good = more > 0 if more else None
         found.append(Finding(model, name, text, good))
     return found
 
@@ -146,6 +167,12 @@ def _pairs(rows: pl.DataFrame, sign: int) -> list[tuple[str, str, float]]:
     most = rows.sort(pl.col("change") * sign, descending=True).head(NAMED)
     return [(row["language_a"], row["language_b"], row["change"])
             for row in most.iter_rows(named=True)]  # fmt: skip
+
+
+def _ends(pairs: pl.DataFrame) -> list[tuple[str, str, float]]:
+    """First and last of pairs by their value; the one pair, or none."""
+    shown = pairs.select("language_a", "language_b", "value").rows()
+    return [shown[0], shown[-1]] if len(shown) > 1 else shown
 
 
 def _whole(rows: pl.DataFrame, measure: str) -> float | None:

@@ -44,10 +44,37 @@ def test_a_language_lies_behind_only_if_its_whole_interval_does():
     assert "least ar–en (0.400), most de–en (0.700)" in chance
 
 
-def test_neighbours_are_by_language_from_twice_chance_on():
+def test_neighbours_are_by_language_from_twice_the_odds_of_chance_on():
     chance = ("purity-by-chance", "*", "*", 0.1, 0.0)
-    assert "more than by meaning" in verdict(("purity", "*", "*", 0.5, 0.01), chance)
+    assert "lie together by language." in verdict(("purity", "*", "*", 0.5, 0.01), chance)
     assert "hardly lie together" in verdict(("purity", "*", "*", 0.15, 0.01), chance)
+    assert "is not sure" in verdict(("purity", "*", "*", 0.15, 0.05), chance)
+
+
+def test_of_two_languages_nine_in_ten_neighbours_are_by_language():
+    chance = ("purity-by-chance", "*", "*", 0.49, 0.0)
+    assert "Texts lie together by language." in verdict(("purity", "*", "*", 0.9, 0.02), chance)
+    assert "hardly lie together" in verdict(("purity", "*", "*", 0.55, 0.02), chance)
+
+
+def test_what_is_mostly_lost_is_not_called_good():
+    rows = scores(("xsim", "*", "*", 0.9, 0.02), ("xsim", "ar", "en", 0.9, 0.02), CONSISTENT,
+                  PAIRS[0])  # fmt: skip
+    report = GapReport(title="t", headline="", models=("m",), sets=("s",), scores=rows)
+    mining = next(each for each in find_verdict(report) if "translations" in each.text)
+    assert mining.good is False
+    assert "does not know both languages" in mining.text
+    order = next(each for each in find_verdict(report) if "order the same texts" in each.text)
+    assert order.good is None
+    assert "least" not in order.text  # of one pair there is no least
+
+
+def test_similarity_and_its_changes_are_said_without_a_mean():
+    changed = changes(("sts", "en", "ar", 0.2, 0.05), ("sts", "es", "es", -0.1, 0.05))
+    said = verdict(("sts", "en", "ar", 0.5, 0.1), ("sts", "es", "es", 0.8, 0.1), changed=changed)
+    assert "least in en–ar (0.500), most in es (0.800), of 2 directions" in said
+    assert "similarity (STS) by direction: surely better in 1 of 2 (most en–ar" in said
+    assert "surely worse in 1 (most es (−0.100))" in said
 
 
 def test_a_change_names_who_gains_and_who_pays():
