@@ -19,8 +19,10 @@ class GapFlags(dy.Schema):
     """What speaks against a text or a pair of languages; what is flagged is in no mean.
 
     `kind` is `script` (texts in another script than the language's, set aside; `language_b` is the
-    language again), `extra` (further texts of a group in one language, set aside), `few` (pairs
-    with too few texts) or `unrelated` (a pair whose texts are as long as if drawn by chance).
+    language again), `extra` (further texts of a group in one language, set aside), `alone` (texts
+    that say what no text in another language says, set aside), `few` (pairs with too few texts),
+    `scores` (of a direction, too few pairs with scores, or but one score) or `unrelated` (a pair
+    whose texts are as long as if drawn by chance).
     """
 
     kind = dy.String(primary_key=True)
@@ -61,6 +63,16 @@ class GapSpreads(dy.Schema):
     q50 = dy.Float64(nullable=False)
     q75 = dy.Float64(nullable=False)
     q95 = dy.Float64(nullable=False)
+
+
+class GapSimilarities(dy.Schema):
+    """How near the two texts of a pair lie, beside the score that people gave it."""
+
+    language_a = dy.String(primary_key=True)
+    language_b = dy.String(primary_key=True)
+    case = dy.String(primary_key=True)
+    similarity = dy.Float64(nullable=False, allow_inf=False, allow_nan=False)
+    gold = dy.Float64(nullable=False, allow_inf=False, allow_nan=False)
 
 
 class GapScores(dy.Schema):

@@ -42,7 +42,7 @@ def run_gap(
     Returns the sets' tables, their texts, the measures by model, and the scores.
     """
     models = [open_measured(call.name, call, shift=call.shift) for call in gap.models]
-    tables = {chosen.name: read_set(run, chosen, gap.seed) for chosen in gap.sets}
+    tables = {chosen.name: read_set(run, chosen, gap.seed, scored=True) for chosen in gap.sets}
     texts = {s.name: gather_texts(run, s, tables[s.name], gap) for s in gap.sets}
     measures: dict[str, Measures] = {
         model.name: {

@@ -209,7 +209,7 @@ class EvaluationCollection:
                 "take these languages out of `languages`"
             )
         spoken = pl.col("language").is_in(list(languages))
-        return self._cut(self.documents.filter(spoken), self.queries.filter(spoken))
+        return self.cut(self.documents.filter(spoken), self.queries.filter(spoken))
 
     def ask(self, queries: pl.DataFrame) -> EvaluationCollection:
         """Keep some queries and all documents.
@@ -220,7 +220,7 @@ class EvaluationCollection:
         Returns:
             The smaller collection; judgments were handed on before, as by `only`.
         """
-        return self._cut(self.documents, queries)
+        return self.cut(self.documents, queries)
 
     def draw(self, count: int, seed: int) -> EvaluationCollection:
         """Keep a sample of the queries and all documents.
@@ -259,14 +259,14 @@ class EvaluationCollection:
         most = max(count, int(order["answers"].sum()))
         kept = order.sort(~pl.col("answers"), "drawn", "doc_id").head(most)
         documents = self.documents.join(kept, on="doc_id", how="semi", maintain_order="left")
-        return self._cut(documents, self.queries)
+        return self.cut(documents, self.queries)
 
     @property
     def _hidden(self) -> pl.DataFrame:
         assert self.hidden is not None
         return self.hidden
 
-    def _cut(self, documents: pl.DataFrame, queries: pl.DataFrame) -> EvaluationCollection:
+    def cut(self, documents: pl.DataFrame, queries: pl.DataFrame) -> EvaluationCollection:
         """Keep these rows, with the judgments that translations handed on to them."""
         return EvaluationCollection(
             documents,

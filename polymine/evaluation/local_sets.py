@@ -28,6 +28,7 @@ Kind = Literal["similarity", "parallel", "clustering"]
 
 _PAIRS = ("id", "text_a", "lang_a", "text_b", "lang_b")
 _SENTENCES = ("id", "text", "language", "label")
+_HAS_VERSIONS = pl.col("group_id").is_duplicated() & pl.col("group_id").is_not_null()
 
 
 def set_kind(tables: Tables) -> Kind:
@@ -105,6 +106,25 @@ def parallel_set(
     if "pairs" not in tables:
         return EvaluationCollection.from_pairs(_pairs_of_groups(tables, languages, split))
     return EvaluationCollection.from_pairs(_pairs(tables, languages, split))
+
+
+def lone_sentences(
+    tables: Tables, languages: Iterable[str] | None = None, *, split: str | None = None
+) -> pl.DataFrame:
+    """List the sentences that `parallel_set` compares with nothing.
+
+    Args:
+        tables, languages, split: as for `parallel_set`.
+
+    Returns:
+        `id, text, language`; nothing of pairs.
+    """
+    columns = ["id", "text", "language"]
+    if "pairs" in tables:
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    return _sentences_of(tables, languages, split).filter(~_HAS_VERSIONS).select(
+        pl.col(columns).cast(pl.String)
+    )  # fmt: skip
 
 
 def sentence_set(
@@ -205,11 +225,8 @@ def _pairs_of_groups(
     tables: Tables, languages: Iterable[str] | None, split: str | None
 ) -> pl.DataFrame:
     """Pair the first sentence of each group with every other one."""
-    sentences = tables["sentences"]
-    need_columns(sentences, ("id", "text", "language", "group_id"), "sentences")
-    wanted = _wanted(languages, {"sentences": sentences["language"]})
-    rows = _of_split(sentences, tables, split).filter(pl.col("language").is_in(wanted))
-    kept = rows.filter(pl.col("group_id").is_duplicated() & pl.col("group_id").is_not_null())
+    rows = _sentences_of(tables, languages, split)
+    kept = rows.filter(_HAS_VERSIONS)
     if kept.height < rows.height:
         logger.warning(
             "sentences: %s of %s have no `group_id`, or one that no other has, and are compared "
@@ -222,6 +239,15 @@ def _pairs_of_groups(
     pairs = kept.join(named, on="group_id", maintain_order="left")
     pairs = pairs.filter(pl.col("id") != pl.col("first"))
     return pairs.select("text_a", "lang_a", text_b="text", lang_b="language")
+
+
+def _sentences_of(
+    tables: Tables, languages: Iterable[str] | None, split: str | None
+) -> pl.DataFrame:
+    sentences = tables["sentences"]
+    need_columns(sentences, ("id", "text", "language", "group_id"), "sentences")
+    wanted = _wanted(languages, {"sentences": sentences["language"]})
+    return _of_split(sentences, tables, split).filter(pl.col("language").is_in(wanted))
 
 
 def _of_split(frame: pl.DataFrame, tables: Tables, split: str | None) -> pl.DataFrame:

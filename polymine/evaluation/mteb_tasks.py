@@ -67,6 +67,45 @@ def mteb_scores(
     return _named(pl.DataFrame(rows, {"subset": pl.String, "split": pl.String, **_SCHEMA}))
 
 
+def mteb_pairs(name: str, languages: Iterable[str] | None = None) -> pl.DataFrame:
+    """Read the pairs of a task of semantic similarity, with people's scores.
+
+    Args:
+        name, languages: as for `mteb_scores`.
+
+    Returns:
+        `id, text_a, language_a, text_b, language_b, gold` and `group_id`, which is the id: tasks do
+        not say which pairs are versions of each other.
+
+    Raises:
+        InputError: as `mteb_scores`, and for a task of another kind.
+        ModelError: MTEB is not installed.
+    """
+    task = _task(name)
+    if task.metadata.type != "STS":
+        raise InputError(
+            f"benchmark {name}: is a task of {task.metadata.type}; the language gap takes those of "
+            "pairs with people's scores, as STS17 or STS22.v2, and xquad and belebele"
+        )
+    subsets = _subsets(task, languages)
+    _load(task, list(subsets))
+    columns = cast(Any, task).column_names
+    parts = []
+    for split in task.eval_splits:
+        for subset, (first, second) in subsets.items():
+            rows = rows_of(task, subset, split)
+            pairs = pl.DataFrame({
+                "text_a": list(rows[columns[0]]), "text_b": list(rows[columns[1]]),
+                "gold": pl.Series(list(rows["score"]), dtype=pl.Float64),
+            }).with_row_index("row")  # fmt: skip
+            named = pl.format(f"{split}-{subset}-{{}}", "row")
+            parts.append(pairs.select(
+                named.alias("id"), "text_a", pl.lit(first).alias("language_a"), "text_b",
+                pl.lit(second).alias("language_b"), "gold", named.alias("group_id"),
+            ))  # fmt: skip
+    return pl.concat(parts)
+
+
 def mteb_version() -> str | None:
     """Version of the library, which both reads and scores its sets; None without it."""
     try:

@@ -3,12 +3,13 @@
 | dataset | shards |
 |---|---|
 | `gap-texts` | `texts`: one per group and language; `flags` of some; `clusters` of questions |
-| `gap-measures` | `cases`: a value per group or query; `spreads`; `similarity`; `points` |
+| `gap-measures` | `cases`: a value per group or query; `spreads`; `points`; `similarity` to |
+| | people's scores |
 | `gap-scores` | `scores`: means with intervals; `changes`: models against the first one |
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -21,6 +22,7 @@ from polymine.data_contracts.gap import (
     GapFlags,
     GapPoints,
     GapScores,
+    GapSimilarities,
     GapSpreads,
     ParallelTexts,
 )
@@ -31,29 +33,36 @@ from polymine.evaluation.gap.agreement import rank_consistency
 from polymine.evaluation.gap.bitext import mining_errors
 from polymine.evaluation.gap.cases import gather_cases
 from polymine.evaluation.gap.cosines import compatible_cosines, translation_cosines
-from polymine.evaluation.gap.parallel import Parallel, Vectors, flag_pairs, gather
+from polymine.evaluation.gap.parallel import Parallel, Vectors, flag_pairs, gather, set_aside
 from polymine.evaluation.gap.pool import pool_measures
 from polymine.evaluation.gap.projection import project, umap_version
 from polymine.evaluation.gap.scores import Averages
+from polymine.evaluation.gap.scripts import in_other_script
 from polymine.evaluation.gap.separation import separation
-from polymine.evaluation.gap.sts import cross_pairs, name_scores, similarity_scores
-from polymine.evaluation.mteb_tasks import mteb_scores
+from polymine.evaluation.gap.sts import (
+    compare_crossed,
+    cross_pairs,
+    flag_scored,
+    name_changes,
+    name_scores,
+)
 from polymine.evaluation.significance import Resampling
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.progress import track
 from polymine.tasks.engine.stage import stage
-from polymine.tasks.evaluation.encoding import Measured, encode_units, load_of, offsets_of
-from polymine.tasks.evaluation.measuring import check_shift
+from polymine.tasks.evaluation.encoding import Measured, Side, encode_units, load_of, offsets_of
 from polymine.tasks.evaluation.sets import (
+    LONE,
     kind_of,
     open_collection,
     read_table,
     sides_of_set,
+    tables_in,
 )
 from polymine.tasks.store.datasets import Dataset, open_folder
 
-VERSION = 2
+VERSION = 3
 GOOD = 0.8  # of the highest score: a pair that people gave as much goes together
 TEXTS, FLAGS, CLUSTERS = "texts.parquet", "flags.parquet", "clusters.parquet"
 CASES, SPREADS, SIMILARITY = "cases.parquet", "spreads.parquet", "similarity.parquet"
@@ -69,7 +78,7 @@ class _Found:
 
     cases: pl.DataFrame = field(default_factory=GapCases.create_empty)
     spreads: pl.DataFrame = field(default_factory=GapSpreads.create_empty)
-    similarity: pl.DataFrame = field(default_factory=GapScores.create_empty)
+    similarity: pl.DataFrame = field(default_factory=GapSimilarities.create_empty)
     points: pl.DataFrame = field(default_factory=GapPoints.create_empty)
 
 
@@ -80,7 +89,16 @@ def gather_texts(run: Context, chosen: EvaluationSet, tables: DatasetRef, gap: G
     def write(dataset: Dataset) -> None:
         parallel, aside = _parallel(chosen.name, tables)
         parallel = parallel.draw(gap.texts, gap.seed)
-        flags = pl.concat([aside, flag_pairs(parallel, gap.fewest)])
+        # Texts in another script are those of all sides, also what the pool or STS would read.
+        sides = [table.select("language", "text") for table, _ in sides_of_set(tables)]
+        every = pl.concat(sides).unique()
+        strange = every.filter(in_other_script(every))
+        flags = pl.concat([
+            set_aside("script", strange), aside.filter(pl.col("kind") != "script"),
+            flag_pairs(parallel, gap.fewest),
+        ])  # fmt: skip
+        if kind_of(tables) == "similarity":
+            flags = pl.concat([flags, flag_scored(cross_pairs(_pairs(tables)), gap.fewest)])
         for row in flags.iter_rows(named=True):
             logger.warning(
                 "%s: %s %s-%s, %s texts, as %r", chosen.name, row["kind"], row["language_a"],
@@ -117,7 +135,7 @@ def measure_gap(
         dataset.write(CASES, gather_cases([of_texts.cases, of_set.cases]), GapCases)
         dataset.write(SPREADS, pl.concat([of_texts.spreads, of_set.spreads]), GapSpreads)
         dataset.write(POINTS, of_texts.points, GapPoints)
-        dataset.write(SIMILARITY, of_set.similarity, GapScores)
+        dataset.write(SIMILARITY, of_set.similarity, GapSimilarities)
 
     return Plan(
         contract="gap-measures",
@@ -127,12 +145,12 @@ def measure_gap(
             "name": [measured.name, chosen.name],
             "set": tables,
             "texts": texts,
-            "how": [gap.points, gap.neighbours, gap.k, gap.fewest, gap.confidence, gap.seed],
+            "how": [gap.points, gap.neighbours, gap.k, gap.seed],
             "umap": umap_version(),
         },
         open=lambda _: Maker(lambda *_: write),
         estimate=lambda: load_of(
-            run, measured, [(read_gap(texts, TEXTS), _side(tables)), *sides_of_set(tables)]
+            run, measured, [(read_gap(texts, TEXTS), _side(tables)), *sides_measured(tables)]
         ),
         resumable=False,
     )
@@ -172,12 +190,22 @@ def _write_scores(
     for (name,) in track([(name,) for name in texts], "score-gap", len(texts), "sets"):
         flags, clusters = (read_gap(texts[name], file) for file in (FLAGS, CLUSTERS))
         averages = Averages(name, flags, gap.fewest, resampling, clusters)
-        cases = {model: read_gap(of[name], CASES) for model, of in measures.items()}
-        for model, of in measures.items():
-            scores += [averages.scores(cases[model], model), read_gap(of[name], SIMILARITY)]
+        cases, similar = (
+            {model: read_gap(of[name], file) for model, of in measures.items()}
+            for file in (CASES, SIMILARITY)
+        )
+        for model in measures:
+            rows = similar[model]
+            scores += [
+                averages.scores(cases[model], model),
+                name_scores(rows, model, name, gap.fewest, gap.confidence),
+            ]
             if model != reference:
-                before = cases[reference]
-                changes.append(averages.changes(cases[model], before, (model, reference)))
+                names = (model, reference)
+                changes += [
+                    averages.changes(cases[model], cases[reference], names),
+                    name_changes(rows, similar[reference], names, name, gap.fewest, resampling),
+                ]
     dataset.write(SCORES, pl.concat(scores), GapScores)
     dataset.write(CHANGES, pl.concat(changes), GapChanges)
 
@@ -186,7 +214,7 @@ def _clusters(tables: DatasetRef) -> pl.DataFrame:
     """Name what questions are drawn with, also where they are the parallel texts."""
     if kind_of(tables) != "retrieval":
         return GapClusters.create_empty()
-    collection = open_collection(tables)
+    collection = _collection(tables)
     asked = collection.queries.select("query_id", "group_id").join(
         collection.questions, on="query_id", maintain_order="left"
     )
@@ -208,7 +236,7 @@ def _parallel(name: str, tables: DatasetRef) -> tuple[Parallel, pl.DataFrame]:
             "%s: no `group_id` says which texts are versions of one another, so only what the pool "
             "of all languages finds is measured", name,
         )  # fmt: skip
-    elif kind not in ("similarity", "mteb") or not alone:
+    elif kind != "similarity" or not alone:
         return gather(texts, name)
     return Parallel(ParallelTexts.create_empty()), GapFlags.create_empty()
 
@@ -220,10 +248,18 @@ def _answers_in_several(tables: DatasetRef) -> bool:
 
 
 def _texts(tables: DatasetRef) -> pl.DataFrame:
-    """Texts of a set with their groups; of a collection its questions, if these are translated."""
+    """Texts of a set with their groups; of a collection its questions, if these are translated.
+
+    What has no group is one by itself.
+    """
     match kind_of(tables):
         case "retrieval":
             found = _asked_or_searched(open_collection(tables))
+            found = found.rename({found.columns[0]: "id"})
+            if LONE in tables_in(tables):
+                found = pl.concat([found, read_table(tables, LONE)], how="diagonal")
+            own = pl.format("i:{}", "id")
+            found = found.with_columns(pl.coalesce("group_id", own).alias("group_id"))
         case "clustering":
             found = read_table(tables, "sentences")
         case "similarity":
@@ -231,12 +267,12 @@ def _texts(tables: DatasetRef) -> pl.DataFrame:
             found = pairs.select("group_id", language="language_a", text="text_a")
         case _:
             return ParallelTexts.create_empty()
-    return found.drop_nulls("group_id").select(group="group_id", language="language", text="text")
+    return found.select(group="group_id", language="language", text="text")
 
 
 def _asked_or_searched(collection: EvaluationCollection) -> pl.DataFrame:
     grouped = collection.queries.drop_nulls("group_id")
-    return grouped if grouped["language"].n_unique() > 1 else collection.documents
+    return collection.queries if grouped["language"].n_unique() > 1 else collection.documents
 
 
 def _side(tables: DatasetRef) -> str:
@@ -256,7 +292,7 @@ def _of_texts(
         return _Found()
 
     table, side = parallel.texts, _side(tables)
-    offsets = offsets_of(run, measured, sides_of_set(tables))
+    offsets = offsets_of(run, measured, sides_measured(tables))
     vectors = encode_units(run, measured, table["text"], table["language"], side, offsets)
     drawn = parallel.widest(gap.points, gap.seed)
     near = vectors[table.with_row_index("row").join(
@@ -273,9 +309,38 @@ def _of_texts(
     return _Found(gather_cases(cases), spreads, points=points)
 
 
-def _sides(run: Context, measured: Measured, tables: DatasetRef) -> list[Vectors]:
+def _collection(tables: DatasetRef) -> EvaluationCollection:
+    """Open a collection without texts in another script than their language's."""
+    whole = open_collection(tables)
+    kept = [each.filter(~in_other_script(each)) for each in (whole.documents, whole.queries)]
+    same = [each.height for each in kept] == [whole.documents.height, whole.queries.height]
+    return whole if same else whole.cut(*kept)
+
+
+def _pairs(tables: DatasetRef) -> pl.DataFrame:
+    """Read pairs with scores whose texts are both in their language's script."""
+    pairs = read_table(tables, "pairs")
+    strange = [in_other_script(table) for table, _ in sides_of_set(tables)]
+    return pairs.filter(~(strange[0] | strange[1]))
+
+
+def sides_measured(tables: DatasetRef) -> list[Side]:
+    """List the texts of a set that are in their language's script, a side at a time."""
+    match kind_of(tables):
+        case "retrieval":
+            found = _collection(tables)
+            sides = (found.queries, "queries"), (found.documents, "documents")
+            return [(table.select("text", "language"), side) for table, side in sides]
+        case "similarity":
+            named = [{"text": f"text_{end}", "language": f"language_{end}"} for end in "ab"]
+            return [(_pairs(tables).select(**names), "queries") for names in named]
+        case _:
+            return sides_of_set(tables)
+
+
+def _encode_sides(run: Context, measured: Measured, tables: DatasetRef) -> list[Vectors]:
     """Vectors of all texts of a set, a side at a time."""
-    sides = sides_of_set(tables)
+    sides = sides_measured(tables)
     offsets = offsets_of(run, measured, sides)
     return [
         encode_units(run, measured, table["text"], table["language"], side, offsets)
@@ -290,17 +355,7 @@ def _of_set(
         case "retrieval":
             return _of_collection(run, measured, chosen.name, tables, gap)
         case "similarity":
-            return _of_pairs(run, measured, chosen.name, tables, gap)
-        case "mteb":
-            check_shift(measured, chosen)
-
-            def vectors(texts: Sequence[str], language: str, role: str) -> Vectors:
-                side = "documents" if role == "document" else "queries"
-                return encode_units(run, measured, texts, [language] * len(texts), side)
-
-            scores = mteb_scores(str(chosen.benchmark), vectors, chosen.languages)
-            named = name_scores(scores, measured.name, chosen.name, gap.fewest, gap.confidence)
-            return _Found(similarity=named)
+            return _of_pairs(run, measured, tables)
         case _:
             return _Found()
 
@@ -309,10 +364,10 @@ def _of_collection(
     run: Context, measured: Measured, name: str, tables: DatasetRef, gap: GapSettings
 ) -> _Found:
     """The pool, and questions with their answers; nothing of parallel sentences."""
-    collection = open_collection(tables)
+    collection = _collection(tables)
     if set(collection.queries["query_id"]) == set(collection.documents["doc_id"]):
         return _Found()
-    asked, found = _sides(run, measured, tables)
+    asked, found = _encode_sides(run, measured, tables)
     cases, spreads = compatible_cosines(*_answered(collection, asked, found))
     if collection.documents["language"].n_unique() > 1:
         pool = pool_measures(collection, asked, found, name=name, k=gap.k)
@@ -341,17 +396,14 @@ def _answered(
     return pairs, left, right, together.select("left", "right")
 
 
-def _of_pairs(
-    run: Context, measured: Measured, name: str, tables: DatasetRef, gap: GapSettings
-) -> _Found:
+def _of_pairs(run: Context, measured: Measured, tables: DatasetRef) -> _Found:
     """Similarity to people's scores, and pairs of one language that people found alike."""
-    pairs = read_table(tables, "pairs")
-    left, right = _sides(run, measured, tables)
-    scores = similarity_scores(cross_pairs(pairs), left, right)
+    pairs = _pairs(tables)
+    left, right = _encode_sides(run, measured, tables)
     rows = pairs.with_row_index("row").filter(
         pl.col("language_a") == pl.col("language_b"), pl.col("gold") >= GOOD * pl.col("gold").max()
     )
     chosen = rows["row"].to_numpy()
     alike = rows.select(language="language_a", case="id")
-    similarity = name_scores(scores, measured.name, name, gap.fewest, gap.confidence)
+    similarity = compare_crossed(cross_pairs(pairs), left, right)
     return _Found(*compatible_cosines(alike, left[chosen], right[chosen]), similarity)

@@ -18,6 +18,7 @@ from polymine.data_contracts.settings import DatasetSettings, EvaluationSet, Rea
 from polymine.data_contracts.tables import Copies
 from polymine.evaluation import local_sets
 from polymine.evaluation.collection import EvaluationCollection
+from polymine.evaluation.mteb_tasks import mteb_pairs, mteb_version
 from polymine.mining.ingestion import merge_copies, own_documents
 from polymine.reading.roles import SPLITS
 from polymine.tasks.engine.context import Context
@@ -26,6 +27,7 @@ from polymine.tasks.engine.stage import stage
 from polymine.tasks.evaluation.files import names_retrieval, tables_of
 from polymine.tasks.evaluation.sets import (
     COLLECTION,
+    LONE,
     Tables,
     count_texts,
     held_out_note,
@@ -36,19 +38,28 @@ from polymine.tasks.sources.reading import check_raw, fingerprint_sources, one_s
 from polymine.tasks.sources.tables import prepend_titles, read_side
 from polymine.tasks.store.datasets import note_of
 
-VERSION = 11
+VERSION = 12
 HUB = ("belebele", "belebele-choice", "xquad")
 Sources = tuple[Understood, ...]
 logger = logging.getLogger("polymine.evaluation")
 
 
 @stage("read-set", "read-set-{chosen.name}")
-def read_set(run: Context, chosen: EvaluationSet, seed: int) -> Plan:
-    """Read one set, restricted to the split, languages and number of queries asked for."""
+def read_set(run: Context, chosen: EvaluationSet, seed: int, scored: bool = False) -> Plan:
+    """Read one set, restricted to the split, languages and number of queries asked for.
+
+    Args:
+        run: to read in.
+        chosen: the set.
+        seed: of the queries that are drawn.
+        scored: whether the texts of a benchmark of MTEB are read, which have to be pairs with
+            scores; otherwise MTEB reads them by itself, when it measures.
+    """
     retrieval = chosen.benchmark is None and (chosen.path is None or names_retrieval(chosen.path))
+    by_mteb = {"mteb": mteb_version()} if scored and _is_mteb(chosen) else {}
 
     def make() -> tuple[SetNote, Tables]:
-        kind, tables, sources = _read(chosen, seed, retrieval)
+        kind, tables, sources = _read(chosen, seed, retrieval, scored)
         note = _describe(chosen, kind, tables, sources)
         if note.rejected:
             logger.warning(
@@ -63,6 +74,7 @@ def read_set(run: Context, chosen: EvaluationSet, seed: int) -> Plan:
             mode="json", exclude={"path", "corpus", "queries", "judgments"}
         ),
         "seed": seed,
+        **by_mteb,
     }
     return plan_set(depends, make)
 
@@ -94,8 +106,12 @@ def _describe(chosen: EvaluationSet, kind: str, tables: Tables, sources: Sources
     return note.model_copy(update=counts)
 
 
-def _read(chosen: EvaluationSet, seed: int, retrieval: bool) -> tuple[str, Tables, Sources]:
+def _read(
+    chosen: EvaluationSet, seed: int, retrieval: bool, scored: bool
+) -> tuple[str, Tables, Sources]:
     """Kind and tables of a set, and what its files were taken for."""
+    if scored and _is_mteb(chosen):
+        return "similarity", {"pairs": mteb_pairs(str(chosen.benchmark), chosen.languages)}, ()
     if chosen.benchmark is not None:
         return *_read_benchmark(chosen, chosen.benchmark, seed), ()
     if retrieval:
@@ -113,7 +129,8 @@ def _read(chosen: EvaluationSet, seed: int, retrieval: bool) -> tuple[str, Table
         sentences = local_sets.sentence_set(tables, languages, split=split)
         return kind, {"sentences": sentences, **rejected}, sources
     found = local_sets.parallel_set(tables, languages, split=split)
-    return "retrieval", _restricted(found, chosen, seed, narrowed=True) | rejected, sources
+    lone = {LONE: local_sets.lone_sentences(tables, languages, split=split)}
+    return "retrieval", _restricted(found, chosen, seed, narrowed=True) | rejected | lone, sources
 
 
 def _collection(chosen: EvaluationSet) -> tuple[EvaluationCollection, Tables, Sources]:
@@ -210,11 +227,15 @@ def _restricted(
     return tables | {"variants": other.select("doc_id", "text")}
 
 
+def _is_mteb(chosen: EvaluationSet) -> bool:
+    return chosen.benchmark is not None and chosen.benchmark.partition("@")[0] not in HUB
+
+
 def _read_benchmark(
     chosen: EvaluationSet, name: str, seed: int
 ) -> tuple[str, dict[str, pl.DataFrame]]:
     benchmark, _, revision = name.partition("@")
-    if benchmark not in HUB:
+    if _is_mteb(chosen):
         return "mteb", {}
     languages = _named_languages(chosen)
     if benchmark == "xquad":

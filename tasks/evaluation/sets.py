@@ -2,7 +2,8 @@
 
 | kind | shards |
 |---|---|
-| `retrieval` | documents, queries, judgments, hidden; variants: texts with or without title |
+| `retrieval` | documents, queries, judgments, hidden; variants: texts with or without title; of |
+| | parallel sentences also lone: those that have no version |
 | `similarity` | pairs with gold scores |
 | `clustering` | sentences with labels |
 | `choice` | passages, questions and four answers |
@@ -28,6 +29,7 @@ from polymine.tasks.store.manifests import read_manifest
 
 CONTRACT, HELD_OUT_CONTRACT = "evaluation-sets", "held-out"
 _CHANGED = {"hidden": "own", "copies": "merged"}  # tables that plain trec_eval would not have
+LONE = "lone"
 COLLECTION = ("documents", "queries", "judgments", "hidden")  # tables of a set of retrieval
 Tables = dict[str, pl.DataFrame]
 

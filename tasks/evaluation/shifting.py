@@ -1,5 +1,6 @@
 """A measured model with the offsets of languages taken away for good, as a folder of its own."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from polymine.data_contracts.errors import ModelError, SettingsError
@@ -7,8 +8,8 @@ from polymine.data_contracts.settings import GapSettings
 from polymine.models import load_encoder
 from polymine.tasks.engine.context import Context
 from polymine.tasks.evaluation.encoding import Measured, offsets_of, open_measured
+from polymine.tasks.evaluation.gap import sides_measured
 from polymine.tasks.evaluation.reading import read_set
-from polymine.tasks.evaluation.sets import sides_of_set
 from polymine.tasks.store.atomic import staged_new
 
 
@@ -31,13 +32,15 @@ def save_shifted(run: Context, gap: GapSettings, model: str, chosen: str, to: Pa
         if name not in known:
             raise SettingsError(f"the settings name no `{name}`; there are {', '.join(known)}")
     measured = open_measured(model, called[model], shift=True)
-    offsets = offsets_of(run, measured, sides_of_set(read_set(run, sets[chosen], gap.seed)))
+    tables = read_set(run, sets[chosen], gap.seed, scored=True)
+    offsets = offsets_of(run, measured, sides_measured(tables))
     if not offsets:
         raise ModelError(f"the set {chosen} has texts in one language, and nothing to compare with")
+    path = _only_path(measured, offsets)
     with staged_new(to) as beside:
         call = measured.call
         encoder = load_encoder(
-            _only_path(measured), device="cpu", dtype="float32", max_length=call.max_length,
+            path, device="cpu", dtype="float32", max_length=call.max_length,
             trust_remote_code=call.trust_remote_code,
         )  # fmt: skip
         encoder.append(LanguageShift.of(offsets))
@@ -46,12 +49,12 @@ def save_shifted(run: Context, gap: GapSettings, model: str, chosen: str, to: Pa
     return sorted(offsets)
 
 
-def _only_path(measured: Measured) -> str:
-    """The one model that encodes all languages."""
-    routes = dict(measured.trained.routes) if measured.trained else {}
-    if len(set(routes.values())) > 1:
+def _only_path(measured: Measured, languages: Iterable[str]) -> str:
+    """The one model that encodes all these languages."""
+    paths = {measured.path_for(code) for code in languages}
+    if len(paths) > 1:
         raise ModelError(
-            f"{measured.name}: has an adapter for each of several languages, and a folder holds "
-            "one model; merge one of them first, by `polymine merge`"
+            f"{measured.name}: {len(paths)} adapters encode these languages, or the base some of "
+            "them, and a folder holds one model; merge one of them first, by `polymine merge`"
         )
-    return measured.path_for("*")
+    return paths.pop()

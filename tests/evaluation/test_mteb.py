@@ -11,10 +11,15 @@ from datasets import Dataset
 from scipy.stats import spearmanr
 
 from polymine.data_contracts.errors import InputError, ModelError
+from polymine.data_contracts.settings import EvaluationSet
 from polymine.evaluation import mteb_tasks
 from polymine.evaluation.belebele import belebele_collection
+from polymine.evaluation.gap.sts import compare_crossed, cross_pairs, name_scores
 from polymine.evaluation.languages import flores_code
+from polymine.tasks.evaluation.reading import read_set
+from polymine.tasks.evaluation.sets import kind_of, read_table
 from tests.evaluation.small_hub import belebele_rows
+from tests.tasks.evaluation.small_sets import run_in
 
 mteb = pytest.importorskip("mteb", reason="mteb is not installed")
 small_mteb = importlib.import_module("tests.evaluation.small_mteb")
@@ -84,6 +89,44 @@ class TestRetrieval:
         scores = mteb_tasks.mteb_scores("SmallRetrieval", encoder)
         assert scores.select("document_language", "query_language").row(0) == ("en", "ru")
         assert encoder.languages() == {"document": {"en"}, "query": {"ru"}}
+
+
+class TestPairs:
+    """What the language gap reads: texts and scores, not one number a subset."""
+
+    def test_are_the_tasks_own_with_the_language_of_each_side(self):
+        pairs = mteb_tasks.mteb_pairs("SmallSTS", ["en", "ar"])
+        first, second, gold = small_mteb.PAIRS
+        crossed = pairs.filter(language_a="en", language_b="ar")
+        assert crossed.select("text_a", "text_b", "gold").rows() == list(
+            zip(first, second, gold, strict=True)
+        )
+        assert pairs["id"].is_unique().all()
+        assert pairs.height == 10
+
+    def test_their_correlation_is_the_one_mteb_gives(self):
+        encoder = CountingEncoder()
+        pairs = mteb_tasks.mteb_pairs("SmallSTS", ["en"])
+        units = [(v := encoder(pairs[f"text_{end}"].to_list(), "en", "text"))
+                 / np.linalg.norm(v, axis=1, keepdims=True) for end in "ab"]  # fmt: skip
+        found = name_scores(compare_crossed(cross_pairs(pairs), *units), "m", "s", 3, 0.95)
+        scored = mteb_tasks.mteb_scores("SmallSTS", encoder, ["en"])
+        assert found["value"].to_list() == pytest.approx(scored["value"].to_list(), abs=1e-6)
+
+    def test_every_split_and_subset_has_pairs_of_its_own(self):
+        assert mteb_tasks.mteb_pairs("SmallSplits")["id"].n_unique() == 20
+
+    def test_a_task_of_another_kind_is_refused(self):
+        with pytest.raises(InputError, match=r"SmallRetrieval: is a task of Retrieval.*STS17"):
+            mteb_tasks.mteb_pairs("SmallRetrieval")
+
+    def test_the_gap_reads_a_benchmark_as_pairs(self, tmp_path):
+        chosen = EvaluationSet(name="own", benchmark="SmallSTS", languages=("en",))
+        tables = read_set(run_in(tmp_path), chosen, 0, scored=True)
+        assert kind_of(tables) == "similarity"
+        assert read_table(tables, "pairs").height == 5
+        plain = read_set(run_in(tmp_path), chosen, 0)
+        assert kind_of(plain) == "mteb"
 
 
 class TestSimilarity:

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
 from sklearn.metrics import silhouette_samples
 
 from polymine.evaluation.gap.agreement import rank_consistency
@@ -16,7 +16,14 @@ from polymine.evaluation.gap.cosines import (
 from polymine.evaluation.gap.parallel import Parallel
 from polymine.evaluation.gap.projection import project
 from polymine.evaluation.gap.separation import separation
-from polymine.evaluation.gap.sts import cross_pairs, name_scores, similarity_scores
+from polymine.evaluation.gap.sts import (
+    compare_crossed,
+    cross_pairs,
+    flag_scored,
+    name_changes,
+    name_scores,
+)
+from polymine.evaluation.significance import Resampling
 from tests.evaluation.gap.small_gap import parallel, related, values, vectors
 
 
@@ -180,12 +187,13 @@ class TestSimilarity:
         crossed = cross_pairs(self.PAIRS)
         assert crossed.group_by("language_a", "language_b").len()["len"].to_list() == [8] * 4
         left, right = vectors(16, seed=1), vectors(16, seed=2)
-        scores = similarity_scores(crossed, left, right)
+        rows = compare_crossed(crossed, left, right)
+        scores = name_scores(rows, "m", "s", fewest=8, confidence=0.95)
         cosines = (left[:8] * right[8:]).sum(axis=1)  # German first, English second texts
         wanted = spearmanr(cosines, self.PAIRS["gold"][:8]).statistic
-        row = scores.filter(document_language="de", query_language="en")
+        row = scores.filter(language_a="de", language_b="en")
         assert row["value"].item() == pytest.approx(wanted)
-        assert row["count"].item() == 8
+        assert row.select("count", "flagged").row(0) == (8, False)
 
     def test_versions_that_people_scored_otherwise_are_no_versions(self):
         other = self.PAIRS.with_columns(
@@ -196,16 +204,57 @@ class TestSimilarity:
         assert set(mixed["gold"]) == {2.5}
 
     def test_few_pairs_are_marked_and_have_wide_intervals(self):
-        scores = pl.DataFrame({
-            "document_language": ["fr", "de"], "query_language": ["pl", "en"],
-            "metric": ["sts"] * 2, "count": [8, 250], "value": [0.8, 0.8],
-        })  # fmt: skip
-        named = name_scores(scores, "m", "s", fewest=10, confidence=0.95).sort("count")
+        few, many = self.scored("fr", 8, 0.5), self.scored("de", 250, 0.5)
+        named = name_scores(pl.concat([few, many]), "m", "s", fewest=10, confidence=0.95)
+        named = named.sort("count")
         assert named["flagged"].to_list() == [True, False]
         widths = (named["high"] - named["low"]).to_list()
-        assert widths[0] > 5 * widths[1]
-        # Bonett and Wright (2000): tanh(atanh(.8) -+ 1.96 sqrt((1 + .8^2 / 2) / 247))
-        assert named["low"][1] == pytest.approx(0.7421, abs=1e-4)
+        assert widths[0] > 2 * widths[1]
+        value = named["value"][1]  # Bonett and Wright (2000)
+        half = norm.ppf(0.975) * np.sqrt((1 + value**2 / 2) / 247)
+        wanted = np.tanh([np.arctanh(value) - half, np.arctanh(value) + half])
+        assert named.select("low", "high").row(1) == pytest.approx(wanted)
+
+    def scored(self, code: str, count: int, noise: float, seed: int = 0) -> pl.DataFrame:
+        """Pairs whose cosine follows the score, but for the noise."""
+        gold = np.linspace(0, 1, count)
+        cosines = gold + noise * np.random.default_rng(seed).normal(size=count)
+        return pl.DataFrame({"case": [f"{at:03}" for at in range(count)], "similarity": cosines,
+                             "gold": gold}).select(
+            pl.lit(code).alias("language_a"), pl.lit("en").alias("language_b"), pl.all()
+        )  # fmt: skip
+
+    def test_a_change_is_the_difference_of_scipys_correlations_on_the_same_pairs(self):
+        before, after = self.scored("de", 200, 0.8, seed=1), self.scored("de", 200, 0.4, seed=2)
+        how = Resampling(resamples=400)
+        row = name_changes(after, before, ("new", "old"), "s", 10, how).row(0, named=True)
+        gold = before["gold"]
+        new, old = (spearmanr(each["similarity"], gold).statistic for each in (after, before))
+        assert row["change"] == pytest.approx(new - old)
+        assert 0 < row["low"] < row["change"] < row["high"]
+        rng, drawn = np.random.default_rng(5), []
+        for _ in range(400):
+            at = rng.integers(0, 200, 200)
+            drawn.append(
+                spearmanr(after["similarity"].to_numpy()[at], gold.to_numpy()[at])[0]
+                - spearmanr(before["similarity"].to_numpy()[at], gold.to_numpy()[at])[0]
+            )
+        assert (row["low"], row["high"]) == pytest.approx(
+            np.quantile(drawn, [0.025, 0.975]), abs=0.03
+        )
+        assert (row["model"], row["reference"], row["flagged"]) == ("new", "old", False)
+
+    def test_directions_without_a_correlation_are_named_and_have_none(self):
+        pairs = pl.DataFrame({
+            "group_id": [str(at) for at in range(20)], "gold": [1.0, 2, 3] + [2.0] * 17,
+            "language_a": ["fr"] * 3 + ["de"] * 17, "language_b": ["pl"] * 3 + ["en"] * 17,
+        })  # fmt: skip
+        crossed = cross_pairs(pairs)
+        flags = flag_scored(crossed, 10)
+        assert flags.select("language_a", "count", "example").rows() == [
+            ("de", 17, "but one score"), ("fr", 3, "3 of 10 pairs"),
+        ]  # fmt: skip
+        assert compare_crossed(crossed, vectors(20), vectors(20, seed=1)).is_empty()
 
 
 def test_maps_are_the_same_every_time_and_within_their_frame(texts, embedded):

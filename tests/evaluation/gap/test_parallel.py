@@ -54,6 +54,17 @@ class TestGathering:
         assert found.texts.height == 36
         assert flags.filter(kind="extra")["count"].to_list() == [1]
 
+    def test_a_language_that_shares_nothing_is_set_aside_and_counted(self):
+        texts = named(sentences())
+        lonely = texts.with_columns(
+            group=pl.when(pl.col("language") == "ru").then("group" + pl.lit("-ru"))
+            .otherwise("group")
+        )  # fmt: skip
+        found, flags = gather(lonely, "own")
+        assert found.languages == ("de", "en")
+        row = flags.filter(kind="alone").row(0, named=True)
+        assert (row["language_a"], row["count"]) == ("ru", 12)
+
 
 class TestScripts:
     @pytest.mark.parametrize(
@@ -86,6 +97,34 @@ class TestPairs:
         flags = flag_pairs(Parallel(mixed), 10)
         pairs = flags.filter(kind="unrelated").select("language_a", "language_b").rows()
         assert pairs == [("de", "ru"), ("en", "ru")]
+
+    @pytest.mark.parametrize(("count", "caught"), [(12, 0.65), (20, 0.75), (40, 0.9)])
+    def test_a_few_shuffled_texts_are_told_as_well(self, count, caught):
+        """Texts without any pattern in their lengths, which translation stretches by a fifth."""
+        rng, hits, alarms = np.random.default_rng(0), 0, 0
+        for _ in range(40):
+            size = rng.lognormal(4, 0.5, count)
+            lengths = {"de": size, "en": size * rng.lognormal(0, 0.2, count)}
+            for shuffled in (False, True):
+                if shuffled:
+                    rng.shuffle(lengths["en"])
+                rows = [(f"{at:03}", code, "x" * (1 + int(each[at])))
+                        for code, each in lengths.items() for at in range(count)]  # fmt: skip
+                table = pl.DataFrame(rows, ["group", "language", "text"], orient="row")
+                found = flag_pairs(Parallel(table.sort("group", "language")), 10).height
+                hits, alarms = hits + found * shuffled, alarms + found * (not shuffled)
+        assert alarms == 0
+        assert hits >= caught * 40
+
+    def test_a_pair_with_nothing_in_common_is_named(self):
+        texts = parallel(12).texts.filter(
+            ~((pl.col("language") == "ru") & (pl.col("group") > "005")),
+            ~((pl.col("language") == "de") & (pl.col("group") < "006")),
+        )
+        flags = flag_pairs(Parallel(texts), 3)
+        assert flags.select("kind", "language_a", "language_b", "count").rows() == [
+            ("few", "de", "ru", 0)
+        ]
 
     def test_a_pair_with_few_texts_is_named(self):
         texts = parallel(12).texts.filter(
@@ -155,6 +194,15 @@ class TestScores:
             (pl.col("language_a") != "en") | (pl.col("case").cast(pl.Int64) < 5)
         )
         assert self.value(self.averages().scores(few, "model"), "*", "*") > 0.69
+
+    def test_a_persons_and_a_machines_translation_are_no_pair_of_languages(self):
+        groups = pl.Series([f"{at}" for at in range(10)])
+        level = {("de", "de-x-mt"): 1.0, ("de", "en"): 0.4, ("de-x-mt", "en"): 0.2}
+        parts = [make_cases("m", a, b, groups, np.full(10, v)) for (a, b), v in level.items()]
+        scores = self.averages().scores(pl.concat(parts), "model")
+        assert self.value(scores, "*", "*") == pytest.approx(0.3)
+        assert self.value(scores, "de", "*") == pytest.approx(0.4)
+        assert self.value(scores, "de", "de-x-mt") == pytest.approx(1.0)  # shown all the same
 
     def test_directions_have_a_mean_on_each_side(self):
         groups = pl.Series([f"{at}" for at in range(10)])

@@ -69,7 +69,9 @@ def test_every_set_gives_what_it_can(made):
     assert {"sts", "rank-consistency"} <= found["scored"]
     assert {"pool-map", "found", "preference", "mix-cost"} <= found["collection"]
     assert set(scores["model"]) == {"m0", "m1"}
-    assert set(read(made, "changes")["model"]) == {"m1"}
+    changes = read(made, "changes")
+    assert set(changes["model"]) == {"m1"}
+    assert changes.filter(set="scored", measure="sts").height == 4
 
 
 def test_few_cases_are_marked_and_in_no_mean(made):
@@ -85,7 +87,10 @@ def test_the_page_shows_texts_as_texts_and_names_what_is_flagged(made):
     page = Path(made["report"]).read_text()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
-    assert "scored: de–en share 6 texts, fewer than 10" in " ".join(page.split())
+    words = " ".join(page.split())
+    assert "scored: de–en share 6 texts, fewer than 10" in words
+    assert "Similarity (STS), by direction" in words
+    assert '<td>de–en</td><td class="n">6</td>' in words
     assert page.count("<svg") >= 2
 
 
@@ -120,6 +125,49 @@ def test_one_language_alone_is_refused_before_anything_is_encoded(desk):
     with pytest.raises(InputError, match="no two languages have a text in common"):
         run(desk, settings(desk, "alone"), output="none")
     assert not (desk / "none").exists()
+
+
+def test_a_language_without_versions_is_named_on_the_page(desk):
+    texts = sentences().with_columns(
+        group_id=pl.when(pl.col("language") == "ru").then(pl.lit(None)).otherwise("group_id")
+    )
+    write(desk / "lonely", {"sentences": texts})
+    made = run(desk, settings(desk, "lonely"), output="out-lonely")
+    words = " ".join(Path(made["report"]).read_text().split())
+    assert "lonely: 12 texts in Russian (ru) say what no text in another language says" in words
+
+
+def test_machine_translations_are_held_against_peoples(desk):
+    people = sentences(languages=("de", "en"))
+    machine = people.filter(language="de").with_columns(
+        pl.lit("de-x-mt").alias("language"), pl.format("{}-mt", "id").alias("id"),
+        text=pl.col("text").str.replace("Garten", "Hof", n=9),
+    )  # fmt: skip
+    write(desk / "machine", {"sentences": pl.concat([people, machine])})
+    made = run(desk, settings(desk, "machine"), output="out-machine")
+    row = read(made, "scores").filter(
+        measure="human-over-machine", model="m0", language_a="en", language_b="de"
+    )
+    cases = pl.read_parquet(f"{made['output']}/cases/m0/machine.parquet").filter(
+        measure="translation"
+    )
+    mean = {key: part["value"].mean() for key, part in cases.group_by("language_a", "language_b")}
+    assert row["value"].item() == pytest.approx(mean["de", "en"] - mean["de-x-mt", "en"])
+
+
+def test_texts_in_another_script_are_in_no_pool_and_no_similarity(desk):
+    tables = small()
+    strange = pl.DataFrame({"doc_id": ["x-ru"], "text": ["not Russian at all"],
+                            "language": ["ru"]})  # fmt: skip
+    tables["corpus"] = pl.concat([tables["corpus"], strange], how="diagonal")
+    write(desk / "mixed", tables)
+    made = run(desk, settings(desk, "mixed"), output="out-mixed")
+    words = " ".join(Path(made["report"]).read_text().split())
+    assert "mixed: 1 text given as Russian (ru) is in another script" in words
+    clean = run(desk, settings(desk, "collection"), output="out-clean")
+    pool = [read(each, "scores").filter(pl.col("measure") == "pool-map").drop("set")
+            for each in (made, clean)]  # fmt: skip
+    assert pool[0].equals(pool[1])
 
 
 @pytest.mark.flow

@@ -6,11 +6,13 @@ from sentence_transformers import SentenceTransformer
 
 from polymine.commands.shift import shift
 from polymine.data_contracts.errors import ModelError, SettingsError
-from polymine.data_contracts.settings import GapSettings
+from polymine.data_contracts.settings import EncoderSettings, GapSettings
+from polymine.data_contracts.trained import TrainedModel
 from polymine.models import load_encoder
-from polymine.tasks.evaluation.encoding import encode_units, offsets_of, open_measured
+from polymine.tasks.evaluation.encoding import Measured, encode_units, offsets_of, open_measured
 from polymine.tasks.evaluation.reading import read_set
 from polymine.tasks.evaluation.sets import sides_of_set
+from polymine.tasks.evaluation.shifting import _only_path
 from tests.small import save_small_encoder
 from tests.tasks.evaluation.small_sets import run_in, small, write
 
@@ -61,6 +63,14 @@ def test_a_text_without_a_language_is_refused(desk):
         ours.encode(["a text"])
     with pytest.raises(ModelError, match=r"has no 'xx'.*it knows"):
         ours.encode(["a text"], language="xx")
+
+
+def test_an_adapter_of_one_language_is_not_left_out_silently(tmp_path):
+    base = save_small_encoder(tmp_path / "base")
+    trained = TrainedModel(base=str(base), routes={"ru": "own"}, fingerprint="x")
+    measured = Measured("m", EncoderSettings(model=str(base)), str(tmp_path), trained, shift=True)
+    with pytest.raises(ModelError, match="m: 2 adapters encode these languages, or the base"):
+        _only_path(measured, ("en", "ru"))
 
 
 def test_what_the_settings_do_not_name_is_refused(desk):
