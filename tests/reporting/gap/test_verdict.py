@@ -86,6 +86,14 @@ def test_a_change_names_who_gains_and_who_pays():
     assert "surely better in 1 of 3 (most ar–en (−0.200)), surely worse in 1 (most de–en" in said
 
 
+def test_a_mix_that_costs_nothing_is_said_so():
+    pool = (("preference", "*", "*", 0.9, 0.01), ("mix-cost", "ru", "ru", 0.02, 0.01))
+    dear = verdict(("mix-cost", "*", "*", 0.2, 0.01), *pool)
+    assert "the mix costs 0.200 of nDCG, most for questions in Russian (ru) (0.020)" in dear
+    free = verdict(("mix-cost", "*", "*", -0.03, 0.01), *pool)
+    assert "the mix costs no nDCG (−0.030)." in free
+
+
 def test_the_headline_holds_the_models_side_by_side():
     report = GapReport(
         title="t", headline="", models=("m",), sets=("s",), scores=scores(CONSISTENT)
