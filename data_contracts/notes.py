@@ -141,6 +141,7 @@ class DecisionsNote(Note):
         candidates: how many were decided on.
         choice, chosen, curve: under the rule `risk`, what decides, what it buys, and what other
             prices would buy.
+        hub_limit, hubs: queries that one document may be a negative of, and how many were limited.
     """
 
     reach: int
@@ -148,6 +149,8 @@ class DecisionsNote(Note):
     choice: Choice | None = None
     chosen: Point | None = None
     curve: tuple[Point, ...] = ()
+    hub_limit: int | None = None
+    hubs: int = 0
 
 
 class ScoredNote(Note):

@@ -6,6 +6,7 @@ import polars as pl
 
 from polymine.data_contracts.settings import MiningSettings, PositiveSettings, View
 from polymine.mining.hashing import hash_texts, uniform
+from polymine.mining.hubs import REASON as HUB
 from polymine.mining.selection import PROMOTED
 
 LOWEST_WEIGHT = 0.05  # a triplet that hardly counts still does
@@ -297,14 +298,16 @@ def find_shortfalls(
         .group_by("query_id")
         .agg(turned_down=(pl.col("verdict") != "negative").sum())
     )
+    hubs = negatives.filter(reason=HUB).group_by("query_id").len("hubs")
     known = positives.select("query_id", known=pl.lit(True)).unique("query_id")
     doubted = (positives.clear() if left_out is None else left_out).select(
         "query_id", doubted=pl.lit(value=True)
     )
     table = queries.select("query_id")
-    for part in (found, passing, turned_down, known, doubted.unique("query_id")):
+    for part in (found, passing, turned_down, hubs, known, doubted.unique("query_id")):
         table = table.join(part, on="query_id", how="left", maintain_order="left")
-    counts = [pl.col(name).fill_null(0) for name in ("found", "passing", "turned_down")]
+    counts = [pl.col(name).fill_null(0) for name in ("found", "passing", "turned_down", "hubs")]
+    few = pl.format(f"only {{}} {searched} pass the rule", "passing")
     reason = (
         pl.when(pl.col("known").is_null())
         .then(pl.lit("no known positive"))
@@ -312,7 +315,9 @@ def find_shortfalls(
         .then(pl.lit("all its known pairs are doubtful and left out"))
         .when(pl.col("turned_down") > 0)
         .then(pl.format("validator turned down {} of {} candidates", "turned_down", "passing"))
-        .otherwise(pl.format(f"only {{}} {searched} pass the rule", "passing"))
+        .when(pl.col("hubs") > 0)
+        .then(pl.format("{}; {} more are negatives of enough other queries", few, "hubs"))
+        .otherwise(few)
     )
     return (
         table.with_columns(counts)

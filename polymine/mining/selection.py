@@ -271,12 +271,16 @@ def count_needed(mining: MiningSettings) -> int:
         As many as sampling draws from, and four times the negatives for a validator, which turns
         some down (not under the rule `risk`, where it reads a fixed number).
     """
-    needed = mining.negatives
-    if mining.validation is not None and mining.selection.rule != "risk":
-        needed *= VALIDATION_RESERVE
+    needed = count_handed(mining)
     if mining.selection.sampling != "top":
         needed = max(needed, mining.selection.pool)
     return needed
+
+
+def count_handed(mining: MiningSettings) -> int:
+    """Candidates of a query that may become its negatives: more than it takes for a validator."""
+    listens = mining.validation is not None and mining.selection.rule != "risk"
+    return mining.negatives * (VALIDATION_RESERVE if listens else 1)
 
 
 def count_searched(mining: MiningSettings) -> int:

@@ -7,6 +7,7 @@ with. `Reason.about` may name settings of the selection, as `{shift}`.
 from typing import NamedTuple
 
 from polymine.data_contracts.settings import SelectionSettings
+from polymine.mining.hubs import REASON as HUB
 from polymine.reporting.formatting import format_share
 
 
@@ -65,6 +66,10 @@ REASONS = {
     ),
     "risk: higher than any negative may have": Reason(
         "too likely to be relevant", "is likelier to be relevant than a negative may be"
+    ),
+    HUB: Reason(
+        "near everything",
+        "is a negative of as many queries as one passage may be, and nearer to those",
     ),
     "promoted: risk and validator agree": Reason(
         "promoted: risk and validator agree",

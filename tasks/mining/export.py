@@ -55,7 +55,7 @@ from polymine.tasks.store.datasets import (
 from polymine.tasks.store.manifests import RUN
 from polymine.tasks.store.output import check_output, copy_file, write_folder_manifest
 
-VERSION = 8
+VERSION = 9
 QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a run was cut into
 
 

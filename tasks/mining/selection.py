@@ -1,6 +1,7 @@
 """Applies the rule to stored evidence and risk: no model, seconds."""
 
 from collections.abc import Iterator
+from copy import copy
 from functools import cache
 
 import polars as pl
@@ -9,9 +10,11 @@ from polymine.data_contracts.notes import Choice, DecisionsNote
 from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import MiningSettings
 from polymine.data_contracts.tables import Decisions
+from polymine.mining import hubs
 from polymine.mining.budget import describe, search, trade_off
 from polymine.mining.selection import (
     apply_rule,
+    count_handed,
     count_needed,
     count_priced,
     order_survivors,
@@ -28,7 +31,7 @@ from polymine.tasks.mining.evidence import load_ceilings, scan_evidence
 from polymine.tasks.mining.teachers import blocks_of
 from polymine.tasks.store.datasets import load, scan, shard_paths
 
-VERSION = 4
+VERSION = 5
 
 
 @stage("select")
@@ -51,15 +54,13 @@ def select(
     reach = count_needed(mining)
 
     @cache
-    def decided() -> Decided:
-        return Decided(collection, base, deep, positives, risks, promotions, mining, validator)
-
-    @cache
-    def searched() -> DecisionsNote:
-        return decided().search(DecisionsNote(reach=reach, candidates=risks.rows))
+    def settled() -> tuple[Decided, DecisionsNote]:
+        decided = Decided(collection, base, deep, positives, risks, promotions, mining, validator)
+        return decided.settle(DecisionsNote(reach=reach, candidates=risks.rows))
 
     def make(number: int, order: Order, progress: Progress) -> pl.DataFrame:
-        ordered = decided().order(decided().block(number), searched().choice)
+        final, note = settled()
+        ordered = final.order(final.block(number), note.choice)
         taken = pl.col("reason").is_null() & (pl.col("order") <= reach)
         frame = ordered.with_columns(order=pl.when(taken).then("order"))
         frame = frame.filter(taken | pl.col("reason").is_not_null())
@@ -83,7 +84,7 @@ def select(
         blocks=blocks_of(collection, run.engine),
         unit="queries",
         open=lambda _: Maker(make, Decisions),
-        note=lambda _: searched(),
+        note=lambda _: settled()[1],
     )
 
 
@@ -106,6 +107,7 @@ class Decided:
         self._validator = load(validator) if validator else None
         relevant = scan(collection.labels).filter(pl.col("relevance") > 0)
         self._relevant = relevant.select("query_id", "doc_id").collect()
+        self._collection, self._bars = collection, hubs.no_bars()
         self._promotions = load(promotions) if promotions else None
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
@@ -122,10 +124,40 @@ class Decided:
             decided = with_validator(decided, self._validator)
             if mining.risk.validator_weight < PROMOTING_WEIGHT:
                 decided = decided.drop("agrees")  # nothing hangs on what counts so little
-        return promote(decided, self._relevant, self._promotions)
+        return hubs.close_below(promote(decided, self._relevant, self._promotions), self._bars)
 
-    def search(self, note: DecisionsNote) -> DecisionsNote:
-        """Find the price that keeps within the budget, and note what there was to choose."""
+    def settle(self, note: DecisionsNote) -> tuple["Decided", DecisionsNote]:
+        """Find what keeps within the budget and limits hubs, and note what there was to choose.
+
+        A bar changes what the budget pays for, and a price what stands above a bar, so they are
+        found in turn. Bars only rise: that ends.
+        """
+        limit = hubs.limit_of(
+            self._collection.queries.rows, self._collection.documents.rows,
+            self._mining.negatives, self._mining.selection.max_hub_share,
+        )  # fmt: skip
+        settled, priced = self, self._price(note)
+        while limit < self._collection.queries.rows:
+            bars = hubs.raise_bars(settled._taken(priced.choice), limit, settled._bars)
+            if bars is None:
+                break
+            settled = copy(settled)
+            settled._bars = bars
+            priced = settled._price(note)
+        found = {"hub_limit": limit, "hubs": len(settled._bars)}
+        return settled, priced.model_copy(update=found)
+
+    def _taken(self, choice: Choice | None) -> pl.DataFrame:
+        """Put together what all queries take as it stands."""
+        within = pl.col("order") <= count_handed(self._mining)
+        return pl.concat(
+            self.order(block, choice)
+            .filter(within & pl.col("reason").is_null())
+            .select("query_id", "doc_id", "score")
+            for block in self
+        )
+
+    def _price(self, note: DecisionsNote) -> DecisionsNote:
         selection = self._mining.selection
         if selection.rule != "risk":
             return note
@@ -143,9 +175,11 @@ class Decided:
         """Put the candidates that pass into the order in which they are taken."""
         mining = self._mining
         if choice is not None:
-            return order_within_budget(
+            ordered = order_within_budget(
                 decided, choice, mining.selection, mining.negatives, mining.seed
             )
-        survivors = order_survivors(decided, mining.selection, mining.seed)
-        refused = decided.filter(pl.col("reason").is_not_null())
-        return pl.concat([survivors, refused], how="diagonal")
+        else:
+            survivors = order_survivors(decided, mining.selection, mining.seed)
+            refused = decided.filter(pl.col("reason").is_not_null())
+            ordered = pl.concat([survivors, refused], how="diagonal")
+        return hubs.forget_needless(ordered, count_handed(mining))

@@ -37,6 +37,7 @@ def find_notes(
         ("unanswered", summary, bool(summary.unanswered), True),
         ("suspects", (summary, mining.positives.doubtful), bool(summary.suspect_count), doubtful),
         ("hub", summary, _has_hub(summary), False),
+        ("limited", summary, bool(summary.limited), _many_limited(summary)),
         ("further_positives", promoted, bool(promoted) and by_risk, False),
         ("promoted", promoted, bool(promoted) and not by_risk, unmarked),
         ("rejected", summary, bool(summary.rejected), True),
@@ -53,3 +54,7 @@ def find_notes(
 def _has_hub(summary: Summary) -> bool:
     most = summary.hubs[0]["queries"] if summary.hubs else 0
     return bool(most >= 10 and most > HUB * summary.queries)
+
+
+def _many_limited(summary: Summary) -> bool:
+    return summary.limited_pairs > MANY * (summary.negatives + summary.limited_pairs)

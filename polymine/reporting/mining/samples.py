@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from polymine.mining.hubs import REASON as LIMITED
 from polymine.mining.risk import Teachers, columns_of, features_of
 from polymine.reporting.mining.tables import Section, Tables
 
@@ -65,7 +66,7 @@ class Hubs(Section):
     """Documents that are negatives of many queries, and negatives above their known positive."""
 
     def plan(self) -> tuple[pl.LazyFrame, ...]:
-        """Plan the most used documents with their number of queries, and the share above."""
+        """Plan the most used documents, the share above, and what the limit on hubs refused."""
         used = self.tables.kept.group_by("doc_id").len("queries")
         most = used.sort("queries", "doc_id", descending=[True, False]).head(HUBS)
         kept = self.tables.negatives.filter(pl.col("verdict").cast(pl.String) == "negative")
@@ -75,13 +76,17 @@ class Hubs(Section):
                 pl.col("doc_id").n_unique(),
                 above=(pl.col("score") > pl.col("positive_score")).mean(),
             ),
+            self.tables.negatives.filter(pl.col("reason") == LIMITED).select(
+                limited=pl.col("doc_id").n_unique(), limited_pairs=pl.len()
+            ),
         )
 
     def finish(self, texts: "Texts") -> dict[str, Any]:
-        """Fields of the summary: `hubs` with their texts, `documents` and `above`."""
-        most, counts = self.frames
+        """Fields of the summary: `hubs` with their texts, and the counts."""
+        most, counts, limited = self.frames
         hubs = [{**row, "text": texts.text_of(row, "doc_id")} for row in most.to_dicts()]
-        return {"hubs": hubs, **counts.rename({"doc_id": "documents"}).to_dicts()[0]}
+        counted = counts.rename({"doc_id": "documents"}).hstack(limited)
+        return {"hubs": hubs, **counted.to_dicts()[0]}
 
 
 class Texts(Section):

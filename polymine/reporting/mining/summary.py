@@ -35,6 +35,8 @@ class Summary:
         samples: as from `Texts`, by kind.
         hubs: documents that are negatives of the most queries, with `queries` and `text`.
         documents: how many different ones the negatives are.
+        limited, limited_pairs: documents that were negatives of as many queries as one may be, and
+            the pairs that this refused.
         above: share of the negatives that the primary teacher scores above their known positive.
         by_percent: what the rule of 95 % would take; None where this is that rule.
         shortfalls: per reason its count and examples (text, reason, found, wanted).
@@ -65,6 +67,8 @@ class Summary:
     documents: int
     above: float | None
     by_percent: ByPercent | None
+    limited: int
+    limited_pairs: int
     shortfalls: list[dict[str, Any]]
     suspects: list[dict[str, Any]]
     suspect_count: int

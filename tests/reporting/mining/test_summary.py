@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polymine.data_contracts.settings import SelectionSettings
+from polymine.mining.hubs import REASON
 from polymine.reporting.mining.histograms import (
     BINS,
     LOWEST_RISK,
@@ -16,8 +17,10 @@ from polymine.reporting.mining.histograms import (
     Ranges,
     choose_edges,
 )
+from polymine.reporting.mining.notes import find_notes
 from polymine.reporting.mining.summary import summarise
 from polymine.reporting.mining.tables import collect
+from polymine.reporting.templates import say
 from tests.reporting.mining.small_run import MINING, POSITIVES, ROWS, SCRIPT, make_tables
 
 KEPT = [row for row in ROWS if row[3] == "negative"]
@@ -116,6 +119,17 @@ def test_documents_that_many_queries_share_and_negatives_above_their_positive() 
     assert [(hub["doc_id"], hub["queries"]) for hub in found.hubs] == [("d2", 2)]
     assert found.hubs[0]["text"].startswith("passage 2")
     assert (found.documents, found.above) == (3, 0.25)
+    assert (found.limited, found.limited_pairs) == (0, 0)
+
+
+def test_what_the_limit_on_hubs_refused_is_counted_and_told() -> None:
+    refused = [("q2", "d3", 0.2, "excluded", REASON, None, 3, None),
+               ("q3", "d3", 0.2, "excluded", REASON, None, 3, None)]  # fmt: skip
+    found = summarise(make_tables([*ROWS, *refused]), MINING)
+    assert (found.limited, found.limited_pairs) == (1, 2)
+    assert "; 1 passage near everything limited to" in say("mining", "headline", found)
+    told = [note for note in find_notes(found, (), (), MINING) if "2 pairs were" in note.text]
+    assert [note.level for note in told] == ["warning"]  # two beside three that were kept
 
 
 def test_risks_of_what_was_kept_and_the_weights_of_triplets() -> None:
