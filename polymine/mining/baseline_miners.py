@@ -31,6 +31,7 @@ def random_triplets(
     *,
     negatives: int,
     seed: int,
+    most: int | None = None,
 ) -> pl.DataFrame:
     """Give every query `negatives` documents at random, all equally likely, none of them closed.
 
@@ -41,6 +42,7 @@ def random_triplets(
     Args:
         documents, queries, judgments, closure: of these contracts; what a query or document names
             that is not in its table is passed over. Known positives are closed in any case.
+        most: positives of a query that triplets are made of, as in `build_triplets`.
 
     Returns:
         Contract Triplets, by query_id, positive_id, position; weight 1. All positives of a query
@@ -50,9 +52,8 @@ def random_triplets(
     closed = pl.concat([table.select("query_id", "doc_id") for table in (closure, pairs)]).unique()
     asked = pairs["query_id"].unique().sort()
     drawn = _draw_open(asked, documents["doc_id"].sort(), closed, negatives, seed)
-    return _write_out(
-        drawn.with_columns(score=_NO_SCORE), pairs.with_columns(score=_NO_SCORE), queries, documents
-    )
+    scored, known = (table.with_columns(score=_NO_SCORE) for table in (drawn, pairs))
+    return _write_out(scored, known, queries, documents, most, seed)
 
 
 def library_triplets(
@@ -64,6 +65,7 @@ def library_triplets(
     negatives: int,
     options: Mapping[str, Any],
     seed: int = 0,
+    most: int | None = None,
 ) -> pl.DataFrame:
     """Let sentence-transformers' `mine_hard_negatives` find negatives, as its users call it.
 
@@ -74,7 +76,9 @@ def library_triplets(
 
     Args:
         options: arguments of LibraryOptions; values as they are or as text, such as "0.05".
-        seed: of `sampling_strategy = "random"`, which else draws nothing.
+        seed: of `sampling_strategy = "random"`, which else draws nothing, and of `most`.
+        most: positives of a query that triplets are made of, as in `build_triplets`. The library
+            knows all of them, so that none becomes a negative.
 
     Returns:
         Contract Triplets, by query_id, positive_id, position, which follows the library's order;
@@ -93,7 +97,7 @@ def library_triplets(
     corpus = corpus.unique("negative", keep="first", maintain_order=True)
     mined = mine(pairs, corpus["negative"].to_list(), encoder, chosen, negatives, seed)
     found, positives = _give_ids(mined, pairs, corpus)
-    return _write_out(found, positives, queries, documents)
+    return _write_out(found, positives, queries, documents, most, seed)
 
 
 def _give_ids(
@@ -128,11 +132,16 @@ def _find_pairs(
 
 
 def _write_out(
-    negatives: pl.DataFrame, positives: pl.DataFrame, queries: pl.DataFrame, documents: pl.DataFrame
+    negatives: pl.DataFrame,
+    positives: pl.DataFrame,
+    queries: pl.DataFrame,
+    documents: pl.DataFrame,
+    most: int | None,
+    seed: int,
 ) -> pl.DataFrame:
     """Cross each query's positives and negatives, with texts; both have query_id, doc_id, score."""
     verdicts = negatives.with_columns(verdict=pl.lit("negative"), risk=pl.lit(None, pl.Float32))
-    return build_triplets(verdicts, positives, queries, documents)
+    return build_triplets(verdicts, positives, queries, documents, most=most, seed=seed)
 
 
 def _draw_open(

@@ -34,7 +34,7 @@ from polymine.tasks.evaluation.sets import kind_of, open_collection
 from polymine.tasks.store.datasets import Dataset, load, shard_name
 from polymine.training import recipes
 
-VERSION = 10
+VERSION = 11
 ARMS, DIFFERENCES, COMPARISONS = "arms.parquet", "differences.parquet", "comparisons.parquet"
 _TRIPLETS = f"triplets/{shard_name(0)}"
 _CLOSURE = f"closure/{shard_name(0)}"
@@ -137,6 +137,7 @@ def mine_otherwise(
             "options": _prompted(arm, named) if named else arm.set,
             "collection": collection,
             "negatives": mining.negatives,
+            "positives": mining.positives.per_query,
             "seed": seed,
             "teacher": _version_of(named, device) if named else None,
         },
@@ -154,7 +155,8 @@ def _mine(
     device: str,
 ) -> pl.DataFrame:
     tables = (load(collection.documents), load(collection.queries), load(collection.judgments))
-    chosen: dict[str, Any] = {"negatives": mining.negatives, "seed": seed}
+    most = mining.positives.per_query  # of Polymine's own arms as well: they differ in negatives
+    chosen: dict[str, Any] = {"negatives": mining.negatives, "seed": seed, "most": most}
     if teacher is None:
         return random_triplets(*tables, load(collection.closure), **chosen)
     encoder = models.load_encoder(

@@ -181,6 +181,18 @@ class TestLibrary:
         assert set(both["positive_id"]) == {"otter-home", "otter-risk"}
         assert both["negative_id"].n_unique() == 1
 
+    def test_arms_that_cap_the_positives_draw_the_same_ones(self, minilm):
+        asked = {"negatives": 3, "seed": 4, "most": 1}
+        tables = animal_tables()
+        rows = library_triplets(*tables, minilm, options={}, **asked)
+        assert rows.group_by("query_id").agg(pl.n_unique("positive_id"))["positive_id"].max() == 1
+        others = random_triplets(*tables, NO_CLOSURE, **asked)
+        assert set(rows.select("query_id", "positive_id").rows()) == set(
+            others.select("query_id", "positive_id").rows()
+        )
+        of_two = rows.filter(query_id="otter-home?")["negative_id"].to_list()
+        assert not {"otter-home", "otter-risk"} & set(of_two)  # the other one is none, either
+
     def test_it_knows_no_closure(self, minilm):
         """A copy in other words, which ingestion would close, is the hardest negative."""
         corpus, questions, known = animal_tables()
