@@ -115,6 +115,10 @@ class LossSettings(Settings):
     unseen_margin: float | None = Field(None, ge=0, le=2)
     """Leave out documents of other rows that nobody has looked at where their cosine lies more than
     this above the positive's (`infonce` only); none if not set."""
+    base_anchor: float = Field(0.0, ge=0)
+    """Weight of the mean squared distance between the texts' unit vectors and those of the base
+    without adapters, so that it forgets less (arXiv 2609.10750; `infonce`, `clear` and `gist`). It
+    costs one more pass over each batch."""
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "LossSettings":
@@ -134,6 +138,10 @@ class LossSettings(Settings):
             raise ValueError(f"`dimensions` are for losses of a search, this one is `{self.kind}`")
         if self.dimensions is not None and min(self.dimensions) < 1:
             raise ValueError("`dimensions` are numbers of components, each 1 or more")
+        if self.base_anchor and self.kind not in ("infonce", "clear", "gist"):
+            raise ValueError(
+                f"`base_anchor` is for `infonce`, `clear` and `gist`, this one is `{self.kind}`"
+            )
         of_infonce = {
             "symmetric": self.symmetric,
             "similarity": self.similarity != "cosine",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -252,6 +252,18 @@ def activate(encoder: SentenceTransformer, names: Sequence[str], trainable: str 
         if trainable in layer.lora_A:
             layer.lora_A[trainable].requires_grad_(True)
             layer.lora_B[trainable].requires_grad_(True)
+
+
+@contextlib.contextmanager
+def untouched(
+    encoder: SentenceTransformer, names: Sequence[str], trainable: str | None
+) -> Iterator[None]:
+    """Let texts pass through the base alone meanwhile; see `activate` for what comes after."""
+    activate(encoder, (), trainable)
+    try:
+        yield
+    finally:
+        activate(encoder, names, trainable)
 
 
 def freeze(encoder: SentenceTransformer, name: str, *, place: int = 0) -> None:

@@ -12,6 +12,7 @@ Embedding, gradient caching and its chunks are those of sentence-transformers.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +30,7 @@ from polymine.data_contracts.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
@@ -40,7 +42,69 @@ LOWEST = -50.0  # shift of a candidate that is none where -inf would make 0 x in
 NEAREST = 1e-6  # squared distance below which its root has no slope: it would be infinite at 0
 
 
-class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
+@dataclass(frozen=True)
+class BaseAnchor:
+    """Pulls a batch's vectors towards the untouched base's (arXiv 2609.10750).
+
+    Args:
+        weight: of the mean squared distance of unit vectors, 0 to 4, beside the loss of the rows.
+        untouched: lets texts pass through the base alone while it is open.
+    """
+
+    weight: float
+    untouched: Callable[[], AbstractContextManager[None]]
+
+
+class _BatchLoss(CachedMultipleNegativesRankingLoss):
+    """Weighted losses of rows over a whole batch, with an anchor where one is given."""
+
+    anchor: BaseAnchor | None = None
+    _base: tuple[Tensor, ...] = ()
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Any) -> Tensor:
+        """Embed a batch and compare it.
+
+        Args:
+            sentence_features: per column, queries first, then positives and negatives.
+            labels: `Labels` of the batch.
+
+        Returns:
+            The mean loss over rows, a scalar, and what the anchor adds.
+        """
+        features = list(sentence_features)
+        if self.anchor is not None:
+            with self.anchor.untouched():
+                self._base = tuple(map(self._vectors, features))
+        loss: Tensor = self._embed_and_compare(features, labels)
+        return loss
+
+    def _embed_and_compare(self, features: list[dict[str, Tensor]], labels: Any) -> Any:
+        return self.forward_cached(features, labels)
+
+    def _vectors(self, column: dict[str, Tensor]) -> Tensor:
+        """Embed a column's texts as of no language: adapters of one would be switched on again."""
+        plain = {key: value for key, value in column.items() if key != "task"}
+        return torch.cat([v for v, _ in self.embed_minibatch_iter(plain, False, False)])
+
+    def _sum(
+        self,
+        compare: Callable[[slice], Tensor],
+        columns: Sequence[Tensor],
+        labels: Any,
+        with_backward: bool,
+    ) -> Tensor:
+        """Add up what `compare` says of rows, and how far the texts are from where they were."""
+        total = _in_chunks(compare, labels.weights, self.mini_batch_size, with_backward)
+        if self.anchor is None:
+            return total
+        moved = self.anchor.weight * _moved(columns, self._base, labels)
+        if with_backward:
+            moved.backward()  # type: ignore[no-untyped-call]
+            moved = moved.detach()
+        return total + moved
+
+
+class WeightedRankingLoss(_BatchLoss):
     """Cached InfoNCE (van den Oord et al., arXiv 1807.03748) over the documents of a batch.
 
     Args:
@@ -71,20 +135,10 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
         self._reverse, self._agreement = reverse, agreement
         self._margin, self._similarity = unseen_margin, similarity
 
-    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Any) -> Tensor:
-        """Embed a batch that fits into one mini-batch once; caching would embed it twice.
-
-        Args:
-            sentence_features: per column, queries first, then positives and negatives.
-            labels: `Labels` of the batch.
-
-        Returns:
-            The mean loss over rows, a scalar.
-        """
-        features = list(sentence_features)
+    def _embed_and_compare(self, features: list[dict[str, Tensor]], labels: Any) -> Any:
+        """Embed a batch that fits into one mini-batch once; caching would embed it twice."""
         if self.always_cached or len(features[0]["attention_mask"]) > self.mini_batch_size:
-            loss: Tensor = super().forward(features, labels)
-            return loss
+            return self.forward_cached(features, labels)
         reps = [[each] for each in embed_columns(self.model, features)]
         return self.calculate_loss(reps, labels)
 
@@ -121,7 +175,7 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
                 return loss
             return loss + self._agreement * _divergence(asked, found[:, :rows])
 
-        return _in_chunks(compare, labels.weights, self.mini_batch_size, with_backward)
+        return self._sum(compare, (query, *columns), labels, with_backward)
 
     def _scale(self, cosines: Tensor) -> Tensor:
         """Turn cosines into logits."""
@@ -129,7 +183,7 @@ class WeightedRankingLoss(CachedMultipleNegativesRankingLoss):
         return alike * self.scale
 
 
-class WeightedGISTLoss(CachedMultipleNegativesRankingLoss):
+class WeightedGISTLoss(_BatchLoss):
     """Cached GIST (Solatorio, arXiv 2402.16829) with a margin as a share of the positive's cosine.
 
     The library's loss hands the guide the student's own tokens, its prompts among them; here the
@@ -192,7 +246,7 @@ class WeightedGISTLoss(CachedMultipleNegativesRankingLoss):
                 logits.append(shifted.masked_fill(masked, -torch.inf))
             return cross_entropy(torch.cat(logits, dim=1), targets[part], reduction="none")
 
-        return _in_chunks(compare, labels.weights, self.mini_batch_size, with_backward)
+        return self._sum(compare, student, labels, with_backward)
 
     def _read(self, texts: list[str], side: str) -> Tensor:
         """The guide's vectors of a column, in the precision that it was loaded in."""
@@ -274,6 +328,7 @@ def build_loss(
     mini_batch: int,
     *,
     device: str,
+    anchor: BaseAnchor | None = None,
 ) -> torch.nn.Module:
     """Make the loss that a step's settings name.
 
@@ -282,6 +337,7 @@ def build_loss(
         settings: of all kinds but `mse` and `align`; `gist` loads its guide.
         mini_batch: texts embedded at once; `distill` and `margin` hold the whole batch.
         device: of the guide.
+        anchor: pulls towards the base; for losses over a whole batch.
 
     Returns:
         A loss as the sentence-transformers trainer calls it, with `Labels` of the batch.
@@ -290,6 +346,8 @@ def build_loss(
         ModelError: it gives shorter vectors than it is to learn with.
     """
     loss = _plain_loss(model, settings, mini_batch, device)
+    if isinstance(loss, _BatchLoss):
+        loss.anchor = anchor
     if settings.dimensions is None:
         return loss
     whole = model.get_embedding_dimension()
@@ -375,6 +433,17 @@ def _mask_unseen(
     others = torch.arange(shifts.shape[1], device=own.device) % len(targets) != own
     above = cosines > cosines.gather(1, own) + margin
     return shifts.masked_fill(above & others & (shifts == 0), -torch.inf)
+
+
+def _moved(columns: Sequence[Tensor], base: Sequence[Tensor], labels: Any) -> Tensor:
+    """Mean squared distance of unit vectors from the base's; padding is no text."""
+    now, then = torch.cat(list(columns)).float(), torch.cat(list(base)).float()
+    # Of vectors that are cut (Matryoshka), the base's are cut alike.
+    apart = (normalize(now) - normalize(then[:, : now.shape[1]])).square().sum(1)
+    rows = len(labels.weights)
+    texts = ~labels.shifts.isneginf().all(0)
+    texts[: 2 * rows] = True
+    return apart[texts].mean()
 
 
 def _in_chunks(

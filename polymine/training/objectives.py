@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ def make_objective(
     step: StepSettings,
     training: TrainingSettings,
     device: str,
+    untouched: Callable[[], AbstractContextManager[None]] | None = None,
 ) -> Objective:
     """Make what a step learns from.
 
@@ -58,6 +60,7 @@ def make_objective(
         step: its loss and shares.
         training: prompts, and the target of a chain.
         device: of a guide.
+        untouched: lets texts pass through the base alone while it is open; for `base_anchor`.
 
     Returns:
         The objective of the step's kind of loss.
@@ -72,11 +75,14 @@ def make_objective(
         datasets, loss = _imitate(encoder, parts, step, training.base, device)
     else:
         from polymine.training.labels import RowFacts
-        from polymine.training.losses import build_loss
+        from polymine.training.losses import BaseAnchor, build_loss
 
         facts = RowFacts(parts.values())
         datasets = batches.build_datasets(parts, step)
-        loss = build_loss(encoder, step.loss, step.schedule.mini_batch, device=device)
+        weight = step.loss.base_anchor
+        anchor = BaseAnchor(weight, untouched) if weight and untouched else None
+        size = step.schedule.mini_batch
+        loss = build_loss(encoder, step.loss, size, device=device, anchor=anchor)
     shares = batches.share_parts(parts, step)
     columns = {name: _texts(each.column_names) for name, each in datasets.items()}
     return Objective(

@@ -82,6 +82,8 @@ def _check_chained(step: StepSettings, earlier: list[str]) -> None:
         raise _refused(step, "all languages pass through a chain; leave out its `languages`")
     if step.adapter == "stack" or (step.on is not None and step.on not in earlier):
         raise _refused(step, "a step of a chain is `new`, or continues an earlier step of the run")
+    if step.loss.base_anchor:
+        raise _refused(step, "a chain has no untouched base to stay near; leave out `base_anchor`")
     if step.loss.kind == "align" and step.learns is not None and "target" in step.learns:
         raise _refused(step, "`align` leaves the target as it is; take it out of `learns`")
 

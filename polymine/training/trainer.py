@@ -190,8 +190,9 @@ class _Job:
     ) -> Any:
         from polymine.training.callbacks import ProgressCallback, StepTrainer
 
-        objective = make_objective(encoder, parts, self.step, self.training, self.device)
-        route_by_language(encoder, self.step, [*self.parents, self.name], self.name)
+        base = partial(adapters.untouched, encoder, self.names, self.name)
+        objective = make_objective(encoder, parts, self.step, self.training, self.device, base)
+        route_by_language(encoder, self.step, self.names, self.name)
         return StepTrainer(
             model=encoder,
             args=self.arguments(objective, folder),
@@ -221,10 +222,14 @@ class _Job:
                 )
             )  # fmt: skip
         elif self.parents or step.adapter == "continue":
-            adapters.activate(encoder, [], self.name)
-            scores = part.score(encoder)
-            adapters.activate(encoder, [*self.parents, self.name], self.name)
+            with adapters.untouched(encoder, self.names, self.name):
+                scores = part.score(encoder)
         return Watch.of(encoder, part, step, self.training, self.steps, scores)
+
+    @property
+    def names(self) -> list[str]:
+        """Adapters that texts pass through, the one that learns last."""
+        return [*self.parents, self.name]
 
     @property
     def half(self) -> bool:

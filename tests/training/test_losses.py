@@ -1,6 +1,7 @@
 """The losses against the library's own and against a few lines of torch."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from sentence_transformers.sentence_transformer.losses import (
 
 from polymine import models
 from polymine.data_contracts.errors import ModelError
-from polymine.data_contracts.settings import GuideModel, LossSettings
+from polymine.data_contracts.settings import GuideModel, LoraSettings, LossSettings
+from polymine.training import adapters
 from polymine.training.labels import Labels
 from polymine.training.losses import (
+    BaseAnchor,
     WeightedDistillationLoss,
     WeightedGISTLoss,
     WeightedRankingLoss,
@@ -205,6 +208,66 @@ def test_gist_without_knowledge_is_the_librarys(small, minilm):
     )
     assert value[0] == pytest.approx(expected[0], rel=1e-6)
     torch.testing.assert_close(value[1], expected[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("mini_batch", [4, 64])
+@pytest.mark.parametrize("kind", ["infonce", "clear", "gist"])
+def test_an_anchor_adds_the_distance_from_the_base(adapted, mini_batch, kind):
+    """Cached or not; texts that are padding are no texts, and the base is the same model's."""
+    encoder, base, untouched = adapted
+    labels = replace(known(), texts=tuple(TEXTS))
+    settings = LossSettings(kind=kind, temperature=T, guide=base if kind == "gist" else None)
+    plain_loss = build_loss(encoder, settings, mini_batch, device="cpu")
+    given = features(encoder)
+    for column in given:
+        column["task"] = "en"  # as the trainer's
+    before = torch.cat(reps(models.load_encoder(base, device="cpu", dtype="float32")))
+    seen = torch.ones(4 * ROWS, dtype=torch.bool)
+    seen[3 * ROWS + 2] = False
+
+    def reference(given, labels):
+        now = torch.cat([encoder(dict(each))["sentence_embedding"] for each in given])
+        return plain_loss(given, labels) + 0.7 * ((now - before) ** 2).sum(1)[seen].mean()
+
+    anchor = BaseAnchor(0.7, untouched)
+    loss = build_loss(encoder, settings, mini_batch, device="cpu", anchor=anchor)
+    expected, value = (gradient(encoder, each, given, labels) for each in (reference, loss))
+    without, _ = gradient(encoder, plain_loss, given, labels)
+    assert value[0] == pytest.approx(expected[0], rel=1e-4)
+    assert value[0] > without * 1.001
+    torch.testing.assert_close(value[1], expected[1], rtol=1e-3, atol=1e-5)
+
+
+def test_an_anchor_holds_nothing_back_that_has_not_moved(adapted):
+    encoder, _, untouched = adapted
+    settings = LossSettings(temperature=T)
+    loss = build_loss(encoder, settings, 4, device="cpu", anchor=BaseAnchor(1e3, untouched))
+    plain_loss = build_loss(encoder, settings, 4, device="cpu")
+    for layer in adapters._layers(encoder):
+        torch.nn.init.zeros_(layer.lora_B["own"].weight)
+    given = features(encoder)
+    assert loss(given, plain()).item() == pytest.approx(plain_loss(given, plain()).item(), rel=1e-5)
+
+
+@pytest.fixture
+def adapted(tmp_path):
+    """An encoder whose adapter changes vectors, its base's folder, and how to see that."""
+    base = save_small_encoder(tmp_path)
+    encoder = adapters.load_base(base, device="cpu")
+    adapters.add_fresh(encoder, "own", LoraSettings(rank=4, alpha=8), seed=0)
+    adapters.activate(encoder, ["own"], "own")
+    torch.manual_seed(0)
+    for layer in adapters._layers(encoder):
+        torch.nn.init.normal_(layer.lora_B["own"].weight, std=0.3)
+    return encoder, base, partial(adapters.untouched, encoder, ["own"], "own")
+
+
+def gradient(encoder, loss, given, labels):
+    encoder.zero_grad()
+    value = loss(given, labels)
+    value.backward()
+    layer = adapters._layers(encoder)[0]
+    return value.item(), layer.lora_B["own"].weight.grad.clone()
 
 
 def with_scores(labels: Labels, scores) -> Labels:

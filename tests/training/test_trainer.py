@@ -116,11 +116,15 @@ def test_it_learns_and_says_what_it_did(base, tmp_path):
     assert trained.curve["step"].to_list() == list(range(1, 31))
 
 
-@pytest.mark.parametrize("kind", ["infonce", "gist", "distill"])
-def test_an_interrupted_step_ends_with_the_same_bytes(base, tmp_path, kind):
-    guide = base if kind == "gist" else None
+@pytest.mark.parametrize(
+    "loss",
+    [{}, {"base_anchor": 2.0}, {"kind": "gist", "guide": True}, {"kind": "distill"}],
+    ids=["infonce", "anchor", "gist", "distill"],
+)
+def test_an_interrupted_step_ends_with_the_same_bytes(base, tmp_path, loss):
+    loss = loss | {"guide": base} if "guide" in loss else loss
     step = make_step(
-        steps=7, loss=LossSettings(kind=kind, negatives=2, guide=guide),
+        steps=7, loss=LossSettings(negatives=2, **loss),
         lora=LoraSettings(rank=4, dropout=0.2),
     )  # fmt: skip
     whole = train(step, make_rows(), base, tmp_path / "whole")
@@ -354,6 +358,23 @@ def test_every_loss_trains(base, tmp_path, loss):
     step = make_step(steps=4, loss=LossSettings(negatives=2, **loss))
     curve = train(step, make_rows(), base, tmp_path).curve
     assert curve["gradient_norm"].min() > 0
+
+
+@pytest.mark.parametrize("languages", [None, ("en",)])
+def test_an_anchor_keeps_vectors_near_the_base(base, tmp_path, languages):
+    """Also where adapters are switched by language."""
+    untouched = adapters.load_base(base, device="cpu").encode(WORDS)
+    moved = []
+    for weight in (0.0, 100.0):
+        step = make_step(
+            steps=12, loss=LossSettings(negatives=2, base_anchor=weight), languages=languages
+        )
+        trained = train(step, make_rows(), base, tmp_path / str(weight))
+        batch = {**trained.encoder.preprocess(WORDS), "task": "en"}
+        with torch.no_grad():
+            vectors = trained.encoder(batch)["sentence_embedding"].numpy()
+        moved.append(np.square(vectors - untouched).sum(1).mean())
+    assert moved[1] < 0.5 * moved[0]
 
 
 def test_without_shares_parts_count_by_their_rows():
