@@ -77,6 +77,7 @@ class TrainingCurve(dy.Schema):
 class DevelopmentCurve(dy.Schema):
     """Mean nDCG@10 on the development part when `step` steps were done, at a scale of the adapter.
 
+    `averaged` is 1, or how many looks' weights make the mean that was looked at, `step` their last.
     `language` is the queries', `*` for all of them; the mean is over queries and the languages of
     documents.
     """
@@ -84,6 +85,7 @@ class DevelopmentCurve(dy.Schema):
     step_name = dy.String(primary_key=True)
     step = dy.UInt32(primary_key=True)
     scale = dy.Float64(primary_key=True, min=0.0, max=1.0)
+    averaged = dy.UInt32(primary_key=True, min=1)
     language = dy.String(primary_key=True)
     ndcg = dy.Float64(nullable=False, min=0.0, max=1.0)
 

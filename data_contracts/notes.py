@@ -235,6 +235,7 @@ class Chosen:
         ndcg, base: mean nDCG@10 of what was chosen and of the untouched base.
         looks, seconds: how often it was looked at, and how long that took.
         stopped: whether training ended early.
+        averaged: how many looks' weights were averaged, `step` being the last; 1 for none.
     """
 
     questions: int
@@ -247,6 +248,7 @@ class Chosen:
     looks: int
     seconds: float
     stopped: bool
+    averaged: int = 1
 
 
 class AdapterNote(Note):

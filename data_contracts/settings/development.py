@@ -27,7 +27,8 @@ class DevelopmentSettings(Settings):
     patience: int | None = Field(None, ge=1)
     """Training ends after so many looks without a better one; at its last step if not set."""
     never_below_base: bool = True
-    """Where a step began, and half of a fresh adapter, are also to be chosen from: what harms on
-    the development part ends where it began."""
+    """Where a step began, half of a fresh adapter, and the mean of the weights at the looks of the
+    second half are also to be chosen from: what harms on the development part ends where it
+    began."""
     strict: bool = False
     """Fail a run whose model ends below its base on the development part."""

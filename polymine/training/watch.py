@@ -6,8 +6,9 @@ the same. Among equals the least training wins: the earlier step, then the small
 
 A fresh adapter may also be taken at half its scale, as interpolated weights often carry over better
 than either end (arXiv 2109.01903). What continues an adapter, and a chain, have no scale: half of
-them is no model that anybody has trained. The library's own choice of a checkpoint knows neither
-the beginning nor scales, and evaluates once more wherever a run is resumed.
+them is no model that anybody has trained. Any training may be taken as the mean of its weights at
+the looks of its second half (arXiv 1803.05407). The library's own choice of a checkpoint knows none
+of these, nor the beginning, and evaluates once more wherever a run is resumed.
 """
 
 from __future__ import annotations
@@ -37,16 +38,21 @@ COST = 0.1  # of the training that looking may take, by texts
 TRAINED = 2.0  # texts of a look that take as long as a text of training: 1.8, measured
 MOST, LEAST = 10, 2  # looks at one step, where nobody says how often
 WEIGHTS, POINTS = "development.safetensors", "development.json"  # in a checkpoint
+MEAN = "development-mean.safetensors"  # there, too
 Weights = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Point:
-    """A look at the development part: nDCG@10 by language of the queries, `*` for all."""
+    """A look at the development part: nDCG@10 by language of the queries, `*` for all.
+
+    `averaged` is how many looks' weights were looked at, as their mean; `step` is the last of them.
+    """
 
     step: int
     scale: float
     scores: dict[str, float]
+    averaged: int = 1
 
     @property
     def ndcg(self) -> float:
@@ -54,9 +60,9 @@ class Point:
         return self.scores[POOL]
 
     @property
-    def rank(self) -> tuple[float, int, float]:
+    def rank(self) -> tuple[float, int, float, int]:
         """The highest is best; of equals that of the least training."""
-        return self.ndcg, -self.step, -self.scale
+        return self.ndcg, -self.step, -self.scale, -self.averaged
 
 
 @dataclass
@@ -84,6 +90,8 @@ class Watch:
     seconds: float = 0.0
     _start: Weights = field(init=False)
     _best: Weights = field(default_factory=dict)
+    _mean: Weights = field(default_factory=dict)
+    _averaged: int = 0
 
     def __post_init__(self) -> None:
         """Keep what training begins with."""
@@ -112,8 +120,17 @@ class Watch:
         point = Point(step, 1.0, self.part.score(self.encoder))
         if step and point.rank >= max((p.rank for p in self.points if p.step), default=point.rank):
             self._best = self._learning()
+        if 2 * step > self.steps and self.settings.never_below_base:
+            self._average()
         self.points.append(point)
         self.seconds += time.monotonic() - began
+
+    def _average(self) -> None:
+        """Move the mean towards the weights of now."""
+        now, self._averaged = self._learning(), self._averaged + 1
+        for name, value in now.items():
+            mean = self._mean.get(name, value)
+            self._mean[name] = mean + (value - mean) / self._averaged
 
     def is_due(self, step: int) -> bool:
         """Whether to look after so many steps."""
@@ -127,7 +144,7 @@ class Watch:
         return patience is not None and len(self.points) - 1 - best >= patience
 
     def choose(self, steps: int) -> Chosen:
-        """Give the encoder the best weights that were seen, at the best scale.
+        """Give the encoder the best of what training left to choose from.
 
         Args:
             steps: how many were trained.
@@ -136,13 +153,12 @@ class Watch:
             What was chosen, and what it was chosen by.
         """
         began = time.monotonic()
-        free = self.settings.never_below_base
         trained = max((p for p in self.points if p.step), key=lambda point: point.rank)
-        for scale in SCALES if free and self.scalable else ():
-            self._put(self._best, scale)
-            self.points.append(Point(trained.step, scale, self.part.score(self.encoder)))
-        best = max(self.points, key=lambda point: point.rank) if free else trained
-        self._put(self._best if best.step else self._start, best.scale)
+        found = [(trained, self._best)]
+        if self.settings.never_below_base:
+            found += [(self.points[0], self._start), *self._look_further(trained.step)]
+        best, weights = max(found, key=lambda each: each[0].rank)
+        self._put(weights, best.scale)
         self.seconds += time.monotonic() - began
         return Chosen(
             questions=self.part.collection.answered,
@@ -155,25 +171,43 @@ class Watch:
             looks=len(self.points),
             seconds=self.seconds,
             stopped=steps < self.steps,
+            averaged=best.averaged,
         )
 
+    def _look_further(self, best: int) -> list[tuple[Point, Weights]]:
+        """Look at what no step gave: the best one's adapter in part, and the mean of the last."""
+        last = max(point.step for point in self.points)
+        asked = [(best, scale, 1, self._best) for scale in SCALES if self.scalable]
+        asked += [(last, 1.0, self._averaged, self._mean)] if self._averaged > 1 else []
+        found = []
+        for step, scale, averaged, weights in asked:
+            self._put(weights, scale)
+            found.append((Point(step, scale, self.part.score(self.encoder), averaged), weights))
+        self.points += [point for point, _ in found]
+        return found
+
     def write(self, folder: Path) -> None:
-        """Keep the looks and the best weights so far beside a checkpoint."""
+        """Keep the looks, the best weights so far and the mean of the last beside a checkpoint."""
         from safetensors.torch import save_file
 
-        if self._best:
-            save_file(self._best, str(folder / WEIGHTS))
+        for name, weights in ((WEIGHTS, self._best), (MEAN, self._mean)):
+            if weights:
+                save_file(weights, str(folder / name))
         points = [[point.step, point.scores] for point in self.points]
-        (folder / POINTS).write_text(json.dumps([self.seconds, points]), encoding="utf-8")
+        kept = [self.seconds, points, self._averaged]
+        (folder / POINTS).write_text(json.dumps(kept), encoding="utf-8")
 
     def read(self, folder: Path) -> None:
         """Go on from what `write` kept."""
         from safetensors.torch import load_file
 
-        self.seconds, points = json.loads((folder / POINTS).read_text(encoding="utf-8"))
+        kept = json.loads((folder / POINTS).read_text(encoding="utf-8"))
+        self.seconds, points, self._averaged = kept
         self.points = [Point(step, 1.0, scores) for step, scores in points]
         if (folder / WEIGHTS).is_file():
             self._best = load_file(str(folder / WEIGHTS))
+        if self._averaged:
+            self._mean = load_file(str(folder / MEAN))
 
     def curve(self, name: str) -> pl.DataFrame:
         """List all looks of a step.
@@ -185,7 +219,7 @@ class Watch:
             DevelopmentCurve; step 0 at scale 0 is the base.
         """
         rows = [
-            (name, point.step, point.scale, language, ndcg)
+            (name, point.step, point.scale, point.averaged, language, ndcg)
             for point in (Point(0, 0.0, self._base), *self.points)
             for language, ndcg in point.scores.items()
         ]

@@ -110,7 +110,7 @@ def test_what_harms_ends_at_the_base_unless_it_may_not(base, tmp_path):
 def test_half_of_an_adapter_is_half_of_its_update(base, tmp_path, monkeypatch):
     """Scores are made up here, so that the half is best; the weights are real."""
     whole = train(*plan(base, never_below_base=False), make_rows(), tmp_path / "1")
-    scores = iter([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    scores = iter([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.1])
     monkeypatch.setattr(Part, "score", lambda *_: {"*": next(scores), "en": 0.5})
     step, training = plan(base)
     half = train(step, training, make_rows(), tmp_path / "2")
@@ -119,6 +119,29 @@ def test_half_of_an_adapter_is_half_of_its_update(base, tmp_path, monkeypatch):
     for key, value in weights(full).items():
         assert torch.equal(weights(half)[key], value * (0.5 if ".lora_B." in key else 1))
     assert whole.chosen.scale == 1
+
+
+def test_the_mean_of_the_last_looks_may_win_resumed_or_not(base, tmp_path, monkeypatch):
+    """Scores are made up here, so that the mean is best; the weights are real."""
+    ends = {}
+    for steps in (6, 8):  # a constant rate: a shorter training is the beginning of a longer one
+        alone, training = plan(base, steps=steps)
+        ends[steps] = weights(
+            train_step(
+                alone, make_rows(), training, checkpoints=tmp_path / str(steps), fingerprint="s"
+            )
+        )
+    step, training = plan(base)  # looks at 0, 2, 4, 6 and 8; then at half the scale and the mean
+    scores = iter([0.1, 0.2, 0.3, 0.2, 0.2, 0.2, 0.9])
+    monkeypatch.setattr(Part, "score", lambda *_: {"*": next(scores), "en": 0.5})
+    with pytest.raises(Killed):
+        train(step, training, make_rows(), tmp_path / "cut", progress=KilledAt(7))
+    made = train(step, training, make_rows(), tmp_path / "cut")
+    assert (made.chosen.step, made.chosen.scale, made.chosen.averaged) == (8, 1.0, 2)
+    assert made.chosen.ndcg == 0.9
+    for key, value in weights(made).items():
+        torch.testing.assert_close(value, (ends[6][key] + ends[8][key]) / 2)
+    assert made.looks.filter(averaged=2, language="*")["ndcg"].to_list() == [0.9]
 
 
 @pytest.mark.parametrize("harm", [False, True])

@@ -101,12 +101,13 @@ def draw_gains(rows: Sequence[tuple[Gain, Sequence[Gain]]], title: str) -> Marku
 
 def _draw_looks(axes: Axes, looks: pl.DataFrame, chosen: Chosen) -> None:
     """Draw nDCG by step, the base as a line across it, and the chosen step as a dot."""
-    steps = looks.filter(pl.col("scale") == 1).sort("step")
+    steps = looks.filter(scale=1, averaged=1).sort("step")
     axes.plot(steps["step"], steps["ndcg"], color=COLOURS["positive"], lw=1.5, marker=".")
     axes.axhline(chosen.base, color=COLOURS["soft"], ls="--", lw=1)
     write(axes, (1, chosen.base), "base", (-14, 4), frame=axes.get_yaxis_transform())
     scale = "" if chosen.scale == 1 else f", at {chosen.scale:g} of its scale"
-    tip = f"chosen: step {chosen.step:,}{scale}, nDCG@10 {chosen.ndcg:.3f}"
+    mean = "" if chosen.averaged == 1 else f", mean of {chosen.averaged} looks"
+    tip = f"chosen: step {chosen.step:,}{scale}{mean}, nDCG@10 {chosen.ndcg:.3f}"
     dot(axes, chosen.step, chosen.ndcg, "promoted", 9, tip)
     axes.margins(y=0.15)
     axes.xaxis.set_major_formatter("{x:,.0f}")

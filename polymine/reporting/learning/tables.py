@@ -266,7 +266,7 @@ def list_languages_chosen(
     for name, found in chosen.items():
         own = looks.filter(pl.col("language") != EVERY, step_name=name)
         base = own.filter(step=0, scale=0).select("language", base="ndcg")
-        kept = own.filter(step=found.step, scale=found.scale)
+        kept = own.filter(step=found.step, scale=found.scale, averaged=found.averaged)
         joined = kept.join(base, on="language").with_columns(gain=pl.col("ndcg") - pl.col("base"))
         rows += joined.sort("language").to_dicts() if joined.height > 1 else []
     return rows

@@ -1,5 +1,7 @@
 """What a development part chose stands on the page and in the card, and on the curve."""
 
+from dataclasses import replace
+
 import polars as pl
 
 from polymine.data_contracts.learning import DevelopmentCurve
@@ -8,6 +10,7 @@ from polymine.data_contracts.settings import TrainingSettings
 from polymine.reporting.learning.adapter_card import render_adapter_card
 from polymine.reporting.learning.charts import draw_training
 from polymine.reporting.learning.page import render_learning
+from polymine.reporting.learning.tables import list_languages_chosen
 from polymine.reporting.templates import say
 from tests.reporting.charts.reading import texts, tips
 from tests.reporting.learning.small_learning import make_curve, make_learning
@@ -22,11 +25,17 @@ NOTHING = Chosen(
 )  # fmt: skip
 
 
+MEAN = replace(HALF, step=400, scale=1.0, averaged=2, ndcg=0.55, stopped=False)
+
+
 def looks(name: str = "mono") -> pl.DataFrame:
-    points = [(0, 0.0, 0.48), (0, 1.0, 0.48), (200, 1.0, 0.51), (400, 1.0, 0.5), (200, 0.5, 0.52)]
+    points = [
+        (0, 0.0, 1, 0.48), (0, 1.0, 1, 0.48), (200, 1.0, 1, 0.51), (400, 1.0, 1, 0.5),
+        (200, 0.5, 1, 0.52), (400, 1.0, 2, 0.55),
+    ]  # fmt: skip
     rows = [
-        (name, step, scale, language, ndcg + moved)
-        for step, scale, ndcg in points
+        (name, step, scale, averaged, language, ndcg + moved)
+        for step, scale, averaged, ndcg in points
         for language, moved in (("*", 0.0), ("ru", -0.1), ("ar", 0.1))
     ]
     frame = pl.DataFrame(rows, DevelopmentCurve.column_names(), orient="row")
@@ -44,6 +53,20 @@ def test_it_is_said_what_was_chosen_by_how_many_questions() -> None:
         "began, and there it was put back: nDCG@10 0.480 where the base has 0.480, by 54 questions "
         "over 300 documents."
     )
+
+
+def test_a_mean_is_said_shown_and_listed() -> None:
+    assert (
+        "chosen was the mean of the weights at the last 2 looks, up to step 400: nDCG@10 0.550"
+        in (say("learning", "chosen", "mono", MEAN))
+    )
+    drawn = draw_training(make_curve("mono"), looks(), MEAN)
+    assert "chosen: step 400, mean of 2 looks, nDCG@10 0.550" in tips(drawn)
+    kept = list_languages_chosen(looks(), {"mono": MEAN})
+    assert [(row["language"], round(row["ndcg"], 3)) for row in kept] == [
+        ("ar", 0.65),
+        ("ru", 0.45),
+    ]
 
 
 def test_page_and_card_say_it_with_each_language() -> None:
