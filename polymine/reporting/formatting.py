@@ -43,6 +43,11 @@ def code(text: str) -> str:
     return f"{'`' * (longest + 1)}{space}{flat}{space}{'`' * (longest + 1)}"
 
 
+def as_key(*names: str) -> str:
+    """Join names to a key as Prefect demands: lower case, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(names).lower()).strip("-")
+
+
 def format_count(value: float) -> str:
     """Write 1234 as 1,234."""
     import humanize

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from markupsafe import Markup
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from polymine.data_contracts.notes import Understood
 
@@ -43,6 +43,15 @@ class Figure:
     chart: Markup
 
 
+@dataclass(frozen=True)
+class LinkedFile:
+    """A file beside the page, by its relative path."""
+
+    name: str
+    path: str
+    about: str = ""
+
+
 class Report(BaseModel):
     """What pages of all kinds show; each kind adds its own.
 
@@ -55,7 +64,10 @@ class Report(BaseModel):
         sources: what each file of the input was taken for.
         settings: nested, as in the file.
         fingerprints, versions: by name.
+        files: beside the page, linked from it.
     """
+
+    kind: ClassVar[str] = ""
 
     model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
 
@@ -67,6 +79,7 @@ class Report(BaseModel):
     notes: tuple[Note, ...] = ()
     fingerprints: dict[str, str] = {}
     versions: dict[str, str] = {}
+    files: tuple[LinkedFile, ...] = Field((), exclude=True)
 
     @computed_field  # type: ignore[prop-decorator]
     @property

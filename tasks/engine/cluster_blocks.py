@@ -6,7 +6,6 @@ until the task has it. What a node writes lies in the shared store; back comes w
 
 import logging
 import os
-import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +22,7 @@ from prefect.states import Completed
 from polymine.data_contracts.errors import ClusterError, PolymineError, StoreError
 from polymine.models.failures import first_line
 from polymine.progress import Progress, Silent
-from polymine.reporting.formatting import count_of, format_seconds
+from polymine.reporting.formatting import as_key, count_of, format_seconds
 from polymine.tasks.engine.cluster import compare_versions, joined, task_runner, threads_per_task
 from polymine.tasks.engine.cluster import versions as installed
 from polymine.tasks.engine.work import Work, device_kind, kept_open, make_block
@@ -276,7 +275,7 @@ def _bundles(numbers: list[int]) -> Iterator[tuple[int, ...]]:
 
 
 def _task_name(stage: str, numbers: tuple[int, ...]) -> str:
-    words = re.sub(r"[^a-z0-9]+", "-", stage.lower()).strip("-")
+    words = as_key(stage)
     if len(numbers) == 1:
         return f"{words}-shard-{numbers[0]:03d}"
     return f"{words}-shards-{numbers[0]:03d}-{numbers[-1]:03d}"

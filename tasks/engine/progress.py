@@ -7,7 +7,6 @@ Losing sight of progress must not fail the work: an artifact that cannot be writ
 
 import contextvars
 import logging
-import re
 import sys
 import threading
 import time
@@ -28,7 +27,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from polymine.reporting.formatting import format_seconds
+from polymine.reporting.formatting import as_key, format_seconds
 
 ARTIFACT_EVERY = 5.0  # seconds; each costs the task some 20 ms
 LOG_EVERY = 60.0  # seconds; a stage that takes less says how it ended, and no more
@@ -110,7 +109,7 @@ class TaskProgress:
                 self._publish(stage, state, now, percent=100.0)
 
     def _publish(self, stage: str, state: _Stage, now: float, percent: float) -> None:
-        key, text = artifact_key(stage), state.describe(now)  # the key names the stage
+        key, text = as_key(stage, "progress"), state.describe(now)  # the key names the stage
         try:
             state.artifact = self._context.run(_write_artifact, state.artifact, key, percent, text)
         except Exception as error:
@@ -131,11 +130,6 @@ def track(parts: Iterable[Part], stage: str, total: int, unit: str) -> Iterator[
 def stop_display() -> None:
     """Leave the terminal as it was, when work ended without finishing its stages."""
     _terminal.clear()
-
-
-def artifact_key(stage: str) -> str:
-    """Return the artifact key of a stage: lower case, digits and dashes, as Prefect demands."""
-    return re.sub(r"[^a-z0-9]+", "-", stage.lower()).strip("-") + "-progress"
 
 
 def format_speed(speed: float) -> str:

@@ -27,11 +27,6 @@ CHARTS = 2  # in the UI; the page has them all
 logger = logging.getLogger("polymine.report")
 
 
-def publish_artifacts(report: MiningReport, figures: Sequence[Figure], folder: str) -> None:
-    """Create the artifacts of the task or flow run this is called in; outside of one, nothing."""
-    publish(make_artifacts(report, figures, folder))
-
-
 def publish(artifacts: Sequence[dict[str, Any]]) -> None:
     """Create artifacts of the task or flow run this is called in; outside of one, nothing."""
     task, flow = TaskRunContext.get(), FlowRunContext.get()
@@ -103,6 +98,16 @@ def embed(title: str, chart: Markup) -> str:
 def markdown(key: str, text: str, description: str) -> dict[str, Any]:
     """Describe a page; `key` of lower case, digits and dashes: the same key gives history."""
     return {"type": "markdown", "key": key, "data": text, "description": description}
+
+
+def summary_page(flow: str, text: str, folder: str, description: str) -> dict[str, Any]:
+    """Describe the page of a summary, which ends with where the output lies.
+
+    A browser does not open a file from a page of a server: the path is there to be copied.
+    """
+    where = "All of it is in this folder; its page opens in a browser:"
+    whole = f"{text}\n\n{where}\n\n```text\n{folder}/report.html\n```"
+    return markdown(f"{flow}-summary", whole, description)
 
 
 def table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from polymine.data_contracts.settings import (
 )
 from polymine.evaluation.arms import find_best
 from polymine.reporting.learning.metrics import name_metric, write_gain
-from polymine.reporting.learning.report import Called, ComparisonReport, LinkedFile, StepReport
+from polymine.reporting.learning.report import Called, ComparisonReport, StepReport
 from polymine.reporting.learning.tables import ArmResult, list_arms
-from polymine.reporting.report import Note
+from polymine.reporting.report import LinkedFile, Note
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step

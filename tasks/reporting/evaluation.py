@@ -16,9 +16,9 @@ from polymine.evaluation.collection import POOL
 from polymine.evaluation.matrix import FEWEST
 from polymine.evaluation.mteb_results import as_mteb_result
 from polymine.reporting.learning.metrics import write_headline
-from polymine.reporting.learning.report import Called, EvaluationReport, LinkedFile, Searched
+from polymine.reporting.learning.report import Called, EvaluationReport, Searched
 from polymine.reporting.learning.tables import PRIMARY, pick_result
-from polymine.reporting.report import Note
+from polymine.reporting.report import LinkedFile, Note
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step

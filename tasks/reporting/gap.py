@@ -1,6 +1,5 @@
 """The folder, page and artifacts of a language gap."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import GapSettings, OutputSettings
 from polymine.evaluation.collection import POOL
 from polymine.evaluation.gap.projection import umap_version
+from polymine.reporting.formatting import as_key
 from polymine.reporting.gap.page import draw_matrices, render_gap, render_summary
 from polymine.reporting.gap.report import GapReport
 from polymine.reporting.gap.verdict import find_verdict, write_headline
-from polymine.reporting.learning.report import LinkedFile
-from polymine.reporting.report import Note
+from polymine.reporting.report import LinkedFile, Note
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
@@ -28,7 +27,7 @@ from polymine.tasks.evaluation.gap import (
     Measures,
     read_gap,
 )
-from polymine.tasks.monitoring.artifacts import embed, markdown, publish, table
+from polymine.tasks.monitoring.artifacts import embed, markdown, publish, summary_page, table
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.reporting.outcome import list_timings, show, sources_of, sum_up
 from polymine.tasks.store.datasets import open_folder
@@ -93,15 +92,13 @@ def report_gap(
 def make_gap_artifacts(report: GapReport, folder: str) -> list[dict[str, Any]]:
     """Write what the Prefect UI shows: the verdict, matrices of each set, every mean."""
     text = render_summary(report, find_verdict(report))
-    where = "All of it is in this folder; its page opens in a browser:"
-    made = [markdown("gap-summary", f"{text}\n\n{where}\n\n```text\n{folder}/report.html\n```",
-                     report.headline)]  # fmt: skip
+    made = [summary_page("gap", text, folder, report.headline)]
     for name in report.sets:
         rows = report.scores.filter(set=name, measure=SHOWN)
         panels = draw_matrices(report, rows, SHOWN, tips=False)
         images = [image for model, chart in panels.charts if (image := embed(model, chart))]
         if images:
-            key = re.sub(r"[^a-z0-9]+", "-", f"gap-{name}").strip("-")
-            made.append(markdown(key, "\n".join(images), f"{panels.measure.title} on {name}"))
+            about = f"{panels.measure.title} on {name}"
+            made.append(markdown(as_key("gap", name), "\n".join(images), about))
     means = report.scores.filter(language_b=POOL).drop("flagged").to_dicts()
     return [*made, table("gap-scores", means, "Means per language and over all pairs")]

@@ -4,39 +4,37 @@ A summary, the curves, heat maps, and every number as a table that can be search
 in every run of a flow, so that the UI shows its history.
 """
 
-import re
 from dataclasses import replace
 from typing import Any
 
+from polymine.reporting.formatting import as_key
 from polymine.reporting.learning.metrics import VERDICTS, name_metric
 from polymine.reporting.learning.page import gather_parts, render_summary
 from polymine.reporting.learning.panels import draw_panels
 from polymine.reporting.learning.report import LearningReport
 from polymine.reporting.learning.tables import Gain, Pair, SetResult
 from polymine.reporting.report import Figure
-from polymine.tasks.monitoring.artifacts import embed, markdown, publish, table, write_charts
+from polymine.tasks.monitoring.artifacts import (
+    embed,
+    markdown,
+    summary_page,
+    table,
+    write_charts,
+)
 
 EVERY = "all"  # languages, where a number is over all directions
 
 
-def publish_learning(report: LearningReport, flow: str, folder: str) -> None:
-    """Create the artifacts of a report in the run this is called in.
+def make_learning_artifacts(report: LearningReport, flow: str, folder: str) -> list[dict[str, Any]]:
+    """Write the artifacts' contents; what the report has no part of is left out.
 
     Args:
         report: what the page shows.
         flow: begins every key.
         folder: absolute path of the output folder.
     """
-    publish(make_learning_artifacts(report, flow, folder))
-
-
-def make_learning_artifacts(report: LearningReport, flow: str, folder: str) -> list[dict[str, Any]]:
-    """Write the artifacts' contents; what the report has no part of is left out."""
     parts = gather_parts(report)
-    # A browser does not open a file from a page of a server: the path is there to be copied.
-    where = "All of it is in this folder; its page opens in a browser:"
-    text = f"{render_summary(report)}\n\n{where}\n\n```text\n{folder}/report.html\n```"
-    made = [markdown(f"{flow}-summary", text, report.headline)]
+    made = [summary_page(flow, render_summary(report), folder, report.headline)]
     seeds = "Gain over the untouched base, all seeds together; hollow dots are single seeds."
     arms = [Figure(part.set, seeds, part.chart) for part in parts["arms"] if part.chart]
     for key, figures, about in (
@@ -61,8 +59,7 @@ def _matrix(result: SetResult, pivot: str | None, flow: str) -> list[dict[str, A
     ]
     if not images or not all(images):
         return []
-    key = re.sub(r"[^a-z0-9]+", "-", f"{flow}-{result.set}-{result.model}".lower()).strip("-")
-    return [markdown(key, "\n".join(images), about)]
+    return [markdown(as_key(flow, result.set, result.model), "\n".join(images), about)]
 
 
 def _list_tables(

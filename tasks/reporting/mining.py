@@ -25,17 +25,17 @@ from polymine.reporting.mining.page import MiningReport, render_page
 from polymine.reporting.mining.summary import Summary, summarise
 from polymine.reporting.mining.tables import Tables
 from polymine.reporting.mining.turns import find_turns
-from polymine.reporting.report import Timing
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
-from polymine.tasks.mining.export import Sources, publish
+from polymine.tasks.mining import export
+from polymine.tasks.mining.export import Sources
 from polymine.tasks.mining.pair_score_cache import look_up
-from polymine.tasks.monitoring.artifacts import publish_artifacts
+from polymine.tasks.monitoring.artifacts import make_artifacts, publish
 from polymine.tasks.monitoring.events import TRIPLETS, announce
+from polymine.tasks.reporting.outcome import list_timings, show, sum_up
 from polymine.tasks.reporting.risk import read_risk, write_to_label
 from polymine.tasks.store.datasets import Store, load, manifest_of, note_of, scan, shard_paths
-from polymine.tasks.store.output import without_passwords
 
 LIBRARIES = (
     "polymine", "torch", "sentence-transformers", "transformers", "faiss-cpu", "bm25s",
@@ -58,7 +58,7 @@ def report(
     """Write the output folder and return what the command line shows."""
     began = time.monotonic()
     parts = {"dataset": dataset, "mining": mining, "output": output, "engine": run.engine}
-    settings = {part: without_passwords(value) for part, value in parts.items()}
+    settings = show(**parts)
     name = Path(output.path).name
     made = compose(sources, exported, stages, mining, settings, name)
     rows = rows_of(sources, exported)
@@ -67,19 +67,17 @@ def report(
     if made.risk.promotion and made.risk.promotion.unknown:
         pages["to_label.csv"] = write_to_label(sources, made.risk.promotion.unknown, mining.seed)
     manifest = made.to_manifest()
-    folder = publish(exported, sources, output, manifest, pages)
-    publish_artifacts(made, draw_figures(made.summary, mining), str(folder))
+    folder = export.publish(exported, sources, output, manifest, pages)
+    publish(make_artifacts(made, draw_figures(made.summary, mining), str(folder)))
     announce(TRIPLETS, folder, made.headline, doubtful=bool(manifest["warnings"]))
     took = {"stage": "report", "seconds": round(time.monotonic() - began, 3)}
+    summed = sum_up(made, folder)
     return {
-        "output": str(folder),
-        "report": str(folder / "report.html"),
-        "headline": made.headline,
+        **summed,
         "recall": say("mining", "recall", made.summary),
-        "triplet": with_details(made.example),
+        "triplet": made.example,
         "funnel": manifest["funnel"],
-        "reused": manifest["reused"],
-        "timings": [*manifest["timings"], took],
+        "timings": [*summed["timings"], took],
     }
 
 
@@ -109,7 +107,7 @@ def compose(
         sources=note_of(sources.collection.documents, CollectionNote).sources,
         example=choose_example(exported),
         mining=mining,
-        timings=[Timing(n, round(r.seconds, 3), r.rows, r.reused) for n, r in named.items()],
+        timings=list_timings(named),
         settings=settings,
         turns=find_turns(summary, risk, funnel, mining, settings["output"]["path"]),
         fingerprints={n: ref.fingerprint for n, ref in named.items()},
@@ -217,16 +215,6 @@ def choose_example(exported: DatasetRef) -> dict[str, Any]:
         if len(choice):
             return choice.row(0, named=True)
     return {}
-
-
-def with_details(triplet: dict[str, Any]) -> dict[str, Any]:
-    """Add scores and languages by role, as the command line shows them."""
-    if not triplet:
-        return {}
-    roles = ("anchor", "positive", "negative")
-    languages = {role: triplet[f"{role}_language"] for role in roles}
-    scores = {role: triplet[f"{role}_score"] for role in roles[1:]}
-    return {**triplet, "languages": languages, "scores": scores}
 
 
 def rows_of(sources: Sources, exported: DatasetRef) -> dict[str, int]:

@@ -9,12 +9,13 @@ import polars as pl
 from pydantic import BaseModel
 
 from polymine.data_contracts.notes import CollectionNote, RowsNote, SetNote, Understood
-from polymine.data_contracts.references import DatasetRef
+from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import OutputSettings
 from polymine.reporting.learning.page import render_learning
 from polymine.reporting.learning.report import LearningReport
 from polymine.reporting.report import Report, Timing
-from polymine.tasks.reporting.learning_artifacts import publish_learning
+from polymine.tasks.monitoring.artifacts import publish
+from polymine.tasks.reporting.learning_artifacts import make_learning_artifacts
 from polymine.tasks.store.datasets import note_of
 from polymine.tasks.store.output import publish_folder, without_passwords
 
@@ -27,7 +28,7 @@ def write_folder(
     """Write an output folder with its page, show it in the UI, and sum it up."""
     pages: Files = {**files, "report.html": render_learning(report)}
     folder = publish_folder(output, pages, report.model_dump(mode="json"), kind=kind, run=run)
-    publish_learning(report, flow, str(folder))
+    publish(make_learning_artifacts(report, flow, str(folder)))
     return sum_up(report, folder)
 
 
@@ -61,7 +62,7 @@ def merged(*sources: Sequence[Understood]) -> tuple[Understood, ...]:
     return tuple(dict.fromkeys(file for each in sources for file in each))
 
 
-def list_timings(stages: Mapping[str, DatasetRef]) -> tuple[Timing, ...]:
+def list_timings(stages: Mapping[str, DatasetRef | CollectionRef]) -> tuple[Timing, ...]:
     """Say of each stage, by its name, how long it took and what it made."""
     return tuple(Timing(n, round(r.seconds, 3), r.rows, r.reused) for n, r in stages.items())
 

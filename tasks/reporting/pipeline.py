@@ -19,16 +19,16 @@ from polymine.reporting.learning.adapter_card import render_adapter_card
 from polymine.reporting.learning.page import render_learning
 from polymine.reporting.learning.report import (
     EvaluationReport,
-    LinkedFile,
     PipelineReport,
     TrainingReport,
 )
-from polymine.reporting.report import Note, Report, Timing
+from polymine.reporting.report import LinkedFile, Note, Report, Timing
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
 from polymine.tasks.evaluation.gains import CHANGES, DIFFERENCES
+from polymine.tasks.monitoring.artifacts import publish
 from polymine.tasks.reporting.evaluation import COMPARISONS, SCORES
-from polymine.tasks.reporting.learning_artifacts import publish_learning
+from polymine.tasks.reporting.learning_artifacts import make_learning_artifacts
 from polymine.tasks.reporting.mining import versions
 from polymine.tasks.reporting.outcome import merged, show, sum_up
 from polymine.tasks.reporting.parts import publish_parts, read_info, refresh_card
@@ -70,7 +70,7 @@ def report_pipeline(
     version = fingerprint(parts=headlines, of=parts)
     pages = {"report.html": render_learning(report)}
     whole = publish_parts(output, PIPELINE, version, pages, manifest)
-    publish_learning(report, "pipeline", str(whole))
+    publish(make_learning_artifacts(report, "pipeline", str(whole)))
     return {**sum_up(report, whole), "parts": headlines}
 
 

@@ -18,14 +18,12 @@ from polymine.data_contracts.trained import TrainedModel
 from polymine.reporting.learning.adapter_card import render_adapter_card
 from polymine.reporting.learning.report import (
     Contamination,
-    Leak,
-    LinkedFile,
     RowCount,
     Speed,
     StepReport,
     TrainingReport,
 )
-from polymine.reporting.report import Note
+from polymine.reporting.report import LinkedFile, Note
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
@@ -172,16 +170,11 @@ def _contamination(rows: Mapping[str, DatasetRef]) -> Contamination | None:
     notes = [note_of(reference, RowsNote) for reference in rows.values()]
     if not any(note.checked for note in notes):
         return None
-    leaks = (
-        Leak(found.set, f"{found.source}, {found.side}", found.text, found.kind)
-        for note in notes
-        for found in note.overlaps
-    )
     return Contamination(
         sum(reference.rows for reference in rows.values()),
         sum(note.equal for note in notes),
         sum(note.near for note in notes),
         sum(note.removed for note in notes),
-        tuple(leaks),
+        tuple(found for note in notes for found in note.overlaps),
         tuple({name: level for note in notes for name, level in note.levels.items()}.items()),
     )

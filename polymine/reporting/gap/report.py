@@ -1,12 +1,9 @@
 """What the page of a language gap shows."""
 
-from typing import ClassVar
-
 import polars as pl
 from pydantic import Field
 
 from polymine.data_contracts.gap import GapChanges, GapFlags, GapPoints, GapScores, GapSpreads
-from polymine.reporting.learning.report import LinkedFile
 from polymine.reporting.report import Report
 
 
@@ -22,7 +19,7 @@ class GapReport(Report):
         spreads, points: (model, set) to `GapSpreads` and `GapPoints`.
     """
 
-    kind: ClassVar[str] = "language gap"
+    kind = "language gap"
 
     models: tuple[str, ...]
     sets: tuple[str, ...]
@@ -30,7 +27,6 @@ class GapReport(Report):
     neighbours: int = 10
     fewest: int = 10
     confidence: float = 0.95
-    files: tuple[LinkedFile, ...] = ()
     scores: pl.DataFrame = Field(default_factory=GapScores.create_empty, exclude=True)
     changes: pl.DataFrame = Field(default_factory=GapChanges.create_empty, exclude=True)
     flags: dict[str, pl.DataFrame] = Field(default_factory=dict, exclude=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
 
 import polars as pl
 from pydantic import Field
@@ -16,7 +15,7 @@ from polymine.data_contracts.learning import (
     SetScores,
     TrainingCurve,
 )
-from polymine.data_contracts.notes import Chosen
+from polymine.data_contracts.notes import Chosen, Overlap
 from polymine.data_contracts.settings import StepSettings
 from polymine.reporting.report import Report
 
@@ -69,16 +68,6 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Leak:
-    """A training text that an evaluation set has too, the same or nearly."""
-
-    set: str
-    source: str
-    text: str
-    kind: Literal["equal", "near"] = "equal"
-
-
-@dataclass(frozen=True)
 class Contamination:
     """What of the training data was found in the evaluation data.
 
@@ -94,7 +83,7 @@ class Contamination:
     exact: int = 0
     near: int = 0
     removed: int = 0
-    examples: tuple[Leak, ...] = ()
+    examples: tuple[Overlap, ...] = ()
     levels: tuple[tuple[str, str], ...] = ()
 
 
@@ -138,15 +127,6 @@ class Called:
     max_length: int | None
 
 
-@dataclass(frozen=True)
-class LinkedFile:
-    """A file beside the page, by its relative path."""
-
-    name: str
-    path: str
-    about: str = ""
-
-
 class LearningReport(Report):
     """What the four kinds share; a section of the page is left out where its part is empty.
 
@@ -155,10 +135,7 @@ class LearningReport(Report):
         k, confidence: of the metrics and of the intervals.
         searched: the sets of retrieval.
         calls: how base and models were called to be measured.
-        files: beside the page, linked from it.
     """
-
-    kind: ClassVar[str]
 
     base: str
     steps: tuple[StepReport, ...] = ()
@@ -166,7 +143,6 @@ class LearningReport(Report):
     confidence: float = 0.95
     searched: tuple[Searched, ...] = ()
     calls: tuple[Called, ...] = ()
-    files: tuple[LinkedFile, ...] = Field((), exclude=True)
 
 
 class TrainingReport(LearningReport):

@@ -27,6 +27,8 @@ class MiningReport(Report):
         example: one row of the triplets, or nothing.
     """
 
+    kind = "mining"
+
     funnel: tuple[Step, ...]
     given: tuple[Step, ...] = ()
     summary: Summary = Field(exclude=True)

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from polymine.tasks.engine.progress import TaskProgress, artifact_key, format_speed
+from polymine.reporting.formatting import as_key
+from polymine.tasks.engine.progress import TaskProgress, format_speed
 
 
 class Clock:
@@ -32,5 +33,5 @@ def test_log_lines_are_throttled_and_say_how_fast(caplog: pytest.LogCaptureFixtu
 
 
 def test_keys_and_numbers_are_written_for_their_readers() -> None:
-    assert artifact_key("Embed minilm (GPU)") == "embed-minilm-gpu-progress"
+    assert as_key("Embed minilm (GPU)", "progress") == "embed-minilm-gpu-progress"
     assert [format_speed(speed) for speed in (1234.5, 12.3, 1.26)] == ["1,234", "12", "1.3"]

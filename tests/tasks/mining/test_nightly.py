@@ -49,7 +49,7 @@ def write_night(folder: Path, corpus: pl.DataFrame, queries: pl.DataFrame, judge
 def plain():
     """The flow with its stages as plain functions: what they do counts, not who runs them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reporting, "publish_artifacts", lambda *_: None)
+        patch.setattr(reporting, "publish", lambda *_: None)
         yield
 
 
