@@ -34,20 +34,22 @@ from polymine.tasks.store.datasets import load, note_of, open_folder
 from polymine.tasks.training.contamination import ROWS
 from polymine.training.relations import own_relations, relate
 from tests.small import animal_tables, save_small_encoder
-from tests.tasks.evaluation.small_sets import PAIRS, run_in
+from tests.tasks.evaluation.small_sets import PAIRS, run_in, write
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("evaluation")
-    (folder / "animals").mkdir()
-    for name, table in zip(("corpus", "queries", "qrels"), animal_tables(), strict=True):
-        table.write_parquet(folder / "animals" / f"{name}.parquet")
+    write_set(folder / "animals", *animal_tables())
     save_small_encoder(folder)
     judged = animal_tables()[2]
     lines = [f"{query} Q0 {document} 1 2.5 oracle" for query, document, _ in judged.rows()]
     (folder / "oracle.trec").write_text("\n".join(lines))
     return folder
+
+
+def write_set(folder: Path, *tables: pl.DataFrame) -> str:
+    return write(folder, dict(zip(("corpus", "queries", "qrels"), tables, strict=True)))
 
 
 def settings(folder: Path, **changed: object) -> EvaluationSettings:
@@ -105,12 +107,10 @@ def test_questions_on_one_passage_are_one_proof_in_what_is_reported(folder, tmp_
     many = asked.with_columns(query_id=name, text=pl.format("{} {}", "text", "copy"))
     known = judged.with_columns(pl.int_ranges(0, 5).alias("copy")).explode("copy")
     known = known.with_columns(query_id=name).drop("copy")
-    (tmp_path / "many").mkdir()
-    for table, frame in (("corpus", corpus), ("queries", many.drop("copy")), ("qrels", known)):
-        frame.write_parquet(tmp_path / "many" / f"{table}.parquet")
+    path = write_set(tmp_path / "many", corpus, many.drop("copy"), known)
     other = save_small_encoder(tmp_path / "other", seed=3)
     models = (EvaluatedModel(name="other", model=other, dtype="float32"),)
-    sets = (EvaluationSet(name="many", path=str(tmp_path / "many")),)
+    sets = (EvaluationSet(name="many", path=path),)
     chosen = settings(folder, sets=sets, models=models)
     evaluated = run_measures(run_in(folder), chosen)
     found = read_comparisons(evaluated.compared)[0].filter(group="direction", metric="ndcg")
@@ -216,11 +216,8 @@ def test_copies_and_own_documents_are_told_with_plain_trec_evals_figure(folder, 
     corpus, queries, judged = animal_tables()
     own = queries.select(doc_id=pl.col("query_id") + "own", text="text", language="language")
     twice = corpus.head(1).with_columns(doc_id=pl.lit("zz-copy"))
-    (tmp_path / "set").mkdir()
-    for name, table in (("corpus", pl.concat([corpus, own, twice])), ("queries", queries),
-                        ("qrels", judged)):  # fmt: skip
-        table.write_parquet(tmp_path / "set" / f"{name}.parquet")
-    chosen = settings(folder, sets=(EvaluationSet(name="own", path=str(tmp_path / "set")),))
+    path = write_set(tmp_path / "set", pl.concat([corpus, own, twice]), queries, judged)
+    chosen = settings(folder, sets=(EvaluationSet(name="own", path=path),))
     evaluated = run_measures(run_in(folder), chosen)
     note = note_of(evaluated.sets["own"], SetNote)
     assert (note.merged, note.own) == (1, queries.height)
@@ -260,16 +257,14 @@ def test_what_is_too_few_unranked_or_unanswered_is_named_and_in_no_mean(folder, 
     answered = judged.join(queries.head(20), on="query_id", how="semi")
     more = judged.join(queries.head(3), on="query_id", how="semi")
     more = more.with_columns(query_id=pl.col("query_id") + "ru")
-    (tmp_path / "set").mkdir()
-    for name, table in (("corpus", corpus), ("queries", pl.concat([queries, russian])),
-                        ("qrels", pl.concat([answered, more]))):  # fmt: skip
-        table.write_parquet(tmp_path / "set" / f"{name}.parquet")
+    asked = pl.concat([queries, russian])
+    path = write_set(tmp_path / "set", corpus, asked, pl.concat([answered, more]))
     ranks = answered.filter(~pl.col("query_id").is_in(queries["query_id"].head(6).implode()))
     lines = [f"{query} Q0 {document} 1 2.5 x" for query, document, _ in ranks.rows()]
     (tmp_path / "part.trec").write_text("\n".join(lines))
     chosen = settings(
         folder,
-        sets=(EvaluationSet(name="odd", path=str(tmp_path / "set")),),
+        sets=(EvaluationSet(name="odd", path=path),),
         runs=(EvaluatedRun(name="part", set="odd", path=str(tmp_path / "part.trec")),),
     )
     evaluated = run_measures(run_in(folder), chosen)
@@ -290,11 +285,9 @@ def test_what_is_too_few_unranked_or_unanswered_is_named_and_in_no_mean(folder, 
 def test_directions_that_are_all_too_small_have_no_mean(folder, tmp_path):
     corpus, queries, judged = animal_tables()
     asked = queries.head(12).with_columns(language=pl.Series(["en", "ru"] * 6))
-    (tmp_path / "set").mkdir()
-    for name, table in (("corpus", corpus), ("queries", asked),
-                        ("qrels", judged.join(asked, on="query_id", how="semi"))):  # fmt: skip
-        table.write_parquet(tmp_path / "set" / f"{name}.parquet")
-    chosen = settings(folder, sets=(EvaluationSet(name="tiny", path=str(tmp_path / "set")),))
+    judged = judged.join(asked, on="query_id", how="semi")
+    path = write_set(tmp_path / "set", corpus, asked, judged)
+    chosen = settings(folder, sets=(EvaluationSet(name="tiny", path=path),))
     evaluated = run_measures(run_in(folder), chosen)
     found = read_comparisons(evaluated.compared)[0]
     assert set(found["group"]) == {"direction"}
@@ -315,16 +308,13 @@ def test_all_figures_are_over_the_queries_that_no_model_has_learned_from(folder,
     """Plain trec_eval's figure and a run of another system lose what the main figure loses."""
     corpus, queries, judged = animal_tables()
     twice = corpus.head(1).with_columns(doc_id=pl.lit("zz-copy"))
-    (tmp_path / "set").mkdir()
-    for name, table in (("corpus", pl.concat([corpus, twice])), ("queries", queries),
-                        ("qrels", judged)):  # fmt: skip
-        table.write_parquet(tmp_path / "set" / f"{name}.parquet")
+    path = write_set(tmp_path / "set", pl.concat([corpus, twice]), queries, judged)
     lines = [f"{query} Q0 {document} 1 2.5 x" for query, document, _ in judged.rows()]
     (tmp_path / "whole.trec").write_text("\n".join(lines))
     learned = queries.head(30)["text"].to_list()
     excluding = settings(
         folder,
-        sets=(EvaluationSet(name="seen", path=str(tmp_path / "set"), guard="queries"),),
+        sets=(EvaluationSet(name="seen", path=path, guard="queries"),),
         models=(EvaluatedModel(name="new", model=trained_on(folder, tmp_path, learned)),),
         runs=(EvaluatedRun(name="other", set="seen", path=str(tmp_path / "whole.trec")),),
         contaminated="exclude",

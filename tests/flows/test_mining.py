@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-import dataframely as dy
 import polars as pl
 import pytest
-from datasets import load_dataset
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -26,7 +24,6 @@ from polymine.data_contracts.settings import (
     OutputSettings,
     SelectionSettings,
 )
-from polymine.data_contracts.tables import Negatives, Shortfalls, Triplets, evidence_schema
 from polymine.flows.mining import mine
 from tests.conftest import BM25, MINILM, small_validator
 from tests.small import plan_mining
@@ -170,7 +167,9 @@ def test_another_rule_reuses_all_up_to_the_risk_model_and_replaces_what_was_ther
 @pytest.fixture(scope="module", params=[True, False], ids=["validated", "alone"])
 def risky(second, folder, animals, request) -> tuple[Run, bool]:
     """A run by the rule `risk`, with and without a validator."""
-    mining = by_risk(0.05) if request.param else by_risk(0.05, validation=None)
+    rule = SelectionSettings(rule="risk", max_false_negative_rate=0.05)
+    without = {} if request.param else {"validation": None}
+    mining = MINING.model_copy(update={"selection": rule, **without})
     output = OutputSettings(path=str(folder / f"risk-{request.param}"))
     return start(folder / "store", animals, mining, output), request.param
 
@@ -187,30 +186,6 @@ def test_rule_risk_from_data_to_triplets(risky):
     assert len(kept) > 30
     assert kept["risk"].mean() <= 0.05 * (1 + 1e-6)
     assert (master["validator_score"].is_not_null().any()) == validated
-    triplets = pl.read_parquet(run.place / "triplets" / "*.parquet")
-    risk = dict(kept.select(pl.concat_str("query_id", "doc_id", separator="|"), "risk").rows())
-    for row in triplets.sample(20, seed=1).iter_rows(named=True):
-        right = 1 - risk[f"{row['query_id']}|{row['negative_id']}"]
-        assert row["weight"] == pytest.approx(right, abs=1e-6)
-
-
-@pytest.mark.parametrize("risky", [False], indirect=True, ids=["alone"])
-def test_another_budget_reuses_all_up_to_the_risk_model(risky, folder, animals):
-    run, _ = risky
-    narrow = start(
-        folder / "store",
-        animals,
-        by_risk(0.005, validation=None),
-        OutputSettings(path=str(folder / "narrow")),
-    )
-    assert {name for name, state in narrow.states.items() if state == "Reused"} >= RANKED
-    assert narrow.states["select"] == narrow.states["export"] == "Completed"
-    assert contents(narrow.place, "triplets") != contents(run.place, "triplets")
-
-
-def by_risk(budget: float, **changes) -> MiningSettings:
-    rule = SelectionSettings(rule="risk", max_false_negative_rate=budget)
-    return MINING.model_copy(update={"selection": rule, **changes})
 
 
 def contents(place: Path, table: str) -> list[bytes]:
@@ -219,22 +194,7 @@ def contents(place: Path, table: str) -> list[bytes]:
     return [path.read_bytes() for path in paths]
 
 
-def test_outputs_obey_their_contracts(first):
-    contracts: dict[str, type[dy.Schema]] = {
-        "triplets": Triplets, "negatives": Negatives, "shortfalls": Shortfalls,
-        "evidence": evidence_schema(("minilm", "bm25"), ("minilm",)),
-    }  # fmt: skip
-    for name, contract in contracts.items():
-        contract.validate(pl.read_parquet(first.place / name / "*.parquet"), cast=True)
-    evidence = pl.read_parquet(first.place / "evidence" / "*.parquet")
-    closed = evidence.filter(pl.col("closed").is_not_null()).select("query_id", "doc_id")
-    kept = pl.read_parquet(first.place / "negatives" / "*.parquet").filter(verdict="negative")
-    assert len(kept) > 60
-    assert len(kept.join(closed, on=["query_id", "doc_id"], how="semi")) == 0
-    assert len(kept.join(evidence, on=["query_id", "doc_id"], how="anti")) == 0
-
-
-def test_manifest_names_settings_fingerprints_and_every_file(first):
+def test_manifest_names_every_file(first):
     manifest = json.loads((first.place / "manifest.json").read_text())
     files = {
         path.relative_to(first.place).as_posix()
@@ -243,26 +203,7 @@ def test_manifest_names_settings_fingerprints_and_every_file(first):
     }
     assert {shard["name"] for shard in manifest["shards"]} == files
     assert "report.html" in files
-    info = manifest["info"]
-    assert info["settings"]["mining"]["negatives"] == 3
-    assert {"ingest", "evidence", "export"} <= info["fingerprints"].keys()
-    assert (
-        manifest["rows"]
-        == pl.scan_parquet(first.place / "triplets" / "*.parquet").select(pl.len()).collect().item()
-    )
-
-
-def test_datasets_opens_triplets_and_view(first, tmp_path):
-    for name, columns in (
-        ("triplets", list(Triplets.columns())),
-        ("labeled-list", ["anchor", "documents", "labels"]),
-    ):
-        files = str(first.place / name / "*.parquet")
-        opened = load_dataset(
-            "parquet", data_files=files, split="train", cache_dir=str(tmp_path / name)
-        )
-        assert opened.column_names == columns
-        assert len(opened) == len(pl.read_parquet(files))
+    assert manifest["rows"] == len(pl.read_parquet(first.place / "triplets" / "*.parquet")) > 60
 
 
 def test_artifacts_show_the_run_under_the_same_keys_every_time(first, second):

@@ -1,6 +1,5 @@
 """The master, the product, the views and the shortfalls: by eye and as invariants."""
 
-import datasets
 import polars as pl
 import pytest
 from hypothesis import given
@@ -18,7 +17,6 @@ from polymine.mining.export import (
 )
 from polymine.mining.selection import apply_rule, compute_ceilings, order_survivors
 from polymine.mining.validation import validate
-from polymine.tasks.store.atomic import write_frame
 
 WANTED = 2
 QUERIES = pl.DataFrame(
@@ -148,16 +146,6 @@ class TestTriplets:
             "positive_score": 0.5, "negative_score": 0.375, "weight": 1.0,
             "positive_weight": 1.0,
         }  # fmt: skip
-
-    def test_datasets_opens_what_was_written(self, tmp_path):
-        write_frame(Triplets.validate(triplets(), cast=True), tmp_path / "part-00000.parquet")
-        opened = datasets.load_dataset(
-            "parquet", data_files=str(tmp_path / "*.parquet"), split="train",
-            cache_dir=str(tmp_path / "cache"),
-        )  # fmt: skip
-        assert opened.column_names == triplets().columns
-        assert opened[3] == triplets().row(3, named=True)
-        assert len(opened) == 5
 
 
 class TestRisk:

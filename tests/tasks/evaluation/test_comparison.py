@@ -15,7 +15,6 @@ from polymine.data_contracts.settings import (
     ComparisonRunSettings,
     DatasetSettings,
     EngineSettings,
-    EvaluationSet,
     EvaluationSettings,
     MiningSettings,
     OutputSettings,
@@ -33,7 +32,6 @@ from polymine.tasks.evaluation.comparison import (
     mine_otherwise,
     trained_by,
 )
-from polymine.tasks.evaluation.reading import read_set
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.reporting.comparison import report_comparison
 from polymine.tasks.store.datasets import load
@@ -41,6 +39,7 @@ from polymine.tasks.training.data import read_part
 from polymine.training.recipes import expand
 from polymine.training.relations import own_relations
 from tests.conftest import MINILM
+from tests.tasks.evaluation.small_sets import read, run_in, write
 
 ROOT = Path(__file__).parents[3]
 LIBRARY = ArmSettings(name="library", miner="sentence-transformers", set=("relative_margin=0.05",))
@@ -128,7 +127,6 @@ def measures(run: Context, version: str, gain: Gain, russian: float) -> DatasetR
 @pytest.fixture
 def made(tmp_path) -> Callable[[Gains], tuple[DatasetRef, Sets]]:
     """Compare arms of these gains; the single Russian query would turn every mean around."""
-    (tmp_path / "set").mkdir()
     queries = pl.DataFrame([(f"q{n}", f"{n}?", "ru" if n == 12 else "en") for n in range(13)],
                            ["query_id", "text", "language"], orient="row")  # fmt: skip
     tables = {
@@ -140,11 +138,9 @@ def made(tmp_path) -> Callable[[Gains], tuple[DatasetRef, Sets]]:
         "queries": queries,
         "qrels": queries.select("query_id", doc_id=pl.col("query_id").str.replace("q", "d")),
     }
-    for name, table in tables.items():
-        table.write_parquet(tmp_path / "set" / f"{name}.parquet")
-    run = Context.of(EngineSettings(store=str(tmp_path / "store")))
-    chosen = EvaluationSet(name="own", path=str(tmp_path / "set"))
-    sets, base = {"own": read_set(run, chosen, 0)}, {"own": measures(run, "base", 0.0, 1.0)}
+    write(tmp_path / "set", tables)
+    run = run_in(tmp_path)
+    sets, base = {"own": read(tmp_path)}, {"own": measures(run, "base", 0.0, 1.0)}
 
     def make(gains: Gains) -> tuple[DatasetRef, Sets]:
         arms = {
@@ -164,8 +160,7 @@ def table(made: DatasetRef, name: str) -> pl.DataFrame:
 def summarise(compared: DatasetRef, sets: Sets, folder: Path) -> dict[str, Any]:
     output = OutputSettings(path=str(folder / "out"))
     settings = (TrainingSettings(), EvaluationSettings(), output)
-    run = Context.of(EngineSettings(store=str(folder / "store")))
-    return report_comparison(run, compared, sets, *settings, {})
+    return report_comparison(run_in(folder), compared, sets, *settings, {})
 
 
 def test_each_seed_and_all_together_stand_against_the_base(made):
@@ -252,11 +247,8 @@ def test_questions_on_one_passage_are_one_proof_between_arms(tmp_path):
         "qrels": pl.DataFrame({"query_id": names, "doc_id": [f"d{n // 5}" for n in range(40)]}),
     }
     tables["corpus"] = tables["corpus"].with_columns(text=pl.format("passage {}", "doc_id"))
-    (tmp_path / "set").mkdir()
-    for name, frame in tables.items():
-        frame.write_parquet(tmp_path / "set" / f"{name}.parquet")
-    run = Context.of(EngineSettings(store=str(tmp_path / "store")))
-    sets = {"own": read_set(run, EvaluationSet(name="own", path=str(tmp_path / "set")), 0)}
+    write(tmp_path / "set", tables)
+    run, sets = run_in(tmp_path), {"own": read(tmp_path)}
 
     def scores(version: str, values: list[float]) -> DatasetRef:
         each = zip(names, values, strict=True)

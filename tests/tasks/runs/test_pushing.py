@@ -14,7 +14,7 @@ import polymine
 from polymine.data_contracts.errors import StoreError
 from polymine.data_contracts.trained import TrainedModel
 from polymine.tasks.runs.pushing import absolute_paths, push
-from tests.conftest import MINILM, animal_tables
+from tests.small import MINILM, write_animals
 
 
 class SmallHub(BaseHTTPRequestHandler):
@@ -77,14 +77,8 @@ def hub(monkeypatch):
 
 
 def test_a_run_is_a_data_set_that_names_no_path_of_this_machine(hub, tmp_path, monkeypatch):
-    corpus, queries, judgments = animal_tables()
-    for name, table in (("corpus", corpus), ("queries", queries), ("judgments", judgments)):
-        table.write_parquet(tmp_path / f"{name}.parquet")
-    run = polymine.mine(
-        corpus=tmp_path / "corpus.parquet", queries=tmp_path / "queries.parquet",
-        judgments=tmp_path / "judgments.parquet", negatives=2, teachers=[MINILM],
-        output=tmp_path / "run",
-    )  # fmt: skip
+    tables = write_animals(tmp_path)
+    run = polymine.mine(**tables, negatives=2, teachers=[MINILM], output=tmp_path / "run")
     assert run.push_to_hub("acme/animals").endswith("/datasets/acme/animals")
     pushed = hub["acme/animals"]
     assert pushed.pop("seen") == b"private"
