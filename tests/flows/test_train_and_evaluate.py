@@ -278,11 +278,6 @@ def step(**given) -> StepSettings:
             InputError,
             "de-de",
         ),
-        (
-            (step(loss=LossSettings(kind="distill", negatives=2)),),
-            SettingsError,
-            "distill",
-        ),
         ((step(data=(TrainingData(triplets="mined"),)),), SettingsError, "nothing is mined here"),
         ((step(data=(TrainingData(triplets="no/such"),)),), InputError, "no/such"),
     ],

@@ -7,7 +7,6 @@ import polymine
 from polymine.data_contracts.settings import MiningSettings, SelectionSettings, TrainingData
 from polymine.mining import precision
 from polymine.mining.ingestion import ingest
-from polymine.mining.promotion import find_cut
 from polymine.tasks.training.data import read_part
 from polymine.training.mixture import select
 from tests.conftest import BM25
@@ -116,15 +115,6 @@ def test_flow_and_notebook_promote_the_same(tables, few):
     assert by_hand.triplets.equals(run.triplets)
 
 
-def test_a_larger_budget_keeps_what_a_smaller_one_promoted(tables, few):
-    labels = labels_of(tables, LABELLED)
-    smaller, larger = (
-        set(run_on(tables, labels, budget).promoted.select("query_id", "doc_id").rows())
-        for budget in (0.4, 0.6)
-    )
-    assert smaller <= larger
-
-
 def test_found_translations_are_cross_lingual_training_rows(tables, few):
     """The third passages are in another language; the data of a step that names it are these."""
     corpus, asked, judgments, right = tables
@@ -162,7 +152,3 @@ def test_a_filled_in_list_is_read_as_labels(tables, few, tmp_path):
     again = run_on(tables, str(tmp_path / "labels.csv"))
     refuted = again.negatives.join(filled, on=["query_id", "doc_id"], how="semi")
     assert set(refuted["risk"]) == {0.0}
-
-
-def test_the_cut_is_none_of_nothing():
-    assert find_cut(pl.Series([], dtype=pl.Float64).to_numpy(), 0.5, 0.5) is None

@@ -125,18 +125,6 @@ class TestRules:
         ]  # fmt: skip
         assert decided["reason"][1] == "shifted: among the 1 best"
 
-    def test_ties_are_ordered_by_document(self):
-        candidates = evidence(("q", "b", 0.5, None), ("q", "c", 0.6, None), ("q", "a", 0.5, None))
-        settings = SelectionSettings(rule="naive")
-        assert survivors(candidates, positives(("q", 1.0)), settings)["doc_id"].to_list() == [
-            "c", "a", "b",
-        ]  # fmt: skip
-
-    def test_query_without_a_positive_is_left_out(self):
-        candidates = evidence(("q", "a", 0.5, None), ("r", "a", 0.5, None))
-        decided = decide(candidates, positives(("r", 1.0)), SelectionSettings(rule="percent"))
-        assert decided["query_id"].to_list() == ["r"]
-
 
 QUERY_COUNT = 4000
 SCORES = {"a": 0.6, "b": 0.5, "c": 0.45, "d": 0.3}
