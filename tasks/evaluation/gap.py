@@ -47,6 +47,7 @@ from polymine.evaluation.gap.sts import (
     name_scores,
 )
 from polymine.evaluation.significance import Resampling
+from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.progress import track
@@ -100,10 +101,7 @@ def gather_texts(run: Context, chosen: EvaluationSet, tables: DatasetRef, gap: G
         if kind_of(tables) == "similarity":
             flags = pl.concat([flags, flag_scored(cross_pairs(_pairs(tables)), gap.fewest)])
         for row in flags.iter_rows(named=True):
-            logger.warning(
-                "%s: %s %s-%s, %s texts, as %r", chosen.name, row["kind"], row["language_a"],
-                row["language_b"], f"{row['count']:,}", row["example"],
-            )  # fmt: skip
+            logger.warning(say("gap", "flag", chosen.name, row, gap.fewest))
         dataset.write(TEXTS, parallel.texts, ParallelTexts)
         dataset.write(FLAGS, flags, GapFlags)
         dataset.write(CLUSTERS, _clusters(tables), GapClusters)

@@ -57,7 +57,7 @@ class TestGathering:
     def test_a_language_that_shares_nothing_is_set_aside_and_counted(self):
         texts = named(sentences())
         lonely = texts.with_columns(
-            group=pl.when(pl.col("language") == "ru").then("group" + pl.lit("-ru"))
+            group=pl.when(pl.col("language") == "ru").then(pl.col("group") + "-ru")
             .otherwise("group")
         )  # fmt: skip
         found, flags = gather(lonely, "own")

@@ -127,14 +127,16 @@ def test_one_language_alone_is_refused_before_anything_is_encoded(desk):
     assert not (desk / "none").exists()
 
 
-def test_a_language_without_versions_is_named_on_the_page(desk):
+def test_a_language_without_versions_is_named_on_the_page(desk, caplog):
     texts = sentences().with_columns(
         group_id=pl.when(pl.col("language") == "ru").then(pl.lit(None)).otherwise("group_id")
     )
     write(desk / "lonely", {"sentences": texts})
     made = run(desk, settings(desk, "lonely"), output="out-lonely")
     words = " ".join(Path(made["report"]).read_text().split())
-    assert "lonely: 12 texts in Russian (ru) say what no text in another language says" in words
+    said = "lonely: 12 texts in Russian (ru) say what no text in another language says"
+    assert said in words
+    assert said in caplog.text
 
 
 def test_machine_translations_are_held_against_peoples(desk):
