@@ -20,7 +20,7 @@ from polymine.data_contracts.settings.deploying import (
     DeploymentSettings,
     TimetableSettings,
 )
-from polymine.data_contracts.settings.loading import SCHEDULES, TRIGGERS, read_toml
+from polymine.data_contracts.settings.loading import SCHEDULES, TRIGGERS, read_toml, with_output
 from polymine.data_contracts.settings.run import SETTINGS, flow_of
 
 FLOWS = [f"{module}.{flow}" for flow, module in MODULES.items()]
@@ -147,6 +147,7 @@ def _fill(
     own: Any = {section: value for section, value in values.items() if section not in foreign}
     for key in (SCHEDULES, TRIGGERS):
         own.pop(key, None)  # those of a deployment are its entry's
+    own = with_output(own, file)
     if entry.folder_per_run:
         own = _with_own_folder(own, f"{name}/{entry.flow}")
     own = merge(own, entry.parameters)

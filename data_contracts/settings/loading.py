@@ -33,7 +33,17 @@ def load_as(kind: type[Kind], path: Path, overrides: Sequence[str] | None = None
         values.pop(name, None)
     for override in overrides or ():
         apply_override(values, override)
+    if "output" in kind.model_fields:
+        values = with_output(values, path)
     return check_as(kind, values, where=str(path))
+
+
+def with_output(values: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Name the folder of a result after the file, if the file does not name it."""
+    output = values.get("output", {})
+    if not isinstance(output, dict) or "path" in output:
+        return values
+    return {**values, "output": {**output, "path": f"runs/{file.stem}"}}
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -26,8 +26,8 @@ class OutputSettings(Settings):
     path: Annotated[str, Location("output")] = Field(
         min_length=1, pattern=r"^([^{}]|\{date\}|\{run\})+$"
     )
-    """Folder of this run. `{date}` stands for the day it was scheduled for (UTC), `{run}` for its
-    id."""
+    """Folder of this run; `runs/` and the name of the settings file, if that does not say it.
+    `{date}` stands for the day it was scheduled for (UTC), `{run}` for its id."""
     views: tuple[View, ...] = Field(("triplet",), min_length=1)
     """Shapes to write the training set in."""
     formats: tuple[Format, ...] = ()

@@ -119,6 +119,16 @@ def test_what_is_left_out_has_the_defaults_of_the_demo():
     assert settings.engine == EngineSettings()
 
 
+def test_a_result_lies_under_the_name_of_its_file_unless_the_file_names_it(tmp_path):
+    file = tmp_path / "shop.toml"
+    file.write_text('[dataset]\npairs = "pairs.csv"\n[output]\nviews = ["n-tuple"]')
+    output = load_as(RunSettings, file).output
+    assert (output.path, output.views) == ("runs/shop", ("n-tuple",))
+    assert load_as(RunSettings, file, ["output.path=elsewhere"]).output.path == "elsewhere"
+    with pytest.raises(SettingsError, match="output: Input should be"):
+        load_as(RunSettings, file, ["output=7"])
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_shipped_files_can_be_read(path):
     kind = KINDS.get(path.stem, RunSettings)

@@ -127,6 +127,8 @@ def test_an_own_file_is_deployed_as_it_is(tmp_path: Path) -> None:
     folder = {"path": "runs/deployed/products/mine/{date}-{run}"}  # a run's own, every night
     own = tomllib.loads(file.read_text())
     assert mine.parameters == own | {"output": folder}
+    file.write_text('[dataset]\npairs = "pairs.csv"')
+    assert wanted(file)["mine/products"].parameters["output"] == folder  # named by the file
     trained = own_file(tmp_path, "[training.base]\nmax_length = 64\n[engine]\ngpu_pool = 'gpu'")
     assert list(wanted(trained, name="shop")) == ["pipeline/shop", "train/gpu", "evaluate/gpu"]
     assert list(wanted(trained, command="run")) == ["mine/products", "train/gpu", "evaluate/gpu"]
