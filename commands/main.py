@@ -41,11 +41,11 @@ FLOWS: dict[str, tuple[Name, str]] = {
 
 EXAMPLES = {
     "run": "run mine.toml --set mining.negatives=4 --set output.path=runs/four",
-    "pipeline": "pipeline configs/pipeline.toml --set training.schedule.steps=200",
-    "train": "train configs/training.toml",
-    "evaluate": "evaluate configs/evaluation.toml --baseline bm25",
-    "compare": "compare configs/comparison.toml --set comparison.seeds=[0,1,2]",
-    "gap": "gap configs/gap.toml",
+    "pipeline": "pipeline pipeline.toml --set training.schedule.steps=200",
+    "train": "train train.toml",
+    "evaluate": "evaluate evaluate.toml --baseline bm25",
+    "compare": "compare compare.toml --set comparison.seeds=[0,1,2]",
+    "gap": "gap gap.toml",
     "inspect": "inspect runs/mine-01 q17",
     "label": "label runs/mine-01 --from runs/mine-01-labels.csv",
     "diff": "diff runs/mine-01 runs/mine-02 --query q17",
@@ -254,6 +254,9 @@ def main() -> None:
     0 done, 1 a defect (traceback in the home's `logs`), 2 something for the user to correct,
     130 Ctrl-C.
     """
+    if sys.platform == "win32":
+        complain("Polymine locks files as POSIX systems do: run it in WSL 2")
+        sys.exit(2)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped too
     try:
         app()

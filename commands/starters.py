@@ -79,7 +79,7 @@ def start(
     file = file or Path(f"{kind}.toml")
     if file.exists():
         raise SettingsError(f"{file}: is there already; name another one with --to")
-    text = (PACKAGE / "configs" / STARTERS[kind]).read_text(encoding="utf-8")
+    text = _renamed((PACKAGE / "configs" / STARTERS[kind]).read_text(encoding="utf-8"), kind, file)
     if not data:
         file.write_text(text, encoding="utf-8")
         return Started(file, copied=_copy_example(text))
@@ -94,6 +94,14 @@ def start(
     languages = _languages(understood, language)
     file.write_text(_filled(text, sources, language, languages), encoding="utf-8")
     return Started(file, understood, languages)
+
+
+def _renamed(text: str, kind: Kind, file: Path) -> str:
+    """Call settings files what they are called here: a starter's own name, and others by kind."""
+    for other, name in STARTERS.items():
+        here = str(file) if other == kind else f"{other}.toml"
+        text = text.replace(f"configs/{name}", here)
+    return text
 
 
 def _copy_example(text: str) -> Path | None:

@@ -90,7 +90,7 @@ def _facts(summary: Mapping[str, Any], seconds: float, page: str | None) -> list
     else:
         facts.append(("Output", str(summary["output"])))
     facts.append(("Report", str(summary["report"])))
-    return [*facts, ("The run in the Prefect UI", page or "make ui  (or: polymine ui)")]
+    return [*facts, ("The run in the Prefect UI", page or "polymine ui")]
 
 
 def _table(facts: Sequence[tuple[str, str]]) -> Table:

@@ -206,7 +206,7 @@ def test_the_summary_shows_a_triplet_and_where_it_lies_and_ends_with_the_headlin
     for expected in (
         "Return the sum.", "Adds its two numbers.", "Subtracts them.", "positive · score 0.910",
         "negative · de · score 0.520", "ingest", "embed 12.3 s", "whole command 15.0 s",
-        "runs/demo/triplets/*.parquet", "runs/demo/report.html", "make ui",
+        "runs/demo/triplets/*.parquet", "runs/demo/report.html", "polymine ui",
     ):  # fmt: skip
         assert expected in shown
     assert ("anchor ─" in shown, "12,345" in shown) == (terminal, terminal)
