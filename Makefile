@@ -9,11 +9,12 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pipeline test proofs check docs size bench robustness ui up clean
+.PHONY: help demo pipeline wheel test proofs check docs size bench robustness ui up clean
 
 help:
 	@echo "make demo    mine the docstrings of the installed libraries: offline, a few minutes"
 	@echo "make pipeline  mine, train and evaluate on the same: offline, about ten minutes"
+	@echo "make wheel   what others install, in dist/"
 	@echo "make ui      see its run in the Prefect UI"
 	@echo "make up      server and worker in containers; needs Docker and .env: docs/operations.md"
 	@echo "make test    run the tests"
@@ -30,6 +31,10 @@ demo: .venv/.installed
 
 pipeline: .venv/.installed
 	$(BIN)/polymine pipeline configs/pipeline.toml
+
+wheel: .venv/bin/python
+	rm -rf build/lib  # setuptools would pack what an earlier build left there
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 ui: .venv/.installed
 	$(BIN)/polymine ui
