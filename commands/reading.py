@@ -71,15 +71,23 @@ def export(
     run: RunFolder,
     form: Annotated[
         str,
-        typer.Argument(metavar="FORMAT", help="flagembedding, tevatron, nemo, ms-swift or a view."),
+        typer.Argument(
+            metavar="FORMAT",
+            help="flagembedding, tevatron, nemo, ms-swift or a view; of lists "
+            "sentence-transformers, pylate, flagembedding-kd or tevatron-kd.",
+        ),
     ],
     to: Annotated[Path | None, typer.Option(help="Where to; RUN-FORMAT if not set.")] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option(help="Of lists: fused if not set, risk, validator, or a teacher's name."),
+    ] = None,
 ) -> None:
-    """Write a finished run's triplets for another trainer, without mining again."""
+    """Write a finished run's triplets or lists for another trainer, without mining again."""
     from polymine.tasks.runs.exporting import check_shape
 
     check_shape(form)
-    typer.echo(polymine.open(run).export(form, to))
+    typer.echo(polymine.open(run).export(form, to, scores))
 
 
 def push(

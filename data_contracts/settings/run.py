@@ -18,6 +18,7 @@ from polymine.data_contracts.settings.training import TrainingSettings
 
 View = Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"]
 Format = Literal["flagembedding", "tevatron", "nemo", "ms-swift"]
+ListFormat = Literal["sentence-transformers", "pylate", "flagembedding-kd", "tevatron-kd"]
 
 
 class OutputSettings(Settings):

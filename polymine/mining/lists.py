@@ -7,6 +7,7 @@ teacher's scores say (stratified sampling, arXiv 2604.04734). Lists name texts b
 
 import polars as pl
 
+from polymine.data_contracts.errors import InputError
 from polymine.mining.export import LOWEST_WEIGHT
 from polymine.mining.hashing import hash_texts, uniform
 from polymine.mining.validator_evidence import HIGHEST, LOWEST
@@ -94,6 +95,47 @@ def draw_further(candidates: pl.DataFrame, count: int, seed: int) -> pl.DataFram
     ordered = binned.sort("key", *KEYS).with_columns(nth=nth).sort("query_id", "nth", "key")
     ordered = ordered.with_columns(order=pl.int_range(pl.len()).over("query_id").cast(pl.Float64))
     return ordered.filter(pl.col("order") < count).drop("score_bin", "risk_bin", "key", "nth")
+
+
+def score_by(lists: pl.DataFrame, target: str) -> pl.DataFrame:
+    """Put a `score` to every document: null where the target has none.
+
+    Args:
+        lists: contract Lists.
+        target: `risk`, by which a positive has its weight; `fused`, `validator`, or a teacher.
+
+    Raises:
+        InputError: the target is none of these.
+    """
+    columns = {name.removeprefix("score_"): name for name in lists.columns}
+    known = {"fused": "fused", "validator": "validator_score"}
+    teachers = {name: column for name, column in columns.items() if name != column}
+    if target == "risk":
+        return lists.with_columns(score=pl.when(right()).then("weight").otherwise("risk"))
+    if target not in (named := known | teachers):
+        raise InputError(
+            f"{target}: lists have no such scores; they have risk, {', '.join(sorted(named))}"
+        )
+    return lists.with_columns(score=named[target])
+
+
+def right() -> pl.Expr:
+    """Whether a document of a list is a positive."""
+    return pl.col("verdict").cast(pl.String).is_in(["known", "promoted"])
+
+
+def interleave(lists: pl.DataFrame) -> pl.DataFrame:
+    """Let negatives and further candidates take turns behind the positives of their query.
+
+    However short a list is cut, it then has both.
+
+    Args:
+        lists: contract Lists, and any other columns.
+    """
+    spare = pl.col("verdict").cast(pl.String).is_in(["excluded", "unused"])
+    nth = pl.int_range(pl.len()).over("query_id", right(), spare)
+    ordered = lists.sort("query_id", "place").with_columns(spare=spare, nth=nth)
+    return ordered.sort("query_id", ~right(), "nth", "spare").drop("spare", "nth")
 
 
 def _bin(value: pl.Expr) -> pl.Expr:

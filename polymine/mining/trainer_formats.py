@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 import polars as pl
 
-from polymine.data_contracts.settings import Format
+from polymine.data_contracts.settings import Format, ListFormat
+from polymine.mining.lists import right
 
 _ID, _TEXT, _SCORE = "id", "text", "score"
 
@@ -30,6 +31,45 @@ def build_records(triplets: pl.DataFrame, form: Format) -> pl.DataFrame:
         first occur, in ms-swift each query's positives within it.
     """
     return BUILDERS[form](_by_query(triplets))
+
+
+def build_list_records(
+    lists: pl.DataFrame, queries: pl.DataFrame, documents: pl.DataFrame, form: ListFormat
+) -> pl.DataFrame:
+    """Shape lists for a trainer that learns from a teacher's scores.
+
+    `sentence-transformers` (`util.resolve_ids`) and `pylate` (`utils.KDProcessing`) read query_id,
+    document_ids and scores, positives first, and look the texts up in tables of their own.
+    `flagembedding-kd` (`--knowledge_distillation True`) and `tevatron-kd` (`train_distil`) read the
+    records of these trainers, where all that is no positive stands among the negatives with its
+    score.
+
+    Args:
+        lists: contract Lists with the teacher's `score`, in the order wanted (`interleave`).
+        queries, documents: query_id or doc_id, and text, of all that the lists name.
+
+    Returns:
+        A row per query that has a positive and something else.
+    """
+    read = lists.join(documents.select("doc_id", "text"), on="doc_id", maintain_order="left")
+    document = pl.struct(pl.col("doc_id").alias(_ID), pl.col("text").alias(_TEXT),
+                         pl.col("score").alias(_SCORE))  # fmt: skip
+    gathered = read.group_by("query_id", maintain_order=True).agg(
+        document.filter(right()).alias("positives"), document.filter(~right()).alias("negatives")
+    )
+    whole = gathered.filter(pl.min_horizontal(pl.col("positives", "negatives").list.len()) > 0)
+    asked = queries.select("query_id", query="text")
+    whole = whole.join(asked, on="query_id", how="left", maintain_order="left")
+    if form == "flagembedding-kd":
+        return _flagembedding(whole)
+    if form == "tevatron-kd":
+        return _tevatron(whole)
+    listed = pl.concat_list("positives", "negatives")
+    return whole.select(
+        "query_id",
+        document_ids=listed.list.eval(_field(_ID)),
+        scores=listed.list.eval(_field(_SCORE)).cast(pl.List(pl.Float32)),
+    )
 
 
 def build_corpus(triplets: pl.DataFrame) -> pl.DataFrame:

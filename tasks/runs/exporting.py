@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 import polars as pl
 
 from polymine.data_contracts.errors import SettingsError, StoreError
-from polymine.data_contracts.settings import Format, MiningSettings, View
+from polymine.data_contracts.settings import Format, ListFormat, MiningSettings, View
 from polymine.mining.export import build_view
 from polymine.tasks.mining.trainer_formats import TrainerFiles
 from polymine.tasks.runs.folder import RunFolder
+from polymine.tasks.runs.list_files import FUSED, write_lists
 from polymine.tasks.store.atomic import staged_new, write_frame
 from polymine.tasks.store.datasets import shard_name
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 VIEWS: tuple[View, ...] = get_args(View)
 FORMATS: tuple[Format, ...] = get_args(Format)
+LIST_FORMATS: tuple[ListFormat, ...] = get_args(ListFormat)
 
 
 class Exported(NamedTuple):
@@ -33,24 +35,35 @@ class Exported(NamedTuple):
         return f"{self.records:,} records of {self.shape} in {self.folder}"
 
 
-def export(run: RunFolder, name: str, target: Path | None = None) -> Exported:
-    """Write a run's triplets in one more shape into a new folder.
+def export(
+    run: RunFolder, name: str, target: Path | None = None, scores: str | None = None
+) -> Exported:
+    """Write a run's triplets or lists in one more shape into a new folder.
 
-    One file of triplets is in memory at a time; each holds whole queries. A training view takes
-    the number of negatives from the run. Raises SettingsError for an unknown shape, StoreError when
-    the run is damaged or without triplets, and when `target` exists or lies inside it.
+    A file of triplets, or the lists of as many queries, is in memory at a time. A training view
+    takes the number of negatives from the run, and lists the `scores` of one teacher. Raises
+    SettingsError for an unknown shape, and for scores that it has no place for; StoreError when the
+    run is damaged or without triplets, and when `target` exists or lies inside it.
     """
     shape = check_shape(name)
+    if scores is not None and shape not in LIST_FORMATS:
+        raise SettingsError(
+            f"{shape}: holds the scores of the run's own teacher; `scores` are for lists: "
+            f"{', '.join(LIST_FORMATS)}"
+        )
     target = (target or run.folder.with_name(f"{run.folder.name}-{shape}")).expanduser().absolute()
     triplets = _triplets(run)
     _check_target(run.folder, target)
     with staged_new(target) as beside:
-        write = _writer(run, shape, beside)
-        records = sum(
-            write(number, pl.read_parquet(path, glob=False)) for number, path in enumerate(triplets)
-        )
+        if shape in LIST_FORMATS:
+            records = write_lists(run, cast(ListFormat, shape), beside, scores or FUSED)
+        else:
+            write = _writer(run, cast(View | Format, shape), beside)
+            frames = (pl.read_parquet(path, glob=False) for path in triplets)
+            records = sum(write(number, frame) for number, frame in enumerate(frames))
         if not records:
-            raise StoreError(f"{run.folder}: its triplets make no record of {shape}")
+            what = "lists" if shape in LIST_FORMATS else "triplets"
+            raise StoreError(f"{run.folder}: its {what} make no record of {shape}")
     return Exported(records, shape, target)
 
 
@@ -61,8 +74,9 @@ def to_dataset(run: RunFolder, name: str) -> "Dataset":
     shape = check_shape(name)
     if shape not in VIEWS:
         raise SettingsError(f"{name}: a format of files: `export` writes it; {_known()}")
+    view = cast(View, shape)
     blocks = [pl.read_parquet(path, glob=False) for path in _triplets(run)]
-    views = [build_view(block, shape, negatives_of(run)) for block in blocks]
+    views = [build_view(block, view, negatives_of(run)) for block in blocks]
     return Dataset.from_polars(pl.concat(views))
 
 
@@ -71,12 +85,13 @@ def negatives_of(run: RunFolder) -> int:
     return run.settings_of("mining", MiningSettings).negatives
 
 
-def check_shape(name: str) -> View | Format:
+def check_shape(name: str) -> View | Format | ListFormat:
     """Return the view or format of this name, or raise SettingsError with the nearest one."""
-    for shape in (*VIEWS, *FORMATS):
+    shapes = (*VIEWS, *FORMATS, *LIST_FORMATS)
+    for shape in shapes:
         if name == shape:
             return shape
-    close = get_close_matches(name.lower(), (*VIEWS, *FORMATS), n=1, cutoff=0.5)
+    close = get_close_matches(name.lower(), shapes, n=1, cutoff=0.5)
     hint = f"; did you mean `{close[0]}`?" if close else ""
     raise SettingsError(f"{name}: there is no such format{hint}\n{_known()}")
 
@@ -84,7 +99,8 @@ def check_shape(name: str) -> View | Format:
 def _known() -> str:
     return (
         f"  for other trainers: {', '.join(FORMATS)}\n"
-        f"  for sentence-transformers: {', '.join(VIEWS)}"
+        f"  for sentence-transformers: {', '.join(VIEWS)}\n"
+        f"  lists with a teacher's scores: {', '.join(LIST_FORMATS)}"
     )
 
 

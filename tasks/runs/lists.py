@@ -13,6 +13,7 @@ from polymine.tasks.mining.export import QUERIES_PER_FILE
 from polymine.tasks.runs.folder import RunFolder
 
 FURTHER = 16  # candidates of every risk and score, per query
+ALL = 2**31  # candidates of a query
 TABLES = ("evidence", "risks", "negatives", "promoted", "positives")  # that lists are made of
 
 
@@ -35,6 +36,14 @@ def iterate_lists(run: RunFolder, further: int = FURTHER) -> Iterator[pl.DataFra
     for start in range(0, len(queries), QUERIES_PER_FILE):
         block = queries.slice(start, QUERIES_PER_FILE)
         yield contract.validate(_lists_of(run, mining, block, further), cast=True)
+
+
+def further_for(scores: str | None, count: int) -> int:
+    """How many candidates to draw where those without a score are left out afterwards.
+
+    A validator reads few: of what it has read, everything is taken.
+    """
+    return ALL if scores == "validator" else count
 
 
 def has_logits(run: RunFolder) -> bool:

@@ -185,19 +185,23 @@ class FinishedRun(RunFolder, Shown):
 
         return to_dataset(self, shape)
 
-    def export(self, shape: str, to: str | Path | None = None) -> "Exported":
-        """Write the triplets for another trainer, without mining again.
+    def export(
+        self, shape: str, to: str | Path | None = None, scores: str | None = None
+    ) -> "Exported":
+        """Write the triplets or lists for another trainer, without mining again.
 
         Args:
-            shape: flagembedding, tevatron, nemo, ms-swift or a view, as of `to_dataset`.
+            shape: flagembedding, tevatron, nemo, ms-swift or a view, as of `to_dataset`; of lists
+                sentence-transformers, pylate, flagembedding-kd or tevatron-kd.
             to: a new folder; the run's with `-SHAPE` added if None.
+            scores: that lists have: `fused` if None, `risk`, `validator`, or a teacher by its name.
 
         >>> polymine.open("runs/mine-01").export("flagembedding", "out/").records
         8
         """
         from polymine.tasks.runs.exporting import export
 
-        return export(self, shape, Path(to) if to else None)
+        return export(self, shape, Path(to) if to else None, scores)
 
     def push_to_hub(self, repository: str, *, private: bool = True) -> str:
         """Push the run's tables with their card to the Hugging Face hub, as one commit.
