@@ -56,7 +56,7 @@ def export(
     _check_target(run.folder, target)
     with staged_new(target) as beside:
         if shape in LIST_FORMATS:
-            records = write_lists(run, cast(ListFormat, shape), beside, scores or FUSED)
+            records = write_lists(run, shape, beside, scores or FUSED)
         else:
             write = _writer(run, cast(View | Format, shape), beside)
             frames = (pl.read_parquet(path, glob=False) for path in triplets)
@@ -74,9 +74,8 @@ def to_dataset(run: RunFolder, name: str) -> "Dataset":
     shape = check_shape(name)
     if shape not in VIEWS:
         raise SettingsError(f"{name}: a format of files: `export` writes it; {_known()}")
-    view = cast(View, shape)
     blocks = [pl.read_parquet(path, glob=False) for path in _triplets(run)]
-    views = [build_view(block, view, negatives_of(run)) for block in blocks]
+    views = [build_view(block, shape, negatives_of(run)) for block in blocks]
     return Dataset.from_polars(pl.concat(views))
 
 
