@@ -9,14 +9,17 @@ import polars as pl
 
 
 class TrainingRows(dy.Schema):
-    """What a step learns from: one row per (query, positive), its negatives in lists.
+    """What a step learns from: one row per (query, positive), or per query with its list.
 
     `source` names the part of the data; batches hold rows of one source and one pair of languages.
     `positive_weight` says how likely the positive is right, `weights` how likely each negative is
     one, 1 where nobody knows; `scores` are the teacher's, the positive's first, then the
-    negatives', and empty where there are none. `related` are texts of the source's rows of which
-    something is known beside this anchor, by hash (xxh3); `related_weights` say how much each
-    counts as its negative: 0 for a known positive, its copies and versions, else 1 - risk.
+    negatives', and empty where there are none. Of a list `negatives` are all documents but its
+    first positive, `positive_weights` how likely each is right as a further positive, 0 for what
+    is none, and `scores` the teacher's that the step learns, null where it has none; of a pair
+    `positive_weights` are empty. `related` are texts of the source's rows of which something is
+    known beside this anchor, by hash (xxh3); `related_weights` say how much each counts as its
+    negative: 0 for a known positive, its copies and versions, else 1 - risk.
     """
 
     source = dy.String(primary_key=True)
@@ -28,7 +31,8 @@ class TrainingRows(dy.Schema):
     positive_weight = dy.Float32(nullable=False, min_exclusive=0.0, max=1.0)
     negatives = dy.List(dy.String(nullable=False, min_length=1), nullable=False)
     weights = dy.List(dy.Float32(nullable=False, min=0.0, max=1.0), nullable=False)
-    scores = dy.List(dy.Float32(nullable=False, allow_inf=False, allow_nan=False), nullable=False)
+    scores = dy.List(dy.Float32(nullable=True, allow_inf=False, allow_nan=False), nullable=False)
+    positive_weights = dy.List(dy.Float32(nullable=False, min=0.0, max=1.0), nullable=False)
     related = dy.List(dy.UInt64(nullable=False), nullable=False)
     related_weights = dy.List(dy.Float32(nullable=False, min=0.0, max=1.0), nullable=False)
 
@@ -39,6 +43,11 @@ class TrainingRows(dy.Schema):
     @dy.rule()
     def every_negative_has_a_weight(cls) -> pl.Expr:
         return pl.col("negatives").list.len() == pl.col("weights").list.len()
+
+    @dy.rule()
+    def every_document_of_a_list_says_whether_it_is_right(cls) -> pl.Expr:
+        count = pl.col("positive_weights").list.len()
+        return (count == 0) | (count == pl.col("negatives").list.len())
 
     @dy.rule()
     def scores_are_whole_or_absent(cls) -> pl.Expr:

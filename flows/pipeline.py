@@ -8,7 +8,6 @@ from prefect.deployments import run_deployment
 
 from polymine.data_contracts.references import CollectionRef
 from polymine.data_contracts.settings import (
-    MINED,
     DatasetSettings,
     EngineSettings,
     EvaluationSettings,
@@ -101,7 +100,7 @@ def check_learning(
         check_deployments(run.engine.gpu_pool)
     read_sets(run, evaluation)
     for step in steps:
-        if not any(part.triplets == MINED for part in step.data):
+        if not any(part.is_mined for part in step.data):
             gather_rows(run, step)
     return steps
 

@@ -10,7 +10,6 @@ from typing import Any
 from polymine.data_contracts.notes import CollectionNote, RowsNote, SetNote, Understood
 from polymine.data_contracts.references import CollectionRef, DatasetRef
 from polymine.data_contracts.settings import (
-    MINED,
     TRAINED,
     ComparisonRunSettings,
     EvaluationRunSettings,
@@ -190,7 +189,7 @@ def _expect_training(run: Context, steps: Sequence[StepSettings], arm: str = "")
     made = []
     for step in steps:
         name = f"{arm}-{step.name}" if arm else step.name
-        mined = any(part.triplets == MINED for part in step.data)
+        mined = any(part.is_mined for part in step.data)
         _expect(run, f"gather-{name}", ["export"] if mined else [])
         _expect(run, f"guard-{name}", [f"gather-{name}"])
         plan = step.schedule

@@ -40,6 +40,7 @@ from polymine.data_contracts.settings.selection import (
     ValidationSettings,
 )
 from polymine.data_contracts.settings.steps import (
+    DATA_KINDS,
     MINED,
     AlignSettings,
     GuideModel,
@@ -58,6 +59,7 @@ from polymine.data_contracts.settings.training import (
 )
 
 __all__ = [
+    "DATA_KINDS",
     "HELD_OUT",
     "MINED",
     "TRAINED",

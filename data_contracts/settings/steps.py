@@ -15,6 +15,7 @@ from polymine.data_contracts.settings.locations import Model, Table
 from polymine.data_contracts.settings.models import Dtype, EncoderSettings
 
 MINED = "mined"
+DATA_KINDS = ("triplets", "lists", "parallel", "collection")  # where a part's rows come from
 _PAIR = re.compile(r"^[a-z]{2,3}-[a-z]{2,3}$")
 
 
@@ -77,18 +78,31 @@ class LossSettings(Settings):
         "margin_kind": "`margin` is always a share of the positive's cosine",
     }
 
-    kind: Literal["infonce", "clear", "gist", "distill", "margin", "mse", "align"] = "infonce"
+    kind: Literal["infonce", "clear", "gist", "distill", "list", "margin", "mse", "align"] = (
+        "infonce"
+    )
     """`infonce` ranks the positive above the hard negatives and the other documents of the batch.
     `clear` also finds the query, given the document, and brings both orders together
     (arXiv 2604.05821). `gist` ranks as `infonce` does without those that a guide takes for right
     (arXiv 2402.16829). `distill` learns the order of the teacher's stored scores, `margin` by how
-    much the positive's is above each negative's (MarginMSE, arXiv 2010.02666). `mse` moves both
+    much the positive's is above each negative's (MarginMSE, arXiv 2010.02666). `list` learns the
+    order of a whole list from what its `target` says, beside `infonce`. `mse` moves both
     texts of a row to the vector that a guide gives the document (arXiv 2004.09813). `align` is for
     a chain with a target: see `align`."""
     negatives: int = Field(4, ge=0, le=100)
-    """Hard negatives per row. With 0, the other documents of the batch are all there is."""
+    """Hard negatives per row. With 0, the other documents of the batch are all there is. Of lists,
+    all documents but the first: further positives too, and what `list` learns besides."""
     temperature: float = Field(0.05, gt=0, le=10)
     """Cosines are divided by it: the lower, the more the hardest negatives count."""
+    target: Literal["risk", "fused", "validator"] | None = None
+    """Whose order of a list is learned (`list` only): that of the probability to be relevant
+    (`risk`), of the mean of the teachers' z-scores (`fused`), or of the validator's logits, with
+    which a list holds only what it has read."""
+    teacher_temperature: float | None = Field(None, gt=0)
+    """The target's scores are divided by it: the lower, the more its best count (`list` only). If
+    not set, it is how far the scores of a list lie apart, as measured."""
+    infonce_weight: float = Field(1.0, ge=0, le=1000)
+    """How much `infonce` counts beside the order, which counts 1 (`list` only)."""
     similarity: Similarity = "cosine"
     """How alike two vectors are: their cosine, or `l2`, the negative distance of unit vectors
     (`infonce` only)."""
@@ -132,7 +146,7 @@ class LossSettings(Settings):
             )
         if self.kind != "align" and self.align != AlignSettings():
             raise ValueError(f"`align` is for the loss `align`, this one is `{self.kind}`")
-        if self.kind in ("distill", "margin") and self.negatives == 0:
+        if self.kind in ("distill", "margin", "list") and self.negatives == 0:
             raise ValueError(f"loss `{self.kind}` needs `negatives`: it learns from a list")
         if self.dimensions is not None and self.kind in ("mse", "align"):
             raise ValueError(f"`dimensions` are for losses of a search, this one is `{self.kind}`")
@@ -156,6 +170,19 @@ class LossSettings(Settings):
             raise ValueError(f"`reverse` and `agreement` are for `clear`, this is `{self.kind}`")
         if self.kind != "gist" and self.contrasts != ("queries", "documents"):
             raise ValueError(f"`contrasts` is for the loss `gist`, this one is `{self.kind}`")
+        return self
+
+    @model_validator(mode="after")
+    def _has_an_order_to_learn(self) -> "LossSettings":
+        if self.kind == "list" and self.target is None:
+            raise ValueError("loss `list` needs a `target`: risk, fused or validator")
+        of_list = {
+            "target": self.target is not None,
+            "teacher_temperature": self.teacher_temperature is not None,
+            "infonce_weight": self.infonce_weight != 1.0,
+        }
+        if self.kind != "list" and (said := [name for name, on in of_list.items() if on]):
+            raise ValueError(f"`{said[0]}` is for the loss `list`, this one is `{self.kind}`")
         return self
 
 
@@ -193,6 +220,10 @@ class _Data(Settings):
     triplets: Source | None = None
     """Folder of a mining run, or Parquet files of triplets; `mined` for what this pipeline
     mines."""
+    lists: Table | None = None
+    """Folder of a mining run, or `mined`: a row is a query with all of its positives, each counted
+    as it is likely to be right, and its negatives; for the loss `list` also with candidates from
+    the whole range of scores and risks. For the losses `infonce` and `list`."""
     parallel: Source | None = None
     """Pairs of texts that mean the same: a file with text_a, lang_a, text_b, lang_b, score?. They
     are trained in both directions."""
@@ -222,12 +253,17 @@ class TrainingData(Reading, _Data):
                 )
         return pairs
 
+    @property
+    def is_mined(self) -> bool:
+        """Whether it is what this pipeline mines."""
+        return MINED in (self.triplets, self.lists)
+
     @model_validator(mode="after")
     def _has_one_source(self) -> "TrainingData":
-        named = [name for name in ("triplets", "parallel", "collection") if getattr(self, name)]
+        named = [name for name in DATA_KINDS if getattr(self, name)]
         if len(named) != 1:
             raise ValueError(
-                "name one of `triplets`, `parallel` and `collection`, "
+                "name one of `triplets`, `lists`, `parallel` and `collection`, "
                 f"got {' and '.join(named) or 'none'}"
             )
         if self.min_score is not None and not self.parallel:

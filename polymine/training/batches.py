@@ -19,7 +19,7 @@ from sentence_transformers.base.sampler import (
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.settings import StepSettings
-from polymine.training.mixture import check_scores, pad
+from polymine.training.mixture import check_scores, pad, spread_of
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +63,8 @@ def check_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> None:
 
     Args:
         parts: of `split_rows`.
-        step: its data must each have a part of 2 rows or more, for `distill` with scores.
+        step: its data must each have a part of 2 rows or more, for `distill` with scores, for
+            `list` with some that differ.
 
     Raises:
         InputError: names step and part.
@@ -87,6 +88,8 @@ def check_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> None:
     if step.loss.kind in ("distill", "margin"):
         for part in parts.values():
             check_scores(part)
+    if step.loss.kind == "list":
+        spread_of(parts.values())
 
 
 def share_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> dict[str, float]:

@@ -35,7 +35,10 @@ class Labels:
             Columns are anchors, positives, negatives_1 ... n. -inf where it is none: closed, or
             padding. 0 for the row's own positive.
         weights: (rows,), how likely the row's positive is right.
-        scores: (rows, columns - 1), a teacher's, the positive's first; 0 where there are none.
+        scores: (rows, columns - 1), a teacher's, the positive's first; 0 where there are none, NaN
+            for a document of a list that it has not scored.
+        positives: (rows, columns - 1), how likely each of a row's own documents is right, 0 for
+            what is none; None where rows are pairs, whose positive alone is.
         closed: pairs of an anchor and another row's document that are masked as known to belong
             together; a scalar.
         texts: of the columns, without any prompt.
@@ -46,6 +49,7 @@ class Labels:
     scores: Tensor
     closed: Tensor
     texts: tuple[list[str], ...] = ()
+    positives: Tensor | None = None
 
     @classmethod
     def collect(cls, batch: dict[str, Any]) -> Labels:
@@ -60,6 +64,13 @@ class Labels:
         """Shifts of the anchors against one column's texts, (rows, rows)."""
         rows = len(self.weights)
         return self.shifts[:, column * rows : (column + 1) * rows]
+
+    def listed(self) -> Tensor:
+        """Which of a row's own documents have their place in its order, (rows, columns - 1)."""
+        assert self.positives is not None, "rows of pairs are no lists"
+        columns = range(1, 1 + self.positives.shape[1])
+        own = torch.stack([self.of_column(column).diagonal() for column in columns], dim=1)
+        return ((self.positives > 0) | own.isfinite()) & self.scores.isfinite()
 
 
 class RowFacts:
@@ -80,8 +91,14 @@ class RowFacts:
         flat = rows["negatives"].explode().drop_nulls()
         self._texts[:, 2:] = _rectangle(hash_texts(flat), negatives, most)
         self._weights = _lists(rows["weights"], most)
-        self._scores = _lists(rows["scores"], most + 1)
+        scores = rows["scores"].list.eval(pl.element().fill_null(float("nan")))
+        self._scores = _lists(scores, most + 1)
         self._rows = rows["positive_weight"].to_numpy()
+        self._positives = None
+        if rows["positive_weights"].list.len().sum():
+            further = _lists(rows["positive_weights"], most)
+            self._positives = np.concatenate([self._rows[:, None], further], axis=1)
+            self._rows = self._positives.max(axis=1)
         lengths = rows["related"].list.len().cast(pl.Int64).to_numpy()
         self._bounds = np.concatenate([[0], np.cumsum(lengths)])
         self._related = rows["related"].explode().drop_nulls().to_numpy()
@@ -97,7 +114,8 @@ class RowFacts:
 
         Returns:
             Tensors in memory. A row's own negatives count by their weight, unless they are
-            closed; one of weight 0 is padding and nobody's.
+            closed; one of weight 0 is padding and nobody's. A row of several positives counts as
+            its surest one.
         """
         count = len(numbers)
         own = np.arange(count)
@@ -112,6 +130,10 @@ class RowFacts:
             known = cells[own, column, own]
             cells[own, column, own] = np.where(np.isneginf(known), known, given)
             cells[:, column, np.isneginf(given)] = NOBODY
+        positives = None
+        if self._positives is not None:
+            positives = self._positives[numbers, : columns - 1]
+            cells[own, 1:, own] = np.where(positives > 0, NOBODY, cells[own, 1:, own])
         cells[own, 0, own] = NOBODY
         cells[own, 1, own] = 0.0
         return Labels(
@@ -119,6 +141,7 @@ class RowFacts:
             torch.from_numpy(self._rows[numbers]),
             torch.from_numpy(self._scores[numbers, : columns - 1]),
             torch.tensor(closed.sum()),
+            positives=None if positives is None else torch.from_numpy(positives),
         )
 
     def _relate(self, numbers: NDArray[np.int64], columns: int) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ from sentence_transformers.sentence_transformer.losses import (
     MatryoshkaLoss,
 )
 from sentence_transformers.util import pairwise_cos_sim
-from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize, softplus
 
 from polymine import models
 from polymine.data_contracts.errors import ModelError
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from polymine.data_contracts.settings import EncoderSettings, GuideModel, LossSettings
     from polymine.data_contracts.settings.steps import Similarity
+    from polymine.training.labels import Labels
 
 LOWEST = -50.0  # shift of a candidate that is none where -inf would make 0 x inf: e^-50 is none
 NEAREST = 1e-6  # squared distance below which its root has no slope: it would be infinite at 0
@@ -107,6 +108,9 @@ class _BatchLoss(CachedMultipleNegativesRankingLoss):
 class WeightedRankingLoss(_BatchLoss):
     """Cached InfoNCE (van den Oord et al., arXiv 1807.03748) over the documents of a batch.
 
+    A row with several positives is the mean of their losses, each weighted with how likely it is
+    right, against the negatives alone: none is set against another.
+
     Args:
         model: that learns.
         temperature: similarities are divided by it.
@@ -164,8 +168,14 @@ class WeightedRankingLoss(_BatchLoss):
             shifts = labels.shifts[part, rows:]
             if self._margin is not None:
                 shifts = _mask_unseen(cosines.detach(), shifts, targets, part, self._margin)
-            found = self._scale(cosines) + shifts
-            loss = cross_entropy(found, targets[part], reduction="none")
+            scaled = self._scale(cosines)
+            found = scaled + shifts
+            if labels.positives is None:
+                loss = cross_entropy(found, targets[part], reduction="none")
+            else:
+                own = own_columns(scaled, targets[part], rows)
+                loss = _several(found, own, targets[part], labels.positives[part])
+            loss = self._add(loss, cosines, labels, part)
             if not self._reverse and not self._agreement:
                 return loss
             asked = self._scale(cosine(columns[0][part], query)) + labels.of_column(1).T[part]
@@ -177,10 +187,53 @@ class WeightedRankingLoss(_BatchLoss):
 
         return self._sum(compare, (query, *columns), labels, with_backward)
 
+    def _add(self, loss: Tensor, cosines: Tensor, labels: Labels, part: slice) -> Tensor:
+        """What else a row is judged by; nothing here."""
+        return loss
+
     def _scale(self, cosines: Tensor) -> Tensor:
         """Turn cosines into logits."""
         alike = negative_distance(cosines) if self._similarity == "l2" else cosines
         return alike * self.scale
+
+
+class WeightedListLoss(WeightedRankingLoss):
+    """KL divergence from a teacher's order of a row's own list to the student's, beside InfoNCE.
+
+    What both softmaxes range over is the row's list alone: positives, negatives and further
+    candidates count alike, whatever their weight. There is no factor T^2, as in distillation at
+    temperatures above 1: at the student's usual ones it would shrink the divergence 400 times, and
+    `infonce_weight` would say nothing.
+
+    Args:
+        model, temperature, mini_batch: as of InfoNCE; the temperature is the student's in both.
+        teacher_temperature: the teacher's scores are divided by it.
+        infonce_weight: InfoNCE counts as much beside the divergence, which counts 1.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        temperature: float,
+        mini_batch: int,
+        teacher_temperature: float,
+        infonce_weight: float,
+    ) -> None:
+        super().__init__(model, temperature, mini_batch)
+        self._teacher, self._infonce = teacher_temperature, infonce_weight
+
+    def _add(self, loss: Tensor, cosines: Tensor, labels: Labels, part: slice) -> Tensor:
+        """Add the divergence of some rows to their InfoNCE, (rows,)."""
+        rows = len(labels.weights)
+        targets = torch.arange(rows, device=cosines.device)[part]
+        apart = ~labels.listed()[part]
+        found = own_columns(cosines, targets, rows) * self.scale
+        student, teacher = (
+            log_softmax(each.masked_fill(apart, -torch.inf), dim=1)
+            for each in (found, labels.scores[part] / self._teacher)
+        )
+        each = teacher.exp() * (teacher - student).masked_fill(apart, 0.0)
+        return each.sum(1) + self._infonce * loss
 
 
 class WeightedGISTLoss(_BatchLoss):
@@ -329,6 +382,7 @@ def build_loss(
     *,
     device: str,
     anchor: BaseAnchor | None = None,
+    spread: float | None = None,
 ) -> torch.nn.Module:
     """Make the loss that a step's settings name.
 
@@ -338,6 +392,7 @@ def build_loss(
         mini_batch: texts embedded at once; `distill` and `margin` hold the whole batch.
         device: of the guide.
         anchor: pulls towards the base; for losses over a whole batch.
+        spread: of the scores that `list` learns: the teacher's temperature, if none is set.
 
     Returns:
         A loss as the sentence-transformers trainer calls it, with `Labels` of the batch.
@@ -345,7 +400,7 @@ def build_loss(
     Raises:
         ModelError: it gives shorter vectors than it is to learn with.
     """
-    loss = _plain_loss(model, settings, mini_batch, device)
+    loss = _plain_loss(model, settings, mini_batch, device, spread)
     if isinstance(loss, _BatchLoss):
         loss.anchor = anchor
     if settings.dimensions is None:
@@ -364,8 +419,18 @@ def build_loss(
 
 
 def _plain_loss(
-    model: SentenceTransformer, settings: LossSettings, mini_batch: int, device: str
+    model: SentenceTransformer,
+    settings: LossSettings,
+    mini_batch: int,
+    device: str,
+    spread: float | None,
 ) -> torch.nn.Module:
+    if settings.kind == "list":
+        teacher = settings.teacher_temperature or spread
+        assert teacher is not None, "measured where none is set"
+        return WeightedListLoss(
+            model, settings.temperature, mini_batch, teacher, settings.infonce_weight
+        )
     if settings.kind == "distill":
         return WeightedDistillationLoss(model, temperature=settings.temperature)
     if settings.kind == "margin":
@@ -417,6 +482,30 @@ def products(left: Tensor, right: Tensor) -> Tensor:
 def negative_distance(cosines: Tensor) -> Tensor:
     """Turn cosines into negative distances of the unit vectors: -|u - v| = -sqrt(2 - 2 cos)."""
     return -(2 - 2 * cosines).clamp(min=NEAREST).sqrt()
+
+
+def own_columns(pairs: Tensor, targets: Tensor, rows: int) -> Tensor:
+    """Take the cells of each query and its row's own documents.
+
+    Args:
+        pairs: (n, columns x rows), of some queries and all documents of a batch, by column.
+        targets: (n,), which row each query is of.
+        rows: of the batch.
+
+    Returns:
+        (n, columns).
+    """
+    found: Tensor = pairs.reshape(len(pairs), -1, rows)[torch.arange(len(targets)), :, targets]
+    return found
+
+
+def _several(found: Tensor, own: Tensor, targets: Tensor, positives: Tensor) -> Tensor:
+    """InfoNCE of rows with several positives, (rows,): each against what is a negative."""
+    negatives = found.scatter(1, targets[:, None], -torch.inf)
+    # Where there is none, its logarithm of a sum would have no slope.
+    negatives = negatives.masked_fill(negatives.isneginf().all(1, keepdim=True), LOWEST)
+    losses = softplus(negatives.logsumexp(1, keepdim=True) - own)
+    return (losses * positives).sum(1) / positives.sum(1)
 
 
 def _divergence(wanted: Tensor, found: Tensor) -> Tensor:

@@ -1,14 +1,16 @@
 """From tables to what a step learns from: rows of the contract TrainingRows.
 
-Three kinds of tables make rows: triplets, parallel pairs, and collections whose texts have versions
-in other languages. The `anchor` is the query, the `positive` the document. Whatever is left out is
+Four kinds of tables make rows: triplets, lists, parallel pairs, and collections whose texts have
+versions in other languages.
+
+The `anchor` is the query, the `positive` the document. Whatever is left out is
 counted by its reason, and equal (anchor, positive) pairs of the same languages are merged into one:
 as two rows of a batch they would be each other's false negatives. What else is known of a row's
 anchor and other rows' texts, `relations.relate` puts to them.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import dataframely as dy
@@ -18,12 +20,13 @@ import polars as pl
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.learning import TrainingRows
 from polymine.mining.hashing import hash_texts, uniform
+from polymine.mining.lists import interleave, right
 from polymine.training.triplet_tables import gather, languages_of, present, require_columns
 
 PAIR_KEY = ["anchor_language", "positive_language", "anchor", "positive"]
 _LISTS = {
     "negatives": pl.String, "weights": pl.Float32, "scores": pl.Float32, "related": pl.UInt64,
-    "related_weights": pl.Float32,
+    "related_weights": pl.Float32, "positive_weights": pl.Float32,
 }  # fmt: skip
 OTHER_LANGUAGES, OVER_LIMIT = "other language pairs", "over the limit"
 
@@ -84,6 +87,70 @@ def from_triplets(triplets: pl.DataFrame, source: str, negatives: int) -> Part:
     """
     rows, dropped = gather(triplets, source, negatives)
     return _part(rows, source, dropped)
+
+
+def from_lists(
+    lists: pl.DataFrame,
+    queries: pl.DataFrame,
+    documents: pl.DataFrame,
+    source: str,
+    *,
+    negatives: int,
+    positives: int,
+    scored: bool,
+) -> Part:
+    """Make one row of every query's list.
+
+    Its surest positive stands first, then its other positives. Where a teacher's scores are
+    learned, negatives and further candidates follow in turn, so that a short list has both; else
+    the negatives alone. Positives and negatives without a score stay, as what they are.
+
+    Args:
+        lists: contract Lists and, if `scored`, the teacher's `score`, null where it has none.
+        queries, documents: query_id or doc_id, text, language, of all that the lists name.
+        source: of the rows, and in errors.
+        negatives: documents of a row beside the first, at most.
+        positives: of a row, at most; those left out stay known.
+        scored: whether the rows are to have scores.
+
+    Returns:
+        Rows by query_id.
+
+    Raises:
+        InputError: of no query a list is left.
+    """
+    told = right() | (pl.col("verdict") == "negative")
+    keep = {"candidates without a score": told | pl.col("score").is_not_null()} if scored else {}
+    listed, dropped = _filtered(interleave(lists).with_columns(right=right()), keep)
+    nth = pl.int_range(pl.len()).over("query_id", "right")
+    wanted = pl.when("right").then(nth < positives).otherwise(pl.lit(scored) | told)
+    listed = listed.filter(wanted)
+    listed = listed.filter(pl.int_range(pl.len()).over("query_id") <= negatives)
+    read = documents.select("doc_id", read="text", positive_language="language")
+    rows = _gathered(listed.join(read, on="doc_id", how="left", maintain_order="left"), scored)
+    asked = queries.select("query_id", anchor="text", anchor_language="language")
+    rows = rows.join(asked, on="query_id", how="left", maintain_order="left")
+    return _part(rows, source, dropped)
+
+
+def _gathered(listed: pl.DataFrame, scored: bool) -> pl.DataFrame:
+    """Gather the documents of every query; a further positive is no negative of its own row."""
+    sure = pl.when("right").then("weight").otherwise(0.0).cast(pl.Float32)
+    none = pl.when("right").then(1.0).otherwise("weight").cast(pl.Float32)
+    scores = {"scores": pl.col("score").cast(pl.Float32)} if scored else {}
+    return (
+        listed.with_columns(sure=sure, none=none)
+        .group_by("query_id", maintain_order=True)
+        .agg(
+            pl.first("positive_language"),
+            positive=pl.first("read"),
+            positive_weight=pl.first("sure"),
+            negatives=pl.col("read").slice(1),
+            weights=pl.col("none").slice(1),
+            positive_weights=pl.col("sure").slice(1),
+            **scores,
+        )
+    )
 
 
 def from_parallel(pairs: pl.DataFrame, source: str, min_score: float | None = None) -> Part:
@@ -232,6 +299,7 @@ def pad(rows: pl.DataFrame, negatives: int) -> dy.DataFrame[TrainingRows]:
         negatives=filled("negatives", negatives, last("negatives")),
         weights=filled("weights", negatives, pl.lit(0.0, pl.Float32)),
         scores=filled("scores", negatives + 1, last("scores")),
+        positive_weights=filled("positive_weights", negatives, pl.lit(0.0, pl.Float32)),
     )
     return TrainingRows.validate(padded)
 
@@ -254,6 +322,34 @@ def check_scores(rows: pl.DataFrame) -> None:
             f"{first['source']}: {first['anchor'][:80]!r}. Give positive_score and "
             "negative_score, as mined triplets have them, or choose another loss"
         )
+
+
+def spread_of(parts: Iterable[pl.DataFrame]) -> float:
+    """Measure how far the scores of a list lie apart: the root of their mean variance.
+
+    Args:
+        parts: TrainingRows with scores.
+
+    Returns:
+        Four digits of it, in the unit of the scores.
+
+    Raises:
+        InputError: no list has two scores, or all scores of every list are equal.
+    """
+    scores = pl.concat(part["scores"] for part in parts)
+    several = scores.filter(scores.list.drop_nulls().list.len() > 1)
+    if several.is_empty():
+        raise InputError(
+            "no list has two documents with a score of the teacher, so that there is no order to "
+            "learn; choose another `loss.target`, or more `loss.negatives`"
+        )
+    spread = float(f"{np.sqrt(several.list.var(ddof=0).to_numpy().mean()):.4g}")
+    if spread > 0:
+        return spread
+    raise InputError(
+        "the teacher gives all documents of a list the same score, so that there is no order to "
+        "learn; choose another `loss.target`"
+    )
 
 
 def _check_pairs(pairs: pl.Series, rows: pl.DataFrame, languages: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import polars as pl
 from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import AdaptedModel, StepSettings, TrainingSettings
-from polymine.training import batches
+from polymine.training import batches, mixture
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from polymine.training.labels import RowFacts
 
 Columns = dict[str, dict[str, str]]  # by dataset and column
+logger = logging.getLogger("polymine.training")
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,11 @@ def make_objective(
         datasets = batches.build_datasets(parts, step)
         weight = step.loss.base_anchor
         anchor = BaseAnchor(weight, untouched) if weight and untouched else None
+        spread = _spread(parts, step)
         size = step.schedule.mini_batch
-        loss = build_loss(encoder, step.loss, size, device=device, anchor=anchor)
+        loss = build_loss(
+            encoder, step.loss, size, device=device, anchor=anchor, spread=spread
+        )
     shares = batches.share_parts(parts, step)
     columns = {name: _texts(each.column_names) for name, each in datasets.items()}
     return Objective(
@@ -93,6 +98,18 @@ def make_objective(
         {name: _languages(name, each) for name, each in columns.items()},
         facts,
     )
+
+
+def _spread(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> float | None:
+    """How far the scores of a list lie apart, where that is the temperature of the teacher."""
+    if step.loss.kind != "list" or step.loss.teacher_temperature is not None:
+        return None
+    spread = mixture.spread_of(parts.values())
+    logger.info(
+        "%s: the teacher's temperature is %g, which is how far its scores of a list lie apart",
+        step.name, spread,
+    )  # fmt: skip
+    return spread
 
 
 def _align(

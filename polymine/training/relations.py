@@ -21,13 +21,21 @@ def own_relations(rows: pl.DataFrame) -> pl.DataFrame:
     """Name every row's positive as known to belong to its anchor.
 
     Args:
-        rows: anchor, positive, and negatives (lists) where there are any.
+        rows: anchor, positive, and negatives and positive_weights (lists) where there are any.
 
     Returns:
         RELATIONS of weight 0; an anchor has all its positives, in whichever row they stand, and all
         copies of them, whatever their case and blanks.
     """
-    pairs = rows.select("anchor", "positive").unique(maintain_order=True)
+    pairs = rows.select("anchor", "positive")
+    if "positive_weights" in rows.columns:
+        listed = rows.filter(pl.col("positive_weights").list.len() > 0)
+        each = listed.select("anchor", "positive_weights", positive="negatives")
+        further = each.explode("positive", "positive_weights").filter(
+            pl.col("positive_weights") > 0
+        )
+        pairs = pl.concat([pairs, further.select("anchor", "positive")])
+    pairs = pairs.unique(maintain_order=True)
     parts = [pairs["anchor"], pairs["positive"]]
     if "negatives" in rows.columns:
         parts.append(rows["negatives"].explode().drop_nulls())
@@ -41,12 +49,12 @@ def own_relations(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def relations_of_run(
-    triplets: pl.DataFrame, closure: pl.DataFrame, decided: pl.DataFrame
+    queries: pl.DataFrame, documents: pl.DataFrame, closure: pl.DataFrame, decided: pl.DataFrame
 ) -> pl.DataFrame:
-    """Name what a mining run knows of pairs of its queries and the documents in its triplets.
+    """Name what a mining run knows of pairs of its queries and the documents that rows hold.
 
     Args:
-        triplets: contract Triplets.
+        queries, documents: query_id or doc_id, and text, of those in the rows.
         closure: query_id, doc_id of what may never be a negative.
         decided: query_id, doc_id, risk of candidates that were judged (contract Negatives); a null
             risk says nothing.
@@ -54,9 +62,6 @@ def relations_of_run(
     Returns:
         RELATIONS: weight 0 for closed pairs, 1 - risk for the others.
     """
-    asked = triplets.select("query_id", text="anchor").unique("query_id", maintain_order=True)
-    sides = (triplets.select(doc_id=f"{side}_id", text=side) for side in ("positive", "negative"))
-    read = pl.concat(sides).unique("doc_id", maintain_order=True)
     pairs = pl.concat(
         [
             closure.select("query_id", "doc_id", weight=pl.lit(0.0)),
@@ -66,10 +71,20 @@ def relations_of_run(
     )
     hashed = [
         table.select(key, pl.Series(f"{name}_hash", hash_texts(table["text"])))
-        for table, key, name in ((asked, "query_id", "anchor"), (read, "doc_id", "text"))
+        for table, key, name in (
+            (queries, "query_id", "anchor"),
+            (documents, "doc_id", "text"),
+        )
     ]
     joined = pairs.join(hashed[0], on="query_id").join(hashed[1], on="doc_id")
     return joined.select(pl.col(name).cast(kind) for name, kind in RELATIONS.items())
+
+
+def texts_of(triplets: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """List the queries (query_id, text) and documents (doc_id, text) of triplets, each once."""
+    asked = triplets.select("query_id", text="anchor").unique("query_id", maintain_order=True)
+    sides = (triplets.select(doc_id=f"{side}_id", text=side) for side in ("positive", "negative"))
+    return asked, pl.concat(sides).unique("doc_id", maintain_order=True)
 
 
 def relate(rows: pl.DataFrame, relations: pl.DataFrame) -> pl.DataFrame:
@@ -84,6 +99,8 @@ def relate(rows: pl.DataFrame, relations: pl.DataFrame) -> pl.DataFrame:
         and those that are negatives but for NEGLIGIBLE risk, are left out.
     """
     rows = rows.drop("related", "related_weights", strict=False)
+    if "positive_weights" not in rows.columns:  # pairs have none
+        rows = rows.with_columns(positive_weights=pl.lit([], pl.List(pl.Float32)))
     texts = pl.concat([rows["anchor"], rows["positive"], rows["negatives"].explode().drop_nulls()])
     known = (
         relations.filter(

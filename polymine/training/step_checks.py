@@ -151,6 +151,16 @@ def _check_data(step: StepSettings) -> None:
                 f"{where}: loss `{step.loss.kind}` learns a teacher's scores, which only "
                 "`triplets` have"
             )
+        if part.lists and step.loss.kind not in ("infonce", "list"):
+            raise SettingsError(
+                f"{where}: `lists` have several positives in a row, which the losses `infonce` and "
+                f"`list` take and `{step.loss.kind}` does not; name the run as `triplets`"
+            )
+        if step.loss.kind == "list" and not part.lists:
+            raise SettingsError(
+                f"{where}: loss `list` learns the order of a list, which only the `lists` of a "
+                "mining run have; name its folder there"
+            )
         spoken = {code for pair in part.languages or () for code in pair.split("-")}
         if spoken and step.languages and not spoken & set(step.languages):
             raise SettingsError(

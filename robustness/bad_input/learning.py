@@ -138,12 +138,12 @@ def _lines(chance: random.Random, folder: Path) -> Found:
 def _part(**named: Any) -> Any:
     """A part of a step's data as it is read, or what an error counts as."""
     from polymine.data_contracts.errors import PolymineError
-    from polymine.data_contracts.settings import TrainingData
+    from polymine.data_contracts.settings import LossSettings, TrainingData
     from polymine.tasks.training.data import read_part
 
     sources = named["triplets"] if isinstance(named["triplets"], list) else [named["triplets"]]
     try:
-        return read_part(TrainingData.model_validate(named), "data-0", 4)
+        return read_part(TrainingData.model_validate(named), "data-0", LossSettings())
     except PolymineError as error:
         clear = any(Path(source).name in str(error) for source in sources)
         return "clear error" if clear else f"unclear: {error!s:.200}"

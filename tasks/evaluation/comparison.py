@@ -77,6 +77,11 @@ def check_arms(
                 f"training: step {open_ended[0]} goes by epochs, and arms have different numbers "
                 "of rows: set schedule.steps, so that all train equally long"
             )
+        if any(part.lists and part.is_mined for step in steps for part in step.data):
+            raise SettingsError(
+                f"comparison arm {arm.name}: arms learn from the triplets that each of them mines; "
+                "for `lists` name the folder of a run"
+            )
         if arm.miner == "random" and any(step.loss.kind in ("distill", "margin") for step in steps):
             raise SettingsError("comparison: `random` negatives have no scores to distill")
         if arm.miner == "polymine":

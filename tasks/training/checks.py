@@ -16,6 +16,7 @@ from polymine.data_contracts.trained import BASE
 from polymine.tasks.runs.folder import RunFolder
 from polymine.tasks.store.manifests import RUN, read_manifest
 from polymine.tasks.store.output import PIPELINE
+from polymine.tasks.training.lists import check_target, open_run
 from polymine.training import recipes
 
 
@@ -48,6 +49,7 @@ def check_training(
         if step.loss.guide is not None:
             models.check_call(step.loss.guide)
     _check_trackers(training.report_to)
+    _check_lists(steps, mining)
     if training.target is not None:
         _check_chain(steps, training)
         return steps
@@ -88,6 +90,18 @@ def _check_chain(steps: Sequence[StepSettings], training: TrainingSettings) -> N
             alignment.check_chain(built, step.loss.align)
     if any(step.loss.kind == "align" for step in steps):
         alignment.load_language_model(built, training.target.model)
+
+
+def _check_lists(steps: Sequence[StepSettings], mining: MiningSettings | None) -> None:
+    """Refuse runs that have not stored what their lists are to teach, or will not."""
+    for step in steps:
+        for part in step.data:
+            if part.lists == MINED and mining is not None:
+                check_target(step.loss, "what is `mined` here", mining)
+            elif part.lists not in (None, MINED):
+                run = open_run(str(part.lists))
+                mined = run.settings_of("mining", MiningSettings)
+                check_target(step.loss, str(part.lists), mined, run)
 
 
 def _check_teachers(

@@ -12,8 +12,9 @@ from polymine.data_contracts.errors import SettingsError, StoreError
 from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.references import fingerprint
 from polymine.data_contracts.settings import (
-    MINED,
+    DATA_KINDS,
     DatasetSettings,
+    LossSettings,
     Reading,
     RecipeSettings,
     Source,
@@ -29,8 +30,9 @@ from polymine.tasks.sources.reading import check_raw, fingerprint_sources, one_s
 from polymine.tasks.sources.tables import Findings, read_texts
 from polymine.tasks.store.datasets import is_dataset, open_folder
 from polymine.tasks.store.manifests import RUN, read_manifest
+from polymine.tasks.training.lists import fingerprint_lists, rows_of_lists
 from polymine.training import mixture
-from polymine.training.relations import own_relations, relations_of_run
+from polymine.training.relations import own_relations, relations_of_run, texts_of
 
 _NUMBERS = (
     "score", "weight", "positive_weight", "position", "positive_score", "negative_score",
@@ -64,14 +66,15 @@ def resolve_training(training: TrainingSettings, run: str | None) -> TrainingSet
     """
 
     def resolved(part: TrainingData) -> TrainingData:
-        if part.triplets != MINED:
+        if not part.is_mined:
             return part
         if run is None:
             raise SettingsError(
                 "training: its data is `mined`, and nothing is mined here: name the folder of a "
-                'mining run, as `triplets = "runs/mine-01"`, or start `polymine pipeline`'
+                f'mining run, as `{"lists" if part.lists else "triplets"} = "runs/mine-01"`, or '
+                "start `polymine pipeline`"
             )
-        return part.model_copy(update={"triplets": run})
+        return part.model_copy(update={"lists" if part.lists else "triplets": run})
 
     steps = tuple(
         step.model_copy(update={"data": tuple(resolved(part) for part in step.data)})
@@ -93,12 +96,15 @@ def resolve_training(training: TrainingSettings, run: str | None) -> TrainingSet
 
 def describe_source(part: TrainingData) -> str:
     """Name where a part of data comes from."""
-    source = part.triplets or part.parallel or part.collection
+    source = part.triplets or part.lists or part.parallel or part.collection
     return source if isinstance(source, str) else ", ".join(source or [])
 
 
-def read_part(part: TrainingData, name: str, negatives: int) -> ReadPart:
-    """Read a part's rows and what is known beside them."""
+def read_part(part: TrainingData, name: str, loss: LossSettings) -> ReadPart:
+    """Read a part's rows, as a loss wants them, and what is known beside them."""
+    if part.lists is not None:
+        made, told = rows_of_lists(part.lists, name, loss)
+        return ReadPart(made, pl.concat([own_relations(made.rows), told]), 0)
     known: list[pl.DataFrame] = []
     found = Findings()
     if part.triplets is not None:
@@ -107,7 +113,7 @@ def read_part(part: TrainingData, name: str, negatives: int) -> ReadPart:
         if "relevance" in triplets.columns:
             triplets = triplets.filter(pl.col("relevance").fill_null(1) > 0)
         refuted = given - triplets.height
-        made = mixture.from_triplets(triplets, name, negatives)
+        made = mixture.from_triplets(triplets, name, loss.negatives)
         made = replace(made, counts=made.counts.and_dropped("judged as not relevant", refuted))
     elif part.parallel is not None:
         pairs, rejected = _read_files(part, part.parallel, PARALLEL, found)
@@ -169,7 +175,7 @@ def _relations(folder: Path, triplets: pl.DataFrame) -> list[pl.DataFrame]:
         return []
     judged = (folder / "negatives").is_dir()
     decided = _table(folder, "negatives") if judged else Negatives.create_empty()
-    return [relations_of_run(triplets, _table(folder, "closure"), decided)]
+    return [relations_of_run(*texts_of(triplets), _table(folder, "closure"), decided)]
 
 
 def _table(folder: Path, name: str) -> pl.DataFrame:
@@ -206,15 +212,16 @@ def _read_files(
 
 def kind_and_choice(part: TrainingData) -> tuple[str, dict[str, Any]]:
     """Say what kind of data a part is and what of it is taken, wherever it lies."""
-    places = ("triplets", "parallel", "collection")
-    kind = next(name for name in places if getattr(part, name) is not None)
-    return kind, part.model_dump(mode="json", exclude=set(places))
+    kind = next(name for name in DATA_KINDS if getattr(part, name) is not None)
+    return kind, part.model_dump(mode="json", exclude=set(DATA_KINDS))
 
 
 def fingerprint_part(part: TrainingData) -> str:
     """Hash the files that a part's data lie in."""
     if part.collection is not None:
         return fingerprint_sources(_as_dataset(part))
+    if part.lists is not None:
+        return fingerprint_lists(part.lists)
     digests = []
     source = part.triplets or part.parallel or []
     for each in [source] if isinstance(source, str) else source:

@@ -23,7 +23,7 @@ from polymine.tasks.training.split import HELD_OUT
 from polymine.training import mixture
 from polymine.training.relations import relate
 
-VERSION = 8
+VERSION = 9
 CONTRACT = "training-rows"
 EXCLUDE = (
     'Set training.contaminated = "exclude" to leave these rows out, or "report" to train on them; '
@@ -44,6 +44,7 @@ def gather_rows(run: Context, step: StepSettings) -> Plan:
             "version": VERSION,
             "data": [[fingerprint_part(part), *kind_and_choice(part)] for part in step.data],
             "negatives": step.loss.negatives,
+            "target": step.loss.target,
             "seed": step.seed,
         },
         open=lambda _: Maker(lambda *_: gathered()[0], TrainingRows),
@@ -98,7 +99,7 @@ def _gather(step: StepSettings) -> Noted:
     rows, counts, sources = [], list[SourceCounts](), list[Understood]()
     for number, part in enumerate(step.data):
         name = f"data-{number}"
-        read = read_part(part, name, step.loss.negatives)
+        read = read_part(part, name, step.loss)
         chosen = mixture.select(read.made.rows, part.languages, part.limit, step.seed)
         counted = read.made.counts.then(chosen.counts).and_dropped(_BROKEN, read.rejected)
         rows.append(relate(chosen.rows, read.relations))

@@ -4,7 +4,12 @@ import polars as pl
 import pytest
 
 import polymine
-from polymine.data_contracts.settings import MiningSettings, SelectionSettings, TrainingData
+from polymine.data_contracts.settings import (
+    LossSettings,
+    MiningSettings,
+    SelectionSettings,
+    TrainingData,
+)
 from polymine.mining import precision
 from polymine.mining.ingestion import ingest
 from polymine.tasks.training.data import read_part
@@ -125,7 +130,8 @@ def test_found_translations_are_cross_lingual_training_rows(tables, few):
     found = run.promoted.filter(german)
     kinds = {each["pair"] for each in run.info["risk"]["promotion"]["precisions"]}
     assert {"same", "foreign"} <= kinds
-    rows = read_part(TrainingData(triplets=str(run.folder)), "mined", 2).made.rows
+    data, loss = TrainingData(triplets=str(run.folder)), LossSettings(negatives=2)
+    rows = read_part(data, "mined", loss).made.rows
     across = select(rows, ("de-en",), None, 0).rows
     texts = corpus.join(found, on="doc_id", how="semi")["text"]
     assert set(across["positive"]) == set(texts)

@@ -118,6 +118,116 @@ def test_infonce_is_a_few_lines_of_torch(small, symmetric, mini_batch, columns):
     torch.testing.assert_close(value[1], expected[1], rtol=1e-4, atol=1e-6)
 
 
+def listed() -> Labels:
+    """As `known`, with a further positive in half of the rows, which is nobody's own negative."""
+    labels = known()
+    positives = torch.zeros(ROWS, 1 + NEGATIVES)
+    positives[:, 0], positives[::2, 1] = labels.weights, 0.7
+    for row in range(0, ROWS, 2):
+        labels.shifts[row, 2 * ROWS + row] = -torch.inf
+    labels.scores.copy_(torch.randn(ROWS, 1 + NEGATIVES) * 3)
+    labels.scores[5, 0] = torch.nan  # a positive that the teacher has not scored
+    return replace(labels, positives=positives)
+
+
+def infonce_of_lists(vectors, labels):
+    """Each row's loss, (rows,): positive by positive, with all others left out."""
+    query, *documents = vectors
+    logits = query @ torch.cat(documents).T / T
+    losses = []
+    for row in range(ROWS):
+        own = [column * ROWS + row for column in range(1 + NEGATIVES)]
+        total = 0
+        for place, weight in zip(own, labels.positives[row], strict=True):
+            rivals = logits[row] + labels.shifts[row, ROWS:]
+            rivals[own[0]] = -torch.inf
+            rivals[place] = logits[row, place]
+            total = total - weight * rivals.log_softmax(0)[place]
+        losses.append(total / labels.positives[row].sum())
+    return torch.stack(losses)
+
+
+def vectors_of(small, given):
+    return [small(each)["sentence_embedding"] for each in given]
+
+
+@pytest.mark.parametrize("mini_batch", [4, 64])
+def test_infonce_of_several_positives_is_a_few_lines_of_torch(small, mini_batch):
+    labels = listed()
+
+    def reference(given, _):
+        return (infonce_of_lists(vectors_of(small, given), labels) * labels.weights).mean()
+
+    expected = value_and_gradient(small, reference, labels)
+    value = value_and_gradient(small, WeightedRankingLoss(small, T, mini_batch), labels)
+    assert value[0] == pytest.approx(expected[0], rel=1e-5)
+    torch.testing.assert_close(value[1], expected[1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_list_with_one_positive_is_a_pair_with_its_negatives(small):
+    labels = known()
+    positives = torch.zeros(ROWS, 1 + NEGATIVES)
+    positives[:, 0] = labels.weights
+    loss = WeightedRankingLoss(small, T, 64)
+    pairs = value_and_gradient(small, loss, labels)
+    lists = value_and_gradient(small, loss, replace(labels, positives=positives))
+    assert lists[0] == pytest.approx(pairs[0], rel=1e-5)
+    torch.testing.assert_close(lists[1], pairs[1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_row_whose_negatives_are_all_closed_teaches_nothing(small):
+    labels = listed()
+    labels.shifts[:, ROWS:] = -torch.inf
+    value, gradient = value_and_gradient(small, WeightedRankingLoss(small, T, 64), labels)
+    assert value == pytest.approx(0, abs=1e-8)
+    assert gradient.abs().max() < 1e-8
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+@pytest.mark.parametrize("mini_batch", [4, 64])
+def test_the_order_of_a_list_is_a_few_lines_of_torch(small, mini_batch, weight):
+    """The divergence counts as it is, beside InfoNCE at its weight; padding is in no list."""
+    labels, teacher = listed(), 2.5
+    settings = LossSettings(
+        kind="list", target="fused", temperature=T, teacher_temperature=teacher,
+        infonce_weight=weight,
+    )  # fmt: skip
+
+    def reference(given, _):
+        query, *documents = vectors = vectors_of(small, given)
+        cosines = torch.stack([(query * each).sum(1) for each in documents], dim=1)
+        there = [0, 1]  # the last column is padding in one row, and another row's is closed
+        divergence = []
+        for row in range(ROWS):
+            shift = labels.shifts[row, 3 * ROWS + row]
+            places = [*there, 2] if shift.isfinite() else there
+            closed = labels.shifts[row, 2 * ROWS + row].isneginf() and labels.positives[row, 1] == 0
+            places = [place for place in places if not (place == 1 and closed)]
+            places = [place for place in places if labels.scores[row, place].isfinite()]
+            wanted = (labels.scores[row, places] / teacher).softmax(0)
+            found = (cosines[row, places] / T).log_softmax(0)
+            divergence.append((wanted * (wanted.log() - found)).sum())
+        rows = torch.stack(divergence) + weight * infonce_of_lists(vectors, labels)
+        return (rows * labels.weights).mean()
+
+    expected = value_and_gradient(small, reference, labels)
+    loss = build_loss(small, settings, mini_batch, device="cpu")
+    value = value_and_gradient(small, loss, labels)
+    assert value[0] == pytest.approx(expected[0], rel=1e-5)
+    torch.testing.assert_close(value[1], expected[1], rtol=1e-4, atol=1e-6)
+
+
+def test_the_teachers_temperature_is_the_spread_of_its_scores_if_none_is_set(small):
+    labels = listed()
+    told = {"kind": "list", "target": "risk", "temperature": T}
+    named = build_loss(small, LossSettings(**told, teacher_temperature=3.0), 64, device="cpu")
+    measured = build_loss(small, LossSettings(**told), 64, device="cpu", spread=3.0)
+    assert (
+        value_and_gradient(small, named, labels)[0]
+        == value_and_gradient(small, measured, labels)[0]
+    )
+
+
 @pytest.mark.parametrize("mini_batch", [4, 64])
 def test_clear_is_a_few_lines_of_torch(small, mini_batch):
     """Documents given the query, queries given the document, and the divergence of both orders."""
@@ -317,12 +427,13 @@ def test_margins_are_a_few_lines_of_torch(small):
     torch.testing.assert_close(value[1], expected[1], rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", ["infonce", "margin", "distill"])
+@pytest.mark.parametrize("kind", ["infonce", "margin", "distill", "list"])
 @pytest.mark.parametrize("mini_batch", [4, 64])
 def test_cut_vectors_count_as_much_as_whole_ones(small, kind, mini_batch):
-    labels = known()
+    labels = listed() if kind == "list" else known()
     labels.scores.copy_(torch.rand(ROWS, 1 + NEGATIVES))
-    settings = LossSettings(kind=kind, negatives=2, dimensions=(8, 16))
+    order = {"target": "risk", "teacher_temperature": 0.5} if kind == "list" else {}
+    settings = LossSettings(kind=kind, negatives=2, dimensions=(8, 16), **order)
     plain_loss = build_loss(small, settings.model_copy(update={"dimensions": None}), 64,
                             device="cpu")  # fmt: skip
     whole = small.get_embedding_dimension()

@@ -87,7 +87,8 @@ class TestTriplets:
             "set",
             5,
         )
-        unused = ["source", "row", "positive_weight", "related", "related_weights"]
+        unused = ["source", "row", "positive_weight", "positive_weights", "related",
+                  "related_weights"]  # fmt: skip
         assert part.rows.drop(unused).rows() == [
             ("und", "und", "a", "A", ["1"], [1.0], []),
             ("und", "und", "b", "B", ["2", "1"], [1.0, 1.0], []),

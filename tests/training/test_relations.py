@@ -12,7 +12,7 @@ from polymine.data_contracts.learning import TrainingRows
 from polymine.mining.hashing import hash_texts
 from polymine.training.labels import RowFacts
 from polymine.training.mixture import from_triplets
-from polymine.training.relations import own_relations, relate, relations_of_run
+from polymine.training.relations import own_relations, relate, relations_of_run, texts_of
 from tests.training.small_batches import count_closed
 
 GROUPS, MEMBERS = 5, 4
@@ -59,7 +59,7 @@ def test_a_run_says_what_is_closed_and_what_is_doubtful():
         {"query_id": ["q1", "q1", "q2", "q2"], "doc_id": ["b", "c", "a", "c"],
          "risk": [0.25, 0.9, None, 0.001]}
     )  # fmt: skip
-    known = relations_of_run(triplets, closure, decided)
+    known = relations_of_run(*texts_of(triplets), closure, decided)
     made = from_triplets(triplets, "data-0", 2).rows
     rows = TrainingRows.validate(relate(made, pl.concat([own_relations(made), known])))
     a, b, c = hashed("A", "B", "C")

@@ -40,7 +40,9 @@ def base(tmp_path_factory) -> str:
     return save_small_encoder(tmp_path_factory.mktemp("base"))
 
 
-def make_rows(source="data-0", document="en", query="en", count=12, negatives=2) -> pl.DataFrame:
+def make_rows(
+    source="data-0", document="en", query="en", count=12, negatives=2, listed=False
+) -> pl.DataFrame:
     rows = [
         {
             "source": source,
@@ -56,10 +58,15 @@ def make_rows(source="data-0", document="en", query="en", count=12, negatives=2)
         }
         for number in range(count)
     ]
+    if listed:  # every other row has a further positive
+        for row in rows:
+            row["positive_weights"] = [0.7 * (row["row"] % 2), *[0.0] * (negatives - 1)]
     overrides = {
         "row": pl.UInt32, "negatives": pl.List(pl.String), "weights": pl.List(pl.Float32),
         "scores": pl.List(pl.Float32), "positive_weight": pl.Float32,
     }  # fmt: skip
+    if listed:
+        overrides["positive_weights"] = pl.List(pl.Float32)
     frame = pl.DataFrame(rows, schema_overrides=overrides)
     nexts = frame.with_columns(positive=pl.col("positive").shift(-1)).drop_nulls("positive")
     return relate(frame, own_relations(pl.concat([frame, nexts])))
@@ -117,22 +124,26 @@ def test_it_learns_and_says_what_it_did(base, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "loss",
-    [{}, {"base_anchor": 2.0}, {"kind": "gist", "guide": True}, {"kind": "distill"}],
-    ids=["infonce", "anchor", "gist", "distill"],
-)
-def test_an_interrupted_step_ends_with_the_same_bytes(base, tmp_path, loss):
+    ("listed", "loss"),
+    [
+        (False, {}), (False, {"base_anchor": 2.0}), (False, {"kind": "gist", "guide": True}),
+        (False, {"kind": "distill"}), (True, {"kind": "list", "target": "fused"}), (True, {}),
+    ],
+    ids=["infonce", "anchor", "gist", "distill", "list", "infonce of lists"],
+)  # fmt: skip
+def test_an_interrupted_step_ends_with_the_same_bytes(base, tmp_path, listed, loss):
     loss = loss | {"guide": base} if "guide" in loss else loss
+    rows = make_rows(listed=listed)
     step = make_step(
         steps=7, loss=LossSettings(negatives=2, **loss),
         lora=LoraSettings(rank=4, dropout=0.2),
     )  # fmt: skip
-    whole = train(step, make_rows(), base, tmp_path / "whole")
+    whole = train(step, rows, base, tmp_path / "whole")
     with pytest.raises(Killed):
-        train(step, make_rows(), base, tmp_path / "cut", progress=KilledAt(5))
+        train(step, rows, base, tmp_path / "cut", progress=KilledAt(5))
     held = sorted(path.name for path in (tmp_path / "cut").glob("checkpoint-*"))
     assert held == ["checkpoint-2", "checkpoint-4"]
-    resumed = train(step, make_rows(), base, tmp_path / "cut")
+    resumed = train(step, rows, base, tmp_path / "cut")
     assert same(weights(whole), weights(resumed))
     assert resumed.curve["loss"].to_list() == whole.curve["loss"].to_list()
     assert resumed.tokens == whole.tokens

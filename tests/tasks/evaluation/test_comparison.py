@@ -16,6 +16,7 @@ from polymine.data_contracts.settings import (
     DatasetSettings,
     EngineSettings,
     EvaluationSettings,
+    LossSettings,
     MiningSettings,
     OutputSettings,
     TrainingData,
@@ -81,7 +82,7 @@ def test_other_miners_rows_know_the_closure_as_ours_do(animals, tmp_path):
     collection = ingest(run, DatasetSettings(**animals))
     mining = MiningSettings(teachers=(MINILM,), negatives=2)
     made = mine_otherwise(run, ArmSettings(name="r", miner="random"), collection, mining, 0)
-    part = read_part(TrainingData(triplets=made.path), "data", 2)
+    part = read_part(TrainingData(triplets=made.path), "data", LossSettings(negatives=2))
     own = own_relations(part.made.rows)
     assert part.relations.height > own.height
     assert set(part.relations["weight"]) == {0.0}  # it has judged nothing
