@@ -184,6 +184,14 @@ def test_all_verdicts_have_their_samples_and_charts() -> None:
 
 def test_the_card_lists_its_tables() -> None:
     card = render_card(make_report(), {"triplets": 3, "n-tuple": 1})
+    for command in (
+        "-m FlagEmbedding.finetune",
+        "-m tevatron.retriever",
+        "swift sft",
+        "n_passages: 3",
+    ):
+        assert command in card
+    assert "```bash\npolymine export" in card
     assert "- config_name: triplets\n  data_files: triplets/*.parquet\n  default: true" in card
     assert "- config_name: n-tuple\n  data_files: n-tuple/*.parquet" in card
     assert 'language:\n- "en"\n- "fr"' in card

@@ -1,6 +1,7 @@
 """What the report says of the risk, with numbers a reader can check."""
 
 import math
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -10,19 +11,24 @@ from polymine.data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.mining.budget import Choice, Point
 from polymine.mining.risk import FEATURES
 from polymine.reporting.mining.card import render_card
+from polymine.reporting.mining.funnel import Step
 from polymine.reporting.mining.risk import (
+    Checked,
     Kept,
     RiskData,
     ValidatorUpdate,
     compare_update,
+    count_labelled,
     hardness_at,
     list_weights,
     offer_budgets,
     typical_risk,
 )
+from polymine.reporting.mining.summary import summarise
+from polymine.reporting.mining.turns import HIGHEST, Turn, find_turns
 from polymine.reporting.reasons import EVIDENCE
 from polymine.reporting.templates import say
-from tests.reporting.mining.small_run import make_model, make_tables
+from tests.reporting.mining.small_run import MINING, make_model, make_tables
 from tests.reporting.mining.test_page import make_report, read
 
 KEPT = Kept(count=3, rate=0.02, hardness=0.5, found=1.0)
@@ -52,6 +58,42 @@ def test_the_interval_is_a_factor_on_either_side() -> None:
     assert certain.interval == pytest.approx((0.45, 1.0))
     nothing = RiskData(make_model(), Kept(0, None, None, 0.0), fitted=True)
     assert (nothing.interval, say("mining", "expected_briefly", nothing)) == (None, "")
+
+
+def test_labels_are_counted_by_the_risk_they_had() -> None:
+    pairs = pl.DataFrame({"risk": [0.005, 0.02, 0.02, 0.5], "right": [False, True, False, True]})
+    assert count_labelled(pairs) == (
+        Checked(0.0, 0.01, 1, pytest.approx(0.005), 0),
+        Checked(0.01, 0.03, 2, pytest.approx(0.04), 1),
+        Checked(0.3, 1.0, 1, pytest.approx(0.5), 1),
+    )
+    assert count_labelled(pairs.head(0)) is None
+
+
+def turns_of(risk: RiskData, mining: MiningSettings = RISK_RULE, short: bool = False) -> list[Turn]:
+    summary = summarise(make_tables(), mining)
+    refused = Step("excluded", 5, HIGHEST, "excluded")
+    summary = replace(summary, short=int(short), recall=())
+    return find_turns(summary, risk, (refused,), mining, "runs/x")
+
+
+def test_what_binds_is_what_to_turn() -> None:
+    harder, cleaner, label = turns_of(BY_RISK)
+    assert "what binds is the budget of 2 %. With 5 % the mean score is 0.550" in harder.why
+    assert harder.command == (
+        "polymine run FILE --set mining.selection.max_false_negative_rate=0.05 "
+        "--set output.path=runs/x-2"
+    )
+    assert "=0.01 " in cleaner.command
+    assert label.command == "polymine label runs/x"
+    free = replace(BY_RISK, choice=Choice(0.0, 0.25), labelled=(Checked(0.0, 1.0, 1, 0.1, 0),))
+    (only,) = turns_of(free)  # nothing is left to label first
+    assert "5 candidates were refused as likelier than 25 %" in only.why
+    assert "mining.selection.max_risk=0.5 " in only.command
+    ceiling = RiskData(make_model(), KEPT, fitted=True, labelled=free.labelled)
+    rule, deeper = turns_of(ceiling, MINING, short=True)
+    assert "mining.selection.rule=risk" in rule.command
+    assert "mining.depth=200 " in deeper.command
 
 
 def test_budgets_are_read_off_the_curve() -> None:
