@@ -144,7 +144,8 @@ def find_targets(
 
     Args:
         encoder: with or without adapters.
-        targets: ends of layer names, as `query` or `output.dense`, or `all-linear`.
+        targets: ends of layer names, as `query` or `output.dense`, or `all-linear`. Of a chain's
+            two transformers either may lack some, but not all.
         place: of the transformer among the model's modules.
 
     Returns:
@@ -154,14 +155,19 @@ def find_targets(
         ModelError: no layer ends with a target; names it, and the layers there are.
     """
     linear = _linear_layers(_transformer(encoder, place))
-    ends = {target: [name for name in linear if _ends_with(name, target)] for target in targets}
-    if missing := [target for target, names in ends.items() if not names]:
+    others = [module.model for module in encoder.children() if hasattr(module, "model")]
+    anywhere = [*linear, *(name for model in others for name in _linear_layers(model))]
+    found = sorted(name for name in linear if any(_ends_with(name, end) for end in targets))
+    missing = [end for end in targets if not any(_ends_with(name, end) for name in anywhere)]
+    if missing or not found:
         kinds = sorted({_kind(name) for name in linear})
+        part = "target" if place else "base"
         raise ModelError(
-            f"training.lora.targets: no linear layer of the base ends with {', '.join(missing)}; "
-            f"there are {', '.join(kinds[:12]) or 'none'}. Name some of these, or `{ALL_LINEAR}`."
+            f"training.lora.targets: no linear layer of the {part} ends with "
+            f"{', '.join(missing or targets)}; there are {', '.join(kinds[:12]) or 'none'}. Name "
+            f"some of these, or `{ALL_LINEAR}`."
         )
-    return sorted({name for names in ends.values() for name in names})
+    return found
 
 
 def load_adapter(

@@ -247,5 +247,18 @@ class TestRecipe:
         with pytest.raises(ModelError, match="of one family"):
             check_training(same)
         lora = {"targets": ["query"]}  # the encoder's name for it, not the target's
-        with pytest.raises(ModelError, match="no linear layer of the base ends with query"):
+        with pytest.raises(ModelError, match=r"layer of the target ends with query; .*q_proj"):
             check_training(training_of(folders, lora=lora, recipe={"name": "lusifer"}))
+        lora = {"targets": ["query", "q_proj", "keys"]}
+        with pytest.raises(ModelError, match=r"layer of the base ends with keys; .*query"):
+            check_training(training_of(folders, lora=lora, recipe={"name": "lusifer"}))
+
+    def test_layers_of_a_lora_may_be_those_of_either_model(self, folders):
+        made = step("one", lora=LoraSettings(rank=2, targets=("query", "q_proj")))
+        chain, _, _ = prepare(made, training_of(folders), AdapterStack(), "cpu")
+        adapted = {
+            name.split(".lora_")[0] for name, _ in chain.named_parameters() if "lora_" in name
+        }
+        assert {(name[0], name.rsplit(".")[-1]) for name in adapted} == {
+            ("0", "query"), ("2", "q_proj"),
+        }  # fmt: skip
