@@ -79,7 +79,7 @@ def load_encoder(
             model_kwargs={"dtype": torch_dtype(dtype)},
         )
     check_words(encoder, name)
-    _say_pooling(found)
+    _say_pooling(found, encoder)
     settle_padding(encoder, name, ranks=False)
     settle_length(encoder, max_length, name)
     _say_precision(name, dtype)
@@ -171,15 +171,19 @@ def _load_chain(
     return chain.to(torch_dtype(dtype)).eval()
 
 
-def _say_pooling(found: ResolvedModel) -> None:
-    """Warn of a folder of transformers alone, which the library reads by the mean of tokens."""
-    if not (found.folder / "modules.json").is_file():
-        logger.warning(
-            "Model %r: its folder does not say how the vectors of its tokens become one; their "
-            "mean is taken. If it was trained otherwise (by its first or last token), save it by "
-            "sentence-transformers with that pooling",
-            found.name,
-        )
+def _say_pooling(found: ResolvedModel, encoder: SentenceTransformer) -> None:
+    """Warn of a folder of transformers alone, where the library chooses how tokens become one."""
+    if (found.folder / "modules.json").is_file():
+        return
+    mode = next((m.pooling_mode for m in encoder.children() if hasattr(m, "pooling_mode")), "mean")
+    last = "the last one's is taken, as of any decoder"
+    taken = last if mode == "lasttoken" else f"their {mode} is taken"
+    logger.warning(
+        "Model %r: its folder does not say how the vectors of its tokens become one; %s. If it was "
+        "trained otherwise (by its mean, first or last token), save it by sentence-transformers "
+        "with that pooling",
+        found.name, taken,
+    )  # fmt: skip
 
 
 def _own_modules(found: ResolvedModel) -> dict[str, type]:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.mining.embedding import TextEncoder, encode_all
 from polymine.mining.validation import PairScorer, score_all
+from tests.small import save_small_decoder
 
 WORDS = [f"w{number}" for number in range(20)]
 LONG = " ".join(WORDS[number % 20] for number in range(700))
@@ -99,6 +101,17 @@ def test_a_tokenizer_that_is_not_there_is_not_made_up(tmp_path: Path) -> None:
 def test_pooling_that_no_folder_names_is_said(t5: str, caplog: pytest.LogCaptureFixture) -> None:
     opened(t5)
     assert "their mean is taken" in caplog.text
+
+
+def test_of_a_decoder_the_last_token_is_taken_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    decoder = opened(save_small_decoder(tmp_path))
+    assert "the last one's is taken, as of any decoder" in caplog.text
+    text = "fox"
+    with torch.no_grad():
+        states = decoder[0](decoder.preprocess([text]))["token_embeddings"][0]
+    np.testing.assert_allclose(decoder.encode(text), states[-1], atol=1e-6)
 
 
 def test_reserved_positions_are_taken_off(roberta: str, caplog: pytest.LogCaptureFixture) -> None:
