@@ -24,9 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 
 from benchmarks.data import collection
 from benchmarks.processes import load, machine, measure, save, told
+from polymine import models
 from polymine.data_contracts.settings import (
     AdaptedModel,
     EncoderSettings,
@@ -64,13 +67,16 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_arms(options: argparse.Namespace) -> dict[str, TrainingSettings]:
-    """Say what every arm trains; baselines get the rank that comes nearest to the full chain."""
+def make_arms(options: argparse.Namespace, target: str) -> dict[str, TrainingSettings]:
+    """Say what every arm trains; baselines get the rank that comes nearest to the full chain.
+
+    `target` is the English model as it is measured alone.
+    """
     arms = {name: chain_training(options, **given) for name, given in ABLATIONS.items()}
     wanted = count_learning(arms["full"])
     plain = {
         "encoder": training_of(options, e5(options)),
-        "target": training_of(options, AdaptedModel(model=options.target, **called(options))),
+        "target": training_of(options, AdaptedModel(model=target, **called(options))),
         "translation": training_of(options, e5(options), translation=True),
     }
     for name, training in plain.items():
@@ -78,6 +84,21 @@ def make_arms(options: argparse.Namespace) -> dict[str, TrainingSettings]:
         rank = max(1, round(wanted / one))
         arms[name] = ranked(training, rank)
     return arms
+
+
+def averaged(name: str, folder: Path) -> str:
+    """Name a model that averages its tokens' states, as the chain does.
+
+    Of a decoder without a word on pooling the library takes the last token, which only much more
+    training than here makes a vector of.
+    """
+    found = models.resolve(name)
+    if (found.folder / "modules.json").is_file():
+        return name
+    whole = models.load_encoder(name, device="cpu", dtype="float32")
+    pooling = Pooling(whole.get_embedding_dimension(), "mean")
+    SentenceTransformer(modules=[whole[0], pooling], device="cpu").save_pretrained(str(folder))
+    return str(folder)
 
 
 def called(options: argparse.Namespace) -> dict[str, Any]:
@@ -203,7 +224,8 @@ def compare(options: argparse.Namespace, store: Path) -> dict[str, Any]:
     base = measure_all(run, open_measured("e5", untouched), sets, evaluation)
     kept = load("lusifer") | {"machine": machine(), "options": told(options)}
     figures = kept.setdefault("figures", {})
-    for name, training in make_arms(options).items():
+    target = averaged(options.target, store / "averaged")
+    for name, training in make_arms(options, target).items():
         if options.arms and name not in options.arms:
             continue
         began = time.monotonic()
@@ -255,7 +277,7 @@ def costs(options: argparse.Namespace) -> dict[str, Any]:
     """Rows a second and peak memory of both stages, and of the plain trainer on the target."""
     job = {
         "encoder": E5, "target": options.target, "data": str(collection("medquad")),
-        "steps": options.steps, "batch": options.batch, "max_length": options.max_length,
+        "steps": options.cost, "batch": options.batch, "max_length": options.max_length,
     }  # fmt: skip
     sides = ("plain", "align", "finetune")
     found = {side: measure("benchmarks.training.lusifer_side", job | {"side": side})
@@ -282,7 +304,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=100, help="of each language of NTREX")
     parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--arms", nargs="*")
-    parser.add_argument("--cost", action="store_true")
+    parser.add_argument("--cost", type=int, nargs="?", const=12, metavar="STEPS")
     options = parser.parse_args()
     if options.cost:
         kept = load("lusifer")
