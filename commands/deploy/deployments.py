@@ -123,8 +123,9 @@ def describe_made(made: RunnerDeployment, id_: UUID | None) -> dict[str, Any]:
     """Return all that is compared, by the names that are shown; `id_` of the one that is held."""
     form = made._parameter_openapi_schema.model_dump(exclude_unset=True)
     steps = [made.storage.to_pull_step()] if made.storage else []
-    for trigger in made.triggers if id_ else ():
-        trigger.set_deployment_id(id_)
+    if id_ is not None:
+        for trigger in made.triggers:
+            trigger.set_deployment_id(id_)
     return _describe(made, form, steps, [each.as_automation() for each in made.triggers if id_])
 
 
