@@ -85,9 +85,7 @@ def make_objective(
         anchor = BaseAnchor(weight, untouched) if weight and untouched else None
         spread = _spread(parts, step)
         size = step.schedule.mini_batch
-        loss = build_loss(
-            encoder, step.loss, size, device=device, anchor=anchor, spread=spread
-        )
+        loss = build_loss(encoder, step.loss, size, device=device, anchor=anchor, spread=spread)
     shares = batches.share_parts(parts, step)
     columns = {name: _texts(each.column_names) for name, each in datasets.items()}
     return Objective(
