@@ -11,7 +11,9 @@ encoder simply finetuned, the target alone, and translate-distillation, which se
 tatoeba besides. Nobody but that one trains on another language than English. Measured on the own
 corpus and XQuAD (nDCG@10 in every direction), sentences of NTREX (nDCG@10), STS17 (Spearman) and
 SIB-200 (V-measure), beside the untouched encoder. The figures are kept in
-benchmarks/results/lusifer.json, arm by arm, so that several calls may share the work.
+benchmarks/results/lusifer.json, arm by arm, so that several calls may share the work, and drawn as
+radars beside it. Of t-SNE and the other measures of the language gap, `polymine gap` makes a page
+for a chain and its target as for any models.
 
 `--cost` compares memory and speed of both stages with the plain trainer of sentence-transformers on
 the target alone.
@@ -28,7 +30,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
 from benchmarks.data import collection
-from benchmarks.processes import load, machine, measure, save, told
+from benchmarks.processes import RESULTS, load, machine, measure, save, told
+from benchmarks.training.lusifer_radar import draw
 from polymine import models
 from polymine.data_contracts.settings import (
     AdaptedModel,
@@ -314,7 +317,9 @@ def main() -> None:
         save("lusifer", kept)
         return
     with tempfile.TemporaryDirectory() as folder:
-        compare(options, Path(options.store or folder))
+        kept = compare(options, Path(options.store or folder))
+    picture = f"lusifer-{options.target.rpartition(':')[2]}.png"
+    print(draw(kept["figures"], options.target, RESULTS / picture))
 
 
 if __name__ == "__main__":
