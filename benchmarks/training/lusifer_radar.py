@@ -67,5 +67,5 @@ def _panel(axis: Any, title: str, found: dict[str, dict[str, float]]) -> None:
         axis.plot([*angles, angles[0]], closed, color=colour, lw=1.6, label=name)
         axis.set_xticks(angles, list(values))
     axis.set_ylim(0, None)
-    axis.locator_params(axis="y", nbins=3)
+    axis.set_yticks([round(axis.get_ylim()[1] * part, 2) for part in (1 / 3, 2 / 3)])
     axis.set_title(title, fontsize=10)
