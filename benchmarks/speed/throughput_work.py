@@ -50,8 +50,11 @@ def prepare(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
     return {"job": {**job, **paths}, "step_tokens": steps, "scratch": scratch, "said": said}
 
 
-def make_rows(folder: Path) -> pl.DataFrame:
-    """Make TrainingRows of a judged collection; negatives drawn at random, since none is judged."""
+def make_rows(folder: Path, negatives: int = NEGATIVES) -> pl.DataFrame:
+    """Make TrainingRows of a judged collection; negatives drawn at random, since none is judged.
+
+    Drawing them takes gigabytes for a moment, none without them: what measures memory has none.
+    """
     from polymine.training.relations import own_relations, relate
 
     corpus = pl.read_parquet(folder / "corpus.parquet").sort("doc_id")
@@ -63,9 +66,10 @@ def make_rows(folder: Path) -> pl.DataFrame:
         .join(corpus.with_row_index("at"), on="doc_id", suffix="_document")
     )
     # Another document than the positive, by a number of places between 1 and all of them.
-    draws = np.random.default_rng(0).permuted(
-        np.tile(np.arange(1, len(corpus)), (len(judged), 1)), axis=1
-    )[:, :NEGATIVES]
+    draws = np.empty((len(judged), 0), dtype=np.int64)
+    if negatives:
+        others = np.tile(np.arange(1, len(corpus)), (len(judged), 1))
+        draws = np.random.default_rng(0).permuted(others, axis=1)[:, :negatives]
     places = (judged["at"].to_numpy()[:, None] + draws) % len(corpus)
     texts = corpus["text"].to_list()
     rows = judged.select(
@@ -75,8 +79,8 @@ def make_rows(folder: Path) -> pl.DataFrame:
         pl.col("language_document").alias("positive_language"),
         pl.col("text").alias("anchor"),
         pl.col("text_document").alias("positive"),
-        pl.Series("negatives", [[texts[at] for at in row] for row in places]),
-        pl.Series("weights", [[1.0] * NEGATIVES] * len(places), pl.List(pl.Float32)),
+        pl.Series("negatives", [[texts[at] for at in row] for row in places], pl.List(pl.String)),
+        pl.Series("weights", [[1.0] * negatives] * len(places), pl.List(pl.Float32)),
         pl.Series("scores", [[]] * len(places), pl.List(pl.Float32)),
         pl.lit(1.0, pl.Float32).alias("positive_weight"),
     )

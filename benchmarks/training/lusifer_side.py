@@ -22,9 +22,7 @@ RANK = 16
 def main() -> None:
     """Train as the job says, and print rows a second of the optimizer's steps."""
     job = json.loads(sys.argv[1])
-    rows = make_rows(Path(job["data"])).with_columns(
-        negatives=pl.lit([], pl.List(pl.String)), weights=pl.lit([], pl.List(pl.Float32))
-    )
+    rows = make_rows(Path(job["data"]), negatives=0)
     with tempfile.TemporaryDirectory() as folder:
         seconds = (train_plain if job["side"] == "plain" else train_chain)(job, rows, folder)
     print(json.dumps({"rows_per_second": round(job["steps"] * job["batch"] / seconds, 2)}))
