@@ -54,11 +54,13 @@ class Labels:
     @classmethod
     def collect(cls, batch: dict[str, Any]) -> Labels:
         """Take them out of a batch, where `parts` put them."""
-        return cls(*(batch[PREFIX + name] for name in cls.__dataclass_fields__))
+        held = {name: batch.get(PREFIX + name) for name in cls.__dataclass_fields__}
+        return cls(**held)
 
     def parts(self) -> dict[str, Any]:
         """Name them as they stand in a batch."""
-        return {PREFIX + name: getattr(self, name) for name in self.__dataclass_fields__}
+        held = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {PREFIX + name: value for name, value in held.items() if value is not None}
 
     def of_column(self, column: int) -> Tensor:
         """Shifts of the anchors against one column's texts, (rows, rows)."""

@@ -495,7 +495,8 @@ def own_columns(pairs: Tensor, targets: Tensor, rows: int) -> Tensor:
     Returns:
         (n, columns).
     """
-    found: Tensor = pairs.reshape(len(pairs), -1, rows)[torch.arange(len(targets)), :, targets]
+    every = torch.arange(len(targets), device=targets.device)
+    found: Tensor = pairs.reshape(len(pairs), -1, rows)[every, :, targets]
     return found
 
 

@@ -39,7 +39,7 @@ from polymine.mining.hashing import hash_texts
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan, cut
 from polymine.tasks.engine.stage import stage
-from polymine.tasks.mining.pair_score_cache import look_up
+from polymine.tasks.mining.pair_score_cache import PairScoreCache
 from polymine.tasks.mining.trainer_formats import TrainerFiles
 from polymine.tasks.store.atomic import staged, write_frame
 from polymine.tasks.store.datasets import (
@@ -195,13 +195,15 @@ class _Writer:
     def _read_logits(self, run: Context) -> pl.DataFrame | None:
         """What the validator said of the candidates that it read, and of their queries' positives.
 
-        The pair-score cache may hold more; what does not belong to this run is left out.
+        These were asked with the candidates: the cache has them, or asks again where it was lost.
         """
-        if self._sources.scored is None or self._mining.validation is None:
+        sources, settings = self._sources, self._mining.validation
+        if sources.scored is None or settings is None:
             return None
-        read = load(self._sources.scored).select("query_id", "doc_id", "validator_score")
+        read = load(sources.scored).select("query_id", "doc_id", "validator_score")
         known = self._positives.select("query_id", "doc_id").join(read, on="query_id", how="semi")
-        told = look_up(run.store, self._mining.validation, self._sources.collection, known)
+        logits = PairScoreCache(run, sources.collection, settings).score(known, "known positives")
+        told = known.with_columns(validator_score=pl.Series(logits))
         both = pl.concat([read, told]).unique(["query_id", "doc_id"])
         return both.sort("query_id", "doc_id")
 

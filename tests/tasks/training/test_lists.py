@@ -11,13 +11,16 @@ from pydantic import ValidationError
 import polymine
 from polymine.data_contracts.errors import InputError, SettingsError, StoreError
 from polymine.data_contracts.settings import (
+    ArmSettings,
     LossSettings,
     MiningSettings,
+    ScheduleSettings,
     StepSettings,
     TrainingData,
     TrainingSettings,
 )
 from polymine.mining.lists import interleave, score_by
+from polymine.tasks.evaluation.comparison import check_arms
 from polymine.tasks.store.datasets import info_of, load
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.rows import check_rows, gather_rows
@@ -167,6 +170,9 @@ def test_lists_and_losses_that_do_not_fit_each_other_are_refused(run, tmp_path):
     )  # fmt: skip
     with pytest.raises(SettingsError, match="loss `list` learns the order of a list, which only"):
         check_training(training(base, plain))
+    timed = step_on("mined").model_copy(update={"schedule": ScheduleSettings(steps=2)})
+    with pytest.raises(SettingsError, match="arm a: arms learn from the triplets that each"):
+        check_arms((ArmSettings(name="a"),), MiningSettings(), training(base, timed))
     with pytest.raises(ValidationError, match="loss `list` needs a `target`"):
         LossSettings(kind="list")
     with pytest.raises(ValidationError, match="`infonce_weight` is for the loss `list`"):
