@@ -56,7 +56,7 @@ check: .venv/.installed-dev
 	$(BIN)/lint-imports
 
 docs: .venv/.installed-dev
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 size: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.size

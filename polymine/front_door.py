@@ -140,9 +140,12 @@ def mine(
 
     Args:
         settings: a TOML file, as `polymine run` takes it.
-        corpus, queries, judgments, labels, pairs: tables as of `[dataset]`: frames of polars or
-            pandas, Arrow, a datasets.Dataset, a list of dicts, or files. `pairs` stands for queries
-            and judgments.
+        corpus: as of `[dataset]`, like all tables: a frame of polars or pandas, Arrow, a
+            datasets.Dataset, a list of dicts, or files.
+        queries: likewise.
+        judgments: what is known to be relevant.
+        labels: further judgments, of people.
+        pairs: stands for queries and judgments.
         output: the run's folder. If None, that of the file; of tables, one that is gone with the
             result, and nothing is kept for later runs.
         engine: how the work is done and where stages are kept, instead of the file's.
@@ -206,7 +209,10 @@ def clean(
         to: the new file, of the same format; with `-clean` in its name if None. Beside it lies a
             table that explains every negative (contract Cleaned).
         corpus: further documents that replacements may come from, as of `mine`.
-        output, engine, dataset, changes: as of `mine`; `negatives` is the most that a query has.
+        output: as of `mine`.
+        engine: as of `mine`.
+        dataset: as of `mine`.
+        changes: as of `mine`; `negatives` is the most that a query has.
 
     Returns:
         The new file, and what became of each negative.
