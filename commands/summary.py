@@ -35,11 +35,9 @@ def show(
     for part, headline in parts.items():
         console.print(Text(f"{part}: {headline}"), soft_wrap=True)
     facts = _facts(summary, seconds, page)
-    if console.is_terminal:
-        console.print(_table(facts), soft_wrap=True)
-    else:
-        for name, said in facts:
-            console.print(f"{name}: {said}", soft_wrap=True, markup=False)
+    width = max(len(name) for name, _ in facts) + 2 if console.is_terminal else 0
+    for name, said in facts:  # the terminal wraps: a path stays whole and can be copied
+        console.print(f"{name}: ".ljust(width + 1) + said, soft_wrap=True, markup=False)
     if summary["headline"] not in parts.values():
         console.print(Text(str(summary["headline"]), style="bold"), soft_wrap=True)
 
@@ -91,11 +89,3 @@ def _facts(summary: Mapping[str, Any], seconds: float, page: str | None) -> list
         facts.append(("Output", str(summary["output"])))
     facts.append(("Report", str(summary["report"])))
     return [*facts, ("The run in the Prefect UI", page or "polymine ui")]
-
-
-def _table(facts: Sequence[tuple[str, str]]) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_row()
-    for name, said in facts:
-        table.add_row(name, said)
-    return table

@@ -123,10 +123,12 @@ def describe_made(made: RunnerDeployment, id_: UUID | None) -> dict[str, Any]:
     """Return all that is compared, by the names that are shown; `id_` of the one that is held."""
     form = made._parameter_openapi_schema.model_dump(exclude_unset=True)
     steps = [made.storage.to_pull_step()] if made.storage else []
+    triggers = []
     if id_ is not None:
         for trigger in made.triggers:
             trigger.set_deployment_id(id_)
-    return _describe(made, form, steps, [each.as_automation() for each in made.triggers if id_])
+            triggers.append(trigger.as_automation())
+    return _describe(made, form, steps, triggers)
 
 
 def describe_held(held: DeploymentResponse, triggers: Sequence[Automation]) -> dict[str, Any]:
