@@ -259,7 +259,7 @@ def main() -> None:
         sys.exit(2)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped too
     try:
-        app()
+        app(prog_name="polymine")  # by `python -m` too: completion and usage name it
     except PolymineError as error:
         complain(str(error))
         sys.exit(2)
