@@ -175,8 +175,9 @@ class TrainingSettings(Settings):
     """The schedule of a recipe's steps."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """The seed of a recipe's steps."""
-    checkpoint_steps: int = Field(100, ge=1)
-    """A checkpoint is written after so many steps; a killed run resumes from the last one."""
+    checkpoint_steps: int = Field(25, ge=1)
+    """A checkpoint is written after so many steps, and the last two are kept; a killed run resumes
+    from the last one."""
     development: DevelopmentSettings = DevelopmentSettings()
     """What chooses the step and the scale of each adapter."""
     report_to: tuple[str, ...] = ()
