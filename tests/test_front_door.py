@@ -3,8 +3,6 @@
 import doctest
 import gc
 import shutil
-import subprocess
-import sys
 
 import pandas as pd
 import polars as pl
@@ -21,7 +19,6 @@ from polymine.tasks.runs import run as runs
 from tests.evaluation.gap import small_gap
 from tests.small import save_small_encoder
 
-HEAVY = ("prefect", "torch", "polars", "numpy", "pydantic", "datasets")
 FACTS = {
     "Owls": ("mice and voles", "old barns"),
     "Otters": ("crayfish and trout", "cold rivers"),
@@ -249,9 +246,3 @@ def test_labels_are_drawn_taken_back_and_told(desk):
         labelled.with_labels([pair | {"relevance": 1}])
     with pytest.raises(InputError, match="column `doc_id` is missing"):
         run.with_labels([{"query_id": "q17", "relevance": 1}])
-
-
-def test_import_costs_nothing():
-    script = f"import sys, polymine\nprint(sorted(set({HEAVY!r}) & set(sys.modules)))"
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert said.stdout.strip() == "[]"

@@ -18,8 +18,6 @@ from polymine.commands import main as command_line
 from polymine.commands.summary import show
 from polymine.data_contracts.errors import InputError
 
-HEAVY = ("prefect", "torch", "polars", "numpy", "pydantic", "transformers", "sentence_transformers")
-MODELS = ("prefect", "torch", "faiss", "scipy", "matplotlib", "transformers", "datasets")
 SUMMARY = {
     "output": "runs/demo",
     "report": "runs/demo/report.html",
@@ -71,20 +69,6 @@ def test_it_is_a_module_that_says_its_version() -> None:
     assert (failed.returncode, failed.stdout) == (2, b"")
 
 
-def test_help_imports_nothing_heavy() -> None:
-    script = (
-        "import sys\n"
-        "from polymine.commands.main import app\n"
-        "app(['--help'], standalone_mode=False)\n"
-        f"print('heavy:', sorted(set({HEAVY!r}) & set(sys.modules)))"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    ).stdout
-    assert "demo" in shown
-    assert "heavy: []" in shown
-
-
 def test_the_examples_of_help_are_commands() -> None:
     group = typer.main.get_command(command_line.app)
     for name, text in command_line.EXAMPLES.items():
@@ -93,28 +77,11 @@ def test_the_examples_of_help_are_commands() -> None:
         group.commands[name].make_context(name, arguments)  # fails at a wrong option or argument
 
 
-def test_reading_a_run_imports_no_models() -> None:
-    script = (
-        "import sys, polymine\n"
-        "from polymine.commands import reading\n"
-        "polymine.open, polymine.diff\n"
-        f"print('heavy:', sorted(set({MODELS!r}) & set(sys.modules)))"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    ).stdout
-    assert "heavy: []" in shown
-
-
 @pytest.mark.parametrize(
     ("text", "overrides", "expected"),
     [
         ("[mining\n", [], "not a TOML file"),
-        ('[output]\npath = "x"\n', [], "dataset"),
-        ('[dataset]\ncorpos = "x"\n[output]\npath = "x"\n', [], "did you mean `corpus`?"),
         ('[dataset]\ncorpus = "x"\n[output]\npath = "x"\n', ["mining.depht=5"], "`depth`"),
-        ('[dataset]\ncorpus = "x"\n[output]\npath = "x"\n', ["mining.depth=0"], "mining.depth"),
-        ('[dataset]\ncorpus = "x"\n[output]\npath = "x"\n', ["depth"], "expected `key=value`"),
     ],
 )
 def test_wrong_settings_are_refused_before_a_server_starts(
@@ -135,7 +102,6 @@ def test_wrong_settings_are_refused_before_a_server_starts(
     [
         (["export", "nowhere", "nemo"], "nowhere: there is no such folder"),
         (["export", ".", "tevatorn"], "did you mean `tevatron`?"),
-        (["inspect", "nowhere", "q"], "nowhere: there is no such folder"),
         (["inspect", ".", "q"], "not the folder of a finished run"),
     ],
 )

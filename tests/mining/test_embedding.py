@@ -2,8 +2,6 @@
 
 import copy
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -95,15 +93,6 @@ def test_same_bits_in_other_company(request, dtype):
     assert np.array_equal(alone, expected)
     rows = np.random.default_rng(0).permutation(len(TEXTS))[: len(TEXTS) // 2]
     assert np.array_equal(encode_all(encoder, [TEXTS[row] for row in rows]), expected[rows])
-
-
-def test_importing_encoder_and_scorer_imports_no_torch():
-    code = (
-        "import sys, polymine.mining.embedding, polymine.mining.validation;"
-        "print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
 
 
 def test_a_batch_invariant_model_can_be_pickled(minilm, vectors):

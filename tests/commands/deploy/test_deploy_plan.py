@@ -1,7 +1,5 @@
 """`prefect.yaml` and settings files become deployments; nothing here talks to a server."""
 
-import subprocess
-import sys
 import textwrap
 import tomllib
 from datetime import timedelta
@@ -84,20 +82,6 @@ def test_the_demos_find_their_data_where_runs_start(tmp_path: Path, monkeypatch)
     assert (tmp_path / "examples/parallel/corpus.jsonl").is_file()
     with pytest.raises(SettingsError, match=r"none: there is no such folder"):
         copy_folder("none", ROOT, tmp_path)
-
-
-def test_prefect_is_not_imported_before_the_server_is_chosen() -> None:
-    """It reads its environment once, and would start a server of its own."""
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from polymine.commands.deploy.command import PLAN, copy_folder, read_plan, want\n"
-        "want(read_plan(PLAN), PLAN.parent)\n"
-        "copy_folder('examples', PLAN.parent, Path('/x'), dry=True)\n"
-        "from polymine.commands.server.shared import find_server\n"
-        "print('prefect' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 def test_the_demos_evaluation_names_what_its_training_writes() -> None:
