@@ -383,7 +383,9 @@ def test_arms_differ_in_their_negatives_alone(prefect_server, engine, animal_set
     assert [name for name, needs in edges.items() if not needs] == ["ingest"]
     for arm, mined in (("naive-1", "export-naive-1"), ("library-0", "mine-library-0")):
         assert edges[f"gather-{arm}-mono"] == {mined}
-        assert edges[f"measure-{arm}-held-out"] >= {f"assemble-{arm}", "read-set-held-out"}
+        needs = edges[f"measure-{arm}-held-out"]  # each arm reads the sets again
+        assert f"assemble-{arm}" in needs
+        assert any(name.startswith("read-set-held-out") for name in needs)
         assert f"measure-{arm}-held-out" in edges["compare-arms"]
     rows = pl.read_parquet(tmp_path / "out/arms.parquet").filter(metric="ndcg")
     assert sorted(rows["arm"].unique()) == ["library", "naive", "random"]
