@@ -39,9 +39,10 @@ class Mined:
 
     Args:
         queries, documents: unit vectors.
-        candidates: query_id, doc_id, query, document, score, risk, kind, languages, right, and
-            `label`, what a person who labelled it said (null for most).
-        known, closed: query, document: the positive that is known, and what may be no negative.
+        candidates: query_id, doc_id, query, document, score, fused, risk, kind, languages, right,
+            and `label`, what a person who labelled it said (null for most).
+        known, closed: query, document: the positive that is known, and what may be no negative; of
+            the known also `fused`.
         percent: query, document: negatives by the library's own rule.
         tested: query, document, all relevant ones of the measured queries.
         components: of each measured query, by its number: what is drawn together.
@@ -76,6 +77,7 @@ def mine(name: str, seed: int, encoder: Encoder, labels: int, negatives: int) ->
         kind=pl.when("same_language").then(pl.lit("same")).otherwise(pl.lit("foreign")),
         languages=pl.format("{}-{}", "document_language", "query_language"),
         risk=pl.Series(_risk(case, case.evidence)),
+        fused=pl.mean_horizontal(f"z_{DENSE.name}", f"z_{LEXICAL.name}"),
     )
     open_ones = evidence.filter(pl.col("closed").is_null())
     drawn = draw_pairs(open_ones, labels, seed).with_columns(asked=pl.lit(value=True))
@@ -88,13 +90,15 @@ def mine(name: str, seed: int, encoder: Encoder, labels: int, negatives: int) ->
     number = _numbered(whole)
     candidates = number(table).select(
         *PAIR, "query", "document", "risk", "risk_labelled", "kind", "languages", "right", "label",
-        score=f"score_{DENSE.name}",
+        "fused", score=f"score_{DENSE.name}",
     )  # fmt: skip
     closure = evidence.filter(pl.col("closed").is_not_null())
     percent = Baseline().choose(case, PERCENT, negatives)
     relevant = whole.relevant.join(tested, on="query_id", how="semi")
     tables = (case.positives, closure, percent, relevant)
     known, closed, chosen, truth = (number(each).select("query", "document") for each in tables)
+    ranked = number(closure).select("query", "document", "fused")
+    known = known.join(ranked, on=["query", "document"], how="left", maintain_order="left")
     first = tested.with_columns(doc_id=pl.lit(whole.documents["doc_id"][0]))  # any will do
     return Mined(
         name=name, seed=seed, queries=prepared.query_vectors, documents=prepared.document_vectors,

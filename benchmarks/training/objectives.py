@@ -44,12 +44,12 @@ BUDGETS = (0.1, 0.2, 0.3, 0.4)
 Arm = tuple[Rows, Known | None]
 
 
-def choose_negatives(candidates: pl.DataFrame) -> pl.DataFrame:
+def choose_negatives(candidates: pl.DataFrame, count: int = NEGATIVES) -> pl.DataFrame:
     """Take what the rule `risk` takes within its default budget: query, document."""
     open_ = candidates.with_columns(reason=pl.lit(None, pl.String))
-    choice = find_choice([open_], SelectionSettings(), NEGATIVES)
-    ordered = apply_choice(open_, choice, NEGATIVES)
-    return ordered.filter(pl.col("order") <= NEGATIVES).sort("query", "order")
+    choice = find_choice([open_], SelectionSettings(), count)
+    ordered = apply_choice(open_, choice, count)
+    return ordered.filter(pl.col("order") <= count).sort("query", "order")
 
 
 def hardest(candidates: pl.DataFrame, count: int) -> pl.DataFrame:
@@ -102,7 +102,7 @@ def assess_candidates(candidates: pl.DataFrame) -> pl.DataFrame:
 def make_arms(mined: Mined, budgets: tuple[float, ...]) -> tuple[dict[str, Arm], dict[str, Any]]:
     """Every arm's rows, and of each budget what was promised and what was true of the promoted."""
     given = mined.candidates
-    known = mined.known.with_columns(weight=pl.lit(1.0))
+    known = mined.known.select("query", "document", weight=pl.lit(1.0))
     chosen, width = choose_negatives(given), NEGATIVES
     ours = make_rows(known, chosen, width)
     # With labels: what they call relevant is a positive, what they do not is surely none.

@@ -26,6 +26,9 @@ class Rows:
         negatives: (n, k), -1 where a row has fewer.
         weights: what each row counts, (n,).
         mass: how much each negative is a further positive beside its row's, which is 1, (n, k).
+        counts: how much each negative counts as one, (n, k); in full, if left out.
+        order: a teacher's scores over its temperature, the positive's first, (n, 1 + k); what is
+            padded is -inf. Its divergence from the student's order counts beside InfoNCE.
     """
 
     queries: Numbers
@@ -33,6 +36,8 @@ class Rows:
     negatives: Numbers
     weights: NDArray[np.float32]
     mass: NDArray[np.float32] | None = None
+    counts: NDArray[np.float32] | None = None
+    order: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Proxy:
     batch: int = 64
     rate: float = 1e-3
     temperature: float = 0.05
+    infonce: float = 1.0  # what InfoNCE counts beside an order, which counts 1
 
     def train(
         self,
@@ -101,6 +107,9 @@ class Proxy:
             )
             logits = left @ right.T / self.temperature + _shifts(rows, part, read, known)
             loss = -(_target(rows, part) * logits.log_softmax(1).nan_to_num(neginf=0.0)).sum(1)
+            if rows.order is not None:
+                order = torch.from_numpy(rows.order[part])
+                loss = self.infonce * loss + _divergence(order, left @ right.T / self.temperature)
             optimizer.zero_grad()
             (loss * torch.from_numpy(rows.weights[part])).mean().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -120,6 +129,9 @@ def _shifts(rows: Rows, part: Numbers, read: Numbers, known: Known | None) -> to
     equal = torch.from_numpy(read == rows.positives[part][:, None])
     shifts = shifts.masked_fill(equal & ~own, -torch.inf)
     shifts = shifts.masked_fill(own, 0.0)  # the row's own documents count as it says
+    if rows.counts is not None:
+        each = torch.from_numpy(rows.counts[part]).log().T.reshape(-1)  # by column, then row
+        shifts[:, count:] += torch.where(own[:, count:], each, 0.0)
     return shifts.masked_fill(torch.from_numpy(read < 0), -torch.inf)
 
 
@@ -132,6 +144,15 @@ def _target(rows: Rows, part: Numbers) -> torch.Tensor:
     each /= each.sum(1, keepdims=True)
     own = torch.from_numpy(each).T.reshape(-1)  # by column, then row
     return torch.eye(count).repeat(1, width + 1) * own
+
+
+def _divergence(order: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """KL divergence of the student's order of each row's own documents from the teacher's."""
+    count = len(order)
+    own = logits.reshape(count, -1, count).diagonal(dim1=0, dim2=2).T  # (rows, columns)
+    apart = order.isneginf()
+    teacher, student = (each.masked_fill(apart, -torch.inf).log_softmax(1) for each in (order, own))
+    return (teacher.exp() * (teacher - student).masked_fill(apart, 0.0)).sum(1)
 
 
 class _Residual(torch.nn.Module):

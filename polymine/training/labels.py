@@ -54,7 +54,7 @@ class Labels:
     @classmethod
     def collect(cls, batch: dict[str, Any]) -> Labels:
         """Take them out of a batch, where `parts` put them."""
-        held = {name: batch.get(PREFIX + name) for name in cls.__dataclass_fields__}
+        held: dict[str, Any] = {n: batch.get(PREFIX + n) for n in cls.__dataclass_fields__}
         return cls(**held)
 
     def parts(self) -> dict[str, Any]:
