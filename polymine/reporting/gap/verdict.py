@@ -56,12 +56,17 @@ def find_verdict(report: GapReport) -> list[Finding]:
 
 
 def write_headline(report: GapReport) -> str:
-    """Sum up in one sentence how alike the first set's languages order texts, model by model."""
-    for name in report.sets:
-        for measure in JUDGED:
+    """Sum up in one sentence, model by model, what matters most of what was measured.
+
+    That is what a mixed pool costs, as users feel it, else how alike languages order texts.
+    """
+    for measure in ("mix-cost", *JUDGED):
+        for name in report.sets:
             rows = report.scores.filter(set=name, measure=measure, language_a=POOL, language_b=POOL)
             values = {m: rows.filter(model=m)["value"] for m in report.models}
             known = [(model, float(each[0])) for model, each in values.items() if len(each)]
+            if known and measure == "mix-cost":
+                return say("gap", "headline_of_pool", name, known)
             if known:
                 return say("gap", "headline", name, MEASURES[measure].title, known)
     return say("gap", "nothing")

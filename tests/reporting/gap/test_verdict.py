@@ -100,6 +100,12 @@ def test_the_headline_holds_the_models_side_by_side():
     )
     assert write_headline(report) == "On s, rank consistency between languages is 0.600 with m"
     nothing = report.model_copy(update={"scores": GapScores.create_empty()})
+    pooled = report.model_copy(
+        update={"scores": scores(CONSISTENT, ("mix-cost", "*", "*", 0.218, 0.01))}
+    )
+    assert write_headline(pooled) == (
+        "On s, searching all languages together instead of each alone costs 0.218 nDCG with m"
+    )
     assert write_headline(nothing) == "Nothing could be compared between languages"
 
 
