@@ -75,10 +75,10 @@ def command_line(wheel, tmp_path):
     here.mkdir()
     env = os.environ | {"PYTHONPATH": str(installed), "POLYMINE_HOME": str(tmp_path / "home")}
 
-    def call(text):
+    def call(text, *shell):
+        said = [*shell, text] if shell else [sys.executable, "-m", "polymine", *shlex.split(text)]
         return subprocess.run(
-            [sys.executable, "-m", "polymine", *shlex.split(text)],
-            cwd=here, env=env, capture_output=True, text=True, check=False,
+            said, cwd=here, env=env, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     call.folder = here
@@ -88,7 +88,9 @@ def command_line(wheel, tmp_path):
 def test_it_says_its_version_and_completes_in_the_shell(command_line):
     said = command_line("--version")
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", said.stdout), said.stderr
-    assert " _POLYMINE_COMPLETE=complete_bash" in command_line("--show-completion bash").stdout
+    told = f"{shlex.quote(sys.executable)} -m polymine --show-completion; true"  # asks its parent
+    shown = command_line(told, "bash", "-c").stdout
+    assert " _POLYMINE_COMPLETE=complete_bash" in shown
 
 
 def test_every_init_of_the_help_writes_a_file_that_names_nothing_else(command_line):

@@ -33,10 +33,11 @@ class SelectionSettings(Settings):
     risk errs is learned from `dataset.labels`; where these are too few, nothing is promoted. Their
     triplets have a `positive_weight`; plain views and other trainers' files count them in full.
     With 0, only what a label calls relevant is promoted."""
-    max_hub_share: float = Field(0.05, gt=0, le=1)
+    max_hub_share: float | None = Field(None, gt=0, le=1)
     """A document is a negative of at most so large a share of the queries, those it scores highest
     for: a hub lies near everything, and what it teaches once it need not teach again. In small sets
-    of 10 queries, or of four times as many as an even spread would give; with 1 of any number."""
+    of 10 queries, or of four times as many as an even spread would give; with 1 of any number. If
+    not set, .05 under the rule `risk`; the other rules stay what they are elsewhere."""
     percent: float = Field(0.95, gt=0, le=2)
     """Rule `percent`: ceiling as a share of the positive's score."""
     margin: float = Field(0.05, ge=0)
@@ -62,6 +63,13 @@ class SelectionSettings(Settings):
                 f"`max_false_positive_rate` is for the rule `risk`, this one is `{self.rule}`"
             )
         return self
+
+    @property
+    def hub_share(self) -> float:
+        """Share of the queries that one document may be a negative of."""
+        if self.max_hub_share is not None:
+            return self.max_hub_share
+        return 0.05 if self.rule == "risk" else 1.0
 
 
 class ValidationSettings(ModelSettings):

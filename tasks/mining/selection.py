@@ -134,7 +134,7 @@ class Decided:
         """
         limit = hubs.limit_of(
             self._collection.queries.rows, self._collection.documents.rows,
-            self._mining.negatives, self._mining.selection.max_hub_share,
+            self._mining.negatives, self._mining.selection.hub_share,
         )  # fmt: skip
         settled, priced = self, self._price(note)
         while limit < self._collection.queries.rows:

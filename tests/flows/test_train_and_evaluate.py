@@ -386,7 +386,10 @@ def test_arms_differ_in_their_negatives_alone(prefect_server, engine, animal_set
         needs = edges[f"measure-{arm}-held-out"]  # each arm reads the sets again
         assert f"assemble-{arm}" in needs
         assert any(name.startswith("read-set-held-out") for name in needs)
-        assert f"measure-{arm}-held-out" in edges["compare-arms"]
+    # Arms whose development part put the base back measure the same, and the last of them made it.
+    assert {"hold-out", "measure-base-held-out", "measure-library-0-held-out"} <= edges[
+        "compare-arms"
+    ]
     rows = pl.read_parquet(tmp_path / "out/arms.parquet").filter(metric="ndcg")
     assert sorted(rows["arm"].unique()) == ["library", "naive", "random"]
     assert rows["base"].n_unique() == 1

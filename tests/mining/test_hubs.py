@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import polymine
-from polymine.data_contracts.settings import EngineSettings
+from polymine.data_contracts.settings import EngineSettings, SelectionSettings
 from polymine.mining.hubs import (
     EVEN,
     FEWEST,
@@ -120,10 +120,17 @@ def crowd():
     }
 
 
+def test_the_rules_of_other_tools_are_as_they_are_there():
+    shares = {rule: SelectionSettings(rule=rule).hub_share for rule in ("risk", "naive", "percent")}
+    assert shares == {"risk": 0.05, "naive": 1.0, "percent": 1.0}
+    assert SelectionSettings(rule="naive", max_hub_share=0.1).hub_share == 0.1
+
+
 @pytest.mark.parametrize("rule", ["risk", "naive"])
 def test_a_document_that_answers_to_every_query_stays_with_a_few(crowd, rule, tmp_path):
+    limit = None if rule == "risk" else 0.05  # the others have none of their own
     asked = {"teachers": ["bm25"], "negatives": 2, "selection": {"rule": rule, "max_risk": 1.0,
-             "max_false_negative_rate": 0.9}}  # fmt: skip
+             "max_false_negative_rate": 0.9, "max_hub_share": limit}}  # fmt: skip
 
     def mined(shard_queries):
         engine = EngineSettings(memory=shard_queries / 1024, store=str(tmp_path / "store"))

@@ -1,5 +1,6 @@
 """What to turn next: the setting that binds, what it would buy, and the command."""
 
+import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -43,12 +44,14 @@ def find_turns(
     turns = [
         Turn(
             say("mining", f"turn_{sentence}", about),
-            f"polymine run FILE --set {key}={value} --set output.path={output}-2",
+            f"polymine run FILE --set {key}={value} --set {shlex.quote(f'output.path={output}-2')}",
         )
         for sentence, about, key, value in found
     ]
     if risk.labelled is None and risk.kept.rate:
-        turns.append(Turn(say("mining", "turn_label", risk), f"polymine label {output}"))
+        turns.append(
+            Turn(say("mining", "turn_label", risk), f"polymine label {shlex.quote(output)}")
+        )
     return turns
 
 

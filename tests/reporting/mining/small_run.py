@@ -114,8 +114,9 @@ def _evidence(rows: list[tuple[Any, ...]], positive: dict[str, float]) -> pl.Laz
         {
             "query_id": query, "doc_id": doc, "rank": min(r for r in (one, two) if r),
             "score_one": score, "z_one": score * 10, "rank_one": one, "score_two": score,
-            "z_two": 0.0, "rank_two": two, "positive_score": positive[query], "positive_z_one": 1.0,
-            "positive_z_two": None, "same_group": False, "near_copy": False, "equals_query": False,
+            "z_two": 0.0, "rank_two": two, "positive_score": positive.get(query),
+            "positive_z_one": 1.0, "positive_z_two": None, "same_group": False,
+            "near_copy": False, "equals_query": False,
         }
         for query, doc, score, _, _, _, one, two in rows
     ]  # fmt: skip
@@ -127,7 +128,7 @@ def _negatives(rows: list[tuple[Any, ...]], positive: dict[str, float]) -> pl.La
     table = [
         {
             "query_id": query, "doc_id": doc, "position": position, "score": score,
-            "positive_score": positive[query], "verdict": verdict, "reason": reason,
+            "positive_score": positive.get(query), "verdict": verdict, "reason": reason,
             "risk": RISKS[doc],
         }
         for query, doc, score, verdict, reason, position, _, _ in rows

@@ -123,13 +123,14 @@ def test_documents_that_many_queries_share_and_negatives_above_their_positive() 
 
 
 def test_what_the_limit_on_hubs_refused_is_counted_and_told() -> None:
-    refused = [("q2", "d3", 0.2, "excluded", REASON, None, 3, None),
-               ("q3", "d3", 0.2, "excluded", REASON, None, 3, None)]  # fmt: skip
-    found = summarise(make_tables([*ROWS, *refused]), MINING)
+    rows = [("q2", "d3", 0.2, "negative", "passed the rule", 2, 3, None),
+            ("q3", "d3", 0.2, "excluded", REASON, None, 3, None),
+            ("q4", "d3", 0.2, "excluded", REASON, None, 3, None)]  # fmt: skip
+    found = summarise(make_tables([*ROWS, *rows]), MINING)
     assert (found.limited, found.limited_pairs) == (1, 2)
     assert "; 1 passage near everything limited to" in say("mining", "headline", found)
     told = [note for note in find_notes(found, (), (), MINING) if "2 pairs were" in note.text]
-    assert [note.level for note in told] == ["warning"]  # two beside three that were kept
+    assert [note.level for note in told] == ["warning"]  # two beside four that were kept
 
 
 def test_risks_of_what_was_kept_and_the_weights_of_triplets() -> None:

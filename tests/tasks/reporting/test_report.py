@@ -72,7 +72,11 @@ def mine(folder: Path, selection: SelectionSettings) -> dict[str, Any]:
     mined = mine_collection(run, ingest(run, dataset), output, mining)
     sources, exported, stages = mined.sources, mined.exported, mined.stages
     shown = report(run, sources, exported, stages, dataset, mining, output)
-    settings = {"engine": engine.model_dump(), "mining": mining.model_dump(mode="json")}
+    settings = {
+        "engine": engine.model_dump(),
+        "mining": mining.model_dump(mode="json"),
+        "output": {"path": "out"},
+    }
     made = compose(sources, exported, stages, mining, settings, "out")
     return {**shown, "made": made, "folder": folder / "out"}
 
