@@ -237,7 +237,9 @@ def keep(comparisons: pl.DataFrame, to_first: pl.DataFrame, options: argparse.Na
     if options.no_results:
         return
     directions = {
-        name: frame.filter(metric="ndcg", group="direction").to_dicts()
+        name: frame.filter(metric="ndcg", group="direction")
+        .with_columns(pl.col(pl.Float64).round(4))
+        .to_dict(as_series=False)
         for name, frame in (("directions", comparisons), ("to_first_directions", to_first))
     }
     tables = {name: table.to_dicts() for name, table in shown.items()}
