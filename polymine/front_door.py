@@ -140,9 +140,8 @@ def mine(
 
     Args:
         settings: a TOML file, as `polymine run` takes it.
-        corpus: as of `[dataset]`, like all tables: a frame of polars or pandas, Arrow, a
+        corpus, queries: as of `[dataset]`, like all tables: a frame of polars or pandas, Arrow, a
             datasets.Dataset, a list of dicts, or files.
-        queries: likewise.
         judgments: what is known to be relevant.
         labels: further judgments, of people.
         pairs: stands for queries and judgments.
@@ -174,11 +173,10 @@ def mine(
         keep = TemporaryDirectory(prefix="polymine-")
         folder = Path(keep.name)
         sources = as_sources(given, folder / "input")
-        store = None if output else str(folder / "store")
         asked = RunSettings(
             dataset=check_as(DatasetSettings, {**(dataset or {}), **sources}, "polymine.mine"),
             output=OutputSettings(path=str(folder / "run")),
-            engine=EngineSettings(store=store),
+            engine=EngineSettings(store=None if output else str(folder / "store")),
         )
     placed = asked.output.model_copy(update={"path": str(output)}) if output else asked.output
     mining = with_changes(asked.mining, changes)

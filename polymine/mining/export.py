@@ -307,8 +307,22 @@ def find_shortfalls(
     for part in (found, passing, turned_down, hubs, known, doubted.unique("query_id")):
         table = table.join(part, on="query_id", how="left", maintain_order="left")
     counts = [pl.col(name).fill_null(0) for name in ("found", "passing", "turned_down", "hubs")]
+    return (
+        table.with_columns(counts)
+        .filter(pl.col("found") < wanted)
+        .select(
+            "query_id",
+            wanted=pl.lit(wanted, pl.UInt32),
+            found=pl.col("found").cast(pl.UInt32),
+            reason=_why_short(searched),
+        )
+    )
+
+
+def _why_short(searched: str) -> pl.Expr:
+    """Say why a query has too few negatives, from what was counted of it."""
     few = pl.format(f"only {{}} {searched} pass the rule", "passing")
-    reason = (
+    return (
         pl.when(pl.col("known").is_null())
         .then(pl.lit("no known positive"))
         .when(pl.col("doubted").is_not_null())
@@ -318,16 +332,6 @@ def find_shortfalls(
         .when(pl.col("hubs") > 0)
         .then(pl.format("{}; {} more are negatives of enough other queries", few, "hubs"))
         .otherwise(few)
-    )
-    return (
-        table.with_columns(counts)
-        .filter(pl.col("found") < wanted)
-        .select(
-            "query_id",
-            wanted=pl.lit(wanted, pl.UInt32),
-            found=pl.col("found").cast(pl.UInt32),
-            reason=reason,
-        )
     )
 
 

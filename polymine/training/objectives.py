@@ -76,8 +76,9 @@ def make_objective(
     if step.loss.kind == "mse":
         datasets, loss = _imitate(encoder, parts, step, training.base, device)
     else:
+        from polymine.training.contrastive import BaseAnchor
         from polymine.training.labels import RowFacts
-        from polymine.training.losses import BaseAnchor, build_loss
+        from polymine.training.losses import build_loss
 
         facts = RowFacts(parts.values())
         datasets = batches.build_datasets(parts, step)

@@ -19,8 +19,8 @@ from polymine.data_contracts.settings import (
 from polymine.models.lusifer import TARGET
 from polymine.tasks.training.checks import check_training
 from polymine.training.adapters import AdapterStack
+from polymine.training.contrastive import WeightedRankingLoss
 from polymine.training.labels import Labels
-from polymine.training.losses import WeightedRankingLoss
 from polymine.training.objectives import make_objective
 from polymine.training.recipes import check, expand, routes
 from polymine.training.trainer import prepare, train_step

@@ -15,14 +15,11 @@ from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import GuideModel, LoraSettings, LossSettings
 from polymine.training import adapters
+from polymine.training.contrastive import BaseAnchor, WeightedRankingLoss
+from polymine.training.distillation import WeightedDistillationLoss
+from polymine.training.gist import WeightedGISTLoss
 from polymine.training.labels import Labels
-from polymine.training.losses import (
-    BaseAnchor,
-    WeightedDistillationLoss,
-    WeightedGISTLoss,
-    WeightedRankingLoss,
-    build_loss,
-)
+from polymine.training.losses import build_loss
 from tests.training.small_encoder import save_small_encoder
 
 ROWS, NEGATIVES, T = 6, 2, 0.05

@@ -95,7 +95,7 @@ def write_collection(folder) -> None:
 def test_the_baseline_is_handed_the_batches_that_polymine_trains_on(base, tmp_path, monkeypatch):
     from polymine.data_contracts.settings import LossSettings, ScheduleSettings
     from polymine.training import trainer
-    from polymine.training.losses import WeightedRankingLoss
+    from polymine.training.contrastive import WeightedRankingLoss
 
     write_collection(tmp_path)
     rows = make_rows(tmp_path)
