@@ -140,8 +140,9 @@ def mine(
 
     Args:
         settings: a TOML file, as `polymine run` takes it.
-        corpus, queries: as of `[dataset]`, like all tables: a frame of polars or pandas, Arrow, a
+        corpus: as of `[dataset]`, like all tables: a frame of polars or pandas, Arrow, a
             datasets.Dataset, a list of dicts, or files.
+        queries: likewise.
         judgments: what is known to be relevant.
         labels: further judgments, of people.
         pairs: stands for queries and judgments.
@@ -180,8 +181,7 @@ def mine(
         )
     placed = asked.output.model_copy(update={"path": str(output)}) if output else asked.output
     mining = with_changes(asked.mining, changes)
-    made = flow.fn(asked.dataset, placed, mining, engine or asked.engine)
-    return Run(made["output"], keep=keep)
+    return Run(flow.fn(asked.dataset, placed, mining, engine or asked.engine)["output"], keep=keep)
 
 
 def clean(
