@@ -31,7 +31,7 @@ from polymine.tasks.mining.evidence import load_ceilings, scan_evidence
 from polymine.tasks.mining.teachers import blocks_of
 from polymine.tasks.store.datasets import load, scan, shard_paths
 
-VERSION = 5
+VERSION = 6
 
 
 @stage("select")
@@ -80,6 +80,7 @@ def select(
             "teacher": mining.primary_teacher,
             "seed": mining.seed,
             "reach": reach,
+            "takes": (mining.negatives, count_handed(mining)),  # a pool reaches as deep for any
         },
         blocks=blocks_of(collection, run.engine),
         unit="queries",

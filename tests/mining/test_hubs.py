@@ -148,3 +148,17 @@ def test_a_document_that_answers_to_every_query_stays_with_a_few(crowd, rule, tm
     assert set(short["query_id"]) <= set(refused["query_id"])
     assert short["wanted"].sum() - short["found"].sum() == 2 * 60 - uses["len"].sum()
     assert "2 passages near everything" in runs[0].report().headline
+
+
+def test_more_negatives_in_the_same_store_are_chosen_anew(crowd, tmp_path):
+    """A pool that is drawn from reaches as deep for one negative as for two."""
+    asked = {"teachers": ["bm25"], "selection": {"rule": "naive", "sampling": "random", "pool": 6,
+             "max_hub_share": 0.05}}  # fmt: skip
+
+    def mined(count, store):
+        engine = EngineSettings(store=str(tmp_path / store))
+        output = tmp_path / f"{store}-{count}"
+        return polymine.mine(**crowd, **asked, negatives=count, output=output, engine=engine)
+
+    mined(1, "one")
+    assert mined(2, "one").negatives.equals(mined(2, "other").negatives)
