@@ -1,5 +1,6 @@
 """The whole of it: mine, train, evaluate, report."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from prefect.deployments import run_deployment
 
 from polymine.data_contracts.references import CollectionRef
 from polymine.data_contracts.settings import (
+    TRAINED,
     DatasetSettings,
     EngineSettings,
     EvaluationSettings,
@@ -37,6 +39,12 @@ from polymine.tasks.reporting.parts import (
     with_trained,
 )
 from polymine.tasks.reporting.pipeline import PARTS, report_pipeline
+from polymine.tasks.reporting.rounds import (
+    compare_rounds,
+    folder_of_round,
+    name_round,
+    with_teachers,
+)
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.output import PIPELINE, check_output, resolve_path
 from polymine.tasks.training.checks import check_training
@@ -61,25 +69,33 @@ def pipeline(
 
     Keeps some documents and their queries apart, mines the others, trains adapters on the triplets
     and says what that did to the search, on what was kept apart and on any other set. Of what is
-    left, a further part chooses the step and the scale of each adapter.
+    left, a further part chooses the step and the scale of each adapter. Each further round of
+    `training.rounds` mines again, with what was trained among the teachers, and trains anew.
     """
     parts = {"dataset": dataset, "mining": mining, "training": training, "evaluation": evaluation}
     output = resolve_path(output)
     check_roots(**parts, output=output, engine=engine)
     check_contaminated(training, evaluation)
-    check_parts(output, PIPELINE, PARTS, parts)
-    check_output(part_of(output, "mining"), settings={"dataset": dataset, "mining": mining})
+    known = (*PARTS, *(name_round(number) for number in range(1, training.rounds)))
+    check_parts(output, PIPELINE, known, parts)
+    first = part_of(folder_of_round(output, training, 1), "mining")
+    check_output(first, settings={"dataset": dataset, "mining": mining})
     with working(engine) as run:
         check_learning(run, mining, training, evaluation)
-        evaluation, training, triplets, notes = mine_training_side(
-            run, dataset, output, mining, training, evaluation
-        )
-    training = resolve_training(training, triplets)
-    part = part_of(output, "training")
-    start(run, "train", training=training, evaluation=evaluation, output=part)
-    measured = with_trained(evaluation, Path(part.path).absolute(), training.base)
+        whole = ingest(run, dataset)
+        evaluation, training, left, notes = cut_parts(run, whole, dataset, training, evaluation)
+        mine_round(run, left, dataset, folder_of_round(output, training, 1), mining)
+    rounds = train_round(run, 1, output, training, evaluation, {})
+    for number in range(2, training.rounds + 1):
+        with working(engine) as again:
+            again.graph = run.graph
+            further = with_teachers(mining, training.base, rounds)
+            mine_round(again, left, dataset, folder_of_round(output, training, number), further)
+        rounds = train_round(run, number, output, training, evaluation, rounds)
+    measured = with_trained(evaluation, rounds, training.base)
     start(run, "evaluate", evaluation=measured, output=part_of(output, "evaluation"))
     folders = {name: part_of(output, name).path for name in PARTS}
+    notes = (*notes, *compare_rounds(output, training))
     return report_pipeline(run, folders, output, training, measured, parts, notes)
 
 
@@ -105,29 +121,36 @@ def check_learning(
     return steps
 
 
-def mine_training_side(
+def mine_round(
     run: Context,
+    collection: CollectionRef,
     dataset: DatasetSettings,
     output: OutputSettings,
     mining: MiningSettings,
-    training: TrainingSettings,
-    evaluation: EvaluationSettings,
-) -> tuple[EvaluationSettings, TrainingSettings, str, tuple[Note, ...]]:
-    """Hold two parts out and mine what is left.
-
-    Returns the settings with the test part and the development part, the folder of triplets, and
-    what the report should say.
-    """
-    collection = ingest(run, dataset)
-    evaluation, training, collection, notes = cut_parts(
-        run, collection, dataset, training, evaluation
-    )
+) -> None:
+    """Mine what was not held out into the folder of a round."""
     part = part_of(output, "mining")
     mined = mine_collection(run, collection, part, mining)
     report(run, mined.sources, mined.exported, mined.stages, dataset, mining, part)
-    # A worker elsewhere has another current folder.
-    triplets = part.path if run.engine.gpu_pool is None else str(Path(part.path).absolute())
-    return evaluation, training, triplets, notes
+
+
+def train_round(
+    run: Context,
+    number: int,
+    output: OutputSettings,
+    training: TrainingSettings,
+    evaluation: EvaluationSettings,
+    rounds: Mapping[str, Path],
+) -> dict[str, Path]:
+    """Train on what a round has mined; returns the folders of all models so far, by name."""
+    of = folder_of_round(output, training, number)
+    triplets, part = part_of(of, "mining").path, part_of(of, "training")
+    if run.engine.gpu_pool is not None:  # a worker elsewhere has another current folder
+        triplets = str(Path(triplets).absolute())
+    resolved = resolve_training(training, triplets)
+    start(run, "train", training=resolved, evaluation=evaluation, output=part)
+    name = TRAINED if number == training.rounds else name_round(number)
+    return {name: Path(part.path).absolute(), **rounds}
 
 
 def cut_parts(

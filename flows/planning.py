@@ -53,6 +53,10 @@ from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.data import resolve_training
 from polymine.tasks.training.development import read_named
 
+ROUNDS = (
+    "rounds 2 to {}: each mines, trains and is measured once more, with one teacher more; how long "
+    "its vectors take is not known before"
+)
 PRECISION = (
     "{}: whether float32 or bfloat16 is faster here is measured when a run first loads it; this "
     "plan takes float32"
@@ -106,6 +110,8 @@ def _pipeline(run: Context, settings: PipelineSettings) -> None:
     mined = mine_collection(run, collection, part_of(settings.output, "mining"), mining).exported
     sets = read_sets(run, evaluation)
     _say(run, (), {**sets, **read_named(run, training, evaluation)})
+    if training.rounds > 1:
+        run.graph.remarks.append(ROUNDS.format(training.rounds))
     trained = None
     if mined.reused:
         trained = run_steps(run, resolve_training(training, mined.path), evaluation)
@@ -113,7 +119,7 @@ def _pipeline(run: Context, settings: PipelineSettings) -> None:
         _expect_training(run, steps)
     if trained is not None and trained.assembled.reused:
         folder = open_folder(trained.assembled.path)
-        run_measures(run, with_trained(evaluation, folder, training.base))
+        run_measures(run, with_trained(evaluation, {TRAINED: folder}, training.base))
         return
     base = evaluation.base or as_measured(training.base, evaluation)
     known, others = open_candidates(evaluation.model_copy(update={"base": base}))

@@ -185,7 +185,7 @@ def english(options: argparse.Namespace) -> tuple[TrainingData, ...]:
 
 def mine_once(name: str, options: argparse.Namespace) -> Path:
     """Mine a collection's negatives by all-MiniLM-L6-v2 and BM25; a store keeps the run."""
-    teacher = {"model": MINILM, "max_length": options.measured_length}
+    teacher = {"name": "minilm", "model": MINILM, "max_length": options.measured_length}
     folder = Path(options.store) / f"mined-{name}-{options.negatives}"
     if not (folder / "manifest.json").is_file():
         polymine.mine(
@@ -193,7 +193,7 @@ def mine_once(name: str, options: argparse.Namespace) -> Path:
             queries=collection(name) / "queries.parquet",
             judgments=collection(name) / "qrels.parquet",
             output=folder, dataset={"language": "en"}, negatives=options.negatives,
-            teachers=[teacher, "bm25"],
+            teachers=[teacher, {"name": "bm25", "kind": "lexical"}],
         )  # fmt: skip
     return folder
 

@@ -1,7 +1,7 @@
 """What a file holds for each flow, where its result goes and how the work is cut."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,6 +19,9 @@ from polymine.data_contracts.settings.training import TrainingSettings
 View = Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"]
 Format = Literal["flagembedding", "tevatron", "nemo", "ms-swift"]
 ListFormat = Literal["sentence-transformers", "pylate", "flagembedding-kd", "tevatron-kd"]
+
+
+Trains = TypeVar("Trains", "TrainingRunSettings", "ComparisonRunSettings")
 
 
 class OutputSettings(Settings):
@@ -138,6 +141,19 @@ class TrainingRunSettings(Settings):
             raise ValueError(f"evaluation.sets: `{HELD_OUT}` is a pipeline's own; rename it")
         return self
 
+    @model_validator(mode="after")
+    def _has_one_round(self) -> "TrainingRunSettings":
+        return _one_round(self)
+
+
+def _one_round(settings: Trains) -> Trains:
+    if settings.training.rounds > 1:
+        raise ValueError(
+            f"training.rounds: {settings.training.rounds} rounds mine again after each training, "
+            "which `polymine pipeline` alone does; leave it out here"
+        )
+    return settings
+
 
 class EvaluationRunSettings(Settings):
     """One evaluation of models that are there."""
@@ -164,14 +180,22 @@ class PipelineSettings(RunSettings):
     @model_validator(mode="after")
     def _leaves_own_names(self) -> "PipelineSettings":
         """Keep the names that a pipeline gives its own set and model."""
-        for kind, items, own, what in (
-            ("sets", self.evaluation.sets, HELD_OUT, "what is held out here"),
-            ("models", self.evaluation.models, TRAINED, "the model that is trained here"),
-        ):
-            if any(item.name == own for item in items):
+        owned = {TRAINED: "the model that is trained here"} | {
+            f"round-{number}": "the model of an earlier round"
+            for number in range(1, self.training.rounds)
+        }
+        taken = [
+            *(
+                ("sets", item.name, {HELD_OUT: "what is held out here"})
+                for item in self.evaluation.sets
+            ),
+            *(("models", item.name, owned) for item in self.evaluation.models),
+        ]
+        for kind, name, reserved in taken:
+            if name in reserved:
                 raise ValueError(
-                    f"evaluation.{kind}: no other one may be called `{own}`, the name of {what}; "
-                    "give it another `name`"
+                    f"evaluation.{kind}: no other one may be called `{name}`, the name of "
+                    f"{reserved[name]}; give it another `name`"
                 )
         return self
 
@@ -180,6 +204,10 @@ class ComparisonRunSettings(PipelineSettings):
     """The pipeline once per way to mine and seed."""
 
     comparison: ComparisonSettings = ComparisonSettings()
+
+    @model_validator(mode="after")
+    def _has_one_round(self) -> "ComparisonRunSettings":
+        return _one_round(self)
 
 
 COMMANDS = {

@@ -175,6 +175,9 @@ class TrainingSettings(Settings):
     """The schedule of a recipe's steps."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """The seed of a recipe's steps."""
+    rounds: int = Field(1, ge=1, le=9)
+    """How often a pipeline mines and trains, each time from the base. From the second round on,
+    what was trained in the round before is a further teacher. All rounds are evaluated."""
     checkpoint_steps: int = Field(25, ge=1)
     """A checkpoint is written after so many steps, and the last two are kept; a killed run resumes
     from the last one."""

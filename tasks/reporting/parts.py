@@ -10,7 +10,6 @@ from polymine.data_contracts.errors import SettingsError, StoreError
 from polymine.data_contracts.references import DatasetRef, Manifest
 from polymine.data_contracts.settings import (
     HELD_OUT,
-    TRAINED,
     EncoderSettings,
     EvaluatedModel,
     EvaluationSettings,
@@ -96,12 +95,15 @@ def with_held_out(evaluation: EvaluationSettings, held: DatasetRef | None) -> Ev
 
 
 def with_trained(
-    evaluation: EvaluationSettings, folder: Path, base: EncoderSettings
+    evaluation: EvaluationSettings, folders: Mapping[str, Path], base: EncoderSettings
 ) -> EvaluationSettings:
-    """Put the trained model first among the models; it is called as the base is."""
-    call = as_measured(base, evaluation)
-    model = EvaluatedModel(name=TRAINED, **call.model_dump() | {"model": str(folder)})
-    return evaluation.model_copy(update={"models": (model, *evaluation.models)})
+    """Put what was trained first among the models, by name; each is called as the base is."""
+    call = as_measured(base, evaluation).model_dump()
+    models = [
+        EvaluatedModel(name=name, **call | {"model": str(folder)})
+        for name, folder in folders.items()
+    ]
+    return evaluation.model_copy(update={"models": (*models, *evaluation.models)})
 
 
 def refresh_card(folder: Path, card: str) -> None:

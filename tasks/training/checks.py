@@ -45,6 +45,7 @@ def check_training(
     recipes.check(steps, chain=training.target is not None)
     if set(recipes.routes(steps, training).values()) == {BASE}:
         raise SettingsError("training.routes: all lead to `base`; name the step for some language")
+    _check_rounds(steps, training)
     for step in steps:
         if step.loss.guide is not None:
             models.check_call(step.loss.guide)
@@ -72,6 +73,17 @@ def check_training(
         if step.adapter == "continue":
             _check_targets(step, targets)
     return steps
+
+
+def _check_rounds(steps: Sequence[StepSettings], training: TrainingSettings) -> None:
+    """Refuse to mine again with what is no single model for all languages."""
+    routes = recipes.routes(steps, training)
+    if training.rounds > 1 and len(set(routes.values())) > 1:
+        ways = ", ".join(f"{language} is read by {name}" for language, name in routes.items())
+        raise SettingsError(
+            f"training.rounds: a teacher reads all languages alike, and here {ways}; "
+            f'set `training.routes = {{"*" = "{steps[-1].name}"}}`, or one round'
+        )
 
 
 def _check_chain(steps: Sequence[StepSettings], training: TrainingSettings) -> None:

@@ -350,6 +350,40 @@ def test_the_pipeline_mines_trains_and_measures_on_what_it_held_out(
         pipeline(**{**animal_settings, "evaluation": other}, output=output, engine=engine)
 
 
+def test_a_second_round_mines_with_what_the_first_has_trained_and_both_are_measured(
+    prefect_server, engine, animal_settings, tmp_path
+):
+    """Stages of the first round are those of a pipeline of one round; only one teacher is new."""
+    training = animal_settings["training"].model_copy(update={"rounds": 2})
+    settings = animal_settings | {"training": training}
+    output = OutputSettings(path=str(tmp_path / "out"))
+    summary = pipeline(**settings, output=output, engine=engine)
+    assert "round-1" in summary["headline"]
+    teachers = [
+        [t["name"] for t in read_manifest(tmp_path / part)["settings"]["mining"]["teachers"]]
+        for part in ("out/round-1/mining", "out/mining")
+    ]
+    assert teachers == [["minilm", "bm25"], ["minilm", "bm25", "round_1"]]
+    last = read_manifest(tmp_path / "out/mining")
+    assert {"rank minilm", "rank bm25"} <= set(last["reused"])
+    scores = pl.read_parquet(tmp_path / "out/mining/evidence/*.parquet")["score_round_1"]
+    assert scores.len() > 0
+    compared = pl.read_parquet(tmp_path / "out/evaluation/comparisons.parquet")
+    assert set(compared["model"]) == {"trained", "round-1"}
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Round 2 mined again, with the model of round 1 among the teachers" in page
+    assert pipeline(**settings, output=output, engine=engine)["headline"] == summary["headline"]
+
+
+def test_rounds_are_refused_where_they_cannot_be(prefect_server, engine, animal_settings, tmp_path):
+    training = animal_settings["training"].model_copy(
+        update={"rounds": 2, "recipe": RecipeSettings(languages=("en",), per_language=True)}
+    )
+    output = OutputSettings(path=str(tmp_path / "out"))
+    with pytest.raises(SettingsError, match="is read by base"):
+        pipeline(**animal_settings | {"training": training}, output=output, engine=engine)
+
+
 def test_a_pipeline_under_roots_needs_no_trust_but_in_its_base(
     prefect_server, base, engine, animal_settings, tmp_path, tmp_path_factory, monkeypatch
 ):

@@ -188,7 +188,7 @@ def test_a_pipeline_measures_its_model_as_its_base_at_full_length(tmp_path):
         (EvaluationSettings(sets=SETS), None),
         (EvaluationSettings(sets=SETS, base={"model": MINILM, "max_length": 32}), 32),
     ):
-        found, (model,) = open_candidates(with_trained(evaluation, folder, base))
+        found, (model,) = open_candidates(with_trained(evaluation, {"trained": folder}, base))
         assert found.call.max_length == model.call.max_length == length
         assert found.call.dtype == model.call.dtype == "auto"
         assert prompts_of(found) == prompts_of(model) == PROMPTS
@@ -283,7 +283,7 @@ class TestTrust:
         train(tmp_path / "trained", MINILM)
         monkeypatch.setenv("POLYMINE_TRUSTED_CODE", MINILM)
         check_evaluation(evaluation, base)
-        measured = with_trained(evaluation, tmp_path / "trained", base)
+        measured = with_trained(evaluation, {"trained": tmp_path / "trained"}, base)
         check_roots(evaluation=measured)
         assert open_candidates(measured)[0].call.model == MINILM
 

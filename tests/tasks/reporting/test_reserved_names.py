@@ -46,5 +46,5 @@ def test_a_pipelines_own_have_them(tmp_path):
     place = Store(str(tmp_path)).dataset("held-out", "f" * 32)
     held = place.write_single(Overlaps.create_empty(), Overlaps, info=note.model_dump())
     evaluation = with_held_out(EvaluationSettings(), held)
-    own = with_trained(evaluation, Path("model"), EncoderSettings(model="x"))
+    own = with_trained(evaluation, {"trained": Path("model")}, EncoderSettings(model="x"))
     assert (own.sets[0].name, own.models[0].name) == ("held-out", "trained")
