@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +36,7 @@ def load_encoder(
     dtype: str,
     max_length: int | None = None,
     trust_remote_code: bool = False,
+    pooled: bool = True,
 ) -> SentenceTransformer:
     """Load a sentence-transformers encoder in evaluation mode.
 
@@ -47,6 +49,8 @@ def load_encoder(
         dtype: of the weights, one of DTYPES; `dtype_of` turns `auto` into one.
         max_length: in tokens; None keeps the model's own.
         trust_remote_code: whether code that lies beside the model may run.
+        pooled: whether its own vectors are wanted; of a part of a chain only the states are, and
+            nobody need hear how its folder makes one of them.
 
     Raises:
         ModelError: the model is not there, cannot be loaded, has fewer positions than
@@ -67,6 +71,7 @@ def load_encoder(
             dtype="float32",
             max_length=max_length,
             trust_remote_code=trust_remote_code,
+            pooled=pooled,
         )
         return _with_adapter(encoder, found, dtype)
     with _loading(name, device):
@@ -79,7 +84,8 @@ def load_encoder(
             model_kwargs={"dtype": torch_dtype(dtype)},
         )
     check_words(encoder, name)
-    _say_pooling(found, encoder)
+    if pooled:
+        _say_pooling(found, encoder)
     settle_padding(encoder, name, ranks=False)
     settle_length(encoder, max_length, name)
     _say_precision(name, dtype)
@@ -158,8 +164,9 @@ def _load_chain(
     parts = []
     for part in CHAIN_ADAPTERS:
         model = load_encoder(
-            about.pop(part), device=device, dtype="float32", trust_remote_code=trust_remote_code
-        )
+            about.pop(part), device=device, dtype="float32", trust_remote_code=trust_remote_code,
+            pooled=False,
+        )  # fmt: skip
         adapter = found.folder / part
         if adapter.is_dir():
             trained = ResolvedModel(f"{found.name}/{part}", str(adapter), None, "folder")
@@ -255,7 +262,10 @@ def _loading(name: str, device: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back progress bars and load reports: a core that prints disturbs whoever calls it."""
+    """Hold back progress bars and load reports: a core that prints disturbs whoever calls it.
+
+    So does PEFT, which asks transformers for what transformers no longer wants to be asked.
+    """
     from transformers.utils import logging as transformers_logging
 
     level = transformers_logging.get_verbosity()
@@ -268,7 +278,9 @@ def quiet() -> Iterator[None]:
     for logger in others:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            yield
     finally:
         transformers_logging.set_verbosity(level)
         if bars:
