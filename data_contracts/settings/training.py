@@ -34,6 +34,8 @@ class PhaseSettings(AlignSettings):
 class TargetSettings(Settings):
     """The English model that stands behind `base` in a chain, and how the two are joined."""
 
+    replaced = {"trust_remote_code": "say `base.trust_remote_code`, which is for both models"}
+
     model: Model
     """Hub id (`name@revision`), local folder, or `package:NAME`: a decoder or an encoder."""
     tokens: int = Field(1, ge=0, le=64)

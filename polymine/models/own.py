@@ -96,13 +96,18 @@ def check_call(call: ModelSettings) -> None:
         return
     if isinstance(call, EncoderSettings):
         settled(call)
-    _check_code(str(call.model), call.trust_remote_code)
+    check_code(str(call.model), call.trust_remote_code)
 
 
-def _check_code(name: str, trusted: bool) -> None:
+def check_code(name: str, trusted: bool) -> None:
+    """Refuse a model that comes with code of its own which nobody has said may run.
+
+    Raises:
+        ModelError: there is no such model, it is such a one, or it reads by several routes.
+    """
     folder = resolve(name).folder
     for base in bases_of(folder):
-        _check_code(base, trusted)
+        check_code(base, trusted)
     if any(str(each.get("type", "")).endswith(_ROUTES) for each in _modules(folder)):
         raise ModelError(
             f"Model {name!r}: reads queries and documents by routes of their own (`Router`), and "

@@ -130,7 +130,7 @@ def add_fresh(
     config = LoraConfig(
         r=lora.rank, lora_alpha=alpha, lora_dropout=lora.dropout, target_modules=targets
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         _add(encoder, name, config, place)
 
@@ -162,9 +162,14 @@ def find_targets(
     if missing or not found:
         kinds = sorted({_kind(name) for name in linear})
         part = "target" if place else "base"
+        if not linear:
+            raise ModelError(
+                f"training.lora: the {part} has no linear layer for a LoRA (GPT-2's, for one, are "
+                "of a kind of its own); name another model"
+            )
         raise ModelError(
             f"training.lora.targets: no linear layer of the {part} ends with "
-            f"{', '.join(missing or targets)}; there are {', '.join(kinds[:12]) or 'none'}. Name "
+            f"{', '.join(missing or targets)}; there are {', '.join(kinds[:12])}. Name "
             f"some of these, or `{ALL_LINEAR}`."
         )
     return found

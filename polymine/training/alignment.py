@@ -26,18 +26,25 @@ import polars as pl
 import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+)
 from transformers.modeling_outputs import BaseModelOutputWithPast, MaskedLMOutput
 
 from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import AlignSettings
+from polymine.models.finding import adapter_base
 from polymine.models.limits import most_tokens
 from polymine.models.lusifer import (
     CONNECTOR,
     ENCODER,
     TARGET,
     attention,
+    check_attention,
+    embedding_size,
     is_decoder,
     packed,
     take,
@@ -125,8 +132,8 @@ def check_chain(chain: SentenceTransformer, settings: AlignSettings) -> None:
 
     Raises:
         ModelError: a text and what is said of it have more tokens than the target has positions, an
-            encoder that has no token to mask with, or a target that reads both ways and is to see
-            all that it is asked.
+            encoder that has no token to mask with or no room for a text, a target whose attention
+            does not obey, or one that reads both ways and is to see all that it is asked.
     """
     target: Any = chain[TARGET]
     connector: Any = chain[CONNECTOR]
@@ -137,8 +144,22 @@ def check_chain(chain: SentenceTransformer, settings: AlignSettings) -> None:
             f"{connector.tokens} added, are more than its {positions:,} positions; set "
             f"training.base.max_length to {(positions - connector.tokens) // 2:,} at most"
         )
-    _mask_token(chain[ENCODER], "encoder")
-    if not is_decoder(target):
+    encoder: Any = chain[ENCODER]
+    _mask_token(encoder, "encoder")
+    asked = [told for task, (*_, told) in TASKS.items() if getattr(settings, task) > 0]
+    most = max(len(encoder.tokenizer.tokenize(told)) for told in asked)
+    most += encoder.tokenizer.num_special_tokens_to_add()
+    if longest <= most:
+        raise ModelError(
+            f"alignment: what the encoder is told before a text takes {most:,} of the "
+            f"{longest:,} tokens that it reads; set training.base.max_length above {most:,}, by as "
+            "many as a text has"
+        )
+    if is_decoder(target):
+        with attention(target, settings.causal):
+            switch = f"align.causal = {str(not settings.causal).lower()}"
+            check_attention(target, not settings.causal, f"`{switch}`")
+    else:
         _mask_token(target, "target")
         if not settings.mask:
             raise ModelError(
@@ -147,12 +168,15 @@ def check_chain(chain: SentenceTransformer, settings: AlignSettings) -> None:
             )
 
 
-def load_language_model(chain: SentenceTransformer, name: str) -> nn.Module:
+def load_language_model(
+    chain: SentenceTransformer, name: str, trust_remote_code: bool = False
+) -> nn.Module:
     """Put the language head of a chain's target on it.
 
     Args:
         chain: whose target is shared, not copied.
-        name: of the target's model, where its head is stored.
+        name: of the target's model, where its head is stored; an adapter's lies with its base.
+        trust_remote_code: whether code that lies beside the model may run.
 
     Returns:
         A frozen model that gives the `logits` of the target's last states, handed to it as
@@ -160,22 +184,29 @@ def load_language_model(chain: SentenceTransformer, name: str) -> nn.Module:
         input embeddings.
 
     Raises:
-        ModelError: a decoder without a head.
+        ModelError: a decoder without a head, or an encoder without one whose states cannot be
+            compared with its embeddings.
     """
     target: Any = chain[TARGET]
-    kind: Any = AutoModelForCausalLM if is_decoder(target) else AutoModelForMaskedLM
-    location = models.resolve(name).location
-    with models.quiet():
-        whole, found = kind.from_pretrained(
-            location, dtype=torch.float32, output_loading_info=True, local_files_only=True
-        )
-    if found["missing_keys"]:
-        if is_decoder(target):
+    found = models.resolve(name)
+    while base := adapter_base(found.folder):
+        found = models.resolve(base)
+    decodes = is_decoder(target)
+    kind: Any = AutoModelForCausalLM if decodes else AutoModelForMaskedLM
+    if not (decodes or trust_remote_code or type(target.config) in MODEL_FOR_MASKED_LM_MAPPING):
+        return _TiedHead(target, name)
+    with models.told(f"target: the language head of {name} could not be loaded"), models.quiet():
+        whole, loading = kind.from_pretrained(
+            found.location, dtype=torch.float32, output_loading_info=True, local_files_only=True,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+    if loading["missing_keys"]:
+        if decodes:
             raise ModelError(
-                f"target: {name} has no language head ({sorted(found['missing_keys'])[0]} is "
+                f"target: {name} has no language head ({sorted(loading['missing_keys'])[0]} is "
                 "missing), so nothing can be aligned with it; name a model that was saved with one"
             )
-        return _TiedHead(target.model)
+        return _TiedHead(target, name)
     whole.requires_grad_(False)
     setattr(whole, whole.base_model_prefix, _PassedThrough())
     language_model: nn.Module = whole.to(chain.device)
@@ -196,9 +227,16 @@ class _PassedThrough(torch.nn.Module):
 class _TiedHead(torch.nn.Module):
     """Scores tokens by the dot products of states and input embeddings."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, target: Any, name: str) -> None:
         super().__init__()
-        self.model = model
+        states, embeddings = target.get_embedding_dimension(), embedding_size(target)
+        if states != embeddings:
+            raise ModelError(
+                f"target: {name} has no masked-token head, and none can be made of its embeddings: "
+                f"they have {embeddings:,} components and its states {states:,}; name a model that "
+                "was saved with a head"
+            )
+        self.model = target.model
 
     def forward(self, inputs_embeds: Tensor) -> MaskedLMOutput:
         model: Any = self.model

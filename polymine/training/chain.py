@@ -47,8 +47,15 @@ def load_chain(training: TrainingSettings, device: str, seed: int = 0) -> Senten
         dtype="float32",
         max_length=length,
         trust_remote_code=base.trust_remote_code,
+        pooled=False,
     )
-    behind = load_encoder(target.model, device=device, dtype="float32")
+    behind = load_encoder(
+        target.model,
+        device=device,
+        dtype="float32",
+        trust_remote_code=base.trust_remote_code,
+        pooled=False,
+    )
     shape = target.model_dump(exclude={"model"})
     chain = lusifer.build(encoder, behind, **shape, seed=seed)
     if length is not None and (chain.max_seq_length or 0) < length:

@@ -121,7 +121,8 @@ def _align(
 
     assert training.target is not None, "checked with the steps"
     shares = alignment.share_tasks(batches.share_parts(parts, step), step.loss.align)
-    language_model = alignment.load_language_model(chain, training.target.model)
+    trusted = training.base.trust_remote_code
+    language_model = alignment.load_language_model(chain, training.target.model, trusted)
     loss = alignment.AlignmentLoss(chain, language_model, step.loss.align, step.schedule.mini_batch)
     tasks = {name: name.rpartition(" | ")[2] for name in shares}
     told = {name: alignment.TASKS[task] for name, task in tasks.items()}

@@ -92,6 +92,8 @@ def _check_chain(steps: Sequence[StepSettings], training: TrainingSettings) -> N
     from polymine.training import adapters, alignment, chain
 
     assert training.target is not None, "the caller looked"
+    trusted = training.base.trust_remote_code
+    models.check_code(training.target.model, trusted)
     built = chain.load_chain(training, "cpu")
     places = {"encoder": ENCODER, "target": TARGET}
     for step in steps:
@@ -101,7 +103,7 @@ def _check_chain(steps: Sequence[StepSettings], training: TrainingSettings) -> N
         if step.loss.kind == "align":
             alignment.check_chain(built, step.loss.align)
     if any(step.loss.kind == "align" for step in steps):
-        alignment.load_language_model(built, training.target.model)
+        alignment.load_language_model(built, training.target.model, trusted)
 
 
 def _check_lists(steps: Sequence[StepSettings], mining: MiningSettings | None) -> None:

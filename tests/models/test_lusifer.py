@@ -8,6 +8,15 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
+from transformers import (
+    AutoModel,
+    BertGenerationConfig,
+    Gemma3TextConfig,
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    MistralConfig,
+    Qwen3Config,
+)
 
 from polymine import models
 from polymine.data_contracts.errors import ModelError
@@ -16,6 +25,11 @@ from polymine.mining.embedding import TextEncoder, encode_all
 from polymine.models import lusifer
 from tests.small import list_tokenizer, save_small_decoder, save_small_encoder
 
+SHAPE = {
+    "vocab_size": 100, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 64, "head_dim": 8,
+}  # fmt: skip
+SLIDES = {"sliding_window": 4}
 TEXTS = ["a red fox", "the ocean is made of milk and honey", "two plus two", "fox"]
 
 
@@ -29,6 +43,15 @@ def folders(tmp_path_factory) -> dict[str, str]:
             folder / "target", seed=1, width=48, tokenizer=list_tokenizer(printable, ".")
         ),
     }
+
+
+class Bare:
+    """What the switch needs of a transformer: the model, with random weights, and its config."""
+
+    def __init__(self, config, implementation="sdpa"):
+        torch.manual_seed(0)
+        self.model = AutoModel.from_config(config, attn_implementation=implementation).eval()
+        self.config = self.model.config
 
 
 def load(name: str) -> SentenceTransformer:
@@ -127,7 +150,7 @@ class TestChain:
     def test_attention_is_switched_with_and_without_padding(self, folders, tmp_path, bidirectional):
         chain(folders, bidirectional=bidirectional).save_pretrained(str(tmp_path))
         target = load(str(tmp_path))[2]
-        assert lusifer.sees_ahead(target) == bidirectional
+        assert set(lusifer.sees_ahead(target)) == {bidirectional}
         rows = torch.randn(2, 4, 24)
         rows[1] = rows[0]
         rows[1, 2] += 1  # the third of four
@@ -136,8 +159,41 @@ class TestChain:
             first = target.model(inputs_embeds=rows, attention_mask=mask).last_hidden_state[:, 0]
         assert torch.allclose(first[0], first[1]) != bidirectional
         with lusifer.attention(target, causal=True):
-            assert not lusifer.sees_ahead(target)
-        assert lusifer.sees_ahead(target) == bidirectional
+            assert not any(lusifer.sees_ahead(target))
+        assert set(lusifer.sees_ahead(target)) == {bidirectional}
+
+    @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+    @pytest.mark.parametrize(
+        ("kind", "shape"),
+        [
+            (Qwen3Config, {}),
+            (
+                Qwen3Config,
+                {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+            ),
+            (MistralConfig, {"sliding_window": 4}),
+            (Gemma3TextConfig, {"sliding_window": 4, "sliding_window_pattern": 2}),
+        ],
+    )
+    def test_decoders_that_people_name_obey_in_every_layer(self, kind, shape, implementation):
+        target = Bare(kind(**SHAPE, **shape), implementation)
+        for causal in (False, True, False):
+            lusifer.set_attention(target, causal)
+            assert lusifer.sees_ahead(target) == [not causal] * 4
+
+    def test_a_layer_that_does_not_obey_is_found(self):
+        hybrid = Bare(Lfm2Config(**SHAPE, layer_types=["conv", "full_attention"]))
+        lusifer.set_attention(hybrid, causal=False)
+        assert lusifer.sees_ahead(hybrid) == [False, True] * 2
+        with pytest.raises(ModelError, match=r"a lfm2 cannot .* bidirectional .*\(2 of 4 trials"):
+            lusifer.check_attention(hybrid, True, "`bidirectional = false`")
+        lusifer.set_attention(hybrid, causal=True)
+        lusifer.check_attention(hybrid, False, "`bidirectional = true`")
+
+    def test_attention_that_obeys_only_without_padding_is_found(self):
+        target = Bare(BertGenerationConfig(**SHAPE))
+        lusifer.set_attention(target, causal=True)
+        assert lusifer.sees_ahead(target) == [False, False, True, True]
 
     def test_the_connector_depends_on_the_seed_alone(self, folders):
         drawn = []
@@ -190,17 +246,32 @@ class TestRefused:
             lusifer.build(load(folders["encoder"]), target)
 
     def test_encoder_and_target_of_one_family(self, folders):
-        with pytest.raises(ModelError, match=r"of one family.*vocabulary of 30,522 pieces"):
+        with pytest.raises(ModelError, match=r"of one family: 30,522 pieces"):
             lusifer.build(load(folders["encoder"]), load(folders["encoder"]))
 
     def test_an_encoder_as_causal_target(self, folders):
         with pytest.raises(ModelError, match="a bert reads both ways"):
             chain(folders, "target", bidirectional=False)
 
-    def test_a_target_whose_attention_does_not_obey(self, folders, monkeypatch):
-        monkeypatch.setattr(lusifer, "set_attention", lambda target, causal: None)
-        with pytest.raises(ModelError, match="attention of a llama cannot be switched"):
-            chain(folders)
+    def test_a_target_whose_attention_does_not_obey(self, folders, tmp_path):
+        letters = list_tokenizer(printable, ".")
+        config = Lfm2Config(**SHAPE | {"vocab_size": len(letters)}, layer_types=["conv"] * 2)
+        Lfm2ForCausalLM(config).save_pretrained(tmp_path)
+        letters.save_pretrained(tmp_path)
+        with pytest.raises(ModelError, match=r"a lfm2 cannot .* set `bidirectional = false`"):
+            lusifer.build(load(folders["encoder"]), load(str(tmp_path)))
+        made = lusifer.build(load(folders["encoder"]), load(str(tmp_path)), bidirectional=False)
+        assert np.isfinite(made.encode(TEXTS)).all()
+
+    def test_a_chain_within_a_chain(self, folders):
+        with pytest.raises(ModelError, match="one of these is such a chain already"):
+            lusifer.build(load(folders["target"]), chain(folders))
+
+    def test_a_few_pieces_more_make_no_other_family(self, folders):
+        target = load(folders["encoder"])
+        target[0].tokenizer.add_tokens(["[A]", "[B]"])
+        with pytest.raises(ModelError, match=r"30,522 pieces .* same \(30,522 and 30,524\)"):
+            lusifer.build(load(folders["encoder"]), target)
 
     def test_no_transformer(self, folders):
         from sentence_transformers.sentence_transformer.modules import StaticEmbedding

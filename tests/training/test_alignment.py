@@ -5,7 +5,17 @@ from string import printable
 import polars as pl
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, BertForMaskedLM, LlamaModel
+from transformers import (
+    AutoModelForCausalLM,
+    BertForMaskedLM,
+    BertGenerationConfig,
+    BertGenerationDecoder,
+    ElectraConfig,
+    ElectraModel,
+    LlamaModel,
+    T5Config,
+    T5EncoderModel,
+)
 
 from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import AdaptedModel, AlignSettings, TrainingSettings
@@ -112,7 +122,7 @@ class TestLoss:
                 for said in (labels, other)
             )  # fmt: skip
             assert torch.equal(first, second) == causal
-            assert lusifer.sees_ahead(chain[2])  # as it was, afterwards
+            assert all(lusifer.sees_ahead(chain[2]))  # as it was, afterwards
 
     def test_an_encoder_is_asked_for_what_it_does_not_see(self, folders):
         chain = chained(folders, "encoder")
@@ -134,6 +144,22 @@ class TestLoss:
             logits = states.last_hidden_state[0, len(text) :] @ words.T
             total.append(torch.nn.functional.cross_entropy(logits, said, reduction="none"))
         assert loss.item() == pytest.approx(torch.cat(total).mean().item(), rel=1e-4)
+
+    def test_an_encoder_that_no_library_knows_a_head_of_is_compared_with_its_embeddings(
+        self, folders, tmp_path
+    ):
+        letters = list_tokenizer(printable, ".")
+        config = T5Config(
+            vocab_size=len(letters), d_model=24, num_layers=1, num_heads=2, d_kv=12, d_ff=48
+        )
+        T5EncoderModel(config).save_pretrained(tmp_path)
+        letters.save_pretrained(tmp_path)
+        chain = chained({"base": folders["base"], "decoder": str(tmp_path)})
+        head = alignment.load_language_model(chain, str(tmp_path))
+        loss = AlignmentLoss(chain, head, AlignSettings(mask=1.0), 8)(
+            [read(chain)], labels_of(chain)
+        )
+        assert 0 < loss.item() < 50
 
     def test_a_masked_token_head_of_its_own_is_used(self, folders, tmp_path):
         chain = chained(folders, "encoder")
@@ -194,6 +220,36 @@ class TestRefused:
         config.tie_word_embeddings = False
         LlamaModel(config).save_pretrained(tmp_path)
         with pytest.raises(ModelError, match=r"has no language head \(lm_head.weight is missing"):
+            alignment.load_language_model(chain, str(tmp_path))
+
+    def test_an_instruction_that_leaves_no_room_for_the_text(self, folders):
+        with pytest.raises(ModelError, match=r"takes 11 of the 11 tokens .*max_length above 11"):
+            alignment.check_chain(chained(folders, max_length=11), AlignSettings())
+        alignment.check_chain(chained(folders, max_length=12), AlignSettings())
+
+    def test_attention_that_cannot_be_what_the_alignment_wants(self, folders, tmp_path):
+        letters = list_tokenizer(printable, ".")
+        config = BertGenerationConfig(
+            vocab_size=len(letters), hidden_size=24, num_hidden_layers=2, num_attention_heads=2,
+            intermediate_size=48, max_position_embeddings=256,
+        )  # fmt: skip
+        BertGenerationDecoder(config).save_pretrained(tmp_path)
+        letters.save_pretrained(tmp_path)
+        chain = chained({"base": folders["base"], "decoder": str(tmp_path)})
+        with pytest.raises(ModelError, match=r"be switched to causal .* `align.causal = false`"):
+            alignment.check_chain(chain, AlignSettings())
+        alignment.check_chain(chain, AlignSettings(causal=False))
+
+    def test_an_encoder_whose_states_its_embeddings_do_not_fit(self, folders, tmp_path):
+        letters = list_tokenizer(printable, ".")
+        config = ElectraConfig(
+            vocab_size=len(letters), embedding_size=16, hidden_size=24, num_hidden_layers=1,
+            num_attention_heads=2, intermediate_size=48, max_position_embeddings=64,
+        )  # fmt: skip
+        ElectraModel(config).save_pretrained(tmp_path)
+        letters.save_pretrained(tmp_path)
+        chain = chained({"base": folders["base"], "decoder": str(tmp_path)})
+        with pytest.raises(ModelError, match="they have 16 components and its states 24"):
             alignment.load_language_model(chain, str(tmp_path))
 
     def test_a_tokenizer_with_nothing_to_hide_behind(self, folders):

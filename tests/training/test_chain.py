@@ -1,5 +1,6 @@
 """Training a chain: who learns, what is stored, what a killed run resumes to, what is refused."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,19 @@ def test_a_chain_goes_on_from_what_was_stored_and_loads_merged(folders, tmp_path
     assert (plain.encode(WORDS) == merged.encode(WORDS)).all()
 
 
+def test_nothing_is_said_that_does_not_matter_to_a_chain(folders, tmp_path, caplog):
+    """How a part's own vectors are made, and what PEFT asks transformers."""
+    with warnings.catch_warnings(record=True) as warned, caplog.at_level("WARNING"):
+        warnings.simplefilter("always")
+        trained = train(step("one"), folders, tmp_path / "c")
+        trained.write(tmp_path / "one", folders[0])
+        models.load_encoder(str(tmp_path / "one"), device="cpu", dtype="float32")
+        assert "become one" not in caplog.text
+        assert not [each for each in warned if "is_gradient" in str(each.message)]
+        models.load_encoder(folders[1], device="cpu", dtype="float32")
+        assert "the last one's is taken" in caplog.text
+
+
 def test_a_fingerprint_is_of_both_models(folders, tmp_path):
     train(step("one", learns=("connector",)), folders, tmp_path / "c").write(
         tmp_path / "one", folders[0]
@@ -171,6 +185,26 @@ def test_every_other_document_of_the_batch_is_a_negative_on_one_process(folders,
     loss = WeightedRankingLoss(chain, made.loss.temperature, 5, similarity=similarity)
     nothing = Labels(torch.zeros(12, 48), torch.ones(12), torch.zeros(12, 3), torch.tensor(0))
     assert loss(features, nothing).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_mini_batches_change_no_gradient_of_a_chain(folders):
+    """With pairs closed, negatives doubted and rows weighted, in texts of several lengths."""
+    made, rows = step("one", lora=LoraSettings(rank=4)), make_rows()
+    columns = [rows["anchor"], rows["positive"], *(rows["negatives"].list.get(i) for i in (0, 1))]
+    torch.manual_seed(0)
+    shifts = torch.randn(12, 48)
+    shifts[0, 13] = shifts[3, 15 + 12] = -torch.inf
+    labels = Labels(shifts, torch.rand(12), torch.zeros(12, 3), torch.tensor(0))
+    found = []
+    for size in (50, 5):
+        chain, _, _ = prepare(made, training_of(folders), AdapterStack(), "cpu")
+        features = [chain.preprocess(each.to_list()) for each in columns]
+        loss = WeightedRankingLoss(chain, 0.05, size)(features, labels)
+        loss.backward()
+        slopes = {n: p.grad for n, p in chain.named_parameters() if p.requires_grad}
+        found.append((loss.detach(), slopes))
+    assert {name[0] for name in found[0][1]} == {"0", "1", "2"}
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
 
 
 def test_imitation_learns_the_guides_vectors_of_documents(folders, tmp_path):
@@ -241,11 +275,17 @@ class TestRecipe:
         with pytest.raises(SettingsError, match="a step of a chain is `new`, or continues"):
             check(steps, chain=True)
 
-    def test_everything_is_looked_at_before_training(self, folders):
+    def test_everything_is_looked_at_before_training(self, folders, tmp_path):
         check_training(training_of(folders, recipe={"name": "lusifer"}))
         same = training_of((folders[0], folders[0]), recipe={"name": "lusifer"})
         with pytest.raises(ModelError, match="of one family"):
             check_training(same)
+        (other := tmp_path / "own").mkdir()
+        (other / "config.json").write_text(
+            '{"model_type": "mine", "auto_map": {"AutoModel": "x.X"}}'
+        )
+        with pytest.raises(ModelError, match="comes with code of its own"):
+            check_training(training_of((folders[0], str(other)), recipe={"name": "lusifer"}))
         lora = {"targets": ["query"]}  # the encoder's name for it, not the target's
         with pytest.raises(ModelError, match=r"layer of the target ends with query; .*q_proj"):
             check_training(training_of(folders, lora=lora, recipe={"name": "lusifer"}))
