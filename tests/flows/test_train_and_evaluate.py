@@ -196,7 +196,9 @@ def test_a_chain_trains_is_measured_merged_and_compared_with_its_encoder(
 
     from polymine.commands.merge import merge
 
-    merge(tmp_path / "out", None, None)
+    said = merge(tmp_path / "out", None, None)
+    assert "merged into the chain of " in said
+    assert "trust_remote_code=True" in said
     merged = SentenceTransformer(str(tmp_path / "out-merged"), trust_remote_code=True)
     np.testing.assert_allclose(merged.encode(texts), chain.encode(texts), atol=1e-6)
     evaluation = EvaluationSettings(
