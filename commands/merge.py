@@ -9,7 +9,7 @@ from polymine.data_contracts.trained import TrainedModel
 
 def merge(run: Path, adapter: str | None, to: Path | None) -> str:
     """Write the merged model and say where; refuses a folder that is there."""
-    from polymine.models import load_encoder
+    from polymine.models import load_encoder, quiet
     from polymine.models.finding import bases_of
     from polymine.tasks.store.atomic import staged_new
     from polymine.tasks.store.model_folder import adapter_folder, find_model
@@ -28,7 +28,8 @@ def merge(run: Path, adapter: str | None, to: Path | None) -> str:
     with staged_new(target) as beside:
         encoder = load_encoder(str(adapters), device="cpu", dtype="float32")
         encoder.prompts = {"query": trained.query_prompt, "document": trained.document_prompt}
-        encoder.save_pretrained(str(beside), create_model_card=False)
+        with quiet():
+            encoder.save_pretrained(str(beside), create_model_card=False)
     return f"{target}: {name} merged into {_whole(bases_of(adapters), trained.base, target)}"
 
 

@@ -109,6 +109,8 @@ class Connector(StoredModule):
             raise ModelError(_too_long(longest, self.tokens, self._longest))
         causal = is_decoder(target) and getattr(target.config, "is_causal", True)
         set_attention(target, causal)
+        if next(target.parameters()).dtype == torch.float16:
+            return  # a slope may round to 0; it was tried out in float32 when the chain was built
         switch = f"`bidirectional = {str(causal).lower()}`"
         check_attention(
             target, not causal, switch if is_decoder(target) else "`is_decoder` false in its config"
