@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ENCODER, CONNECTOR, TARGET = 0, 1, 2  # places in the chain
-ALIKE = 0.95  # of the smaller vocabulary: models of one family add some pieces of their own
+ALIKE = 0.95  # of the larger vocabulary: models of one family add some pieces of their own
 
 
 class Connector(StoredModule):
@@ -324,7 +324,7 @@ def _check_target(target: Any) -> None:
 def _check_families(encoder: Any, target: Any) -> None:
     one, other = (part.tokenizer.get_vocab() for part in (encoder, target))
     same = len(one.items() & other.items())
-    if same > ALIKE * min(len(one), len(other)):
+    if same > ALIKE * max(len(one), len(other)):
         raise ModelError(
             f"encoder and target are of one family: {same:,} pieces of the vocabularies are the "
             f"same ({len(one):,} and {len(other):,}). A multilingual encoder and an English target "
