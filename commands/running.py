@@ -114,10 +114,11 @@ def _calm_console() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     warnings.filterwarnings("ignore", module="peft")  # of names in adapters that we write ourselves
     logging.getLogger("polymine").setLevel(logging.INFO)  # Prefect adds its handler, not a level
-    silent = quiet or sys.stderr.isatty()  # where bars are drawn, they say it
+    drawn = sys.stderr.isatty()  # where bars are drawn, they say how far it is
 
     def wanted(record: logging.LogRecord) -> bool:
-        if silent and record.levelno < logging.WARNING:
+        told = record.name == "polymine.first_look" or not drawn
+        if record.levelno < logging.WARNING and (quiet or not told):
             return False
         if record.name.startswith("prefect.task_runs"):  # `polymine.stages` says how each ended
             return record.levelno < logging.ERROR and "Finished in state" not in record.msg

@@ -30,9 +30,11 @@ from polymine.tasks.mining.teachers import (
     check_models,
     inputs_of,
     prepare_teachers,
+    quickest,
 )
 from polymine.tasks.mining.validation import validate, validator_evidence
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
+from polymine.tasks.reporting.first_look import first_look
 from polymine.tasks.reporting.mining import report
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.output import check_output, resolve_path
@@ -94,7 +96,11 @@ def mine_collection(
 ) -> Mined:
     """Mine a collection: the order of all stages, for flows and notebooks alike."""
     check_languages(collection, mining)
-    inputs = prepare_teachers(run, collection, mining)
+    first = quickest(mining)
+    inputs = prepare_teachers(run, collection, [first])
+    first_look(run, first, collection, mining, inputs)
+    others = [teacher for teacher in mining.teachers if teacher != first]
+    inputs |= prepare_teachers(run, collection, others)
     return mine_prepared(run, collection, inputs, output, mining)
 
 

@@ -5,7 +5,7 @@ A further kind is a class here and a line in `KINDS`; its name stands in `Teache
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -166,11 +166,13 @@ class Kind(Protocol):
     """A kind of teacher.
 
     `incremental` says that a score depends on its query and document alone, so that an earlier
-    ranking still holds; `sided`, that it scores from the document's and the centroid's side too.
+    ranking still holds; `sided`, that it scores from the document's and the centroid's side too;
+    `quick`, that it asks no model and is ready long before those that do.
     """
 
     incremental: bool
     sided: bool
+    quick: bool
 
     def prepare(
         self, run: Context, teacher: TeacherSettings, collection: CollectionRef
@@ -183,6 +185,7 @@ class Kind(Protocol):
 
 class _Dense:
     incremental = sided = True
+    quick = False
 
     def prepare(
         self, run: Context, teacher: TeacherSettings, collection: CollectionRef
@@ -210,6 +213,7 @@ class _Dense:
 
 class _Lexical:
     incremental = sided = False  # BM25 weighs words by the whole corpus
+    quick = True
 
     def prepare(
         self, run: Context, teacher: TeacherSettings, collection: CollectionRef
@@ -230,13 +234,18 @@ class _Lexical:
 KINDS: dict[str, Kind] = {"dense": _Dense(), "lexical": _Lexical()}
 
 
+def quickest(mining: MiningSettings) -> TeacherSettings:
+    """Say which teacher can rank first: one that asks no model, or the first that is named."""
+    return min(mining.teachers, key=lambda teacher: not KINDS[teacher.kind].quick)
+
+
 def prepare_teachers(
-    run: Context, collection: CollectionRef, mining: MiningSettings
+    run: Context, collection: CollectionRef, teachers: Iterable[TeacherSettings]
 ) -> dict[str, DatasetRef]:
     """Make what the teachers are opened over; they do not depend on each other."""
     calls = {
         f"{teacher.name}/{what}": call
-        for teacher in mining.teachers
+        for teacher in teachers
         for what, call in KINDS[teacher.kind].prepare(run, teacher, collection).items()
     }
     return dict(zip(calls, run.together(list(calls.values())), strict=True))

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -36,8 +37,9 @@ MINING = MiningSettings(
 )  # fmt: skip
 RANKED = {
     "ingest", "embed-minilm-documents", "embed-minilm-queries", "index-bm25", "rank-minilm",
-    "rank-bm25", "score-positives", "evidence", "fit-risk",
+    "rank-bm25", "score-positives", "evidence", "fit-risk", "first-look",
 }  # fmt: skip
+SLOW = {"embed-minilm-documents", "embed-minilm-queries"}
 DECIDED = {"deepen", "predict-risk", "select", "validate", "export"}
 
 
@@ -50,6 +52,7 @@ class Run:
     states: dict[str, str]  # task run name: name of its final state
     edges: dict[str, set[str]]  # task run name: names of the task runs that it was made from
     artifacts: list
+    began: dict[str, datetime]
 
     @property
     def place(self) -> Path:
@@ -78,7 +81,8 @@ def start(
         task.name: {names[each.id] for each in task.task_inputs.get("wait_for", ())}
         for task in tasks
     }
-    return Run(flow_run, summary, states, edges, artifacts)
+    began = {task.name: task.start_time for task in tasks}
+    return Run(flow_run, summary, states, edges, artifacts, began)
 
 
 def _all_ended(tasks: list) -> bool:
@@ -145,7 +149,7 @@ def test_stages_side_by_side_give_the_same_bytes(first, folder, animals):
 
 def test_second_run_reuses_every_stage_and_says_so(first, second):
     assert second.states == {**dict.fromkeys(RANKED | DECIDED, "Reused"), "report": "Completed"}
-    assert len(second.summary["reused"]) == len(RANKED | DECIDED)
+    assert len(second.summary["reused"]) == len(RANKED | DECIDED) - 1  # without the first look
     assert second.id != first.id
     assert contents(second.place, "triplets") == contents(first.place, "triplets")
     assert contents(second.place, "labeled-list") == contents(first.place, "labeled-list")
@@ -213,6 +217,8 @@ def test_artifacts_show_the_run_under_the_same_keys_every_time(first, second):
         }  # fmt: skip
         assert {artifact.type for artifact in run.artifacts} >= {"markdown", "table"}
         assert all(artifact.data for artifact in run.artifacts)
+    assert "mine-first-look" in {artifact.key for artifact in first.artifacts}
+    assert first.began["first-look"] < min(first.began[name] for name in SLOW)
 
 
 def test_a_run_says_what_it_works_on_by_name_and_tag(first, animals):
