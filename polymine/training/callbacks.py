@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 logger = logging.getLogger("polymine.training")
+
+
+@contextmanager
+def own_run(trackers: Sequence[str]) -> Iterator[None]:
+    """End the run of W&B that training opens: left open, the next step's losses would go into it.
+
+    The other trackers end theirs. A run that was open before is its owner's, and stays open.
+    """
+    wandb = importlib.import_module("wandb") if "wandb" in trackers else None
+    if wandb is None or wandb.run is not None:
+        yield
+        return
+    code = 1
+    try:
+        yield
+        code = 0
+    finally:
+        wandb.finish(exit_code=code)
 
 
 class StepTrainer(SentenceTransformerTrainer):

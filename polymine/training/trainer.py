@@ -96,7 +96,7 @@ def train_step(
         InputError: data that cannot be trained on.
         ModelError: no target layers, another's adapter or checkpoints, or memory for not one row.
     """
-    from polymine.training.callbacks import read_curve
+    from polymine.training.callbacks import own_run, read_curve
 
     parts = batches.split_rows(rows, mixed=step.schedule.mixed_languages)
     batches.check_parts(parts, step)
@@ -106,7 +106,7 @@ def train_step(
     job = _Job(step, training, fingerprint, name, parents, steps, device)
     watch = job.watch(encoder, development) if development is not None else None
     trainer = job.build(encoder, parts, checkpoints, progress or Silent(), watch)
-    with models.quiet():
+    with models.quiet(), own_run(training.report_to):
         trainer.run(resume)
     chosen = watch.choose(trainer.state.global_step) if watch else None
     adapters.activate(encoder, [*parents, name], None)
@@ -265,7 +265,7 @@ class _Job:
             save_steps=self.training.checkpoint_steps,
             save_total_limit=2,
             report_to=list(self.training.report_to) or "none",
-            run_name=self.step.name,
+            run_name=f"{self.step.name}-{self.fingerprint[:8]}",  # Trackio goes on by the name
             disable_tqdm=True,
             dataloader_pin_memory=self.device != "cpu",
         )
