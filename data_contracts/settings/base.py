@@ -23,13 +23,19 @@ class Settings(BaseModel):
     # Keys of earlier versions, and what a file should say instead.
     replaced: ClassVar[dict[str, str]] = {}
 
+    # Keys that stand first in the form of the UI; the others follow as they are declared.
+    shown_first: ClassVar[tuple[str, ...]] = ()
+
     @classmethod
     def __get_pydantic_json_schema__(
         cls, schema: Any, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Number the keys, since Prefect's form sorts by `position` and else by the alphabet."""
+        """Name and number the keys, since Prefect's form shows class names and sorts by number."""
         described = handler(schema)
-        fields = handler.resolve_ref_schema(described).get("properties", {})
-        for position, field in enumerate(fields.values()):
-            field["position"] = position
+        whole = handler.resolve_ref_schema(described)
+        whole["title"] = cls.__name__.removesuffix("Settings")
+        fields = whole.get("properties", {})
+        for position, name in enumerate(sorted(fields, key=lambda n: n not in cls.shown_first)):
+            fields[name]["position"] = position
+            fields[name].setdefault("title", name.replace("_", " ").title())
         return described

@@ -53,6 +53,8 @@ def _demo_teachers() -> tuple[TeacherSettings, ...]:
 class MiningSettings(Settings):
     """How candidates are ranked, chosen and validated."""
 
+    shown_first = ("negatives", "languages", "selection")  # a teacher is a screen long
+
     teachers: tuple[TeacherSettings, ...] = Field(default_factory=_demo_teachers, min_length=1)
     """Models that bring candidates. The first one's scores decide, unless `selection.teacher` names
     another."""

@@ -301,16 +301,22 @@ class TestLanguages:
             MiningSettings(languages=())
 
 
-def test_the_form_describes_keys_in_the_order_of_their_declaration():
-    """Prefect's form sorts by `position`, and by the alphabet what has none."""
+def test_the_form_names_and_describes_keys_and_shows_what_is_asked_most_first():
+    """Prefect's form sorts by `position`, and writes the class's name where a key has no title."""
     groups = ComparisonRunSettings.model_json_schema()["$defs"]
     assert {"TeacherSettings", "AdaptedModel", "EngineSettings", "ArmSettings"} <= set(groups)
     for name, group in groups.items():
         positions = [field["position"] for field in group["properties"].values()]
-        assert positions == list(range(len(positions))), name
+        assert sorted(positions) == list(range(len(positions))), name
+        assert positions == sorted(positions) or name == "MiningSettings"
+        titles = [field["title"] for field in group["properties"].values()]
+        assert not any(title.endswith("Settings") for title in titles)
         described = [{"description", "$ref"} & set(field) for field in group["properties"].values()]
         assert all(described), name
     assert list(groups["TeacherSettings"]["properties"])[:3] == ["name", "kind", "model"]
+    mining = groups["MiningSettings"]["properties"]
+    first = sorted(mining, key=lambda name: mining[name]["position"])[:4]
+    assert first == ["negatives", "languages", "selection", "teachers"]
 
 
 @pytest.mark.parametrize(
