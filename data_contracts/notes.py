@@ -153,6 +153,15 @@ class DecisionsNote(Note):
     hubs: int = 0
 
 
+@dataclass(frozen=True)
+class Primary:
+    """The primary teacher, and why it is: the `only` one, `named` in the settings, the first under
+    a rule in its `units`, `kept` as the first that none leads far enough, or `chosen` by recall."""
+
+    teacher: str
+    why: Literal["only", "named", "units", "kept", "chosen"]
+
+
 class ScoredNote(Note):
     """Pairs that a validator was asked about, and how many of them it had not scored before."""
 

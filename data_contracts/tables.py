@@ -354,6 +354,18 @@ class DocumentHashes(dy.Schema):
         return pl.col("text_hash").is_null() != pl.col("kept_id").is_null()
 
 
+class TeacherRecall(dy.Schema):
+    """Which teacher was chosen as primary, and what each was compared by, in the settings' order.
+
+    `recall` is the mean over queries of the share of their known positives among a teacher's ten
+    best candidates (first, where fewer than ten are ranked); null without a known positive.
+    """
+
+    teacher = dy.String(primary_key=True)
+    recall = dy.Float64(nullable=True, min=0.0, max=1.0)
+    chosen = dy.Bool(nullable=False)
+
+
 class QueryHashes(dy.Schema):
     """Which queries a run had, with a hash of each text."""
 

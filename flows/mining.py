@@ -21,6 +21,7 @@ from polymine.tasks.mining.deepening import deepen
 from polymine.tasks.mining.evidence import evidence, score_positives
 from polymine.tasks.mining.export import Sources, export
 from polymine.tasks.mining.ingestion import find_tables, ingest
+from polymine.tasks.mining.primary import choose_teacher, settle
 from polymine.tasks.mining.promotion import promote
 from polymine.tasks.mining.ranking import rank
 from polymine.tasks.mining.risk import fit_risk, predict_risk
@@ -123,7 +124,9 @@ def mine_prepared(
     )
     base = evidence(run, collection, rankings, mining, inputs)
     model = fit_risk(run, collection, base, mining)
-    deep = deepen(run, collection, base, positives, model, mining, inputs)
+    choice = choose_teacher(run, base, positives, mining) if mining.chooses_teacher else None
+    mining = settle(run, choice, mining)
+    deep = deepen(run, collection, base, positives, model, mining, inputs, choice)
     risks = predict_risk(run, collection, base, deep, model, mining)
     known = (collection, base, deep, positives, risks)
     by_risk, promotions = mining.selection.rule == "risk", None
@@ -137,7 +140,7 @@ def mine_prepared(
             decisions = select(run, *known, promotions, mining, validator)
     elif mining.validation is not None:
         verdicts = validate(run, collection, decisions, positives, mining)
-    sources = Sources(*known, model, decisions, promotions, verdicts, validator, before)
+    sources = Sources(*known, model, decisions, promotions, verdicts, validator, before, choice)
     exported = export(run, sources, mining, output)
     names = [f"{teacher.name}/rank" for teacher in mining.teachers]
     return Mined(sources, exported, {**inputs, **dict(zip(names, rankings, strict=True))})

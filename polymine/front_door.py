@@ -59,7 +59,7 @@ class Run(FinishedRun):
         (8, 16)
         """
         dataset = self.settings_of("dataset", DatasetSettings)
-        mining = with_changes(self.mining, changes)
+        mining = with_changes(self.settings_of("mining", MiningSettings), changes)
         return self._again(dataset, mining, self.info["fingerprints"]["ingest"], output)
 
     def with_labels(self, labels: Given, output: str | Path | None = None) -> "Run":
@@ -98,7 +98,8 @@ class Run(FinishedRun):
             for file in ([named] if isinstance(named, str) else named)
         ]  # fmt: skip
         told = dataset.model_copy(update={"labels": files if len(files) > 1 else files[0]})
-        return self._again(told, self.mining, version, output, keep)
+        mining = self.settings_of("mining", MiningSettings)
+        return self._again(told, mining, version, output, keep)
 
     def _again(
         self,

@@ -56,8 +56,8 @@ class MiningSettings(Settings):
     shown_first = ("negatives", "languages", "selection")  # a teacher is a screen long
 
     teachers: tuple[TeacherSettings, ...] = Field(default_factory=_demo_teachers, min_length=1)
-    """Models that bring candidates. The first one's scores decide, unless `selection.teacher` names
-    another."""
+    """Models that bring candidates. The scores of one of them decide, the primary teacher: see
+    `selection.teacher`."""
     depth: int = Field(100, ge=1, le=10_000)
     """Candidates kept per query and teacher. More find more hard negatives and take more time."""
     negatives: int = Field(7, ge=1, le=1_000)
@@ -134,5 +134,16 @@ class MiningSettings(Settings):
 
     @property
     def primary_teacher(self) -> str:
-        """Name of the teacher whose score the rule reads."""
+        """Name of the teacher whose score the rule reads; the first until another is chosen."""
         return self.selection.teacher or self.teachers[0].name
+
+    @property
+    def chooses_teacher(self) -> bool:
+        """Whether recall chooses the primary teacher: of several, where the settings name none."""
+        named = self.selection.teacher is not None or self.selection.in_units
+        return len(self.teachers) > 1 and not named
+
+    def with_primary(self, teacher: str) -> "MiningSettings":
+        """Name the teacher that was chosen."""
+        selection = self.selection.model_copy(update={"teacher": teacher})
+        return self.model_copy(update={"selection": selection})

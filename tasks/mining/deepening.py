@@ -28,10 +28,12 @@ def deepen(
     model: DatasetRef,
     mining: MiningSettings,
     inputs: Inputs,
+    choice: DatasetRef | None = None,
 ) -> Plan:
     """Search the whole corpus below the ceiling for queries that are short of candidates.
 
     Under the rule `risk` that is below what was ranked, for queries whose candidates are too risky.
+    `choice` is what chose the primary teacher of `mining`, if anything did.
     """
     by_risk = mining.selection.rule == "risk"
     return Plan(

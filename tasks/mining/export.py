@@ -68,6 +68,7 @@ class Sources:
         verdicts: the validator's, under the rules that ask it about survivors.
         validator: its evidence, under the rule `risk`.
         decisions_before: what the rule `risk` decided before it had that evidence.
+        choice: the primary teacher, where recall chose it.
     """
 
     collection: CollectionRef
@@ -81,6 +82,7 @@ class Sources:
     verdicts: DatasetRef | None = None
     validator: DatasetRef | None = None
     decisions_before: DatasetRef | None = None
+    choice: DatasetRef | None = None
 
     @property
     def scored(self) -> DatasetRef | None:

@@ -31,6 +31,7 @@ from polymine.tasks.engine.stage import step
 from polymine.tasks.mining import export
 from polymine.tasks.mining.export import Sources
 from polymine.tasks.mining.pair_score_cache import look_up
+from polymine.tasks.mining.primary import say_primary
 from polymine.tasks.monitoring.artifacts import make_artifacts, publish
 from polymine.tasks.monitoring.events import TRIPLETS, announce
 from polymine.tasks.reporting.outcome import list_timings, show, sum_up
@@ -68,13 +69,13 @@ def report(
         pages["to_label.csv"] = write_to_label(sources, made.risk.promotion.unknown, mining.seed)
     manifest = made.to_manifest()
     folder = export.publish(exported, sources, output, manifest, pages)
-    publish(make_artifacts(made, draw_figures(made.summary, mining), str(folder)))
+    publish(make_artifacts(made, draw_figures(made.summary, made.mining), str(folder)))
     announce(TRIPLETS, folder, made.headline, doubtful=bool(manifest["warnings"]))
     took = {"stage": "report", "seconds": round(time.monotonic() - began, 3)}
     summed = sum_up(made, folder)
     return {
         **summed,
-        "recall": say("mining", "recall", made.summary),
+        "recall": say("mining", "recall", (made.summary, made.primary)),
         "triplet": made.example,
         "funnel": manifest["funnel"],
         "timings": [*summed["timings"], took],
@@ -90,7 +91,8 @@ def compose(
     name: str,
 ) -> MiningReport:
     """Gather what the page, the card, the manifest and the artifacts show."""
-    named = name_stages(sources, exported, stages)
+    named, primary = name_stages(sources, exported, stages), say_primary(sources.choice, mining)
+    mining = mining.with_primary(primary.teacher)
     summary = summarise(open_tables(sources, exported, mining, settings["engine"]["store"]), mining)
     risk = read_risk(sources, scan_part(exported, "negatives"), summary.kept, mining)
     expected = say("mining", "expected_briefly", risk)
@@ -100,6 +102,7 @@ def compose(
         title=name,
         headline=say("mining", "headline", summary),
         notes=find_notes(summary, funnel, given, mining),
+        primary=primary,
         summary=summary,
         risk=risk,
         funnel=funnel,
@@ -166,6 +169,8 @@ def name_stages(
         suffix = f" {what}" if verb == "embed" else ""
         named[f"{verb} {teacher}{suffix}"] = reference
     named |= {"positives": sources.positives, "evidence": sources.evidence}
+    if sources.choice:
+        named["choose teacher"] = sources.choice
     named |= {"fit risk": sources.model, "deepen": sources.deep, "predict risk": sources.risks}
     if sources.promotions:
         named["promote"] = sources.promotions

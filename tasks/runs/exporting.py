@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 import polars as pl
 
 from polymine.data_contracts.errors import SettingsError, StoreError
-from polymine.data_contracts.settings import Format, ListFormat, MiningSettings, View
+from polymine.data_contracts.settings import Format, ListFormat, View
 from polymine.mining.export import build_view
 from polymine.tasks.mining.trainer_formats import TrainerFiles
 from polymine.tasks.runs.folder import RunFolder
@@ -81,7 +81,7 @@ def to_dataset(run: RunFolder, name: str) -> "Dataset":
 
 def negatives_of(run: RunFolder) -> int:
     """Negatives that the run looked for, per query."""
-    return run.settings_of("mining", MiningSettings).negatives
+    return run.mining.negatives
 
 
 def check_shape(name: str) -> View | Format | ListFormat:

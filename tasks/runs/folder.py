@@ -4,6 +4,7 @@ Nothing in it is written, repaired or hashed: reading must not change what is re
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from polymine.data_contracts.errors import PolymineError, StoreError
 from polymine.data_contracts.references import Manifest
+from polymine.data_contracts.settings import MiningSettings
 from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.manifests import RUN, damaged_shards, read_manifest
 from polymine.tasks.store.output import PIPELINE
@@ -77,6 +79,13 @@ class RunFolder:
             return kind.model_validate(self.info["settings"][part])
         except (KeyError, ValidationError) as error:
             raise self.foreign("manifest.json") from error
+
+    @cached_property
+    def mining(self) -> MiningSettings:
+        """The settings it was mined with, and the primary teacher by name, chosen or not."""
+        asked = self.settings_of("mining", MiningSettings)
+        primary = self.info.get("primary") or {"teacher": asked.primary_teacher}
+        return asked.with_primary(primary["teacher"])
 
     def collection(self, table: str, key: str, ids: pl.Series) -> pl.DataFrame | None:
         """Read rows of the ingested collection, or return None where it is gone or damaged."""

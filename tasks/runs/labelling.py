@@ -3,7 +3,6 @@
 import polars as pl
 
 from polymine.data_contracts.errors import InputError, StoreError
-from polymine.data_contracts.settings import MiningSettings
 from polymine.mining.labelling import KEYS, draw_nearest
 from polymine.mining.selection import CLOSED
 from polymine.tasks.runs.folder import RunFolder
@@ -16,7 +15,7 @@ def draw_to_label(run: RunFolder, count: int) -> pl.DataFrame:
         query_id, doc_id, relevance (empty), verdict, risk, query, document. Raises StoreError where
         the store no longer has the texts, InputError where nothing is left to ask about.
     """
-    mining = run.settings_of("mining", MiningSettings)
+    mining = run.mining
     negatives = run.read("negatives").with_columns(pl.col("verdict").cast(pl.String))
     teachers = [f"z_{teacher.name}" for teacher in mining.teachers]
     zs = pl.concat_list(pl.col(teachers).fill_null(0.0))

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from polymine.data_contracts.errors import SettingsError
-from polymine.data_contracts.settings import ListFormat, MiningSettings
+from polymine.data_contracts.settings import ListFormat
 from polymine.mining.lists import interleave, score_by
 from polymine.mining.trainer_formats import build_list_records
 from polymine.tasks.runs.folder import RunFolder
@@ -87,7 +87,7 @@ class _ListFiles:
 
 
 def _check_scores(run: RunFolder, scores: str) -> None:
-    mining = run.settings_of("mining", MiningSettings)
+    mining = run.mining
     names = ["risk", FUSED, *(teacher.name for teacher in mining.teachers)]
     names += ["validator"] * has_logits(run)
     if scores not in names:

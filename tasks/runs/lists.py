@@ -19,7 +19,7 @@ TABLES = ("evidence", "risks", "negatives", "promoted", "positives")  # that lis
 
 def read_lists(run: RunFolder, further: int = FURTHER) -> pl.DataFrame:
     """Read all lists at once (contract Lists)."""
-    teachers = tuple(teacher.name for teacher in _mining(run).teachers)
+    teachers = tuple(teacher.name for teacher in run.mining.teachers)
     empty = lists_schema(teachers).create_empty()
     return pl.concat([empty, *iterate_lists(run, further)])
 
@@ -29,7 +29,7 @@ def iterate_lists(run: RunFolder, further: int = FURTHER) -> Iterator[pl.DataFra
 
     Raises StoreError for a run without the tables that lists are made of.
     """
-    mining, queries = _mining(run), run.ids()
+    mining, queries = run.mining, run.ids()
     contract = lists_schema(tuple(teacher.name for teacher in mining.teachers))
     for table in TABLES:
         run.scan(table)
@@ -66,10 +66,6 @@ def texts_of(run: RunFolder, lists: pl.DataFrame) -> tuple[pl.DataFrame, pl.Data
             )
         found.append(rows.select(key, "text", "language").sort(key))
     return found[0], found[1]
-
-
-def _mining(run: RunFolder) -> MiningSettings:
-    return run.settings_of("mining", MiningSettings)
 
 
 def _lists_of(

@@ -17,7 +17,6 @@ from rich.console import RenderableType
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.risk import RiskModel
-from polymine.data_contracts.settings import MiningSettings
 from polymine.data_contracts.tables import GivenVerdicts
 from polymine.mining.labelling import NEAREST
 from polymine.mining.risk import columns_of
@@ -98,11 +97,6 @@ class FinishedRun(RunFolder, Shown):
         ('owls-eat', 1, 'known', 1.0)
         """
         return read_lists(self, further)
-
-    @cached_property
-    def mining(self) -> MiningSettings:
-        """The settings it was mined with."""
-        return self.settings_of("mining", MiningSettings)
 
     @cached_property
     def risk(self) -> RiskModel:

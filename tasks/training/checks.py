@@ -114,7 +114,7 @@ def _check_lists(steps: Sequence[StepSettings], mining: MiningSettings | None) -
                 check_target(step.loss, "what is `mined` here", mining)
             elif part.lists not in (None, MINED):
                 run = open_run(str(part.lists))
-                mined = run.settings_of("mining", MiningSettings)
+                mined = run.mining
                 check_target(step.loss, str(part.lists), mined, run)
 
 
@@ -129,13 +129,17 @@ def _check_teachers(
         if step.loss.kind not in ("distill", "margin") or step.adapter != "new":
             continue
         for mined in filter(None, (each for part in step.data for each in _minings(part, mining))):
-            teacher = next(t for t in mined.teachers if t.name == mined.primary_teacher)
-            if teacher.model and models.fingerprint(teacher.model) == models.fingerprint(base):
-                raise SettingsError(
-                    f"step `{step.name}`: loss `{step.loss.kind}` learns the scores of teacher "
-                    f"`{teacher.name}`, which is the base itself ({base}): nothing would be "
-                    "learned. Mine with another `mining.selection.teacher`, or choose another loss"
-                )
+            learned = mined.teachers  # any of them, while none is chosen
+            if not mined.chooses_teacher:
+                learned = tuple(t for t in learned if t.name == mined.primary_teacher)
+            for teacher in learned:
+                if teacher.model and models.fingerprint(teacher.model) == models.fingerprint(base):
+                    raise SettingsError(
+                        f"step `{step.name}`: loss `{step.loss.kind}` learns the scores of teacher "
+                        f"`{teacher.name}`, which is the base itself ({base}): nothing would be "
+                        "learned. Name another as `mining.selection.teacher`, or choose another "
+                        "loss"
+                    )
 
 
 def _minings(part: TrainingData, mining: MiningSettings | None) -> list[MiningSettings | None]:
@@ -151,7 +155,7 @@ def _mining_of(folder: Path) -> MiningSettings | None:
     manifest = read_manifest(folder) if folder.is_dir() else None
     if manifest is None or manifest.contract not in (RUN, PIPELINE):
         return None
-    return RunFolder(folder).settings_of("mining", MiningSettings)
+    return RunFolder(folder).mining
 
 
 def _check_targets(step: StepSettings, targets: Sequence[str]) -> None:

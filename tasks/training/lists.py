@@ -33,7 +33,7 @@ def rows_of_lists(folder: str, name: str, loss: LossSettings) -> tuple[mixture.P
         InputError: no list is left.
     """
     run = open_run(folder)
-    mining = run.settings_of("mining", MiningSettings)
+    mining = run.mining
     check_target(loss, folder, mining, run)
     scored = loss.target is not None
     lists = read_lists(run, further_for(loss.target, loss.negatives) if scored else 0)

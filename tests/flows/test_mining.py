@@ -40,6 +40,7 @@ RANKED = {
     "rank-bm25", "score-positives", "evidence", "fit-risk", "first-look",
 }  # fmt: skip
 SLOW = {"embed-minilm-documents", "embed-minilm-queries"}
+CHOSEN = {"choose-teacher"}  # not under a rule in the units of one teacher
 DECIDED = {"deepen", "predict-risk", "select", "validate", "export"}
 
 
@@ -115,7 +116,7 @@ def other_rule() -> MiningSettings:
 
 
 def test_every_stage_is_a_task_run_that_completed(first):
-    assert first.states == dict.fromkeys(RANKED | DECIDED | {"report"}, "Completed")
+    assert first.states == dict.fromkeys(RANKED | CHOSEN | DECIDED | {"report"}, "Completed")
     assert first.summary["reused"] == []
 
 
@@ -123,6 +124,8 @@ def test_the_graph_has_an_edge_for_each_dependency_and_plan_prints_the_same(firs
     assert first.edges["ingest"] == set()
     assert first.edges["embed-minilm-queries"] == first.edges["index-bm25"] == {"ingest"}
     assert first.edges["rank-bm25"] == {"ingest", "index-bm25"}
+    assert first.edges["choose-teacher"] == {"evidence", "score-positives"}
+    assert first.edges["deepen"] >= first.edges["choose-teacher"] | CHOSEN
     assert first.edges["select"] == {
         "ingest", "evidence", "deepen", "score-positives", "predict-risk"
     }  # fmt: skip
@@ -148,8 +151,9 @@ def test_stages_side_by_side_give_the_same_bytes(first, folder, animals):
 
 
 def test_second_run_reuses_every_stage_and_says_so(first, second):
-    assert second.states == {**dict.fromkeys(RANKED | DECIDED, "Reused"), "report": "Completed"}
-    assert len(second.summary["reused"]) == len(RANKED | DECIDED) - 1  # without the first look
+    stages = RANKED | CHOSEN | DECIDED
+    assert second.states == {**dict.fromkeys(stages, "Reused"), "report": "Completed"}
+    assert len(second.summary["reused"]) == len(stages) - 1  # without the first look
     assert second.id != first.id
     assert contents(second.place, "triplets") == contents(first.place, "triplets")
     assert contents(second.place, "labeled-list") == contents(first.place, "labeled-list")
@@ -184,7 +188,7 @@ def test_rule_risk_from_data_to_triplets(risky):
     looked = {"validate", "select-again"} if validated else set()
     assert run.states.keys() >= RANKED | {"deepen", "predict-risk", "select", "export"} | looked
     assert ("validate" in run.states) == validated
-    assert {name for name, state in run.states.items() if state == "Reused"} >= RANKED
+    assert {name for name, state in run.states.items() if state == "Reused"} >= RANKED | CHOSEN
     master = pl.read_parquet(run.place / "negatives" / "*.parquet")
     kept = master.filter(verdict="negative")
     assert len(kept) > 30

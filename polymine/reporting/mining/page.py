@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from polymine.data_contracts.notes import Primary
 from polymine.data_contracts.settings import MiningSettings
 from polymine.reporting.mining import risk
 from polymine.reporting.mining.figures import draw_figures, draw_proofs, draw_risk
@@ -23,6 +24,7 @@ class MiningReport(Report):
 
     Args:
         given: what became of the candidates that files gave.
+        primary: the teacher whose scores decide, and why.
         turns: what to turn next.
         example: one row of the triplets, or nothing.
     """
@@ -31,6 +33,7 @@ class MiningReport(Report):
 
     funnel: tuple[Step, ...]
     given: tuple[Step, ...] = ()
+    primary: Primary
     summary: Summary = Field(exclude=True)
     risk: RiskData = Field(exclude=True)
     turns: Sequence[Turn] = Field((), exclude=True)

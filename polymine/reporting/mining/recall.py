@@ -1,20 +1,13 @@
-"""How well each teacher finds the known positives: who does not know a language is found out.
-
-A known positive's rank counts the candidates that score at least as high, known positives of the
-query left out (the "filtered" rank of link prediction, Bordes et al. 2013); copies and versions of
-a positive are no candidates either. A tie counts against the teacher: one that knows no word of a
-language gives all of it the same score.
-"""
+"""How well each teacher finds the known positives: who does not know a language is found out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
+from polymine.mining.recall import ENOUGH, TOP, find_recall
 from polymine.reporting.mining.tables import Section, Tables
 
-TOP = 10  # ranks that count for the second of the two shares
-ENOUGH = 20  # queries of a language from which a warning may come
 TRAILS = 0.2  # behind the best teacher's share of positives within TOP, from which one is weak
 LOW = 0.3  # share within TOP that any search model reaches where it understands the texts
 
@@ -65,32 +58,13 @@ class Recall(Section):
 
     def plan(self) -> tuple[pl.LazyFrame, ...]:
         """Plan one frame: teacher, language (null for all), queries, first, within."""
-        tables, key = self.tables, ["query_id", "doc_id"]
-        known = tables.positives.join(tables.queries.select("query_id", "language"), on="query_id")
-        rivals = tables.evidence.filter(pl.col("closed").is_null())
+        tables = self.tables
+        languages = tables.queries.select("query_id", "language")
+        known = tables.positives.join(languages, on="query_id")
+        shares = [pl.len().alias("queries"), pl.col("first").mean(), pl.col("within").mean()]
         parts = []
         for teacher in tables.teachers:
-            score, rank = f"score_{teacher}", pl.col(f"rank_{teacher}")
-            place = rank.rank("ordinal").over("query_id")  # among rivals alone
-            near = rivals.filter(rank.is_not_null()).filter(place <= TOP)
-            each = known.select(*key, "language", score).join(
-                near.select("query_id", rival=score), on="query_id", how="left"
-            )
-            ranks = each.group_by(*key, "language").agg(
-                above=(pl.col("rival") >= pl.col(score)).sum(), rivals=pl.col("rival").count()
-            )
-            own = tables.evidence.filter(pl.col("closed") == "positive").select(*key, own=rank)
-            # Where fewer rivals are ranked, a positive that is not is behind those that are not.
-            found = pl.col("own").is_not_null() | (pl.col("rivals") >= TOP)
-            queries = (
-                ranks.join(own, on=key, how="left")
-                .group_by("query_id", "language")
-                .agg(
-                    first=((pl.col("above") < 1) & found).mean(),
-                    within=((pl.col("above") < TOP) & found).mean(),
-                )
-            )
-            shares = [pl.len().alias("queries"), pl.col("first").mean(), pl.col("within").mean()]
+            queries = find_recall(teacher, tables.evidence, known, ["language"])
             whole = queries.select(pl.lit(None, pl.String).alias("language"), *shares)
             parts += [
                 frame.select(pl.lit(teacher).alias("teacher"), pl.all())

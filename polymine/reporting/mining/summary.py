@@ -11,10 +11,11 @@ from typing import Any
 import polars as pl
 
 from polymine.data_contracts.settings import MiningSettings
+from polymine.mining.recall import ENOUGH
 from polymine.reporting.mining.histograms import Histogram, Histograms, Ranges
 from polymine.reporting.mining.languages import Languages
 from polymine.reporting.mining.percent import ByPercent, Percent
-from polymine.reporting.mining.recall import ENOUGH, Recall, Recalled, Weak, find_weak
+from polymine.reporting.mining.recall import Recall, Recalled, Weak, find_weak
 from polymine.reporting.mining.risk import Kept
 from polymine.reporting.mining.samples import Drawn, Hubs, Texts
 from polymine.reporting.mining.tables import Section, Tables, collect

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from polymine.data_contracts.notes import Understood
+from polymine.data_contracts.notes import Primary, Understood
 from polymine.data_contracts.settings import MiningSettings
 from polymine.reporting.mining.card import render_card
 from polymine.reporting.mining.figures import draw_figures
@@ -78,7 +78,7 @@ def make_report(tables: Tables | None = None, **changed: Any) -> MiningReport:
         "title": "run", "headline": say("mining", "headline", summary), "summary": summary,
         "notes": find_notes(summary, funnel, given, mining),
         "risk": RiskData(make_model(), summary.kept, fitted=True),
-        "funnel": funnel, "given": given, "sources": (source,),
+        "funnel": funnel, "given": given, "primary": Primary("one", "kept"), "sources": (source,),
         "example": example, "mining": MINING, "timings": [Timing("ingest", 2.0, 100, False)],
         "settings": {"mining": MINING.model_dump(mode="json")},
         "fingerprints": {"ingest": "abc"}, "versions": {"polars": "2.1"},

@@ -6,8 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from polymine.data_contracts.notes import Primary
+from polymine.mining.recall import ENOUGH
 from polymine.reporting.mining.notes import find_notes
-from polymine.reporting.mining.recall import ENOUGH, Recall, Recalled, find_weak
+from polymine.reporting.mining.recall import Recall, Recalled, find_weak
 from polymine.reporting.mining.summary import summarise
 from polymine.reporting.mining.tables import Tables, collect
 from polymine.reporting.templates import say
@@ -107,7 +109,10 @@ def test_the_headline_and_a_warning_say_so() -> None:
     assert warning.startswith(
         "one finds 6.0 % of the known positives among its ten best, two 88 %."
     )
-    assert say("mining", "recall", blind) == "one 3.0 % / 6.0 % · two 44 % / 88 %"
+    shares = "one 3.0 % / 6.0 % · two 44 % / 88 %"
+    assert say("mining", "recall", (blind, Primary("one", "only"))) == shares
+    told = say("mining", "recall", (blind, Primary("two", "chosen")))
+    assert told == f"{shares}; two is primary, chosen by that"
 
 
 def test_negatives_above_their_positives_are_in_the_headline() -> None:
