@@ -18,6 +18,7 @@ from polymine.data_contracts.settings import (
     OutputSettings,
 )
 from polymine.reporting.mining.card import render_card
+from polymine.reporting.mining.example import choose_example
 from polymine.reporting.mining.figures import draw_figures
 from polymine.reporting.mining.funnel import Step, Totals, build_funnel, count_given
 from polymine.reporting.mining.notes import find_notes
@@ -42,8 +43,6 @@ LIBRARIES = (
     "polymine", "torch", "sentence-transformers", "transformers", "faiss-cpu", "bm25s",
     "polars", "pyarrow", "prefect",
 )  # fmt: skip
-TRIED = 200  # triplets among which an example of a length that reads well is looked for
-READABLE = (120, 1200)  # characters of a triplet's texts together
 
 
 @step("report")
@@ -93,7 +92,8 @@ def compose(
     """Gather what the page, the card, the manifest and the artifacts show."""
     named, primary = name_stages(sources, exported, stages), say_primary(sources.choice, mining)
     mining = mining.with_primary(primary.teacher)
-    summary = summarise(open_tables(sources, exported, mining, settings["engine"]["store"]), mining)
+    tables = open_tables(sources, exported, mining, settings["engine"]["store"])
+    summary = summarise(tables, mining)
     risk = read_risk(sources, scan_part(exported, "negatives"), summary.kept, mining)
     expected = say("mining", "expected_briefly", risk)
     funnel = count_funnel(sources, exported, summary, mining, expected)
@@ -108,7 +108,7 @@ def compose(
         funnel=funnel,
         given=given,
         sources=note_of(sources.collection.documents, CollectionNote).sources,
-        example=choose_example(exported),
+        example=choose_example(tables),
         mining=mining,
         timings=list_timings(named),
         settings=settings,
@@ -209,17 +209,6 @@ def count_funnel(
         expected=expected,
     )
     return build_funnel(totals, mining)
-
-
-def choose_example(exported: DatasetRef) -> dict[str, Any]:
-    """Return one triplet in full: the first hardest one of a readable length, or nothing."""
-    rows = scan_part(exported, "triplets").head(TRIED).collect()
-    texts = pl.sum_horizontal(pl.col("anchor", "positive", "negative").str.len_chars())
-    readable = rows.filter(texts.is_between(*READABLE), pl.col("position") == 1)
-    for choice in (readable, rows):
-        if len(choice):
-            return choice.row(0, named=True)
-    return {}
 
 
 def rows_of(sources: Sources, exported: DatasetRef) -> dict[str, int]:
