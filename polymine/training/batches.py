@@ -7,6 +7,7 @@ have found to help where positives cross them (arXiv 2209.01335).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -97,17 +98,28 @@ def share_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> dict[s
 
     Args:
         parts: of `split_rows`.
-        step: a source has the share its settings name, else one by its rows; within a source
-            parts share by rows.
+        step: a source has the share its settings name, else one by its rows; within a source a
+            pair of n rows has one in proportion to n^(1/T), T being the schedule's
+            `language_temperature` (arXiv 1907.05019), and its parts share that by rows.
 
     Returns:
         Share of the batches by part; they sum to 1.
     """
     rows = {name: len(part) for name, part in parts.items()}
     sources = {name: name.partition(SEPARATOR)[0] for name in parts}
-    totals: dict[str, int] = {}
-    for name, source in sources.items():
-        totals[source] = totals.get(source, 0) + rows[name]
+    pairs = {name: tuple(name.split(SEPARATOR)[:3]) for name in parts}
+    totals, spoken = Counter[str](), Counter[tuple[str, ...]]()
+    for name, count in rows.items():
+        totals[sources[name]] += count
+        spoken[pairs[name]] += count
+    power = 1 / step.schedule.language_temperature
+    weights = {
+        name: spoken[pairs[name]] ** power * count / spoken[pairs[name]]
+        for name, count in rows.items()
+    }
+    weighed = {
+        source: sum(weights[name] for name in parts if sources[name] == source) for source in totals
+    }
     asked = {source_name(i): data.share for i, data in enumerate(step.data)}
     whole = sum(totals.values())
 
@@ -116,8 +128,40 @@ def share_parts(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> dict[s
         return totals[source] / whole if share is None else share
 
     return {
-        name: of_source(source) * rows[name] / totals[source] for name, source in sources.items()
+        name: of_source(source) * weights[name] / weighed[source]
+        for name, source in sources.items()
     }
+
+
+def count_passes(
+    rows: Mapping[str, int], shares: Mapping[str, float], steps: int, batch: int
+) -> dict[str, float]:
+    """Count how often the rows of each part are read.
+
+    Args:
+        rows: of each part, language pairs apart.
+        shares: of the batches, by the parts that make them.
+        steps: of the optimizer.
+        batch: rows of a batch; one of a smaller part has no more than that part.
+
+    Returns:
+        Passes by part, as `rows`; a little more than there are, where equal texts or leftovers make
+        smaller batches.
+    """
+    parts = {name: name if name in shares else _mixed(name) for name in rows}
+    held = Counter[str]()
+    for name, count in rows.items():
+        held[parts[name]] += count
+    return {
+        name: steps * shares[part] * min(batch, held[part]) / held[part]
+        for name, part in parts.items()
+    }
+
+
+def _mixed(part: str) -> str:
+    """Name the part whose batches hold this one's rows and those of other languages."""
+    source, _, _, *rest = part.split(SEPARATOR)
+    return SEPARATOR.join((source, MIXED, MIXED, *rest))
 
 
 def source_name(index: int) -> str:

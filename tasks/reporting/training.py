@@ -150,12 +150,15 @@ def _closed(info: Mapping[str, AdapterNote]) -> tuple[Note, ...]:
 
 
 def _row_counts(step: StepSettings, note: AdapterNote) -> tuple[RowCount, ...]:
+    from polymine.training.batches import count_passes
+
     counts = []
+    passes = count_passes(note.rows, note.shares, note.steps, step.schedule.batch)
     for name, rows in note.rows.items():
         source, document, query = name.split(" | ")[:3]
         part = step.data[int(source.removeprefix("data-"))]
         share = rows / sum(note.rows.values())
-        counts.append(RowCount(describe_source(part), document, query, rows, share))
+        counts.append(RowCount(describe_source(part), document, query, rows, share, passes[name]))
     return tuple(counts)
 
 

@@ -86,13 +86,30 @@ def check_rows(step: StepSettings, rows: DatasetRef) -> None:
     from polymine.training.batches import check_parts, split_rows
 
     frame = load(rows)
-    check_parts(split_rows(frame, mixed=step.schedule.mixed_languages), step)
+    parts = split_rows(frame, mixed=step.schedule.mixed_languages)
+    check_parts(parts, step)
+    if step.schedule.language_temperature != 1:
+        _tell_passes(step, parts)
     doubted = int((frame["positive_weight"] < 1).sum())
     if doubted and step.loss.kind in ("align", "mse"):
         logger.warning(
             "%s: loss `%s` knows no weights: %s rows whose positive may be wrong count in full",
             step.name, step.loss.kind, f"{doubted:,}",
         )  # fmt: skip
+
+
+def _tell_passes(step: StepSettings, parts: Mapping[str, pl.DataFrame]) -> None:
+    """Say how often rows will be read where some languages are read more often than others."""
+    from polymine.training.batches import count_passes, count_steps, share_parts
+
+    rows = {name: len(part) for name, part in parts.items()}
+    steps = count_steps(parts, step)
+    read = count_passes(rows, share_parts(parts, step), steps, step.schedule.batch)
+    logger.info(
+        "%s: at a language temperature of %g each row is read about so many times: %s",
+        step.name, step.schedule.language_temperature,
+        ", ".join(f"{passes:.1f} of {name} ({rows[name]:,})" for name, passes in read.items()),
+    )  # fmt: skip
 
 
 def _gather(step: StepSettings) -> Noted:

@@ -28,6 +28,7 @@ class RowCount:
 
     Args:
         share: of all rows of the step.
+        passes: how often each of them was read, about.
     """
 
     source: str
@@ -35,6 +36,7 @@ class RowCount:
     query_language: str
     rows: int
     share: float = 1.0
+    passes: float = 1.0
 
     @property
     def low(self) -> bool:

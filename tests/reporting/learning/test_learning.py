@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polymine.data_contracts.settings import LossSettings, ScheduleSettings, StepSettings
+from polymine.data_contracts.settings import (
+    LossSettings,
+    ScheduleSettings,
+    StepSettings,
+    TrainingSettings,
+)
+from polymine.reporting.learning.adapter_card import render_adapter_card
 from polymine.reporting.learning.metrics import write_headline
 from polymine.reporting.learning.page import render_learning, render_summary
 from polymine.reporting.learning.report import (
@@ -217,6 +223,14 @@ def test_the_summary_is_a_table_of_gains_and_files() -> None:
     assert "| xquad | trained | nDCG@10 |" in text
     assert "| sib200, Persian (fa) | trained | V-measure | 0.080 | 0.150 | +0.070 | – |" in text
     assert "- `model/README.md`: the trained adapters" in text
+
+
+def test_page_and_card_say_how_often_rows_were_read() -> None:
+    counts = (RowCount("mined", "fa", "fa", 300, 0.03, 14.26),)
+    report = make_learning(steps=(StepReport(StepSettings(name="one"), counts),))
+    assert "14.3" in read(report).text
+    card = render_adapter_card(report, TrainingSettings(), {"*": "one"}, "package")
+    assert "| `one` | mined | Persian (fa) | Persian (fa) | 300 | 14.3 |" in card
 
 
 def test_pairs_of_which_few_rows_are_learned_from_are_marked() -> None:
