@@ -1,5 +1,6 @@
 """What stages note beside their rows: a typed value per contract, kept in the manifest."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -234,6 +235,29 @@ class RowsNote(Note):
 
 
 @dataclass(frozen=True)
+class InLanguage:
+    """What was chosen, asked by the queries of one language.
+
+    Args:
+        language: of the queries.
+        questions: it asks.
+        ndcg, base: mean nDCG@10 of what was chosen and of the untouched base.
+        enough: whether these are questions enough to hold the one against the other.
+    """
+
+    language: str
+    questions: int
+    ndcg: float
+    base: float
+    enough: bool
+
+    @property
+    def below(self) -> bool:
+        """Whether it ends below the base, as far as there are questions enough to say so."""
+        return self.enough and self.ndcg < self.base
+
+
+@dataclass(frozen=True)
 class Chosen:
     """What a development part chose of a step's training.
 
@@ -245,6 +269,7 @@ class Chosen:
         looks, seconds: how often it was looked at, and how long that took.
         stopped: whether training ended early.
         averaged: how many looks' weights were averaged, `step` being the last; 1 for none.
+        languages: the same by language of the queries.
     """
 
     questions: int
@@ -258,6 +283,19 @@ class Chosen:
     seconds: float
     stopped: bool
     averaged: int = 1
+    languages: tuple[InLanguage, ...] = ()
+
+    @property
+    def below(self) -> tuple[InLanguage, ...]:
+        """Languages that end below the base."""
+        return tuple(each for each in self.languages if each.below)
+
+    def unheld(self, trained: Iterable[str]) -> dict[str, int]:
+        """Name languages, of the queries trained on or asked, that have too few questions."""
+        held = {each.language for each in self.languages if each.enough}
+        asked = {each.language: each.questions for each in self.languages}
+        every = sorted({*trained, *asked} - held)
+        return {language: asked.get(language, 0) for language in every}
 
 
 class AdapterNote(Note):

@@ -1,5 +1,7 @@
 """What chooses the step and the scale of an adapter while it trains."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from polymine.data_contracts.settings.base import Settings
@@ -26,9 +28,11 @@ class DevelopmentSettings(Settings):
     training: ten looks at most, two at least."""
     patience: int | None = Field(None, ge=1)
     """Training ends after so many looks without a better one; at its last step if not set."""
-    never_below_base: bool = True
+    never_below_base: bool | Literal["languages"] = True
     """Where a step began, half of a fresh adapter, and the mean of the weights at the looks of the
     second half are also to be chosen from: what harms on the development part ends where it
-    began."""
+    began. With `"languages"` what is below the base in some language of the queries, of those with
+    `fewest` questions, is chosen only where nothing else is left."""
     strict: bool = False
-    """Fail a run whose model ends below its base on the development part."""
+    """Fail a run whose model ends below its base on the development part, over all its queries or
+    in one of their languages; a language with fewer than `fewest` questions is named, not held."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,6 +72,13 @@ class Part:
     def texts(self) -> int:
         """Count what a look has to encode."""
         return self.collection.queries.height + self.collection.documents.height
+
+    @cached_property
+    def asked(self) -> dict[str, int]:
+        """Count the questions of each language of the queries, in directions that can change."""
+        pairs = _touched(self.collection.relevant, self.languages)
+        asked = pairs.join(self.collection.questions, on="query_id").group_by("query_language")
+        return dict(asked.agg(pl.col("question").n_unique()).sort("query_language").rows())
 
     def score(self, encoder: SentenceTransformer) -> dict[str, float]:
         """Measure an encoder as it is: mean nDCG@10 by language of the queries, and over all."""

@@ -25,7 +25,7 @@ import torch
 from transformers import TrainerCallback
 
 from polymine.data_contracts.learning import DevelopmentCurve
-from polymine.data_contracts.notes import Chosen
+from polymine.data_contracts.notes import Chosen, InLanguage
 from polymine.data_contracts.settings import DevelopmentSettings, StepSettings, TrainingSettings
 from polymine.evaluation.collection import POOL
 from polymine.training.development import Part
@@ -118,7 +118,8 @@ class Watch:
         """Measure the encoder after `step` steps, and keep its weights if none was better."""
         began = time.monotonic()
         point = Point(step, 1.0, self.part.score(self.encoder))
-        if step and point.rank >= max((p.rank for p in self.points if p.step), default=point.rank):
+        trained = [self._rank(earlier) for earlier in self.points if earlier.step]
+        if step and self._rank(point) >= max(trained, default=self._rank(point)):
             self._best = self._learning()
         if 2 * step > self.steps and self.settings.never_below_base:
             self._average()
@@ -140,7 +141,7 @@ class Watch:
     def stopped(self) -> bool:
         """Whether no look was better for as many times as the settings have patience for."""
         patience = self.settings.patience
-        best = max(range(len(self.points)), key=lambda at: self.points[at].rank)
+        best = max(range(len(self.points)), key=lambda at: self._rank(self.points[at]))
         return patience is not None and len(self.points) - 1 - best >= patience
 
     def choose(self, steps: int) -> Chosen:
@@ -153,11 +154,11 @@ class Watch:
             What was chosen, and what it was chosen by.
         """
         began = time.monotonic()
-        trained = max((p for p in self.points if p.step), key=lambda point: point.rank)
+        trained = max((p for p in self.points if p.step), key=self._rank)
         found = [(trained, self._best)]
         if self.settings.never_below_base:
             found += [(self.points[0], self._start), *self._look_further(trained.step)]
-        best, weights = max(found, key=lambda each: each[0].rank)
+        best, weights = max(found, key=lambda each: self._rank(each[0]))
         self._put(weights, best.scale)
         self.seconds += time.monotonic() - began
         return Chosen(
@@ -172,7 +173,22 @@ class Watch:
             seconds=self.seconds,
             stopped=steps < self.steps,
             averaged=best.averaged,
+            languages=self._by_language(best),
         )
+
+    def _rank(self, point: Point) -> tuple[bool, tuple[float, int, float, int]]:
+        """The highest is best; where each language counts, what is below in none comes first."""
+        each = self.settings.never_below_base == "languages" and bool(self.points)
+        return not (each and any(one.below for one in self._by_language(point))), point.rank
+
+    def _by_language(self, point: Point) -> tuple[InLanguage, ...]:
+        return tuple(
+            InLanguage(
+                language, questions, point.scores[language], self._base[language],
+                questions >= self.settings.fewest,
+            )
+            for language, questions in self.part.asked.items()
+        )  # fmt: skip
 
     def _look_further(self, best: int) -> list[tuple[Point, Weights]]:
         """Look at what no step gave: the best one's adapter in part, and the mean of the last."""

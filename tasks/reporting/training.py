@@ -49,6 +49,7 @@ from polymine.tasks.training.model import (
     model_files,
     read_curves,
     read_looks,
+    unheld,
 )
 from polymine.tasks.training.steps import LOOKS
 
@@ -103,7 +104,13 @@ def report_training(
             | {f"train {name}": ref for name, ref in trained.made.items()}
         ),
         fingerprints={"model": trained.assembled.fingerprint},
-        notes=(*trained.notes, *_unchecked(trained.rows), *_put_back(info), *_closed(info)),
+        notes=(
+            *trained.notes,
+            *_unchecked(trained.rows),
+            *_put_back(info),
+            *_by_language(info),
+            *_closed(info),
+        ),
         sources=merged(sources_of(trained.rows, RowsNote), sources_of(trained.apart, SetNote)),
         versions=versions(),
         files=(LinkedFile(f"{MODEL}/", f"{MODEL}/", "the adapters, with their card"),),
@@ -138,6 +145,17 @@ def _put_back(info: Mapping[str, AdapterNote]) -> tuple[Note, ...]:
         for name, note in info.items()
         if note.chosen is not None and not note.chosen.step
     )
+
+
+def _by_language(info: Mapping[str, AdapterNote]) -> tuple[Note, ...]:
+    """Warn of languages that end below the base, and name those too small to tell."""
+    found = []
+    for name, note in info.items():
+        if note.chosen is not None and note.chosen.below:
+            found.append(Note("warning", say("learning", "below", name, note.chosen.below)))
+        if few := unheld(note):
+            found.append(Note("remark", say("learning", "unheld", name, few)))
+    return tuple(found)
 
 
 def _closed(info: Mapping[str, AdapterNote]) -> tuple[Note, ...]:

@@ -1,5 +1,6 @@
 """Puts the folder of a trained model together from the adapters of its steps."""
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,9 +26,11 @@ from polymine.tasks.store.model_folder import ABOUT, ADAPTERS, MODEL
 from polymine.tasks.training.steps import CURVE, LOGS, LOOKS, adapters_of
 from polymine.training import recipes
 from polymine.training.adapters import concatenate
+from polymine.training.batches import languages_of
 from polymine.training.chain import rename_bases
 
 VERSION = 3
+logger = logging.getLogger("polymine.training")
 
 
 def describe_model(
@@ -134,10 +137,13 @@ def check_strict(
 ) -> None:
     """Refuse adapters that are below the base on the development part, where settings say so.
 
-    Raises ModelError for an adapter that some language uses and that is below, or was not measured.
+    Languages with too few questions are named in the log and held against nothing. Raises
+    ModelError for an adapter that some language uses and that is below, over all queries or in one
+    of their languages, or was not measured.
     """
     for name in model.adapters if training.development.strict else ():
-        chosen = note_of(made[name], AdapterNote).chosen
+        note = note_of(made[name], AdapterNote)
+        chosen = note.chosen
         if chosen is None:
             raise ModelError(
                 f"step {name}: the development part has too few questions in its languages to hold "
@@ -149,6 +155,31 @@ def check_strict(
                 f"the base's {chosen.base:.4f} ({chosen.questions:,} questions); train it less or "
                 "on other data, or set training.development.strict = false to have it nevertheless"
             )
+        if chosen.below:
+            told = ", ".join(
+                f"{each.language} {each.ndcg:.4f}, the base {each.base:.4f} "
+                f"({each.questions:,} questions)"
+                for each in chosen.below
+            )
+            raise ModelError(
+                f"step {name}: ends below the base in languages of the development part's queries "
+                f"(nDCG@10): {told}; set training.development.never_below_base = "
+                '"languages" to choose what is below in none, give these languages more data, or '
+                "set training.development.strict = false to have it nevertheless"
+            )
+        if few := unheld(note):
+            logger.warning(
+                "step %s: not held against the base, with fewer than %d questions of the "
+                "development part: queries in %s",
+                name, training.development.fewest,
+                ", ".join(f"{language} ({count})" for language, count in few.items()),
+            )  # fmt: skip
+
+
+def unheld(note: AdapterNote) -> dict[str, int]:
+    """Count the questions of languages with too few to be held against the base."""
+    trained = {languages_of(part)[1] for part in note.rows}
+    return {} if note.chosen is None else note.chosen.unheld(trained)
 
 
 def describe_steps(made: Mapping[str, DatasetRef]) -> dict[str, AdapterNote]:

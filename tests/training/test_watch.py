@@ -22,7 +22,7 @@ from polymine.training import adapters
 from polymine.training.adapters import AdapterStack
 from polymine.training.development import Part
 from polymine.training.trainer import train_step
-from polymine.training.watch import looks_every
+from polymine.training.watch import Point, Watch, looks_every
 from tests.training.small_encoder import save_small_encoder
 from tests.training.test_trainer import WORDS, Killed, KilledAt, make_rows, same, weights
 
@@ -142,6 +142,67 @@ def test_the_mean_of_the_last_looks_may_win_resumed_or_not(base, tmp_path, monke
     for key, value in weights(made).items():
         torch.testing.assert_close(value, (ends[6][key] + ends[8][key]) / 2)
     assert made.looks.filter(averaged=2, language="*")["ndcg"].to_list() == [0.9]
+
+
+def asked_in(*languages: str) -> EvaluationCollection:
+    each = [questions(language) for language in languages]
+
+    def told(name: str, *ids: str) -> pl.DataFrame:
+        ended = [
+            getattr(one, name).with_columns(pl.format("{}-{}", key, pl.lit(language)).alias(key)
+                                            for key in ids)
+            for one, language in zip(each, languages, strict=True)
+        ]  # fmt: skip
+        return pl.concat(ended)
+
+    return EvaluationCollection(
+        told("documents", "doc_id"), told("queries", "query_id"),
+        told("judgments", "query_id", "doc_id"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("choice", [True, "languages"])
+def test_what_is_below_in_no_language_may_come_first(base, tmp_path, monkeypatch, choice):
+    """Scores are made up here, so that the highest mean is where one language falls."""
+    points = [(0.5, 0.5), (0.9, 0.4), (0.6, 0.5), (0.7, 0.4), (0.6, 0.49), (0.8, 0.4), (0.4, 0.9)]
+
+    def scores():
+        yield from ({"*": (en + ru) / 2, "en": en, "ru": ru} for en, ru in points)
+
+    step, training = plan(base, never_below_base=choice)  # 0, 2, 4, 6, 8, half, mean
+    whole = asked_in("en", "ru")
+    made = []
+    for folder, ends in (("whole", None), ("cut", 7)):
+        left = scores()
+        monkeypatch.setattr(Part, "score", lambda *_: next(left))  # noqa: B023
+        if ends:
+            with pytest.raises(Killed):
+                train(step, training, make_rows(), tmp_path / folder, whole, KilledAt(ends))
+        made.append(train(step, training, make_rows(), tmp_path / folder, whole))
+    first, resumed = made
+    assert first.chosen.step == (4 if choice == "languages" else 2)
+    assert [(one.language, one.ndcg, one.base) for one in first.chosen.languages] == (
+        [("en", 0.6, 0.5), ("ru", 0.5, 0.5)]
+        if choice == "languages"
+        else [("en", 0.9, 0.5), ("ru", 0.4, 0.5)]
+    )
+    assert [one.language for one in first.chosen.below] == ([] if choice == "languages" else ["ru"])
+    assert same(weights(first), weights(resumed))
+    assert resumed.chosen.languages == first.chosen.languages
+
+
+def test_a_language_with_few_questions_is_not_held_against_the_base(base):
+    step, training = plan(base, fewest=12)
+    whole = asked_in("en", "ru")
+    few = whole.ask(whole.queries.filter(~pl.col("query_id").str.contains("fox-ru")))
+    part = Part.of(few, step, training, half=False)
+    assert part.asked == {"en": 12, "ru": 11}
+    watch = Watch(part, training.development, adapters.load_base(base, device="cpu"), 8, 2, True)
+    watch.points.append(Point(0, 1.0, {"*": 0.5, "en": 0.5, "ru": 0.5}))
+    held = watch._by_language(Point(2, 1.0, {"*": 0.5, "en": 0.6, "ru": 0.4}))
+    assert [(one.language, one.questions, one.below) for one in held] == [
+        ("en", 12, False), ("ru", 11, False),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("harm", [False, True])

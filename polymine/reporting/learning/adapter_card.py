@@ -59,7 +59,7 @@ def render_adapter_card(
         routes={**routes, OTHERS: routes.get(OTHERS, BASE)},
         simple=len(adapters) == 1 and routes.get(OTHERS) == adapters[0],
         gains=list_gains(report),
-        spoken=list_languages_chosen(report.looks, report.chosen),
+        spoken=list_languages_chosen(report.chosen),
         settings=flatten(
             {"training": training.model_dump(mode="json", exclude={"development": {"set"}})}
         ),

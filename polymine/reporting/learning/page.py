@@ -150,7 +150,7 @@ def gather_parts(report: LearningReport) -> dict[str, Any]:
     results = list_results(paired.comparisons) if paired else []
     return {
         "curves": draw_curves(training) if training else [],
-        "spoken": list_languages_chosen(training.looks, training.chosen) if training else [],
+        "spoken": list_languages_chosen(training.chosen) if training else [],
         "speeds": training.speeds if training else (),
         "contamination": training.contamination if training else None,
         "results": [result for result in results if result.overall],

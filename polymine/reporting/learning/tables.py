@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from polymine.data_contracts.notes import Chosen
+from polymine.data_contracts.notes import Chosen, InLanguage
 from polymine.evaluation.matrix import overall
 from polymine.reporting.formatting import name_pair
 
@@ -249,24 +249,14 @@ def _gain(row: dict[str, Any], name: str, queries: int | None = None) -> Gain:
     )  # fmt: skip
 
 
-def list_languages_chosen(
-    looks: pl.DataFrame, chosen: Mapping[str, Chosen]
-) -> list[dict[str, Any]]:
-    """List what was chosen beside the base, by step and language of the queries.
+def list_languages_chosen(chosen: Mapping[str, Chosen]) -> list[tuple[str, InLanguage]]:
+    """List what was chosen by step and language of the queries.
 
     Args:
-        looks: DevelopmentCurve.
         chosen: step to what was chosen.
 
     Returns:
-        step_name, language, base, ndcg, gain; nothing of steps with one language, whose chart
-        shows it.
+        Step and language; nothing of steps with one language, whose chart shows it.
     """
-    rows: list[dict[str, Any]] = []
-    for name, found in chosen.items():
-        own = looks.filter(pl.col("language") != EVERY, step_name=name)
-        base = own.filter(step=0, scale=0).select("language", base="ndcg")
-        kept = own.filter(step=found.step, scale=found.scale, averaged=found.averaged)
-        joined = kept.join(base, on="language").with_columns(gain=pl.col("ndcg") - pl.col("base"))
-        rows += joined.sort("language").to_dicts() if joined.height > 1 else []
-    return rows
+    several = ((name, found.languages) for name, found in chosen.items())
+    return [(name, one) for name, each in several if len(each) > 1 for one in each]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import polars as pl
 
 from polymine.data_contracts.learning import DevelopmentCurve
-from polymine.data_contracts.notes import Chosen
+from polymine.data_contracts.notes import Chosen, InLanguage
 from polymine.data_contracts.settings import TrainingSettings
 from polymine.reporting.learning.adapter_card import render_adapter_card
 from polymine.reporting.learning.charts import draw_training
@@ -18,6 +18,10 @@ from tests.reporting.learning.small_learning import make_curve, make_learning
 HALF = Chosen(
     questions=54, documents=2000, of_documents=40_000, step=200, scale=0.5, ndcg=0.52, base=0.48,
     looks=5, seconds=9.0, stopped=True,
+    languages=(
+        InLanguage("ar", 54, 0.62, 0.58, True), InLanguage("fa", 12, 0.4, 0.5, False),
+        InLanguage("ru", 53, 0.36, 0.38, True),
+    ),
 )  # fmt: skip
 NOTHING = Chosen(
     questions=54, documents=300, of_documents=300, step=0, scale=1.0, ndcg=0.48, base=0.48,
@@ -62,11 +66,11 @@ def test_a_mean_is_said_shown_and_listed() -> None:
     )
     drawn = draw_training(make_curve("mono"), looks(), MEAN)
     assert "chosen: step 400, mean of 2 looks, nDCG@10 0.550" in tips(drawn)
-    kept = list_languages_chosen(looks(), {"mono": MEAN})
-    assert [(row["language"], round(row["ndcg"], 3)) for row in kept] == [
-        ("ar", 0.65),
-        ("ru", 0.45),
+    assert list_languages_chosen({"mono": MEAN, "cross": NOTHING}) == [
+        ("mono", one) for one in MEAN.languages
     ]
+    alone = replace(MEAN, languages=MEAN.languages[:1])
+    assert list_languages_chosen({"mono": alone}) == []
 
 
 def test_page_and_card_say_it_with_each_language() -> None:
@@ -75,9 +79,26 @@ def test_page_and_card_say_it_with_each_language() -> None:
     card = render_adapter_card(report, TrainingSettings(), {"*": "mono"}, "package", "out")
     for text in (page, card):
         assert say("learning", "chosen", "mono", HALF) in text
-    assert "Arabic (ar) 0.580 → 0.620, Russian (ru) 0.380 → 0.420." in card
+    assert (
+        "Arabic (ar) 0.580 → 0.620 (54 questions), Persian (fa) 0.500 → 0.400 (12 questions, too "
+        "few to tell), Russian (ru) 0.380 → 0.360 (53 questions, below the base)." in card
+    )
+    assert page.count("too few to tell") == page.count("below the base</td>") == 1
     assert "\n\n\n- Step" not in card
     assert "development part by language" in page
+
+
+def test_languages_below_the_base_and_those_too_small_to_tell_are_named() -> None:
+    assert [one.language for one in HALF.below] == ["ru"]
+    assert HALF.unheld(["ar", "de"]) == {"de": 0, "fa": 12}
+    assert say("learning", "below", "mono", HALF.below) == (
+        "Step mono ends below its base on the development part for queries in Russian (ru) "
+        "(nDCG@10 0.380 → 0.360, 53 questions)."
+    )
+    assert say("learning", "unheld", "mono", HALF.unheld(["de"])) == (
+        "Step mono: too few questions of the development part are in German (de) (0), "
+        "Persian (fa) (12) to hold it against its base there."
+    )
 
 
 def test_the_curve_of_looks_is_drawn_with_what_was_chosen() -> None:

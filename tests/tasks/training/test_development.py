@@ -8,7 +8,7 @@ import pytest
 
 from polymine.data_contracts.errors import InputError, ModelError, SettingsError
 from polymine.data_contracts.learning import DevelopmentCurve
-from polymine.data_contracts.notes import AdapterNote, Chosen
+from polymine.data_contracts.notes import AdapterNote, Chosen, InLanguage
 from polymine.data_contracts.settings import (
     DatasetSettings,
     DevelopmentSettings,
@@ -150,15 +150,24 @@ def test_questions_that_the_test_asks_are_refused_left_out_or_reported(tmp_path,
     assert remark_on_shared(read_development(run, training, evaluation, {})) == ()
 
 
-def test_strict_refuses_what_a_language_uses_below_the_base_or_unmeasured(tmp_path):
+def test_strict_refuses_what_a_language_uses_below_the_base_or_unmeasured(tmp_path, caplog):
     chosen = Chosen(
         questions=54, documents=9, of_documents=9, step=4, scale=1.0, ndcg=0.4, base=0.5,
         looks=2, seconds=1.0, stopped=False,
     )  # fmt: skip
-    about = {"rows": {}, "shares": {}, "steps": 4, "tokens": 9, "closed": 0, "seconds": 1.0,
+    about = {"rows": {"data-0 | ru | fa": 9}, "shares": {}, "steps": 4, "tokens": 9, "closed": 0, "seconds": 1.0,
              "parents": 0, "device": "cpu"}  # fmt: skip
+    above = replace(chosen, ndcg=0.5)
+    russian = InLanguage("ru", 50, 0.41, 0.42, enough=True)
+    falling = (InLanguage("en", 60, 0.6, 0.5, enough=True), russian)
+    few = replace(russian, enough=False)
+    cases = {
+        "below": chosen, "above": above, "unseen": None,
+        "falling": replace(above, languages=falling),
+        "small": replace(above, languages=(*falling[:1], few)),
+    }  # fmt: skip
     made = {}
-    for name, found in (("below", chosen), ("above", replace(chosen, ndcg=0.5)), ("unseen", None)):
+    for name, found in cases.items():
         note = AdapterNote(**about, chosen=found)
         place = Store(str(tmp_path)).dataset("adapters", f"{name:f<32}")
         empty = DevelopmentCurve.create_empty()
@@ -172,5 +181,14 @@ def test_strict_refuses_what_a_language_uses_below_the_base_or_unmeasured(tmp_pa
     check("below", strict=False)
     with pytest.raises(ModelError, match=r"0\.4000 .* below the base.s 0\.5000 \(54"):
         check("below")
+    with pytest.raises(ModelError, match=r"queries \(nDCG@10\): ru 0\.4100, .* 0\.4200 \(50 q"):
+        check("falling")
+    check("falling", strict=False)
+    caplog.clear()
+    check("small")
+    assert caplog.messages == [
+        "step small: not held against the base, with fewer than 50 questions of the development "
+        "part: queries in fa (0), ru (50)"
+    ]
     with pytest.raises(ModelError, match="unseen: the development part has too few questions"):
         check("unseen")
