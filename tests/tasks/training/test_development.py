@@ -155,8 +155,8 @@ def test_strict_refuses_what_a_language_uses_below_the_base_or_unmeasured(tmp_pa
         questions=54, documents=9, of_documents=9, step=4, scale=1.0, ndcg=0.4, base=0.5,
         looks=2, seconds=1.0, stopped=False,
     )  # fmt: skip
-    about = {"rows": {"data-0 | ru | fa": 9}, "shares": {}, "steps": 4, "tokens": 9, "closed": 0, "seconds": 1.0,
-             "parents": 0, "device": "cpu"}  # fmt: skip
+    about = {"rows": {"data-0 | ru | fa": 9}, "shares": {}, "steps": 4, "tokens": 9, "closed": 0,
+             "seconds": 1.0, "parents": 0, "device": "cpu"}  # fmt: skip
     above = replace(chosen, ndcg=0.5)
     russian = InLanguage("ru", 50, 0.41, 0.42, enough=True)
     falling = (InLanguage("en", 60, 0.6, 0.5, enough=True), russian)
