@@ -53,6 +53,7 @@ from polymine.tasks.training.data import resolve_training
 from polymine.tasks.training.development import cut_development, read_development
 from polymine.tasks.training.rows import gather_rows
 from polymine.tasks.training.split import hold_out_set, training_side
+from polymine.tasks.training.trials import check_trials, trials
 
 
 @flow(name="pipeline", persist_result=False, validate_parameters=True, **SHOWN)
@@ -117,7 +118,8 @@ def check_learning(
     read_sets(run, evaluation)
     for step in steps:
         if not any(part.is_mined for part in step.data):
-            gather_rows(run, step)
+            for one in trials(step):
+                gather_rows(run, one)
     return steps
 
 
@@ -170,8 +172,10 @@ def cut_parts(
         evaluation = with_held_out(whole, hold_out_set(run, collection, dataset, whole))
         collection = training_side(run, collection, dataset, whole)
     training, left, notes = cut_development(run, collection, dataset, training, whole)
+    development = None
     if training.development.set is not None:
-        read_development(run, training, evaluation, read_sets(run, evaluation))
+        development = read_development(run, training, evaluation, read_sets(run, evaluation))
+    check_trials(training, development)
     return evaluation, training, left, notes
 
 

@@ -9,6 +9,7 @@ from polymine.data_contracts.settings import (
     EngineSettings,
     EvaluationSettings,
     OutputSettings,
+    StepSettings,
     TrainingSettings,
 )
 from polymine.tasks.engine.context import Context
@@ -23,9 +24,16 @@ from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.data import resolve_training
 from polymine.tasks.training.development import read_development, remark_on_shared
 from polymine.tasks.training.model import assemble, check_strict, describe_model
-from polymine.tasks.training.rows import check_rows, gather_rows, guard_rows
+from polymine.tasks.training.rows import gather_rows, guard_rows
 from polymine.tasks.training.steps import find_parent
 from polymine.tasks.training.steps import train as train_adapter
+from polymine.tasks.training.trials import (
+    check_rows_of,
+    check_trials,
+    describe_trials,
+    pick,
+    trials,
+)
 
 
 @flow(name="train", persist_result=False, validate_parameters=True, **SHOWN)
@@ -58,18 +66,28 @@ def run_steps(run: Context, training: TrainingSettings, evaluation: EvaluationSe
     sets = {chosen.name: read_set(run, chosen, evaluation.seed) for chosen in evaluation.sets}
     development = read_development(run, training, evaluation, sets)
     apart = {**sets, **({development.name: development.whole} if development else {})}
-    gathered = {step.name: gather_rows(run, step) for step in steps}
-    rows = {
-        step.name: guard_rows(run, step, gathered[step.name], apart, training) for step in steps
-    }
-    for step in steps:
-        check_rows(step, rows[step.name])
+    check_trials(training, development)
+    tried = [one for step in steps for one in trials(step)]
+    gathered = {one.name: gather_rows(run, one) for one in tried}
+    rows = {one.name: guard_rows(run, one, gathered[one.name], apart, training) for one in tried}
+    differing = {step.name: check_rows_of(step, rows) for step in steps}
     made: dict[str, DatasetRef] = {}
+    kept: list[StepSettings] = []
+    notes = [*remark_on_shared(development)]
     for step in steps:
         parent = find_parent(step, steps, made)
-        made[step.name] = train_adapter(run, step, rows[step.name], parent, training, development)
+        found = {
+            one.name: train_adapter(run, one, rows[one.name], parent, training, development)
+            for one in differing[step.name]
+        }
+        best = pick(run, differing[step.name], found, training)
+        if not run.dry:
+            notes += describe_trials(step, differing[step.name], best, found)
+        made[step.name], rows[step.name] = found[best.name], rows[best.name]
+        kept.append(best.model_copy(update={"name": step.name}))
+    steps, rows = tuple(kept), {step.name: rows[step.name] for step in kept}
     model = describe_model(training, steps, made, rows)
     if not run.dry:
         check_strict(training, model, made)
     assembled = assemble(run, model, made)
-    return Trained(steps, rows, apart, made, model, assembled, remark_on_shared(development))
+    return Trained(steps, rows, apart, made, model, assembled, tuple(notes))

@@ -40,6 +40,7 @@ from polymine.data_contracts.settings.selection import (
     ValidationSettings,
 )
 from polymine.data_contracts.settings.steps import (
+    BY_DEVELOPMENT,
     DATA_KINDS,
     MINED,
     AlignSettings,
@@ -59,6 +60,7 @@ from polymine.data_contracts.settings.training import (
 )
 
 __all__ = [
+    "BY_DEVELOPMENT",
     "DATA_KINDS",
     "HELD_OUT",
     "MINED",

@@ -5,7 +5,7 @@ English query.
 """
 
 import re
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +15,7 @@ from polymine.data_contracts.settings.locations import Model, Table
 from polymine.data_contracts.settings.models import Dtype, EncoderSettings
 
 MINED = "mined"
+BY_DEVELOPMENT = "development"  # as a value: what the development part chooses
 DATA_KINDS = ("triplets", "lists", "parallel", "collection")  # where a part's rows come from
 _PAIR = re.compile(r"^[a-z]{2,3}-[a-z]{2,3}$")
 
@@ -252,6 +253,11 @@ class _Data(Settings):
     """Take at most so many rows, always the same ones; all if not set."""
     min_score: float | None = None
     """Take only parallel pairs with at least this score."""
+    min_positive_weight: Annotated[float, Field(gt=0, le=1)] | Literal["development"] | None = None
+    """Take only triplets whose positive is right with at least this probability
+    (`positive_weight`): candidates promoted with less are left out, and are no negatives either.
+    `"development"` trains the step with 1 (none that is doubted), .9, .7 and .5, and keeps what is
+    best on the development part: up to four trainings."""
 
 
 class TrainingData(Reading, _Data):
@@ -284,6 +290,8 @@ class TrainingData(Reading, _Data):
             raise ValueError(f"`min_score` is for `parallel`, this is `{named[0]}`")
         if self.grades is not None and self.parallel:
             raise ValueError("`grades` are for judged pairs; for `parallel` say `min_score`")
+        if self.min_positive_weight is not None and self.triplets is None:
+            raise ValueError(f"`min_positive_weight` is for `triplets`, this is `{named[0]}`")
         return self
 
 
@@ -316,6 +324,11 @@ class StepSettings(Settings):
     """How long it trains and how fast."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """Seed of the adapter's first weights, the order of rows and dropout."""
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether the development part chooses which of its positives are trained on."""
+        return any(part.min_positive_weight == BY_DEVELOPMENT for part in self.data)
 
     @model_validator(mode="after")
     def _shares_are_whole(self) -> "StepSettings":

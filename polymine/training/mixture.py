@@ -29,6 +29,7 @@ _LISTS = {
     "related_weights": pl.Float32, "positive_weights": pl.Float32,
 }  # fmt: skip
 OTHER_LANGUAGES, OVER_LIMIT = "other language pairs", "over the limit"
+DOUBTED = "positives less likely right than {:g}"
 
 
 @dataclass(frozen=True)
@@ -240,9 +241,13 @@ def from_collection(
 
 
 def select(
-    rows: pl.DataFrame, languages: Sequence[str] | None, limit: int | None, seed: int
+    rows: pl.DataFrame,
+    languages: Sequence[str] | None,
+    limit: int | None,
+    seed: int,
+    least: float | None = None,
 ) -> Part:
-    """Take the rows of some language pairs, and a sample of those.
+    """Take the rows of some language pairs with positives that are sure enough, and a sample.
 
     Args:
         rows: TrainingRows of one source.
@@ -250,6 +255,7 @@ def select(
         limit: rows at most.
         seed: of the sample, which depends on it and the rows' texts alone, not on their order or
             number.
+        least: probability that a positive is right; any if None.
 
     Returns:
         The rows with their numbers and in their order, and what was left out.
@@ -263,6 +269,10 @@ def select(
         _check_pairs(kept["pair"], rows, languages)
         kept = kept.filter(pl.col("pair").is_in(list(languages)))
         dropped[OTHER_LANGUAGES] = rows.height - kept.height
+    if least is not None:
+        sure = kept.filter(pl.col("positive_weight") >= pl.lit(least, pl.Float32))
+        dropped[DOUBTED.format(least)] = kept.height - sure.height
+        kept = sure
     if limit is not None and kept.height > limit:
         texts = kept.select(pl.concat_str("pair", "anchor", "positive", separator="\0"))
         drawn = uniform(seed, hash_texts(texts.to_series()))

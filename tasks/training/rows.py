@@ -117,7 +117,9 @@ def _gather(step: StepSettings) -> Noted:
     for number, part in enumerate(step.data):
         name = f"data-{number}"
         read = read_part(part, name, step.loss)
-        chosen = mixture.select(read.made.rows, part.languages, part.limit, step.seed)
+        least = part.min_positive_weight
+        assert not isinstance(least, str), "each trial says a number"
+        chosen = mixture.select(read.made.rows, part.languages, part.limit, step.seed, least)
         counted = read.made.counts.then(chosen.counts).and_dropped(_BROKEN, read.rejected)
         rows.append(relate(chosen.rows, read.relations))
         sources += read.sources

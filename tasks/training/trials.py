@@ -1,0 +1,133 @@
+"""Trains a step on positives that are sure to several degrees, and keeps what chose itself.
+
+How precise promoted positives are decides whether they help, and that differs from data to data:
+the development part says which are worth training on. A trial is the step with a number in the
+place of `"development"`, so that its rows and its adapter are those of that number.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from polymine.data_contracts.errors import InputError, SettingsError
+from polymine.data_contracts.notes import AdapterNote, Chosen
+from polymine.data_contracts.references import DatasetRef
+from polymine.data_contracts.settings import BY_DEVELOPMENT, StepSettings, TrainingSettings
+from polymine.reporting.report import Note
+from polymine.reporting.templates import say
+from polymine.tasks.engine.context import Context
+from polymine.tasks.evaluation.sets import open_collection
+from polymine.tasks.store.datasets import note_of
+from polymine.tasks.training.development import Development
+from polymine.tasks.training.rows import check_rows
+from polymine.training import recipes
+
+LEAST = (1.0, 0.9, 0.7, 0.5)  # below a half nothing is promoted
+logger = logging.getLogger("polymine.training")
+
+
+def trials(step: StepSettings) -> tuple[StepSettings, ...]:
+    """Write out what is tried of a step, the surest positives first; itself if it leaves no choice.
+
+    Each is called after the step and its number of percent.
+    """
+    if not step.is_tried:
+        return (step,)
+    return tuple(
+        step.model_copy(
+            update={
+                "name": f"{step.name}-{least:.0%}".removesuffix("%"),
+                "data": tuple(
+                    part.model_copy(update={"min_positive_weight": least})
+                    if part.min_positive_weight == BY_DEVELOPMENT
+                    else part
+                    for part in step.data
+                ),
+            }
+        )
+        for least in LEAST
+    )
+
+
+def check_rows_of(step: StepSettings, rows: Mapping[str, DatasetRef]) -> tuple[StepSettings, ...]:
+    """Check the rows of what is tried of a step; see `check_rows`.
+
+    Returns:
+        The trials that differ. One without rows enough is left out and named in the log, as where
+        all translations are promoted ones; that with most rows is refused.
+    """
+    kept: list[StepSettings] = []
+    *surer, last = trials(step)
+    for one in surer:
+        try:
+            check_rows(one, rows[one.name])
+        except InputError as error:
+            logger.warning("%s is not tried: %s", one.name, error)
+        else:
+            kept.append(one)
+    check_rows(last, rows[last.name])
+    before = (None, *(rows[one.name].rows for one in kept))
+    counted = zip([*kept, last], before, strict=True)
+    return tuple(one for one, count in counted if rows[one.name].rows != count)
+
+
+def check_trials(training: TrainingSettings, development: Development | None) -> None:
+    """Refuse, before anything is mined or trained, steps that a part is to choose of and cannot.
+
+    Raises SettingsError: there is none, or it has too few questions in the step's languages.
+    """
+    from polymine.training.development import Part
+
+    for step in recipes.expand(training):
+        if not step.is_tried:
+            continue
+        whole = open_collection(development.drawn) if development is not None else None
+        if whole is None or Part.of(whole, step, training, half=False) is None:
+            raise SettingsError(
+                f'step {step.name}: `min_positive_weight = "development"` needs a development part '
+                f"with {training.development.fewest} questions or more that the step can change, "
+                "and there is none; name one as `training.development.set`, or say a number"
+            )
+
+
+def pick(
+    run: Context,
+    tried: Sequence[StepSettings],
+    made: Mapping[str, DatasetRef],
+    training: TrainingSettings,
+) -> StepSettings:
+    """Pick what is best on the development part; of equals that with the surest positives."""
+    if run.dry or len(tried) == 1:
+        return tried[0]
+
+    def rank(step: StepSettings) -> tuple[bool, float]:
+        found = _chosen(made[step.name])
+        each = training.development.never_below_base == "languages"
+        return not (each and found.below), found.ndcg
+
+    return max(tried, key=rank)
+
+
+def describe_trials(
+    step: StepSettings,
+    tried: Sequence[StepSettings],
+    best: StepSettings,
+    made: Mapping[str, DatasetRef],
+) -> tuple[Note, ...]:
+    """Say what was tried of a step and what came of each; nothing where there was no choice."""
+    if not step.is_tried:
+        return ()
+    points = [
+        (_least(one), None if len(tried) == 1 else _chosen(made[one.name]).ndcg) for one in tried
+    ]
+    return (Note("remark", say("learning", "tried", step.name, points, _least(best))),)
+
+
+def _chosen(made: DatasetRef) -> Chosen:
+    chosen = note_of(made, AdapterNote).chosen
+    assert chosen is not None, "checked before training"
+    return chosen
+
+
+def _least(trial: StepSettings) -> float:
+    said = [part.min_positive_weight for part in trial.data]
+    return min(least for least in said if isinstance(least, float))

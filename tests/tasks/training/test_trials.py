@@ -1,0 +1,134 @@
+"""The development part chooses how sure a promoted positive has to be, and says by what."""
+
+import logging
+
+import polars as pl
+import pytest
+from pydantic import ValidationError
+
+from polymine.data_contracts.errors import InputError, SettingsError
+from polymine.data_contracts.notes import AdapterNote
+from polymine.data_contracts.settings import (
+    AdaptedModel,
+    DevelopmentSettings,
+    EvaluationSet,
+    EvaluationSettings,
+    LossSettings,
+    ScheduleSettings,
+    StepSettings,
+    TrainingData,
+    TrainingSettings,
+)
+from polymine.flows.training import run_steps
+from polymine.tasks.store.datasets import load, note_of
+from polymine.tasks.training.trials import check_trials, trials
+from tests.small import animal_tables
+from tests.tasks.evaluation.small_sets import run_in, write
+from tests.training.small_encoder import save_small_encoder
+
+WEIGHED = (1.0, 1.0, 0.95, 0.7, 0.7, 0.6, 0.5)  # of the triplets' positives, again and again
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    return save_small_encoder(tmp_path_factory.mktemp("base"))
+
+
+def triplets(folder, weighed=WEIGHED) -> str:
+    _, queries, judgments = animal_tables()
+    corpus, _, _ = animal_tables()
+    rows = (
+        judgments.join(queries.select("query_id", anchor="text"), on="query_id")
+        .join(corpus.select("doc_id", positive="text"), on="doc_id")
+        .sort("query_id", "doc_id")
+        .with_row_index("at")
+    )
+    weights = [weighed[at % len(weighed)] for at in range(rows.height)]
+    table = rows.select("anchor", "positive").with_columns(
+        positive_weight=pl.Series(weights, dtype=pl.Float32), anchor_language=pl.lit("en"),
+        positive_language=pl.lit("en"),
+    )  # fmt: skip
+    table.write_parquet(folder / "triplets.parquet")
+    return str(folder / "triplets.parquet")
+
+
+def settings(folder, base, least, weighed=WEIGHED, **development) -> TrainingSettings:
+    corpus, queries, judgments = animal_tables()
+    path = write(folder / "dev", {"corpus": corpus, "queries": queries, "qrels": judgments})
+    asked = EvaluationSet(name="dev", path=path, guard="queries")
+    step = StepSettings(
+        name="mono", loss=LossSettings(negatives=0),
+        data=(TrainingData(triplets=triplets(folder, weighed), min_positive_weight=least),),
+        schedule=ScheduleSettings(steps=4, batch=4, mini_batch=4, learning_rate=5e-3),
+    )  # fmt: skip
+    own = DevelopmentSettings(**{"set": asked, "fewest": 5, "never_below_base": False}
+                              | development)  # fmt: skip
+    return TrainingSettings(
+        base=AdaptedModel(model=base, dtype="float32"), steps=(step,), development=own,
+        contaminated="report",
+    )  # fmt: skip
+
+
+def test_the_best_trial_is_kept_as_its_number_alone_would_give_it(base, tmp_path):
+    run = run_in(tmp_path)
+    trained = run_steps(run, settings(tmp_path, base, "development"), EvaluationSettings())
+    counts, scores = {}, {}
+    for least in (1.0, 0.9, 0.7, 0.5):
+        alone = run_steps(run, settings(tmp_path, base, least), EvaluationSettings())
+        assert alone.made["mono"].reused  # what was tried is what the number makes
+        counts[least] = alone.rows["mono"].rows
+        scores[least] = note_of(alone.made["mono"], AdapterNote).chosen.ndcg
+        assert (
+            load(alone.rows["mono"])["positive_weight"].min()
+            >= pl.Series([least]).cast(pl.Float32).item()
+        )
+    assert sorted(set(counts.values())) == list(counts.values())  # each adds rows
+    best = max(scores, key=lambda least: (scores[least], least))
+    (kept,) = trained.steps
+    assert (kept.name, kept.data[0].min_positive_weight) == ("mono", best)
+    assert trained.rows["mono"].rows == counts[best]
+    (note,) = [note for note in trained.notes if note.text.startswith("Step mono")]
+    for least, score in scores.items():
+        assert f" {least:g}: {score:.3f}" in note.text
+    assert set(trained.made) == set(trained.rows) == {"mono"}
+    assert trained.model.steps[0]["data"][0]["min_positive_weight"] == best
+
+
+def test_a_number_that_adds_no_row_or_leaves_too_few_is_not_tried(base, tmp_path, caplog):
+    run = run_in(tmp_path)
+    sure = settings(tmp_path, base, "development", weighed=(0.95, 0.6))
+    with caplog.at_level(logging.WARNING, "polymine.training"):
+        trained = run_steps(run, sure, EvaluationSettings())
+    assert "mono-100 is not tried: step mono-100: part 1 of its data has no rows left" in (
+        caplog.text
+    )
+    (note,) = [note for note in trained.notes if note.text.startswith("Step mono")]
+    assert [f" {least:g}: " in note.text for least in (1, 0.9, 0.7, 0.5)] == [
+        False, True, False, True,
+    ]  # fmt: skip
+    one = settings(tmp_path, base, "development", weighed=(1.0,))
+    trained = run_steps(run, one, EvaluationSettings())
+    assert trained.steps[0].data[0].min_positive_weight == 1.0
+    none = settings(tmp_path, base, "development", weighed=(0.4,))
+    with pytest.raises(InputError, match="has no rows left"):
+        run_steps(run, none, EvaluationSettings())
+
+
+def test_what_cannot_choose_is_refused_before_training(base, tmp_path):
+    asked = settings(tmp_path, base, "development")
+    with pytest.raises(SettingsError, match="needs a development part with 5 questions"):
+        check_trials(asked, None)
+    check_trials(settings(tmp_path, base, 0.7), None)
+    with pytest.raises(ValidationError, match="`min_positive_weight` is for `triplets`"):
+        TrainingData(parallel="x", min_positive_weight=0.5)
+    with pytest.raises(ValidationError):
+        TrainingData(triplets="x", min_positive_weight=1.5)
+
+
+def test_parts_are_tried_together_and_numbers_stay():
+    mined, sure = (TrainingData(triplets="x", min_positive_weight=v) for v in ("development", 0.8))
+    step = StepSettings(name="a", data=(mined, sure, mined))
+    tried = trials(step)
+    assert [one.name for one in tried] == ["a-100", "a-90", "a-70", "a-50"]
+    assert [part.min_positive_weight for part in tried[2].data] == [0.7, 0.8, 0.7]
+    assert trials(tried[0]) == (tried[0],)
