@@ -115,9 +115,12 @@ class CollectionNote(Note):
 
     Args:
         sources: what each of its files was taken for.
+        detected: of `documents` and `queries` that named no language, how many were found to be in
+            which; `und` where that was not sure.
     """
 
     sources: tuple[Understood, ...] = ()
+    detected: dict[str, dict[str, int]] = {}
 
 
 class RankingNote(Note):

@@ -55,7 +55,8 @@ class _Sources(Settings):
     columns, or its only two texts. Positives and given negatives join the corpus,
     and the negatives are candidates."""
     language: str = Field("und", min_length=2)
-    """ISO 639-1 code of rows that name no language; `und` is undetermined."""
+    """ISO 639-1 code of rows that name no language; `und` is undetermined. `detect` finds it, text
+    by text, and leaves those `und` that it is not sure of (`pip install 'polymine[languages]'`)."""
     title: Literal["prepend", "ignore"] = "prepend"
     """Put a document's title before its text, as MTEB does, or leave it out."""
     near_copy: float = Field(0.8, gt=0.3, le=1.0)

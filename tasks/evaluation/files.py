@@ -8,6 +8,7 @@ from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.notes import Understood
 from polymine.data_contracts.settings import EvaluationSet
 from polymine.mining.broken_rows import rejected_rows
+from polymine.reading.languages import DETECT
 from polymine.reading.roles import PARALLEL, SENTENCES, SPLITS, Role
 from polymine.tasks.sources.files import SPLITS as SPLIT_NAMES
 from polymine.tasks.sources.files import SourceFile, fetch
@@ -58,6 +59,11 @@ def _whole(
         raise SettingsError(
             f"evaluation.sets.{chosen.name}: `grades` say which judgments are relevant, and these "
             f"are {role.name}: leave them out"
+        )
+    if chosen.language == DETECT:
+        raise SettingsError(
+            f"evaluation.sets.{chosen.name}: languages are detected of documents and queries, and "
+            f"these are {role.name}: name their `language`, or a column of it"
         )
     frames = [
         frame

@@ -21,6 +21,7 @@ from polymine.data_contracts.tables import (
     Versions,
 )
 from polymine.mining.ingestion import ingest as ingest_tables
+from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
 from polymine.tasks.sources.reading import fingerprint_sources, read_sources
@@ -72,7 +73,10 @@ def ingest(run: Context, settings: DatasetSettings) -> CollectionRef:
     tables: dict[str, pl.DataFrame] = {name: getattr(clean, name) for name in SCHEMAS}
     tables["rejected"] = pl.concat([raw.rows_rejected, clean.rejected])
     place = run.aside or run  # a plan reads, and leaves nothing behind
-    made = store_tables(place, tables, version, CollectionNote(sources=raw.understood))
+    for role, counts in raw.detected.items():
+        logger.info("%s", say("mining", "detected", role, counts))
+    note = CollectionNote(sources=raw.understood, detected=raw.detected)
+    made = store_tables(place, tables, version, note)
     if raw.labels is not None and len(raw.labels) > made.labels.rows:
         logger.warning(
             "labels: %s rows, of which %s with judgments of 0 are used; the others were rejected, "

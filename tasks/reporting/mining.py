@@ -26,6 +26,7 @@ from polymine.reporting.mining.page import MiningReport, render_page
 from polymine.reporting.mining.summary import Summary, summarise
 from polymine.reporting.mining.tables import Tables
 from polymine.reporting.mining.turns import find_turns
+from polymine.reporting.report import Note
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.stage import step
@@ -98,16 +99,20 @@ def compose(
     expected = say("mining", "expected_briefly", risk)
     funnel = count_funnel(sources, exported, summary, mining, expected)
     given = count_given(note_of(exported, ExportNote).given, mining)
+    read = note_of(sources.collection.documents, CollectionNote)
     return MiningReport(
         title=name,
         headline=say("mining", "headline", summary),
-        notes=find_notes(summary, funnel, given, mining),
+        notes=(
+            *find_notes(summary, funnel, given, mining),
+            *(Note("remark", say("mining", "detected", *found)) for found in read.detected.items()),
+        ),
         primary=primary,
         summary=summary,
         risk=risk,
         funnel=funnel,
         given=given,
-        sources=note_of(sources.collection.documents, CollectionNote).sources,
+        sources=read.sources,
         example=choose_example(tables),
         mining=mining,
         timings=list_timings(named),

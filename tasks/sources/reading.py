@@ -21,7 +21,7 @@ is for `polymine.mining.ingestion`.
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import dataframely as dy
 import polars as pl
@@ -34,6 +34,7 @@ from polymine.data_contracts.tables import Rejected
 from polymine.mining.broken_rows import input_error, rejected_rows
 from polymine.mining.input_checks import Checked, OnInvalid, check_tables
 from polymine.reading.files import suffix_of
+from polymine.reading.languages import DETECT, detect_languages, detector
 from polymine.reading.pairs import GIVEN
 from polymine.reading.roles import CANDIDATES, CORPUS, LABELS, QUERIES, TABLES, Role
 from polymine.tasks.sources.demo_data import demo_versions, docstring_tables
@@ -60,6 +61,7 @@ class RawTables:
             rankings; None where there are none.
         understood: what each file was taken for.
         splits: of the judgments that were read, where names of their files say so.
+        detected: of documents and queries, how many texts were found to be in which language.
     """
 
     documents: pl.DataFrame
@@ -72,6 +74,7 @@ class RawTables:
     given: pl.DataFrame | None = None
     understood: tuple[Understood, ...] = ()
     splits: tuple[str, ...] = ()
+    detected: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def read_sources(settings: DatasetSettings) -> RawTables:
@@ -109,11 +112,15 @@ def read_sources(settings: DatasetSettings) -> RawTables:
             for table, more in zip(tables, added, strict=True)
         ]
     documents, queries, judgments = tables
+    documents, of_documents = detect_languages(documents)
+    queries, of_queries = detect_languages(queries)
+    counts = {"documents": of_documents, "queries": of_queries}
     if given is not None:
         given = given.select(GIVEN).unique(maintain_order=True)  # several systems may find the same
     return RawTables(
         documents, queries, judgments, labels, version, named, rejected, given,
         tuple(found.understood), tuple(splits),
+        {role: counted for role, counted in counts.items() if counted},
     )  # fmt: skip
 
 
@@ -220,9 +227,10 @@ def _fingerprint(settings: DatasetSettings, files: dict[str, list[SourceFile]]) 
         sides = [side_table(file, role.translations or "") for file in files[role.name]]
         parts[f"{role.name}_groups"] = [digest(path) if path else "" for path in sides]
     said = settings.model_dump(mode="json", include=set(Reading.model_fields) - {"on_invalid"})
+    language = detector() if settings.language == DETECT else settings.language
     folders = {name: [file.part for file in listed] for name, listed in files.items()}
     return fingerprint(
-        version=VERSION, title=settings.title, language=settings.language, files=parts, said=said,
+        version=VERSION, title=settings.title, language=language, files=parts, said=said,
         folders=folders,
     )  # fmt: skip
 
