@@ -47,8 +47,9 @@ TABLES = ("triplets", "negatives", "shortfalls")
 
 # Part of the path, and which of the files with it that a start would write is never finished.
 KILLS = {
-    "embed": ("/embeddings/", 4),
     "index": ("/index/", 1),
+    "first look": ("/first-look/", 1),
+    "embed": ("/embeddings/", 4),
     "rank": ("/rankings/", 3),
     "evidence": ("/evidence/", 4),
     "fit-risk": ("/risk_models/", 1),
@@ -210,7 +211,7 @@ def test_a_run_killed_in_each_stage_goes_on_where_it_was(run, undisturbed, tmp_p
     assert tables(tmp_path) == tables(undisturbed)
     assert tables(tmp_path, "evidence", "n-tuple") == tables(undisturbed, "evidence", "n-tuple")
     assert json.loads((tmp_path / "reused.json").read_text()) == [
-        "ingest", "embed small documents", "embed small queries", "index bm25", "rank small",
+        "ingest", "index bm25", "embed small documents", "embed small queries", "rank small",
         "rank bm25", "positives", "evidence", "fit risk", "deepen", "predict risk", "select",
         "validate", "export",
     ]  # fmt: skip
