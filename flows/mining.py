@@ -123,9 +123,9 @@ def mine_prepared(
         ]
     )
     base = evidence(run, collection, rankings, mining, inputs)
-    model = fit_risk(run, collection, base, mining)
     choice = choose_teacher(run, base, positives, mining) if mining.chooses_teacher else None
     mining = settle(run, choice, mining)
+    model = fit_risk(run, collection, base, mining)
     deep = deepen(run, collection, base, positives, model, mining, inputs, choice)
     risks = predict_risk(run, collection, base, deep, model, mining)
     known = (collection, base, deep, positives, risks)

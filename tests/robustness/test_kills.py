@@ -52,6 +52,7 @@ KILLS = {
     "embed": ("/embeddings/", 4),
     "rank": ("/rankings/", 3),
     "evidence": ("/evidence/", 4),
+    "choose-teacher": ("/choices/", 1),
     "fit-risk": ("/risk_models/", 1),
     "deepen": ("/evidence/", 2),
     "predict risk": ("/risks/", 3),
@@ -212,8 +213,8 @@ def test_a_run_killed_in_each_stage_goes_on_where_it_was(run, undisturbed, tmp_p
     assert tables(tmp_path, "evidence", "n-tuple") == tables(undisturbed, "evidence", "n-tuple")
     assert json.loads((tmp_path / "reused.json").read_text()) == [
         "ingest", "index bm25", "embed small documents", "embed small queries", "rank small",
-        "rank bm25", "positives", "evidence", "fit risk", "deepen", "predict risk", "select",
-        "validate", "export",
+        "rank bm25", "positives", "evidence", "choose teacher", "fit risk", "deepen",
+        "predict risk", "select", "validate", "export",
     ]  # fmt: skip
 
 
