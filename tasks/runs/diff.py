@@ -82,6 +82,7 @@ def _figures(run: FinishedRun) -> dict[str, Any]:
     rate, interval = risk.get("expected_rate"), risk.get("interval")
     between = f" ({' – '.join(map(format_rate, interval))})" if interval else ""
     return {
+        "primary teacher": run.mining.primary_teacher,
         "triplets": f"{run.count('triplets'):,}",
         "queries short of negatives": f"{run.count('shortfalls'):,}",
         "promoted": f"{run.count('promoted'):,}",

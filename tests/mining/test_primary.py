@@ -61,6 +61,7 @@ def test_naming_the_chosen_one_is_the_same_and_naming_another_wins(place, chosen
     other = mine(place, MINILM, BM25, teacher="minilm")
     assert other.info["primary"] == {"teacher": "minilm", "why": "named"}
     assert not other.triplets.equals(chosen.triplets)
+    assert ("primary teacher", "bm25", "minilm") in polymine.diff(chosen, other).figures
 
 
 def test_a_better_dense_teacher_is_chosen_and_a_copy_is_not(place) -> None:
