@@ -303,9 +303,11 @@ class StepSettings(Settings):
 
     name: str = Field(pattern=NAME)
     """Name of the step and of its adapter."""
-    adapter: Literal["new", "continue", "stack"] = "new"
+    adapter: Literal["new", "continue", "stack", "full"] = "new"
     """`new` trains an adapter on the base, `continue` trains that of `on` further, `stack` trains a
-    new one on top of that of `on`, which is frozen."""
+    new one on top of that of `on`, which is frozen. `full` trains all weights of the base instead
+    of an adapter, at a learning rate around 2e-5; what comes of it is a whole model, of one step
+    for all languages."""
     on: Model | None = None
     """An earlier step, or the folder of a trained adapter; the step before if not set."""
     languages: tuple[str, ...] | None = Field(None, min_length=1)
@@ -342,6 +344,13 @@ class StepSettings(Settings):
                 "`schedule.mixed_languages` needs one adapter for all: leave out the step's "
                 "`languages` (`per_language` in a recipe), by which a text goes through it or not"
             )
-        if self.adapter == "new" and self.on is not None:
-            raise ValueError(f"a new adapter stands on the base: leave out `on` (`{self.on}`)")
+        if self.adapter in ("new", "full") and self.on is not None:
+            raise ValueError(
+                f"what is `{self.adapter}` stands on the base: leave out `on` (`{self.on}`)"
+            )
+        if self.adapter == "full" and (self.languages is not None or self.loss.base_anchor):
+            raise ValueError(
+                "where all weights are trained (`full`) no untouched base is left: leave out "
+                "`languages` and `loss.base_anchor`"
+            )
         return self

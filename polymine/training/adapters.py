@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ALL_LINEAR = "all-linear"
+_POOLER = "pooler"  # of BERT-like models, which sentence-transformers never reads
 # Kinds of LoRA whose update is not alpha/rank times B A in every layer.
 _VARIANTS = (
     "use_rslora",
@@ -105,6 +106,33 @@ def freeze_base(encoder: SentenceTransformer, device: str) -> None:
             with contextlib.suppress(AttributeError, ValueError):  # models without a choice
                 module.model.set_attn_implementation("eager")
     encoder.requires_grad_(False)
+
+
+def unfreeze(encoder: SentenceTransformer) -> None:
+    """Let all weights of a model learn but those that no vector depends on.
+
+    Args:
+        encoder: a model of `load_base`, changed in place.
+    """
+    for name, value in encoder.named_parameters():
+        value.requires_grad_(_POOLER not in name.split("."))
+
+
+def write_whole(
+    encoder: SentenceTransformer, folder: Path, base: str, *, trust_remote_code: bool = False
+) -> None:
+    """Store a model whose weights were trained: its base, with its own length, and these weights.
+
+    Args:
+        encoder: carries the weights.
+        folder: is made if it does not exist.
+        base: name of the model it was.
+        trust_remote_code: whether code of that model's repository may run.
+    """
+    whole = load_encoder(base, device="cpu", dtype="float32", trust_remote_code=trust_remote_code)
+    whole.load_state_dict(encoder.state_dict())
+    with quiet():
+        whole.save_pretrained(str(folder), create_model_card=False)
 
 
 def add_fresh(
@@ -409,7 +437,7 @@ def _linear_layers(transformer: Any) -> list[str]:
     plain = [name for name, module in modules.items() if isinstance(module, torch.nn.Linear)]
     inside = tuple(f"{name}." for name in adapted)
     names = adapted + [name for name in plain if not name.startswith(inside)]
-    return sorted(name for name in set(names) if "pooler" not in name.split("."))
+    return sorted(name for name in set(names) if _POOLER not in name.split("."))
 
 
 def _ends_with(name: str, target: str) -> bool:

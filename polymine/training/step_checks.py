@@ -27,6 +27,13 @@ def check(steps: Sequence[StepSettings], chain: bool = False) -> None:
     if not steps:
         raise SettingsError("training has no steps: name a `recipe`, or write out `steps`")
     names = [step.name for step in steps]
+    for step in steps:
+        if step.adapter == "full" and (len(steps) > 1 or chain):
+            raise _refused(
+                step,
+                "`full` makes a whole model, so it is the only step and there is no target; to go "
+                "on from it, merge it and name the folder as `training.base` of another run",
+            )
     for index, step in enumerate(steps):
         if step.name == "base":
             raise _refused(step, "that is the untouched model; choose another name")
@@ -55,7 +62,7 @@ def parent(steps: Sequence[StepSettings], name: str) -> str | None:
     """
     index = [step.name for step in steps].index(name)
     step = steps[index]
-    if step.adapter == "new":
+    if step.adapter in ("new", "full"):
         return None
     if step.on is None and index == 0:
         raise _refused(
@@ -89,7 +96,7 @@ def _check_chained(step: StepSettings, earlier: list[str]) -> None:
 
 
 def _check_parent(earlier: Sequence[StepSettings], step: StepSettings, names: list[str]) -> None:
-    if step.adapter == "new":
+    if step.adapter in ("new", "full"):
         if step.on is not None:
             raise _refused(step, "a new adapter stands on the base; drop `on`")
         return

@@ -57,12 +57,14 @@ class TrainedStep:
     looks: pl.DataFrame | None = None
     chosen: Chosen | None = None
 
-    def write(self, folder: Path, base: str) -> None:
-        """Store what this step trained, without what it stands on."""
-        if self.target is None:
+    def write(self, folder: Path, base: str, *, trust_remote_code: bool = False) -> None:
+        """Store what this step trained, without what it stands on: an adapter, or all weights."""
+        if self.target is not None:
+            write_chain(self.encoder, self.adapter, folder, base, self.target)
+        elif adapters.has_adapter(self.encoder, self.adapter):
             adapters.write_adapter(self.encoder, self.adapter, folder, base)
         else:
-            write_chain(self.encoder, self.adapter, folder, base, self.target)
+            adapters.write_whole(self.encoder, folder, base, trust_remote_code=trust_remote_code)
 
 
 def train_step(
@@ -140,7 +142,7 @@ def prepare(
 
     Returns:
         The encoder with all adapters active, the name of the one that learns, and those of the
-        frozen ones, the lowest first.
+        frozen ones, the lowest first. Where all weights are trained there is no adapter.
 
     Raises:
         ModelError: a base without the target layers, or an adapter that does not fit.
@@ -154,6 +156,9 @@ def prepare(
         max_length=training.base.max_length,
         trust_remote_code=training.base.trust_remote_code,
     )
+    if step.adapter == "full":
+        adapters.unfreeze(encoder)
+        return encoder.to(device), name, []
     parents = [f"parent-{number}" for number in range(len(stack.frozen))]
     for parent, folder in zip(parents, stack.frozen, strict=True):
         adapters.load_adapter(encoder, parent, folder)

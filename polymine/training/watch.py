@@ -111,7 +111,7 @@ class Watch:
         settings = training.development
         read = step.schedule.batch * (2 + step.loss.negatives)
         every = settings.every or looks_every(steps, part.texts, read)
-        scalable = step.adapter != "continue" and training.target is None
+        scalable = step.adapter in ("new", "stack") and training.target is None
         return cls(part, settings, encoder, steps, every, scalable, base)
 
     def look(self, step: int) -> None:

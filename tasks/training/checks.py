@@ -1,6 +1,7 @@
 """What must hold before anything is read or trained: refused in seconds, not after hours."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from polymine import models
@@ -18,6 +19,9 @@ from polymine.tasks.store.manifests import RUN, read_manifest
 from polymine.tasks.store.output import PIPELINE
 from polymine.tasks.training.lists import check_target, open_run
 from polymine.training import recipes
+
+FULL_RATE = 1e-4  # learning rate above which all weights of a model are rather undone than trained
+logger = logging.getLogger("polymine.training")
 
 
 def check_training(
@@ -43,9 +47,12 @@ def check_training(
     models.check_call(training.base)
     steps = recipes.expand(training)
     recipes.check(steps, chain=training.target is not None)
-    if set(recipes.routes(steps, training).values()) == {BASE}:
+    routes = recipes.routes(steps, training)
+    if set(routes.values()) == {BASE}:
         raise SettingsError("training.routes: all lead to `base`; name the step for some language")
-    _check_rounds(steps, training)
+    _check_rounds(steps, training.rounds, routes)
+    if steps[0].adapter == "full":
+        _check_full(steps[0], routes)
     for step in steps:
         if step.loss.guide is not None:
             models.check_call(step.loss.guide)
@@ -75,15 +82,29 @@ def check_training(
     return steps
 
 
-def _check_rounds(steps: Sequence[StepSettings], training: TrainingSettings) -> None:
+def _check_rounds(steps: Sequence[StepSettings], rounds: int, routes: Mapping[str, str]) -> None:
     """Refuse to mine again with what is no single model for all languages."""
-    routes = recipes.routes(steps, training)
-    if training.rounds > 1 and len(set(routes.values())) > 1:
+    if rounds > 1 and len(set(routes.values())) > 1:
         ways = ", ".join(f"{language} is read by {name}" for language, name in routes.items())
         raise SettingsError(
             f"training.rounds: a teacher reads all languages alike, and here {ways}; "
             f'set `training.routes = {{"*" = "{steps[-1].name}"}}`, or one round'
         )
+
+
+def _check_full(step: StepSettings, routes: Mapping[str, str]) -> None:
+    """Refuse to part languages between a whole model and its base; warn of an adapter's rate."""
+    if set(routes.values()) != {step.name}:
+        raise SettingsError(
+            f"training.routes: step `{step.name}` trains all weights (`full`), and its model is "
+            "for all languages: leave out the routes"
+        )
+    if step.schedule.learning_rate > FULL_RATE:
+        logger.warning(
+            "step %s: trains all weights at a learning rate of %g, which is one of adapters; "
+            "2e-5 is usual",
+            step.name, step.schedule.learning_rate,
+        )  # fmt: skip
 
 
 def _check_chain(steps: Sequence[StepSettings], training: TrainingSettings) -> None:
@@ -126,7 +147,7 @@ def _check_teachers(
     What continues or stacks on another adapter is no longer the base, and may be held to it.
     """
     for step in steps:
-        if step.loss.kind not in ("distill", "margin") or step.adapter != "new":
+        if step.loss.kind not in ("distill", "margin") or step.adapter not in ("new", "full"):
             continue
         for mined in filter(None, (each for part in step.data for each in _minings(part, mining))):
             learned = mined.teachers  # any of them, while none is chosen

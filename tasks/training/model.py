@@ -25,7 +25,7 @@ from polymine.tasks.store.errors import disk_errors_explained
 from polymine.tasks.store.model_folder import ABOUT, ADAPTERS, MODEL
 from polymine.tasks.training.steps import CURVE, LOGS, LOOKS, adapters_of
 from polymine.training import recipes
-from polymine.training.adapters import concatenate
+from polymine.training.adapters import CONFIG, concatenate
 from polymine.training.batches import languages_of
 from polymine.training.chain import rename_bases
 
@@ -83,13 +83,15 @@ def assemble(run: Context, model: TrainedModel, made: Mapping[str, DatasetRef]) 
 
 
 def _assemble(parts: Sequence[Path], folder: Path, base: str) -> None:
-    """Write one adapter with what it stands on, or what was trained of a chain, which is whole."""
+    """Write one adapter with what it stands on; a chain, or all weights of a model, are whole."""
     *_, own = parts
-    if not (own / CHAIN).is_file():
-        return concatenate(parts, folder, base)
+    if (own / CONFIG).is_file():
+        concatenate(parts, folder, base)
+        return
     shutil.copytree(own, folder)
-    _, target = bases_of(own)
-    return rename_bases(folder, base, _lasting_name(target))
+    if (own / CHAIN).is_file():
+        _, target = bases_of(own)
+        rename_bases(folder, base, _lasting_name(target))
 
 
 def model_files(assembled: DatasetRef) -> dict[str, Path]:

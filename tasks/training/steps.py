@@ -143,7 +143,10 @@ def _train(
         torch.set_num_threads(threads)
     seen = trained.steps * step.schedule.batch
     note_rate(run.store.root, _rate(step, training, device), seen, trained.seconds)
-    trained.write(dataset.folder / ADAPTER, training.base.model)
+    trained.write(
+        dataset.folder / ADAPTER, training.base.model,
+        trust_remote_code=training.base.trust_remote_code,
+    )  # fmt: skip
     dataset.write(CURVE, trained.curve, TrainingCurve)
     chosen = trained.chosen
     if development is not None and trained.looks is not None and chosen is not None:
@@ -183,6 +186,7 @@ def _rate(step: StepSettings, training: TrainingSettings, device: str) -> str:
         base=models.fingerprint(base.model), max_length=base.max_length, loss=step.loss.kind,
         dtype=learning_dtype(base, device), target=_describe_target(training.target),
         negatives=step.loss.negatives, device=device.partition(":")[0],
+        full=step.adapter == "full",
     )  # fmt: skip
     return f"adapters/{named}"
 

