@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 
 from polymine.data_contracts.notes import Understood
-from polymine.reporting.mining.recall import ENOUGH, LOW, TOP
+from polymine.mining.recall import ENOUGH, TOP
+from polymine.reporting.mining.recall import LOW
 from polymine.reporting.report import Note, Report
 from polymine.reporting.templates import markdown, say, templates
 
