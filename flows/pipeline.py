@@ -90,7 +90,7 @@ def pipeline(
     for number in range(2, training.rounds + 1):
         with working(engine) as again:
             again.graph = run.graph
-            further = with_teachers(mining, training.base, rounds)
+            further = with_teachers(mining, training.base, rounds, Path(first.path))
             mine_round(again, left, dataset, folder_of_round(output, training, number), further)
         rounds = train_round(run, number, output, training, evaluation, rounds)
     measured = with_trained(evaluation, rounds, training.base)

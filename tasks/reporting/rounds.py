@@ -16,6 +16,7 @@ from polymine.reporting.report import Note
 from polymine.reporting.templates import say
 from polymine.tasks.reporting.parts import part_of
 from polymine.tasks.runs.diff import diff_runs
+from polymine.tasks.runs.folder import RunFolder
 from polymine.tasks.runs.run import FinishedRun
 from polymine.tasks.store.model_folder import adapter_folder, find_model
 
@@ -33,14 +34,17 @@ def folder_of_round(
 
 
 def with_teachers(
-    mining: MiningSettings, base: EncoderSettings, trained: Mapping[str, Path]
+    mining: MiningSettings, base: EncoderSettings, trained: Mapping[str, Path], first: Path
 ) -> MiningSettings:
     """Add the model of the round before, called as it was trained, to those that mine.
+
+    The primary teacher stays that of the first round: a model finds what it was trained on.
 
     Args:
         mining: of the first round.
         base: what was trained.
         trained: folders of all rounds' models by name, the last one's first.
+        first: folder that the first round has mined into.
 
     Raises:
         PolymineError: the folder holds no trained model.
@@ -58,7 +62,8 @@ def with_teachers(
         similarity="cosine",
         trust_remote_code=base.trust_remote_code,
     )
-    return mining.model_copy(update={"teachers": (*mining.teachers, further)})
+    settled = mining.with_primary(RunFolder(first).mining.primary_teacher)
+    return settled.model_copy(update={"teachers": (*mining.teachers, further)})
 
 
 def compare_rounds(output: OutputSettings, training: TrainingSettings) -> tuple[Note, ...]:
