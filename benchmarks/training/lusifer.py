@@ -9,14 +9,14 @@ and with as many parameters that learn as the ranks of their adapters allow: the
 ablations of the paper (arXiv 2501.00874, table 5), and three baselines that the paper has not: the
 encoder simply finetuned, the target alone, and translate-distillation, which sees parallel pairs of
 tatoeba besides. Nobody but that one trains on another language than English. Measured on the own
-corpus and XQuAD (nDCG@10 in every direction), sentences of NTREX (nDCG@10), STS17 (Spearman) and
-SIB-200 (V-measure), beside the untouched encoder. The figures are kept in
-benchmarks/results/lusifer.json, arm by arm, so that several calls may share the work, and drawn as
-radars beside it. With several seeds, a figure is the mean over them, and every arm is compared with
-the untouched encoder and with the finetuned one, with intervals over seeds and components of
-questions and documents. `--negatives 7` trains on triplets that Polymine mines from the same
-collections. Of t-SNE and the other measures of the language gap, `polymine gap` makes a page for a
-chain and its target as for any models.
+corpus, XQuAD and LAReQA (nDCG@10 in every direction), sentences of NTREX (nDCG@10), STS17
+(Spearman) and SIB-200 (V-measure), beside the untouched encoder. The figures are kept in
+benchmarks/results/lusifer.json, arm by arm and set by set, so that several calls may share the
+work, and drawn as radars beside it. With several seeds, a figure is the mean over them, and every
+arm is compared with the untouched encoder and with the finetuned one, with intervals over seeds and
+components of questions and documents. `--negatives 7` trains on triplets that Polymine mines from
+the same collections. Of t-SNE and the other measures of the language gap, `polymine gap` makes a
+page for a chain and its target as for any models.
 
 `--cost` compares memory and speed of both stages with the plain trainer of sentence-transformers on
 the target alone.
@@ -211,6 +211,12 @@ def make_sets(options: argparse.Namespace, folder: Path) -> tuple[EvaluationSet,
         EvaluationSet(
             name="xquad", path=str(collection("xquad")), languages=("en", "th", "zh"), **few
         ),
+        EvaluationSet(
+            name="lareqa",
+            path=str(collection("lareqa-xquad-r")),
+            languages=("en", "th", "zh"),
+            **few,
+        ),
         EvaluationSet(name="ntrex", path=str(folder / "ntrex"), languages=LANGUAGES, pooled=False),
         EvaluationSet(name="sts17", path=str(collection("sts17")), languages=("ar", "en", "es")),
         EvaluationSet(
@@ -277,7 +283,7 @@ def compare(options: argparse.Namespace, store: Path) -> dict[str, Any]:
             kept["figures"][f"{options.target}, {name}"] = {
                 "learning": count_learning(training), "lora": training.steps[0].lora.rank,
                 "train_s": max(known.get("train_s", 0), round(trained)),
-                "seeds": len(tables), "sets": average(tables),
+                "seeds": len(tables), "sets": known.get("sets", {}) | average(tables),
             }  # fmt: skip
             save(options.name, kept)
             print(name, seed, kept["figures"][f"{options.target}, {name}"], flush=True)
