@@ -57,6 +57,7 @@ class StepTrainer(SentenceTransformerTrainer):
     would run code.
 
     Args:
+        step: its name, for what is told of it.
         fingerprint: of all that the result depends on.
         facts: on the rows, by their numbers in the datasets; None where the labels are their own.
         watch: looks at a development part, where there is one.
@@ -66,8 +67,15 @@ class StepTrainer(SentenceTransformerTrainer):
     data_collator_class = LabellingCollator
 
     def __init__(
-        self, *, fingerprint: str, facts: RowFacts | None, watch: Watch | None, **arguments: Any
+        self,
+        *,
+        step: str,
+        fingerprint: str,
+        facts: RowFacts | None,
+        watch: Watch | None,
+        **arguments: Any,
     ) -> None:
+        self._step = step  # what trackers call the run has a fingerprint behind it
         self._fingerprint, self._knows, self._watch = fingerprint, facts is not None, watch
         self._tokens, self._closed, self._began, self._before = 0, 0, time.monotonic(), 0.0
         self._pending: Any = torch.zeros(2, dtype=torch.int64)  # tokens, closed pairs
@@ -115,7 +123,7 @@ class StepTrainer(SentenceTransformerTrainer):
         it. So the loss is that of the smaller mini-batch from the start, which differs by rounding
         (and by the draws of a LoRA's dropout).
         """
-        with told(f"step {self.args.run_name}: the model failed on a batch"):
+        with told(f"step {self._step}: the model failed on a batch"):
             return self._step_that_fits(model, inputs, num_items_in_batch)
 
     def _step_that_fits(self, model: Any, inputs: dict[str, Any], items: Any) -> Tensor:
@@ -142,14 +150,14 @@ class StepTrainer(SentenceTransformerTrainer):
             whole = not hasattr(loss, "mini_batch_size")
             held = f"a batch of {rows}, which this loss holds at once," if whole else "a single row"
             raise ModelError(
-                f"step {self.args.run_name}: {held} is more than memory holds; set a "
+                f"step {self._step}: {held} is more than memory holds; set a "
                 "lower `training.base.max_length`, `schedule.batch` or number of `negatives`"
             ) from error
         loss.mini_batch_size = before // 2
         logger.warning(
             "step %s: a mini-batch of %d texts is more than memory holds; halved to %d, which "
             "changes the loss by no more than rounding",
-            self.args.run_name, before, before // 2,
+            self._step, before, before // 2,
         )  # fmt: skip
 
     def _count(self) -> int:
@@ -202,7 +210,7 @@ class StepTrainer(SentenceTransformerTrainer):
         if self._watch is not None:
             self._watch.write(folder)
         Checkpoint(
-            step=str(self.args.run_name),
+            step=self._step,
             fingerprint=self._fingerprint,
             tokens=self._count(),
             closed=self._closed,

@@ -204,6 +204,7 @@ class _Job:
             train_dataset=objective.datasets,
             loss=objective.loss,
             callbacks=[ProgressCallback(progress, self.step.name, self.steps)],
+            step=self.step.name,
             fingerprint=self.fingerprint,
             facts=objective.facts,
             watch=watch,
