@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from polymine.reporting.formatting import count_of
+from polymine.reporting.shown import console as make_console
 from polymine.reporting.shown import visible
 from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.retention import Item, Plan, make_plan, remove
@@ -19,7 +20,7 @@ def collect_garbage(
     store: str | None, runs: Sequence[Path], *, keep_days: float, delete: bool
 ) -> None:
     """Do what `polymine gc` says."""
-    opened, console = Store(store), Console(highlight=False)
+    opened, console = Store(store), make_console()
     plan = make_plan(opened, [run.expanduser() for run in runs], keep_days)
     console.print(Text.assemble(("store  ", "dim"), visible(opened.root)))
     _show(plan, keep_days, console)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from polymine.commands import reading, running
 from polymine.commands.running import Name, complain, run_file
@@ -83,7 +82,10 @@ def _say_version(asked: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which.")
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say which version this is."
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only warnings and results.")] = False,
 ) -> None:
@@ -157,8 +159,9 @@ def plan(
 ) -> None:
     """Read and check what a file names; say what would be done, what is there and how long."""
     import polymine
+    from polymine.reporting.shown import console
 
-    Console(highlight=False).print(polymine.plan(file, overrides, command))
+    console().print(polymine.plan(file, overrides, command))
 
 
 @app.command(epilog=example("merge"))

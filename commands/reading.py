@@ -148,9 +148,9 @@ def inspect(
 
 
 def _print(drawn: object) -> None:
-    from rich.console import Console
+    from polymine.reporting.shown import console
 
-    Console(highlight=False).print(drawn)
+    console().print(drawn)
 
 
 def _print_json(content: object) -> None:

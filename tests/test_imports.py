@@ -36,6 +36,10 @@ SETTINGS = {"dataset": {"pairs": "pairs.csv"}, "output": {"path": "out"}}
             "import polymine.models, polymine.mining.embedding, polymine.mining.validation",
             {"torch", "peft"}, id="encoder and scorer",
         ),
+        pytest.param(
+            "import polymine.flows.planning, polymine.flows.gap",
+            MODELS - {"prefect", "scipy"}, id="flows and plans",
+        ),
         # Prefect reads its environment once, and would start a server of its own.
         pytest.param(
             "from pathlib import Path\n"

@@ -3,6 +3,7 @@
 import html
 import io
 import math
+import os
 import re
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console, RenderableType
 
 DIGITS = 7  # of numbers in JSON: what float32 holds
 WIDTH = 110  # characters of a line in a notebook
+PIPED = 200  # likewise where nobody says how many there are: names are long, and must not break
 _HTML = '<pre style="font-family:monospace;line-height:1.35;overflow-x:auto">{code}</pre>'
 # Line breaks and tabs apart, what moves a cursor, colours, or turns the direction of writing.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -41,6 +43,14 @@ class Shown:
         console = Console(record=True, file=io.StringIO(), width=WIDTH, highlight=False)
         console.print(self.__rich__())
         return console
+
+
+def console() -> Console:
+    """Make what prints: as wide as the terminal, wider into a pipe or a file."""
+    made = Console(highlight=False)
+    if made.is_terminal or "COLUMNS" in os.environ:
+        return made
+    return Console(highlight=False, width=PIPED)
 
 
 def visible(text: str) -> str:

@@ -26,7 +26,6 @@ from polymine.tasks.store.model_folder import ABOUT, ADAPTERS, MODEL
 from polymine.tasks.training.steps import CURVE, LOGS, LOOKS, adapters_of
 from polymine.training import recipes
 from polymine.training.adapters import CONFIG, concatenate
-from polymine.training.batches import languages_of
 from polymine.training.chain import rename_bases
 
 VERSION = 3
@@ -180,6 +179,8 @@ def check_strict(
 
 def unheld(note: AdapterNote) -> dict[str, int]:
     """Count the questions of languages with too few to be held against the base."""
+    from polymine.training.batches import languages_of  # which imports torch
+
     trained = {languages_of(part)[1] for part in note.rows}
     return {} if note.chosen is None else note.chosen.unheld(trained)
 

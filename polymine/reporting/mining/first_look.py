@@ -112,7 +112,7 @@ def compose(
     cases = _tell(shown, placed.sort("query_id", "rank", nulls_last=True), few, documents)
     poor = len(best) >= ENOUGH and found.within < LOW
     return FirstLook(
-        title=found.teacher,
+        title="First look",
         headline=say("mining", "first_look", found),
         notes=(Note("warning", say("mining", "finds_few", found)),) if poor else (),
         sources=sources,
