@@ -40,6 +40,7 @@ from polymine.tasks.reporting.parts import (
 )
 from polymine.tasks.reporting.pipeline import PARTS, report_pipeline
 from polymine.tasks.reporting.rounds import (
+    ROUNDS,
     compare_rounds,
     folder_of_round,
     name_round,
@@ -77,8 +78,7 @@ def pipeline(
     output = resolve_path(output)
     check_roots(**parts, output=output, engine=engine)
     check_contaminated(training, evaluation)
-    known = (*PARTS, *(name_round(number) for number in range(1, training.rounds)))
-    check_parts(output, PIPELINE, known, parts)
+    check_parts(output, PIPELINE, (*PARTS, *ROUNDS), parts)
     first = part_of(folder_of_round(output, training, 1), "mining")
     check_output(first, settings={"dataset": dataset, "mining": mining})
     with working(engine) as run:

@@ -20,10 +20,15 @@ from polymine.tasks.runs.folder import RunFolder
 from polymine.tasks.runs.run import FinishedRun
 from polymine.tasks.store.model_folder import adapter_folder, find_model
 
+MOST = 9  # rounds that the settings allow
+
 
 def name_round(number: int) -> str:
     """Name a round, its folder and its model."""
     return f"round-{number}"
+
+
+ROUNDS = tuple(name_round(number) for number in range(1, MOST))  # folders of all but the last
 
 
 def folder_of_round(
