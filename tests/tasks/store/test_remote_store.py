@@ -428,7 +428,7 @@ def test_flow_on_s3_killed_and_gone_on_elsewhere_gives_what_it_gives_on_disk(
     kept = [name for name in after if not name.startswith("runs/") and name != "rates.json"]
     assert {name: again[name] for name in kept} == {name: after[name] for name in kept}
     stages = json.loads((tmp_path / "reused" / "reused.json").read_text())
-    assert (len(stages), stages[0], stages[-1]) == (14, "ingest", "export")
+    assert (len(stages), stages[0], stages[-1]) == (15, "ingest", "export")
     for name in ("resumed", "reused"):
         for parts in ((), ("evidence", "n-tuple", "risks", "promoted")):
             assert tables(tmp_path / name, *parts) == tables(tmp_path / "disk", *parts)
