@@ -18,6 +18,7 @@ from polymine.data_contracts.settings import (
     StepSettings,
     TrainingSettings,
 )
+from polymine.data_contracts.settings.training import name_round
 from polymine.flows.evaluation import evaluate, read_sets
 from polymine.flows.mining import mine_collection
 from polymine.flows.training import train
@@ -43,7 +44,6 @@ from polymine.tasks.reporting.rounds import (
     ROUNDS,
     compare_rounds,
     folder_of_round,
-    name_round,
     with_teachers,
 )
 from polymine.tasks.sources.allowed_roots import check_roots

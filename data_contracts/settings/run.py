@@ -14,7 +14,7 @@ from polymine.data_contracts.settings.gap import GapSettings
 from polymine.data_contracts.settings.loading import read_toml
 from polymine.data_contracts.settings.locations import Location
 from polymine.data_contracts.settings.mining import MiningSettings
-from polymine.data_contracts.settings.training import TrainingSettings
+from polymine.data_contracts.settings.training import TrainingSettings, name_round
 
 View = Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"]
 Format = Literal["flagembedding", "tevatron", "nemo", "ms-swift"]
@@ -180,22 +180,19 @@ class PipelineSettings(RunSettings):
     @model_validator(mode="after")
     def _leaves_own_names(self) -> "PipelineSettings":
         """Keep the names that a pipeline gives its own set and model."""
-        owned = {TRAINED: "the model that is trained here"} | {
-            f"round-{number}": "the model of an earlier round"
-            for number in range(1, self.training.rounds)
-        }
-        taken = [
-            *(
-                ("sets", item.name, {HELD_OUT: "what is held out here"})
-                for item in self.evaluation.sets
-            ),
-            *(("models", item.name, owned) for item in self.evaluation.models),
-        ]
-        for kind, name, reserved in taken:
-            if name in reserved:
+        earlier = [name_round(number) for number in range(1, self.training.rounds)]
+        owned = dict.fromkeys(earlier, "the model of an earlier round")
+        owned[TRAINED] = "the model that is trained here"
+        mines = {name.replace("-", "_"): "what an earlier round trained" for name in earlier}
+        for kind, items, reserved in (
+            ("evaluation.sets", self.evaluation.sets, {HELD_OUT: "what is held out here"}),
+            ("evaluation.models", self.evaluation.models, owned),
+            ("mining.teachers", self.mining.teachers, mines),
+        ):
+            if taken := [item.name for item in items if item.name in reserved]:
                 raise ValueError(
-                    f"evaluation.{kind}: no other one may be called `{name}`, the name of "
-                    f"{reserved[name]}; give it another `name`"
+                    f"{kind}: no other one may be called `{taken[0]}`, the name of "
+                    f"{reserved[taken[0]]}; give it another `name`"
                 )
         return self
 

@@ -23,6 +23,13 @@ from polymine.data_contracts.settings.steps import (
     TrainingData,
 )
 
+MOST_ROUNDS = 9
+
+
+def name_round(number: int) -> str:
+    """Name a round, its folder and its model; as a teacher, with `_` for the `-`."""
+    return f"round-{number}"
+
 
 class PhaseSettings(AlignSettings):
     """One phase of LUSIFER's alignment."""
@@ -177,7 +184,7 @@ class TrainingSettings(Settings):
     """The schedule of a recipe's steps."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """The seed of a recipe's steps."""
-    rounds: int = Field(1, ge=1, le=9)
+    rounds: int = Field(1, ge=1, le=MOST_ROUNDS)
     """How often a pipeline mines and trains, each time from the base. From the second round on,
     what was trained in the round before is a further teacher. All rounds are evaluated."""
     checkpoint_steps: int = Field(25, ge=1)

@@ -66,13 +66,9 @@ def load_encoder(
     base = adapter_base(found.folder)
     if base is not None:
         encoder = load_encoder(
-            base,
-            device=device,
-            dtype="float32",
-            max_length=max_length,
-            trust_remote_code=trust_remote_code,
-            pooled=pooled,
-        )
+            base, device=device, dtype="float32", max_length=max_length,
+            trust_remote_code=trust_remote_code, pooled=pooled,
+        )  # fmt: skip
         return _with_adapter(encoder, found, dtype)
     with _loading(name, device):
         encoder = SentenceTransformer._load_with_module_classes(

@@ -146,17 +146,7 @@ def build(
         ModelError: two models of one family, one that is no transformer or a chain itself, a target
             that takes no input embeddings or whose attention cannot be switched.
     """
-    if any(isinstance(module, Connector) for module in (*encoder.children(), *target.children())):
-        raise ModelError(
-            "LUSIFER chains an encoder and a target, and one of these is such a chain already"
-        )
-    reader: Any = encoder[0]
-    writer: Any = target[0]
-    for module in (reader, writer):
-        if not isinstance(module, Transformer):
-            raise ModelError(
-                f"LUSIFER chains two transformers, and one of these is a {type(module).__name__}"
-            )
+    reader, writer = _transformer_of(encoder), _transformer_of(target)
     _check_target(writer)
     _check_families(reader, writer)
     width = embedding_size(writer)
@@ -181,6 +171,20 @@ def build(
     device = str(encoder.device)
     prompts: Any = encoder.prompts
     return SentenceTransformer(modules=modules, device=device, prompts=prompts).eval()
+
+
+def _transformer_of(model: SentenceTransformer) -> Any:
+    """Take the first module of a model that is to be a part of a chain."""
+    if any(isinstance(module, Connector) for module in model.children()):
+        raise ModelError(
+            "LUSIFER chains an encoder and a target, and one of these is such a chain already"
+        )
+    first: Any = model[0]
+    if not isinstance(first, Transformer):
+        raise ModelError(
+            f"LUSIFER chains two transformers, and one of these is a {type(first).__name__}"
+        )
+    return first
 
 
 def packed(mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from polymine.data_contracts.settings import (
     TeacherSettings,
     TrainingSettings,
 )
+from polymine.data_contracts.settings.training import MOST_ROUNDS, name_round
 from polymine.reporting.report import Note
 from polymine.reporting.templates import say
 from polymine.tasks.reporting.parts import part_of
@@ -20,15 +21,9 @@ from polymine.tasks.runs.folder import RunFolder
 from polymine.tasks.runs.run import FinishedRun
 from polymine.tasks.store.model_folder import adapter_folder, find_model
 
-MOST = 9  # rounds that the settings allow
-
-
-def name_round(number: int) -> str:
-    """Name a round, its folder and its model."""
-    return f"round-{number}"
-
-
-ROUNDS = tuple(name_round(number) for number in range(1, MOST))  # folders of all but the last
+ROUNDS = tuple(
+    name_round(number) for number in range(1, MOST_ROUNDS)
+)  # folders of all but the last
 
 
 def folder_of_round(

