@@ -26,7 +26,7 @@ from polymine.tasks.mining.teachers import Inputs, Opened
 from polymine.tasks.monitoring.artifacts import markdown, publish
 from polymine.tasks.store.datasets import Dataset, load, note_of
 
-VERSION = 1
+VERSION = 2
 PAGE = "first-look.html"
 
 logger = logging.getLogger("polymine.first_look")

@@ -15,7 +15,7 @@ from polymine.reporting.templates import markdown, say, templates
 SAMPLE = 100  # queries that are ranked: a share of them is known to some ten percent
 SHOWN = 20  # queries with their texts
 DEPTH = 50  # documents ranked per query
-CANDIDATES = 3  # texts shown per query
+CANDIDATES = 2  # texts shown per query: with its positive, a row of the page
 KEYS = ["query_id", "doc_id"]
 
 
@@ -112,7 +112,7 @@ def compose(
     cases = _tell(shown, placed.sort("query_id", "rank", nulls_last=True), few, documents)
     poor = len(best) >= ENOUGH and found.within < LOW
     return FirstLook(
-        title="First look",
+        title="while the run goes on",
         headline=say("mining", "first_look", found),
         notes=(Note("warning", say("mining", "finds_few", found)),) if poor else (),
         sources=sources,
