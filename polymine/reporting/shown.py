@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 
 DIGITS = 7  # of numbers in JSON: what float32 holds
 WIDTH = 110  # characters of a line in a notebook
+LEAST_KEPT = 0.8  # of the characters that may be shown, where a text is cut at a word
 PIPED = 200  # likewise where nobody says how many there are: names are long, and must not break
 _HTML = '<pre style="font-family:monospace;line-height:1.35;overflow-x:auto">{code}</pre>'
 # Line breaks and tabs apart, what moves a cursor, colours, or turns the direction of writing.
@@ -59,9 +60,15 @@ def visible(text: str) -> str:
 
 
 def shorten(text: str, longest: int) -> str:
-    """Write a text of the data, made `visible`, in one line, cut with ` …` at a word."""
+    """Write a text of the data, made `visible`, in one line, cut with ` …`.
+
+    It is cut at a word, unless that takes much away: Japanese and Thai have next to no blanks.
+    """
     flat = " ".join(text.split())
-    return visible(flat if len(flat) <= longest else f"{flat[:longest].rsplit(' ', 1)[0]} …")
+    if len(flat) <= longest:
+        return visible(flat)
+    words = flat[: longest + 1].rpartition(" ")[0]
+    return visible(f"{words if len(words) > LEAST_KEPT * longest else flat[:longest]} …")
 
 
 def plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from polymine.reading.understood import details
 from polymine.reporting import formatting
+from polymine.reporting.shown import shorten
 
 
 @cache
@@ -33,6 +34,7 @@ def templates() -> Environment:
         "plain": formatting.plain,
         "code": formatting.code,
         "exp": math.exp,
+        "shorten": shorten,
         "details": details,
         "sure": lambda share: f"{share:.0%}".replace("%", " %"),
     }
