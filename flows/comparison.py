@@ -1,6 +1,8 @@
 """What trains best: several ways to mine or to train, the same evaluation."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow
@@ -19,7 +21,7 @@ from polymine.data_contracts.settings import (
     TrainingSettings,
 )
 from polymine.flows.evaluation import measure_all, read_sets
-from polymine.flows.mining import mine_collection
+from polymine.flows.mining import Mined, as_folder, mine_collection
 from polymine.flows.pipeline import check_learning, cut_parts
 from polymine.flows.training import run_steps
 from polymine.reporting.report import Note
@@ -116,13 +118,21 @@ def run_arms(
     models: dict[str, dict[int, Measured]] = {arm.name: {} for arm in comparison.arms}
     for arm in comparison.arms:
         for seed in comparison.seeds:
-            mined = mine_arm(run, arm, seed, collection, output, mining)
-            trained = train_arm(run, arm, seed, mined, training, evaluation)
+            found = mine_arm(run, arm, seed, collection, output, mining)
+            trained = train_arm(run, arm, seed, found, dataset, mining, training, evaluation)
             sources += [sources_of(trained.rows, RowsNote), sources_of(trained.apart, SetNote)]
             models[arm.name][seed] = open_arm(arm, seed, trained, training, evaluation)
     base = open_measured("base", as_measured(training.base, evaluation))
     sets, compared, seen = measure_arms(run, base, models, sets, evaluation)
     return sets, compared, (*notes, *seen), merged(*sources)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an arm found: its triplets, and what made them where Polymine did."""
+
+    triplets: DatasetRef
+    mined: Mined | None = None
 
 
 def mine_arm(
@@ -132,26 +142,32 @@ def mine_arm(
     collection: CollectionRef,
     output: OutputSettings,
     mining: MiningSettings,
-) -> DatasetRef:
-    """Find an arm's negatives: a folder that holds its `triplets/`."""
-    if arm.miner == "polymine":
-        own = arm_mining(arm, mining, seed)
-        with named_work(f"{arm.name}-{seed}"):
-            return mine_collection(run, collection, output, own).exported
-    return mine_otherwise(run, arm, collection, mining, seed)
+) -> Found:
+    """Find an arm's negatives."""
+    if arm.miner != "polymine":
+        return Found(mine_otherwise(run, arm, collection, mining, seed))
+    with named_work(f"{arm.name}-{seed}"):
+        mined = mine_collection(run, collection, output, arm_mining(arm, mining, seed))
+    return Found(mined.exported, mined)
 
 
 def train_arm(
     run: Context,
     arm: ArmSettings,
     seed: int,
-    mined: DatasetRef,
+    found: Found,
+    dataset: DatasetSettings,
+    mining: MiningSettings,
     training: TrainingSettings,
     evaluation: EvaluationSettings,
 ) -> Trained:
-    """Train an arm's recipe on its negatives."""
-    own = arm_training(arm.name, seed, resolve_training(trained_by(arm, training), mined.path))
-    with named_work(f"{arm.name}-{seed}"):
+    """Train an arm's recipe on what it found."""
+    training = trained_by(arm, training)
+    there: AbstractContextManager[str] = nullcontext(found.triplets.path)
+    if found.mined is not None:
+        there = as_folder(run, found.mined, dataset, arm_mining(arm, mining, seed), training)
+    with there as folder, named_work(f"{arm.name}-{seed}"):
+        own = arm_training(arm.name, seed, resolve_training(training, folder))
         return run_steps(run, own, evaluation)
 
 

@@ -1,7 +1,11 @@
 """The mining flow: from a data set to triplets, one line per stage."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from prefect import flow
@@ -13,6 +17,7 @@ from polymine.data_contracts.settings import (
     EngineSettings,
     MiningSettings,
     OutputSettings,
+    TrainingSettings,
 )
 from polymine.tasks.engine.cluster import working
 from polymine.tasks.engine.context import Context
@@ -36,9 +41,10 @@ from polymine.tasks.mining.teachers import (
 from polymine.tasks.mining.validation import validate, validator_evidence
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures
 from polymine.tasks.reporting.first_look import first_look
-from polymine.tasks.reporting.mining import report
+from polymine.tasks.reporting.mining import report, write_tables
 from polymine.tasks.sources.allowed_roots import check_roots
 from polymine.tasks.store.output import check_output, resolve_path
+from polymine.training.recipes import learns_lists
 
 
 @flow(name="mine", persist_result=False, validate_parameters=True, **SHOWN)
@@ -90,6 +96,26 @@ class Mined:
     sources: Sources
     exported: DatasetRef
     stages: dict[str, DatasetRef]
+
+
+@contextmanager
+def as_folder(
+    run: Context,
+    mined: Mined,
+    dataset: DatasetSettings,
+    mining: MiningSettings,
+    training: TrainingSettings,
+) -> Iterator[str]:
+    """Name the folder that a training reads what was mined from.
+
+    Lists are read from that of a whole run, which is there for as long.
+    """
+    if not learns_lists(training):
+        yield mined.exported.path
+        return
+    with TemporaryDirectory() as folder:
+        made = (mined.sources, mined.exported, mined.stages)
+        yield str(write_tables(run, *made, dataset, mining, Path(folder) / "mined"))
 
 
 def mine_collection(

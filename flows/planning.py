@@ -24,7 +24,7 @@ from polymine.data_contracts.settings import (
 from polymine.flows.comparison import measure_arms, mine_arm, open_arm, train_arm
 from polymine.flows.evaluation import measure_all, measure_systems, read_sets, run_measures
 from polymine.flows.gap import run_gap
-from polymine.flows.mining import mine_collection
+from polymine.flows.mining import as_folder, mine_collection
 from polymine.flows.pipeline import check_learning, cut_parts
 from polymine.flows.training import run_steps
 from polymine.models import unmeasured
@@ -107,14 +107,15 @@ def _pipeline(run: Context, settings: PipelineSettings) -> None:
     mining, training, evaluation = settings.mining, settings.training, settings.evaluation
     steps = check_learning(run, mining, training, evaluation)
     evaluation, training, collection = _cut(run, settings)
-    mined = mine_collection(run, collection, part_of(settings.output, "mining"), mining).exported
+    mined = mine_collection(run, collection, part_of(settings.output, "mining"), mining)
     sets = read_sets(run, evaluation)
     _say(run, (), {**sets, **read_named(run, training, evaluation)})
     if training.rounds > 1:
         run.graph.remarks.append(ROUNDS.format(training.rounds))
     trained = None
-    if mined.reused:
-        trained = run_steps(run, resolve_training(training, mined.path), evaluation)
+    if mined.exported.reused:
+        with as_folder(run, mined, settings.dataset, mining, training) as read:
+            trained = run_steps(run, resolve_training(training, read), evaluation)
     else:
         _expect_training(run, steps)
     if trained is not None and trained.assembled.reused:
@@ -143,10 +144,11 @@ def _compare(run: Context, settings: ComparisonRunSettings) -> None:
         steps = check_training(own, minings.get(f"comparison.arms.{arm.name}", mining))
         for seed in settings.comparison.seeds:
             name = f"{arm.name}-{seed}"
-            mined = mine_arm(run, arm, seed, collection, settings.output, mining)
+            found = mine_arm(run, arm, seed, collection, settings.output, mining)
             trained: Trained | None = None
-            if mined.reused:
-                trained = train_arm(run, arm, seed, mined, training, evaluation)
+            if found.triplets.reused:
+                data = (found, settings.dataset, mining)
+                trained = train_arm(run, arm, seed, *data, training, evaluation)
             else:
                 _expect_training(run, steps, name)
             if trained is not None and trained.assembled.reused:

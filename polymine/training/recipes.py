@@ -36,7 +36,7 @@ from polymine.data_contracts.settings import (
 from polymine.data_contracts.trained import BASE, OTHERS
 from polymine.training.step_checks import check, nearest, parent
 
-__all__ = ["BASE", "OTHERS", "check", "expand", "parent", "routes"]
+__all__ = ["BASE", "OTHERS", "check", "expand", "learns_lists", "parent", "routes"]
 
 _CODE = re.compile(r"^[a-z]{2,3}$")
 
@@ -67,6 +67,22 @@ def expand(training: TrainingSettings) -> tuple[StepSettings, ...]:
     for language in recipe.languages or ():
         steps += _steps(recipe, (language,), language, shared)
     return tuple(steps)
+
+
+def learns_lists(training: TrainingSettings) -> bool:
+    """Tell whether a step reads the lists of what is mined for it.
+
+    Args:
+        training: with `mined` where that is.
+
+    Returns:
+        Whether the folder of a whole run is needed; triplets need less.
+
+    Raises:
+        SettingsError: as in `expand`.
+    """
+    parts = (part for step in expand(training) for part in step.data)
+    return any(part.lists is not None and part.is_mined for part in parts)
 
 
 def routes(steps: Sequence[StepSettings], training: TrainingSettings) -> dict[str, str]:

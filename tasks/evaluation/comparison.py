@@ -77,10 +77,10 @@ def check_arms(
                 f"training: step {open_ended[0]} goes by epochs, and arms have different numbers "
                 "of rows: set schedule.steps, so that all train equally long"
             )
-        if any(part.lists and part.is_mined for step in steps for part in step.data):
+        if arm.miner != "polymine" and recipes.learns_lists(trained_by(arm, training)):
             raise SettingsError(
-                f"comparison arm {arm.name}: arms learn from the triplets that each of them mines; "
-                "for `lists` name the folder of a run"
+                f"comparison arm {arm.name}: `{arm.miner}` finds triplets, and `lists` are what "
+                "Polymine mines; let this arm train on `triplets`, or name the folder of a run"
             )
         if arm.miner == "random" and any(step.loss.kind in ("distill", "margin") for step in steps):
             raise SettingsError("comparison: `random` negatives have no scores to distill")

@@ -82,6 +82,22 @@ def report(
     }
 
 
+def write_tables(
+    run: Context,
+    sources: Sources,
+    exported: DatasetRef,
+    stages: dict[str, DatasetRef],
+    dataset: DatasetSettings,
+    mining: MiningSettings,
+    folder: Path,
+) -> Path:
+    """Write a run's tables and manifest, for what reads them next: no page, nothing in the UI."""
+    output = OutputSettings(path=str(folder))
+    settings = show(dataset=dataset, mining=mining, output=output, engine=run.engine)
+    made = compose(sources, exported, stages, mining, settings, folder.name)
+    return export.publish(exported, sources, output, made.to_manifest(), {})
+
+
 def compose(
     sources: Sources,
     exported: DatasetRef,

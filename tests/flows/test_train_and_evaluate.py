@@ -211,14 +211,16 @@ def test_a_chain_trains_is_measured_merged_and_compared_with_its_encoder(
     assert found.filter(group="direction", metric="ndcg").height == 4
 
 
-def test_arms_may_differ_in_their_training(prefect_server, base, engine, animals, tmp_path):
+def test_arms_may_differ_in_their_training(prefect_server, base, engine, animals, tmp_path, caplog):
     phases = "recipe.phases=[{schedule={steps=2, batch=8}}]"
+    order = ("loss.kind=list", "loss.target=fused")
     target = save_small_decoder(tmp_path / "target")
     chain = (f'target="{target}"', 'recipe.name="lusifer"', phases)
     arms = (
         ArmSettings(name="chain", training=chain),
         ArmSettings(name="connector", training=(*chain, 'recipe.learns=["connector"]')),
         ArmSettings(name="encoder"),
+        ArmSettings(name="lists", training=("recipe.mono.lists=mined", *order)),
     )
     training = TrainingSettings(
         base=in_float32(base, max_length=48), schedule=SCHEDULE, loss={"negatives": 2}
@@ -231,9 +233,14 @@ def test_arms_may_differ_in_their_training(prefect_server, base, engine, animals
         ComparisonSettings(arms=arms, seeds=(0,)), engine,
     )  # fmt: skip
     found = pl.read_parquet(tmp_path / "out" / "arms.parquet").filter(metric="ndcg", seed=0)
-    assert found["arm"].to_list() == ["chain", "connector", "encoder"]
-    chained, _, encoder = found["value"]
+    assert found["arm"].to_list() == ["chain", "connector", "encoder", "lists"]
+    chained, _, encoder, _ = found["value"]
     assert chained != encoder
+    assert "lists-0-mono: the teacher's temperature is" in caplog.text  # only lists have one
+    theirs = ArmSettings(name="b", miner="random", training=("recipe.mono.lists=mined",))
+    with pytest.raises(SettingsError, match=r"arm b: `random` finds triplets, and `lists`"):
+        compare(DatasetSettings(**animals), OutputSettings(path=str(tmp_path / "b")), mining,
+                training, comparison=ComparisonSettings(arms=(theirs,)), engine=engine)  # fmt: skip
     wrong = ComparisonSettings(arms=(ArmSettings(name="a", training=("recipe.nam=cross",)),))
     with pytest.raises(SettingsError, match=r"(?s)comparison arm a.*nam.*name"):
         compare(DatasetSettings(**animals), output, mining, training, comparison=wrong,
