@@ -65,7 +65,7 @@ def mine(name: str, seed: int, encoder: Encoder, labels: int, negatives: int) ->
     prepared = prepare(load(collection(name), LANGUAGES.get(name)), encoder)
     whole = prepared.collection
     learned, tested = split(whole, seed)
-    case = open_case(prepared, _reveal(whole, learned, seed), DEPTH)
+    case = open_case(prepared, reveal_one(whole, learned, seed), DEPTH)
     languages = case.documents.select("doc_id", document_language="language")
     spoken = case.queries.select("query_id", query_language="language")
     right = whole.relevant.with_columns(right=pl.lit(value=True))
@@ -127,7 +127,8 @@ def _some(queries: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
     return queries.with_columns(drawn=drawn).sort("drawn").head(most).drop("drawn").sort("query_id")
 
 
-def _reveal(whole: Collection, learned: pl.DataFrame, seed: int) -> Revealed:
+def reveal_one(whole: Collection, learned: pl.DataFrame, seed: int) -> Revealed:
+    """Show a miner one judged positive of each of these queries (query_id)."""
     queries = whole.queries.join(learned, on="query_id", how="semi").sort("query_id")
     judged = whole.judged.join(queries, on="query_id", how="semi")
     # Another seed than that of the labels: what was drawn first here would never be among those.

@@ -46,7 +46,18 @@ def read_risk(
         update=read_update(sources, negatives, mining),
         positive_budget=mining.selection.max_false_positive_rate,
         promotion=note_of(sources.promotions, Promotion) if sources.promotions else None,
+        unmarked=(0, 0) if sources.promotions else count_unmarked(sources),
     )
+
+
+def count_unmarked(sources: Sources) -> tuple[int, int]:
+    """Count likely candidates in another language than their query's, and these queries."""
+    likely = scan(sources.risks).filter(pl.col("risk") >= precision.LEAST_PRECISION)
+    foreign = pl.concat([scan(part) for part in (sources.evidence, sources.deep)]).filter(
+        pl.col("closed").is_null() & pl.col("same_language").not_()
+    )
+    found = foreign.join(likely, on=["query_id", "doc_id"], how="semi").select("query_id").collect()
+    return found.height, found["query_id"].n_unique()
 
 
 def read_labelled(sources: Sources, model: RiskModel, mining: MiningSettings) -> pl.DataFrame:

@@ -94,6 +94,8 @@ class RiskData:
         labelled: the risk of people's labels, as if nobody had labelled them; None without any.
         positive_budget, promotion: under the rule `risk`, where anything may be promoted.
         update: with a validator under the rule `risk` only.
+        unmarked: candidates in another language than their query's that are likelier right than
+            not, of so many queries; where nothing is promoted.
     """
 
     model: RiskModel
@@ -107,6 +109,7 @@ class RiskData:
     labelled: tuple[Checked, ...] | None = None
     positive_budget: float = 0.0
     promotion: Promotion | None = None
+    unmarked: tuple[int, int] = (0, 0)
 
     @property
     def interval(self) -> tuple[float, float] | None:

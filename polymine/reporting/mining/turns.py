@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from polymine.data_contracts.settings import MiningSettings
+from polymine.mining.precision import FEWEST_QUERIES
 from polymine.reporting.mining.funnel import Step
 from polymine.reporting.mining.risk import RiskData, offer_budgets
 from polymine.reporting.mining.summary import Summary
@@ -12,6 +13,7 @@ from polymine.reporting.templates import say
 
 HIGHEST = "risk: higher than any negative may have"  # the reason of what `max_risk` refuses
 BUDGET = "mining.selection.max_false_negative_rate"
+POSITIVES, PROMOTED = "mining.selection.max_false_positive_rate", 0.3  # as measured: docs/LOG.md
 
 
 class Turn(NamedTuple):
@@ -41,6 +43,8 @@ def find_turns(
         found.append(("by_risk", None, "mining.selection.rule", "risk"))
     if summary.short and not risk.starved:
         found.append(("deeper", summary.short, "mining.depth", 2 * mining.depth))
+    if risk.unmarked[1] >= FEWEST_QUERIES:
+        found.append(("promote", risk.unmarked, POSITIVES, PROMOTED))
     turns = [
         Turn(
             say("mining", f"turn_{sentence}", about),

@@ -96,6 +96,17 @@ def test_what_binds_is_what_to_turn() -> None:
     assert "mining.depth=200 " in deeper.command
 
 
+def test_likely_positives_in_other_languages_are_pointed_at() -> None:
+    *_, promote, label = turns_of(replace(BY_RISK, unmarked=(1234, 20)))
+    assert (
+        "1,234 candidates of 20 queries are in another language and likelier right" in promote.why
+    )
+    assert "max_false_positive_rate=0.3 " in promote.command
+    assert label.command == "polymine label runs/x"
+    few = replace(BY_RISK, unmarked=(1234, 19))  # no labels of so few would say how precise it is
+    assert turns_of(few) == turns_of(BY_RISK)
+
+
 def test_budgets_are_read_off_the_curve() -> None:
     assert hardness_at(CURVE, 0.005) is None  # no point of the curve is as clean
     assert hardness_at(CURVE, 0.01) == pytest.approx(0.4)
