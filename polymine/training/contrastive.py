@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from sentence_transformers.base.losses.merged_forward import embed_columns
+from sentence_transformers.base.losses.merged_forward import merge_feature_batches
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize, softplus
 
@@ -52,6 +52,8 @@ class BatchLoss(CachedMultipleNegativesRankingLoss):
 
     anchor: BaseAnchor | None = None
     _base: tuple[Tensor, ...] = ()
+    _order: Tensor | None = None
+    _documents: int
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Any) -> Tensor:
         """Embed a batch and compare it.
@@ -67,11 +69,22 @@ class BatchLoss(CachedMultipleNegativesRankingLoss):
         if self.anchor is not None:
             with self.anchor.untouched():
                 self._base = tuple(map(self._vectors, features))
-        loss: Tensor = self._embed_and_compare(features, labels)
+        self._documents = len(features) - 1
+        packed, self._order = pack(features)
+        loss: Tensor = self._embed_and_compare(packed, labels)
         return loss
 
     def _embed_and_compare(self, features: list[dict[str, Tensor]], labels: Any) -> Any:
         return self.forward_cached(features, labels)
+
+    def _columns(self, reps: list[list[Tensor]]) -> list[Tensor]:
+        """Put the vectors of a packed batch back into its columns, queries first."""
+        query, *documents = (torch.cat(list(each)) for each in reps)
+        if self._order is None:
+            return [query, *documents]
+        vectors = documents[0].unbind()  # indexing keeps what one backward pass of several frees
+        back = self._order.argsort().tolist()
+        return [query, *torch.stack([vectors[at] for at in back]).chunk(self._documents)]
 
     def _vectors(self, column: dict[str, Tensor]) -> Tensor:
         """Embed a column's texts as of no language: adapters of one would be switched on again."""
@@ -134,7 +147,10 @@ class WeightedRankingLoss(BatchLoss):
         """Embed a batch that fits into one mini-batch once; caching would embed it twice."""
         if self.always_cached or len(features[0]["attention_mask"]) > self.mini_batch_size:
             return self.forward_cached(features, labels)
-        reps = [[each] for each in embed_columns(self.model, features)]
+        reps = [
+            [vectors for vectors, _ in self.embed_minibatch_iter(each, True, False)]
+            for each in features
+        ]
         return self.calculate_loss(reps, labels)
 
     def calculate_loss(
@@ -150,7 +166,7 @@ class WeightedRankingLoss(BatchLoss):
         Returns:
             The mean loss over rows, a scalar.
         """
-        query, *columns = (torch.cat(list(each)) for each in reps)
+        query, *columns = self._columns(reps)
         documents, rows = torch.cat(columns), len(query)
         targets = torch.arange(rows, device=query.device)
 
@@ -225,6 +241,30 @@ class WeightedListLoss(WeightedRankingLoss):
         )
         each = teacher.exp() * (teacher - student).masked_fill(apart, 0.0)
         return each.sum(1) + self._infonce * loss
+
+
+def pack(features: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Tensor | None]:
+    """Merge a batch's columns of documents, the shortest first.
+
+    A mini-batch is as wide as its longest text: among texts of about one length little of it is
+    padding.
+
+    Args:
+        features: per column, queries first.
+
+    Returns:
+        The queries and all documents; and the order of these, which stood column by column. None
+        where they stay apart, since the columns are not alike.
+    """
+    merged = merge_feature_batches(features[1:]) if len(features) > 2 else None
+    if merged is None:
+        return features, None
+    order = merged["attention_mask"].sum(1).argsort(stable=True)
+    packed = {
+        key: value[order] if isinstance(value, torch.Tensor) and key != "prompt_length" else value
+        for key, value in merged.items()
+    }
+    return [features[0], packed], order
 
 
 def cosine(left: Tensor, right: Tensor) -> Tensor:

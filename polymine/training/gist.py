@@ -61,7 +61,7 @@ class WeightedGISTLoss(BatchLoss):
         Returns:
             The mean loss over rows, a scalar.
         """
-        student = [torch.cat(list(each)) for each in reps]
+        student = self._columns(reps)
         queries, *documents = labels.texts
         guide = [self._read(queries, "queries"), *(self._read(d, "documents") for d in documents)]
         pairs = [(0, column) for column in range(1, len(student))] + self._among

@@ -35,7 +35,7 @@ from polymine.training import recipes
 from polymine.training.adapters import CONFIG, WEIGHTS, AdapterStack
 from polymine.training.precision import learning_dtype
 
-VERSION = 7
+VERSION = 8
 _ELSEWHERE: Any = {"data": True, "name": True, "on": True, "loss": {"guide": {"model"}}}
 ADAPTER, CURVE, LOGS = "adapter", "curve.parquet", "logs"
 LOOKS = "development.parquet"

@@ -24,7 +24,7 @@ from tests.training.small_encoder import save_small_encoder
 
 ROWS, NEGATIVES, T = 6, 2, 0.05
 TEXTS = [
-    [f"{word} {number} {'abcdef'[number]}" for number in range(ROWS)]
+    [f"{word} {number} {'abcdef'[number]}{' more' * (3 * number % 5)}" for number in range(ROWS)]
     for word in ("query about", "the right answer to", "a wrong answer to", "another wrong one for")
 ]
 
