@@ -14,11 +14,13 @@ from polymine.data_contracts.settings import Reading
 from polymine.data_contracts.tables import INVISIBLE
 from polymine.reading.doubts import NO_TEXT, third_column, value_doubts
 from polymine.reading.roles import Role
+from polymine.reading.shared_texts import join_lists
 from polymine.reading.understood import Table
 
 # Marks of other libraries and spreadsheets for a value that is not there, as a whole cell.
 MARKS = ("NaN", "nan", "NAN", "null", "NULL", "None", "NA", "N/A", "n/a", "<NA>", "#N/A",
          "#NA", r"\N")  # fmt: skip
+_MARKED = rf"^\s*({'|'.join(map(re.escape, MARKS))})\s*$"
 _NUMBERED = re.compile(r"(hard_)?neg(ative)?s?_?(\d+)")
 _LISTED = pl.List(pl.String)
 
@@ -53,12 +55,11 @@ def take_columns(table: Table, role: Role, hints: Reading) -> Taken:
     found |= placed
     used = [*found.items(), *(("negative", name) for name in negatives)]
     if negatives:
-        lists = [pl.col(name) if frame.schema[name] == _LISTED else pl.concat_list(name)
-                 for name in negatives]  # fmt: skip
-        bare = pl.element().str.strip_chars()
-        text = pl.element().filter(bare.str.contains(f"[^{INVISIBLE}]") & ~bare.is_in(MARKS))
-        given = pl.concat_list(each.fill_null([]) for each in lists).list.eval(text)
-        frame, found["negative"] = frame.with_columns(given.alias("negative")), "negative"
+        each = pl.element()
+        text = each.str.contains(f"[^{INVISIBLE}]") & ~each.str.contains(_MARKED)
+        given = pl.col("negative").list.eval(each.filter(text))
+        joined = join_lists(frame, negatives).alias("negative")
+        frame, found["negative"] = frame.with_columns(joined).with_columns(given), "negative"
     # A column that has a meaning's name and is not used for it must not stand for it later.
     called = {column: name for name, column in found.items()}
     kept = [name for name in frame.columns if name in called or name not in role.columns]
@@ -165,12 +166,12 @@ def _without_marks(frame: pl.DataFrame, names: list[str]) -> tuple[pl.DataFrame,
     for name in names:
         values = frame[name]
         if values.dtype == pl.String:
-            marked = values.str.strip_chars().is_in(MARKS).fill_null(False)
+            marked = values.str.contains(_MARKED).fill_null(False)
             values = values.set(marked, None) if marked.any() else values
             missing += int(marked.sum())
         elif values.dtype == _LISTED:  # a text that is missing breaks the row's rule
             text = pl.element()
-            bare = pl.when(~text.str.strip_chars().is_in(MARKS)).then(text)
+            bare = pl.when(~text.str.contains(_MARKED)).then(text)
             values = values.to_frame().select(pl.col(values.name).list.eval(bare)).to_series()
         elif values.dtype.is_float():
             values = values.fill_nan(None)

@@ -20,6 +20,7 @@ from polymine.mining.broken_rows import broken_frame
 from polymine.reading.delimited import read_delimited
 from polymine.reading.json_records import read_json
 from polymine.reading.roles import Role
+from polymine.reading.shared_texts import read_parquet
 from polymine.reading.text import decoded, is_whole
 from polymine.reading.understood import Table
 
@@ -60,7 +61,7 @@ def read_file(path: Path, name: str, role: Role, hints: Reading) -> Table:
         raise InputError(f"{name}: the file is empty")
     try:
         if suffix in (".parquet", ".pq", ".arrow"):
-            return _columnar(path, name, suffix)
+            return _columnar(path, name, suffix, repeated=role.is_pairs)
         text, encoding = _text(path, name, hints)
         if suffix in (".jsonl", ".ndjson", ".json"):
             return read_json(text, name, role.known, whole=suffix == ".json")
@@ -88,9 +89,13 @@ def _text(path: Path, name: str, hints: Reading) -> tuple[str, str]:
     return decoded(content, name, hints.encoding)
 
 
-def _columnar(path: Path, name: str, suffix: str) -> Table:
+def _columnar(path: Path, name: str, suffix: str, *, repeated: bool) -> Table:
     if suffix != ".arrow":
-        frame, form = pl.read_parquet(path, hive_partitioning=False, glob=False), "Parquet"
+        form = "Parquet"
+        if repeated:  # a document of pairs may stand in many rows
+            frame = read_parquet(path)
+        else:
+            frame = pl.read_parquet(path, hive_partitioning=False, glob=False)
     else:  # `save_to_disk` of `datasets` writes streams
         form = "Arrow"
         with path.open("rb") as stream:

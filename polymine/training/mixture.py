@@ -21,6 +21,7 @@ from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.learning import TrainingRows
 from polymine.mining.hashing import hash_texts, uniform
 from polymine.mining.lists import interleave, right
+from polymine.reading.shared_texts import number_texts
 from polymine.training.triplet_tables import gather, languages_of, present, require_columns
 
 PAIR_KEY = ["anchor_language", "positive_language", "anchor", "positive"]
@@ -407,10 +408,12 @@ def _part(rows: pl.DataFrame, source: str, dropped: dict[str, int]) -> Part:
             rows = rows.with_columns(pl.lit([], pl.List(kind)).alias(name))
     if "positive_weight" not in rows.columns:
         rows = rows.with_columns(positive_weight=pl.lit(1.0, pl.Float32))
+    longest = rows.with_row_index("row").sort(
+        pl.col("negatives").list.len(), descending=True, maintain_order=True
+    )
+    pairs, _ = number_texts(longest.select(PAIR_KEY), PAIR_KEY)
     merged = (
-        rows.with_row_index("row")
-        .sort(pl.col("negatives").list.len(), descending=True, maintain_order=True)
-        .unique(PAIR_KEY, keep="first", maintain_order=True)
+        longest.filter(pairs.select(pl.struct(PAIR_KEY).is_first_distinct()).to_series())
         .sort("row")
         .with_columns(pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"), source=pl.lit(source))
     )

@@ -12,6 +12,7 @@ import polars as pl
 
 from polymine.mining.hashing import hash_texts
 from polymine.mining.near_copies import text_key
+from polymine.reading.shared_texts import number_texts
 
 NEGLIGIBLE = 0.01  # risk; it would shift a logit by no more than that
 RELATIONS = {"anchor_hash": pl.UInt64, "text_hash": pl.UInt64, "weight": pl.Float32}
@@ -27,25 +28,25 @@ def own_relations(rows: pl.DataFrame) -> pl.DataFrame:
         RELATIONS of weight 0; an anchor has all its positives, in whichever row they stand, and all
         copies of them, whatever their case and blanks.
     """
-    pairs = rows.select("anchor", "positive")
+    names = [name for name in ("anchor", "positive", "negatives") if name in rows.columns]
+    numbers, texts = number_texts(rows, names)
+    pairs = numbers.select("anchor", "positive")
     if "positive_weights" in rows.columns:
-        listed = rows.filter(pl.col("positive_weights").list.len() > 0)
+        listed = numbers.filter(pl.col("positive_weights").list.len() > 0)
         each = listed.select("anchor", "positive_weights", positive="negatives")
         further = each.explode("positive", "positive_weights").filter(
             pl.col("positive_weights") > 0
         )
         pairs = pl.concat([pairs, further.select("anchor", "positive")])
     pairs = pairs.unique(maintain_order=True)
-    parts = [pairs["anchor"], pairs["positive"]]
-    if "negatives" in rows.columns:
-        parts.append(rows["negatives"].explode().drop_nulls())
-    texts = pl.concat(parts).unique(maintain_order=True)
-    keys = pl.DataFrame({"text": texts, "key": hash_texts(text_key(text) for text in texts)})
+    keyed = pl.DataFrame({"key": hash_texts(text_key(text) for text in texts)})
+    keys = keyed.with_row_index("text")
     named = pairs.join(keys.rename({"text": "anchor", "key": "asked"}), on="anchor")
     named = named.join(keys.rename({"text": "positive"}), on="positive")
     closed = named.select("asked", "key").unique().join(keys, on="key")
     closed = named.select("anchor", "asked").unique().join(closed, on="asked")
-    return _table(hash_texts(closed["anchor"]), hash_texts(closed["text"]), 0.0)
+    hashes = hash_texts(texts)
+    return _table(hashes[closed["anchor"].to_numpy()], hashes[closed["text"].to_numpy()], 0.0)
 
 
 def relations_of_run(

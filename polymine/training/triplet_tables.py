@@ -9,6 +9,7 @@ import polars as pl
 from polymine.data_contracts.errors import InputError
 from polymine.mining.hashing import hash_texts
 from polymine.mining.near_copies import text_key
+from polymine.reading.shared_texts import number_texts, put_texts
 
 UNKNOWN_LANGUAGE = "und"  # ISO 639's code for it
 CODE = r"^[a-z]{2,3}([-_][a-z0-9]{2,8})*$"  # of a language, as mining has it
@@ -44,7 +45,9 @@ def gather(
     dropped = {"empty text": triplets.height - given.height}
     whole = _aligned(_one_negative_per_row(given), source)
     key = ["query", "document", "anchor", "positive"]
-    whole = _with_copies(whole)
+    whole = whole.with_columns(is_negative=present("negative").fill_null(False))
+    whole, texts = number_texts(whole, [*key, "negative"])
+    whole = _with_copies(whole, texts)
     known = pl.concat(
         [whole.select("anchor_copied", copied=f"{side}_copied") for side in ("positive", "anchor")]
     ).unique()
@@ -52,9 +55,7 @@ def gather(
         known.with_columns(known=pl.lit(True)), left_on=["anchor_copied", "negative_copied"],
         right_on=["anchor_copied", "copied"], how="left", maintain_order="left",
     )  # fmt: skip
-    rows = rows.with_columns(
-        is_negative=present("negative").fill_null(False), known=pl.col("known").fill_null(False)
-    )
+    rows = rows.with_columns(pl.col("known").fill_null(False))
     rows = rows.sort([*key, "position"], maintain_order=True).with_columns(
         repeated=pl.col("is_negative") & ~pl.struct(*key, "negative_copied").is_first_distinct()
     )
@@ -78,6 +79,7 @@ def gather(
     gathered = gathered.with_columns(
         scores.otherwise(pl.lit([], pl.List(pl.Float32))).alias("scores")
     )
+    gathered = put_texts(gathered, texts, [*key, "negatives"])
     return gathered, {reason: count for reason, count in dropped.items() if count}
 
 
@@ -132,22 +134,14 @@ def languages_of(table: pl.DataFrame, source: str, name: str) -> pl.Series:
 
 def present(name: str) -> pl.Expr:
     """Whether a text has anything in it."""
-    return pl.col(name).is_not_null() & (pl.col(name).str.strip_chars() != "")
+    return pl.col(name).is_not_null() & pl.col(name).str.contains(r"\S")
 
 
-def _with_copies(rows: pl.DataFrame) -> pl.DataFrame:
-    """Name each text beside itself by what all of its copies share: a hash of `text_key`."""
-    sides = ("anchor", "positive", "negative")
-    distinct = pl.concat([rows[side] for side in sides]).drop_nulls().unique()
-    if distinct.is_empty():
-        return rows.with_columns(pl.lit(None, pl.UInt64).alias(f"{side}_copied") for side in sides)
-    keys = hash_texts(text_key(text) for text in distinct)
-    return rows.with_columns(
-        pl.col(side)
-        .replace_strict(distinct, pl.Series(keys, dtype=pl.UInt64), default=None)
-        .alias(f"{side}_copied")
-        for side in sides
-    )
+def _with_copies(rows: pl.DataFrame, texts: pl.Series) -> pl.DataFrame:
+    """Name each text beside its number by what all of its copies share: a hash of `text_key`."""
+    copied = {f"{side}_copied": side for side in ("anchor", "positive", "negative")}
+    keys = pl.Series(hash_texts(text_key(text) for text in texts))
+    return put_texts(rows.with_columns(**copied), keys, list(copied))
 
 
 def _one_negative_per_row(triplets: pl.DataFrame) -> pl.DataFrame:
