@@ -95,6 +95,8 @@ def find_overlap(
     key = ["source", "row"] if "source" in training_texts.columns else ["row"]
     if "part" not in evaluation_texts.columns:
         evaluation_texts = evaluation_texts.with_columns(part=pl.lit("text"))
+    if evaluation_texts.is_empty():  # nothing to compare every text with
+        training_texts = training_texts.clear()
     sides = [_keyed(texts) for texts in (training_texts, evaluation_texts)]
     distinct = [side.unique("key", keep="first", maintain_order=True) for side in sides]
     pairs = _pairs(distinct[0], distinct[1], near)

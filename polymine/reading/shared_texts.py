@@ -7,13 +7,14 @@ are numbered, and it is put together from the distinct ones. Numbers also take t
 where several columns are sorted, grouped or compared at once: polars would write out whole rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 import polars.selectors as cs
+from pyarrow import parquet
 
-PIECE = 10_000  # rows that are read at a time
+PIECE = 125_000  # rows of a file that are read at a time, at most
 _TEXTS = cs.string() | cs.list(cs.string())
 _NUMBERED = pl.UInt32
 
@@ -27,9 +28,8 @@ def read_parquet(paths: Path | Sequence[Path]) -> pl.DataFrame:
     Returns:
         What `polars.read_parquet` does.
     """
-    table = pl.scan_parquet(paths, glob=False, hive_partitioning=False)
-    schema = pl.DataFrame(schema=table.collect_schema())
-    return share_texts([schema, *table.collect_batches(chunk_size=PIECE, maintain_order=True)])
+    files = [paths] if isinstance(paths, Path) else paths
+    return share_texts(piece for path in files for piece in _pieces(path))
 
 
 def share_texts(tables: Iterable[pl.DataFrame]) -> pl.DataFrame:
@@ -107,6 +107,19 @@ def join_lists(table: pl.DataFrame, names: Sequence[str]) -> pl.Series:
         for name in names
     ]
     return put_texts(numbers.select(joined=pl.concat_list(listed)), texts, ["joined"])["joined"]
+
+
+def _pieces(path: Path) -> Iterator[pl.DataFrame]:
+    """Read a Parquet file by its row groups, large ones in parts."""
+    table = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    yield pl.DataFrame(schema=table.collect_schema())
+    held, start = parquet.read_metadata(path), 0
+    for group in range(held.num_row_groups):
+        rows = held.row_group(group).num_rows
+        size = -(-rows // max(1, -(-rows // PIECE)))
+        for first in range(0, rows, max(1, size)):
+            yield table.slice(start + first, min(size, rows - first)).collect()
+        start += rows
 
 
 def _categories(table: pl.DataFrame, kind: pl.Categorical) -> pl.DataFrame:

@@ -20,7 +20,8 @@ from sentence_transformers.base.sampler import (
 
 from polymine.data_contracts.errors import InputError
 from polymine.data_contracts.settings import StepSettings
-from polymine.training.mixture import check_scores, pad, spread_of
+from polymine.reading.shared_texts import number_texts
+from polymine.training.mixture import check_scores, spread_of
 
 if TYPE_CHECKING:
     import torch
@@ -217,17 +218,22 @@ def build_datasets(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> Dat
         parts, by which `RowFacts` of the same parts knows it.
     """
     from datasets import Dataset, DatasetDict
+    from datasets.fingerprint import generate_random_fingerprint
 
     shaped, first = {}, 0
     for name, part in parts.items():
-        padded = pad(part, min(step.loss.negatives, _count(part)))
-        wide = padded.select(
+        last = pl.col("negatives").list.len().cast(pl.Int64) - 1  # short lists repeat it, as `pad`
+        wide = part.select(
             "anchor", "positive",
-            *(pl.col("negatives").list.get(i).alias(f"negative_{i + 1}")
-              for i in range(_count(padded))),
+            *(pl.col("negatives").list.get(pl.min_horizontal(pl.lit(i), last))
+              .alias(f"negative_{i + 1}")
+              for i in range(min(step.loss.negatives, _count(part)))),
             label=pl.int_range(first, first + pl.len()),
         )  # fmt: skip
-        shaped[name], first = Dataset(wide.to_arrow()), first + len(part)
+        views = wide.to_arrow(compat_level=pl.CompatLevel.newest())  # of texts, which copy none
+        # Without a name of its own the dataset would be written out to hash it.
+        shaped[name] = Dataset(views, fingerprint=generate_random_fingerprint())
+        first += len(part)
     return DatasetDict(shaped)
 
 
@@ -256,9 +262,15 @@ def sample_without_copies(
     Returns:
         Batches of row numbers.
     """
-    return NoDuplicatesBatchSampler(
-        dataset, batch_size, False, valid_label_columns, generator, seed, precompute_hashes=False
+    sampler = NoDuplicatesBatchSampler(
+        dataset, batch_size, False, valid_label_columns, generator, seed, precompute_hashes=True
     )
+    # Numbers of texts tell as much as hashes, and need not be read row by row.
+    held: Any = sampler.dataset.data.table
+    texts = pl.DataFrame(pl.from_arrow(held))
+    numbers, _ = number_texts(texts, texts.columns)
+    sampler._row_hashes = numbers.to_numpy()
+    return sampler
 
 
 class SharedBatches(MultiDatasetDefaultBatchSampler):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 
 from polymine.mining.hashing import hash_texts
+from polymine.reading.shared_texts import number_texts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,15 +84,16 @@ class RowFacts:
     """
 
     def __init__(self, parts: Iterable[pl.DataFrame]) -> None:
-        rows = pl.concat(parts)
+        rows, texts = number_texts(pl.concat(parts), ["anchor", "positive", "negatives"])
+        hashes = hash_texts(texts)
         negatives = rows["negatives"].list.len().to_numpy()
         most = int(negatives.max())
         self._texts = np.zeros((len(rows), 2 + most), np.uint64)
         self._texts[:, 0], self._texts[:, 1] = (
-            hash_texts(rows[side]) for side in ("anchor", "positive")
+            hashes[rows[side].to_numpy()] for side in ("anchor", "positive")
         )
-        flat = rows["negatives"].explode().drop_nulls()
-        self._texts[:, 2:] = _rectangle(hash_texts(flat), negatives, most)
+        flat = rows["negatives"].explode().drop_nulls().to_numpy()
+        self._texts[:, 2:] = _rectangle(hashes[flat], negatives, most)
         self._weights = _lists(rows["weights"], most)
         scores = rows["scores"].list.eval(pl.element().fill_null(float("nan")))
         self._scores = _lists(scores, most + 1)

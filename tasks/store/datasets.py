@@ -25,6 +25,7 @@ import polars as pl
 from polymine.data_contracts.errors import InputError, StoreError
 from polymine.data_contracts.notes import Note
 from polymine.data_contracts.references import DatasetRef, Manifest, fingerprint
+from polymine.reading.shared_texts import read_parquet
 from polymine.tasks.store.atomic import write_bytes, write_frame
 from polymine.tasks.store.backends import full_name, open_backend
 from polymine.tasks.store.errors import disk_errors_explained
@@ -272,8 +273,13 @@ def shard_name(number: int, form: Format = "parquet") -> str:
     return f"part-{number:05d}.{form}"
 
 
-def load(reference: DatasetRef) -> pl.DataFrame:
-    """Read a whole dataset; one without rows still has its columns."""
+def load(reference: DatasetRef, *, repeated: bool = False) -> pl.DataFrame:
+    """Read a whole dataset; one without rows still has its columns.
+
+    With `repeated`, for tables whose texts stand in many rows, each text is in memory once.
+    """
+    if repeated:
+        return read_parquet(shard_paths(reference))
     return pl.concat([pl.read_parquet(path, glob=False) for path in shard_paths(reference)])
 
 

@@ -137,7 +137,7 @@ def compare_texts(run: Context, rows: DatasetRef, sets: Mapping[str, DatasetRef]
     return Plan(
         contract="overlaps",
         depends={"version": VERSION, "rows": rows, "sets": dict(sets)},
-        open=lambda _: Maker(lambda *_: _seen(sets, load(rows)), Overlaps),
+        open=lambda _: Maker(lambda *_: _seen(sets, load(rows, repeated=True)), Overlaps),
         reads=True,
     )
 

@@ -24,6 +24,7 @@ from polymine.data_contracts.settings import (
 from polymine.data_contracts.tables import Negatives
 from polymine.reading.pairs import triplet_rows
 from polymine.reading.roles import PARALLEL, TRIPLETS, Role
+from polymine.reading.shared_texts import read_parquet
 from polymine.tasks.runs.folder import RunFolder
 from polymine.tasks.sources.files import digest, fetch
 from polymine.tasks.sources.reading import check_raw, fingerprint_sources, one_split, read_sources
@@ -161,7 +162,7 @@ def _read_triplets(
             frame, broken = _read_files(part, each, TRIPLETS, found)
             frames.append(triplet_rows(frame))
             rejected += broken
-    return pl.concat(frames, how="diagonal_relaxed"), known, rejected
+    return pl.concat(frames, how="diagonal_relaxed", rechunk=True), known, rejected
 
 
 def _relations(folder: Path, triplets: pl.DataFrame) -> list[pl.DataFrame]:
@@ -179,7 +180,7 @@ def _relations(folder: Path, triplets: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _table(folder: Path, name: str) -> pl.DataFrame:
-    return pl.read_parquet(sorted((folder / name).glob("*.parquet")), glob=False)
+    return read_parquet(sorted((folder / name).glob("*.parquet")))
 
 
 def _folder(source: str) -> Path:
@@ -207,7 +208,7 @@ def _read_files(
             frames += [frame for _, frame in read_texts(files, role, part, here, numbers)]
     rejected = here.check(part).height
     found.understood += here.understood
-    return pl.concat(frames, how="diagonal_relaxed"), rejected
+    return pl.concat(frames, how="diagonal_relaxed", rechunk=True), rejected
 
 
 def kind_and_choice(part: TrainingData) -> tuple[str, dict[str, Any]]:

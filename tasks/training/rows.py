@@ -85,7 +85,7 @@ def check_rows(step: StepSettings, rows: DatasetRef) -> None:
     """Refuse rows the step cannot train on, before any step of the run trains."""
     from polymine.training.batches import check_parts, split_rows
 
-    frame = load(rows)
+    frame = load(rows, repeated=True)
     parts = split_rows(frame, mixed=step.schedule.mixed_languages)
     check_parts(parts, step)
     if step.schedule.language_temperature != 1:
@@ -127,7 +127,7 @@ def _gather(step: StepSettings) -> Noted:
         merged = {"merged into equal pairs": counted.merged} if counted.merged else {}
         for reason, count in {**merged, **counted.dropped}.items():
             logger.info("%s, %s: %s rows left out: %s", step.name, name, f"{count:,}", reason)
-    return pl.concat(rows), RowsNote(counts=tuple(counts), sources=tuple(sources))
+    return pl.concat(rows, rechunk=True), RowsNote(counts=tuple(counts), sources=tuple(sources))
 
 
 def _guard(
@@ -136,7 +136,7 @@ def _guard(
     sets: Mapping[str, DatasetRef],
     training: TrainingSettings,
 ) -> Noted:
-    frame = load(rows)
+    frame = load(rows, repeated=True)
     overlap, levels = overlap_with(sets, frame)
     given = overlap.filter(~pl.col("set").is_in([HELD_OUT, DEVELOPMENT]))
     if training.contaminated == "fail" and given.height:

@@ -25,7 +25,7 @@ from polymine.tasks.engine.progress import TaskProgress
 from polymine.tasks.engine.stage import step as stage_step
 from polymine.tasks.engine.threads import count_threads
 from polymine.tasks.evaluation.sets import open_collection
-from polymine.tasks.store.datasets import Dataset, load, note_of, open_folder
+from polymine.tasks.store.datasets import Dataset, load, note_of, open_folder, scan
 from polymine.tasks.store.errors import disk_errors_explained
 from polymine.tasks.store.output import copy_file
 from polymine.tasks.store.rates import note_rate
@@ -130,7 +130,7 @@ def _train(
     try:
         trained = train_step(
             step,
-            load(rows),
+            load(rows, repeated=True),
             training,
             stack=stack,
             checkpoints=checkpoints,
@@ -178,9 +178,9 @@ def _copy_beside(dataset: Dataset, stack: AdapterStack, checkpoints: Path) -> No
 
 
 def _load_of(step: StepSettings, rows: DatasetRef, training: TrainingSettings, device: str) -> Load:
-    from polymine.training.batches import count_steps, split_rows
+    from polymine.training.batches import count_steps
 
-    steps = count_steps(split_rows(load(rows), mixed=step.schedule.mixed_languages), step)
+    steps = count_steps({"all": scan(rows).select("row").collect()}, step)
     return Load(steps * step.schedule.batch, "rows", _rate(step, training, device))
 
 
