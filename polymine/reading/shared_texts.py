@@ -82,9 +82,7 @@ def put_texts(table: pl.DataFrame, texts: pl.Series, names: Sequence[str]) -> pl
 
     def put(name: str) -> pl.Expr:
         if table.schema[name].is_nested():
-            each = pl.element().map_batches(
-                gathered, return_dtype=texts.dtype, is_elementwise=True
-            )
+            each = pl.element().map_batches(gathered, return_dtype=texts.dtype, is_elementwise=True)
             return pl.col(name).list.eval(each)
         return pl.col(name).map_batches(gathered, return_dtype=texts.dtype, is_elementwise=True)
 

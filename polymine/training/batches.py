@@ -215,14 +215,15 @@ def build_datasets(parts: Mapping[str, pl.DataFrame], step: StepSettings) -> Dat
 
     Returns:
         By part: columns anchor, positive, negative_1 ... n, and `label`, the row's number over all
-        parts, by which `RowFacts` of the same parts knows it.
+        parts, by which `RowFacts` of the same parts knows it. A batch is a rectangle: a row of
+        fewer negatives repeats its last, which `RowFacts` counts as nothing.
     """
     from datasets import Dataset, DatasetDict
     from datasets.fingerprint import generate_random_fingerprint
 
     shaped, first = {}, 0
     for name, part in parts.items():
-        last = pl.col("negatives").list.len().cast(pl.Int64) - 1  # short lists repeat it, as `pad`
+        last = pl.col("negatives").list.len().cast(pl.Int64) - 1
         wide = part.select(
             "anchor", "positive",
             *(pl.col("negatives").list.get(pl.min_horizontal(pl.lit(i), last))

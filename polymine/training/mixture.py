@@ -283,38 +283,6 @@ def select(
     return Part(TrainingRows.validate(kept.drop("pair")), counts)
 
 
-def pad(rows: pl.DataFrame, negatives: int) -> dy.DataFrame[TrainingRows]:
-    """Give every row that has negatives exactly as many, for rectangular batches.
-
-    Args:
-        rows: TrainingRows.
-        negatives: of each row afterwards. Longer lists are cut. Shorter ones repeat their own last
-            negative, and its score, with weight 0: it counts as nothing.
-
-    Returns:
-        The rows in their order. Those without any negative stay so and belong in batches of their
-        own.
-    """
-    count = pl.col("negatives").list.len()
-    short = pl.lit(negatives) - count.clip(upper_bound=negatives)
-    missing = pl.when(count > 0).then(short).otherwise(0)
-
-    def filled(name: str, length: int, fill: pl.Expr) -> pl.Expr:
-        repeated = pl.when(pl.col(name).list.len() > 0).then(missing).otherwise(0)
-        return pl.concat_list(pl.col(name).list.head(length), fill.repeat_by(repeated))
-
-    def last(name: str) -> pl.Expr:
-        return pl.col(name).list.last()
-
-    padded = rows.with_columns(
-        negatives=filled("negatives", negatives, last("negatives")),
-        weights=filled("weights", negatives, pl.lit(0.0, pl.Float32)),
-        scores=filled("scores", negatives + 1, last("scores")),
-        positive_weights=filled("positive_weights", negatives, pl.lit(0.0, pl.Float32)),
-    )
-    return TrainingRows.validate(padded)
-
-
 def check_scores(rows: pl.DataFrame) -> None:
     """Check that every row has scores: distillation has nothing to learn from others.
 

@@ -44,7 +44,9 @@ def test_tables_without_texts(rows, tmp_path):
 
 
 def test_numbers_stand_in_the_order_of_the_texts():
-    table = pl.DataFrame({"a": ["é", "b", None, "a\0", "a"], "b": [["c"], [None, "Z"], [], None, []]})
+    table = pl.DataFrame(
+        {"a": ["é", "b", None, "a\0", "a"], "b": [["c"], [None, "Z"], [], None, []]}
+    )
     numbers, texts = number_texts(table, ["a", "b"])
     assert texts.to_list() == sorted(["é", "b", "a\0", "a", "c", "Z"], key=str.encode)
     assert numbers["a"].to_list() == [5, 3, None, 2, 1]
@@ -62,7 +64,10 @@ def test_lists_are_joined_in_the_order_of_the_columns():
 def test_a_text_that_repeats_is_in_memory_once():
     texts = [f"{LONG} {n % 10}" * 100 for n in range(1000)]
     once = sum(len(text) for text in texts[:10])
-    pieces = [pl.DataFrame({"a": texts[i : i + 100], "b": texts[i : i + 100]}) for i in range(0, 1000, 100)]
+    pieces = [
+        pl.DataFrame({"a": texts[i : i + 100], "b": texts[i : i + 100]})
+        for i in range(0, 1000, 100)
+    ]
     shared = share_texts(pieces)
     assert buffers(shared["a"]) < 2 * once
     assert buffers(shared.sort("b", descending=True).filter(pl.col("b") > "")["b"]) < 2 * once

@@ -9,14 +9,12 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from polymine.data_contracts.errors import InputError
-from polymine.data_contracts.learning import TrainingRows
 from polymine.training.mixture import (
     Counts,
     check_scores,
     from_collection,
     from_parallel,
     from_triplets,
-    pad,
     select,
 )
 
@@ -283,32 +281,10 @@ class TestSelect:
         )
 
 
-class TestPad:
-    def rows(self) -> pl.DataFrame:
-        triplets = pl.concat(
-            [
-                mined(*(("q1", "d", i, f"n{i}", 0.5, 0.1 * i) for i in (1, 2, 3))),
-                mined(("q2", "d", 1, "m", 0.5, 0.1)),
-            ]
-        )
-        bare = from_triplets(plain(anchor=["a"], positive=["A"]), "bare", 4).rows
-        return pl.concat([from_triplets(triplets, "set", 4).rows, bare])
-
-    def test_short_lists_repeat_their_last_with_no_weight(self):
-        padded = pad(self.rows(), 2)
-        TrainingRows.validate(padded)
-        assert padded["negatives"].to_list() == [["n1", "n2"], ["m", "m"], []]
-        assert padded["weights"].to_list() == [[0.5, 0.5], [0.5, 0.0], []]
-        scores = padded["scores"].to_list()
-        assert scores[0] == pytest.approx([0.9, 0.1, 0.2])
-        assert scores[1:] == [pytest.approx([0.9, 0.1, 0.1]), []]
-
-    def test_no_negatives_wanted(self):
-        padded = pad(self.rows(), 0)
-        assert padded["negatives"].list.len().sum() == 0
-
-    def test_distillation_needs_scores(self):
-        rows = self.rows()
-        check_scores(rows.filter(pl.col("source") == "set"))
-        with pytest.raises(InputError, match=r"1 of 3 training rows.*row 0 of bare: 'a'"):
-            check_scores(rows)
+def test_distillation_needs_scores():
+    bare = from_triplets(plain(anchor=["a"], positive=["A"]), "bare", 4).rows
+    scored = mined(("q1", "d", 1, "n1", 0.5, 0.1), ("q2", "d", 1, "m", 0.5, 0.1))
+    rows = pl.concat([from_triplets(scored, "set", 4).rows, bare])
+    check_scores(rows.filter(pl.col("source") == "set"))
+    with pytest.raises(InputError, match=r"1 of 3 training rows.*row 0 of bare: 'a'"):
+        check_scores(rows)
