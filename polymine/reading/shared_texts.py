@@ -8,6 +8,8 @@ where several columns are sorted, grouped or compared at once: polars would writ
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -29,7 +31,7 @@ def read_parquet(paths: Path | Sequence[Path]) -> pl.DataFrame:
         What `polars.read_parquet` does.
     """
     files = [paths] if isinstance(paths, Path) else paths
-    return share_texts(piece for path in files for piece in _pieces(path))
+    return share_texts(chain.from_iterable(map(_pieces, files)))
 
 
 def share_texts(tables: Iterable[pl.DataFrame]) -> pl.DataFrame:
@@ -42,7 +44,8 @@ def share_texts(tables: Iterable[pl.DataFrame]) -> pl.DataFrame:
         Equal rows in their order. Strings and lists of them are shared, deeper ones are not.
     """
     kind = pl.Categorical(pl.Categories.random("texts"))
-    coded = pl.concat([_categories(table, kind) for table in tables], rechunk=True)
+    # What is gathered from a column of several chunks would be written anew.
+    coded = pl.concat(map(partial(_categories, kind), tables), rechunk=True)
     names = [name for name in coded.columns if coded.schema[name] in (kind, pl.List(kind))]
     return put_texts(*_numbers(coded, names, kind), names)
 
@@ -58,7 +61,7 @@ def number_texts(table: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFram
         The table, and the texts by their number: distinct, in ascending order.
     """
     kind = pl.Categorical(pl.Categories.random("texts"))
-    coded = table.with_columns(_categories(table.select(names), kind))
+    coded = table.with_columns(_categories(kind, table.select(names)))
     numbers, texts = _numbers(coded, names, kind)
     order = texts.arg_sort()
     place = order.arg_sort().cast(_NUMBERED)
@@ -120,7 +123,7 @@ def _pieces(path: Path) -> Iterator[pl.DataFrame]:
         start += rows
 
 
-def _categories(table: pl.DataFrame, kind: pl.Categorical) -> pl.DataFrame:
+def _categories(kind: pl.Categorical, table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(
         cs.string().cast(kind), cs.list(cs.string()).list.eval(pl.element().cast(kind))
     )
@@ -136,7 +139,7 @@ def _numbers(
         else pl.col(name).to_physical()
         for name in names
     )
-    each = (numbers[n].explode() if numbers.schema[n].is_nested() else numbers[n] for n in names)
-    count = max((most + 1 for one in each if (most := one.max()) is not None), default=0)
-    every = pl.int_range(count, dtype=_NUMBERED, eager=True)
-    return numbers, every.cat.to(kind).cast(pl.String)
+    each = [numbers[n].explode() if numbers.schema[n].is_nested() else numbers[n] for n in names]
+    highest = pl.concat([pl.Series([-1], dtype=pl.Int64), *(one.cast(pl.Int64) for one in each)])
+    every = pl.int_range(pl.lit(highest.max()) + 1, dtype=_NUMBERED)
+    return numbers, pl.select(every.cat.to(kind).cast(pl.String)).to_series()

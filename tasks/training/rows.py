@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 
 import polars as pl
 
@@ -13,9 +13,9 @@ from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import StepSettings, TrainingSettings
 from polymine.evaluation.contamination import exclude
 from polymine.tasks.engine.context import Context
-from polymine.tasks.engine.plan import Maker, Plan
+from polymine.tasks.engine.plan import Content, Maker, Plan
 from polymine.tasks.engine.stage import stage
-from polymine.tasks.store.datasets import load, note_of
+from polymine.tasks.store.datasets import Dataset, load, note_of
 from polymine.tasks.training.contamination import SHOWN, describe_overlap, overlap_with
 from polymine.tasks.training.data import fingerprint_part, kind_and_choice, read_part
 from polymine.tasks.training.development import DEVELOPMENT
@@ -135,7 +135,7 @@ def _guard(
     rows: DatasetRef,
     sets: Mapping[str, DatasetRef],
     training: TrainingSettings,
-) -> Noted:
+) -> tuple[Content, RowsNote]:
     frame = load(rows, repeated=True)
     overlap, levels = overlap_with(sets, frame)
     given = overlap.filter(~pl.col("set").is_in([HELD_OUT, DEVELOPMENT]))
@@ -163,4 +163,5 @@ def _guard(
         "overlaps": tuple(Overlap(**row) for row in overlap.head(SHOWN).to_dicts()),
         **dict(overlap.group_by("kind").len().rows()),
     }
-    return kept, note_of(rows, RowsNote).model_copy(update=found)
+    note = note_of(rows, RowsNote).model_copy(update=found)
+    return kept if removed else partial(Dataset.take_over, reference=rows), note
