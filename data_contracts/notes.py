@@ -311,7 +311,8 @@ class AdapterNote(Note):
         closed: pairs of a query and another row's document that were no negatives, as known to
             belong together, over all batches.
         parents: adapters it stands on, which are stored beside it.
-        device: it was trained on.
+        device: it was trained on; the first, where there are several.
+        processes: that trained it together.
         chosen: what a development part chose, where there is one.
     """
 
@@ -323,6 +324,7 @@ class AdapterNote(Note):
     seconds: float
     parents: int
     device: str
+    processes: int = 1
     chosen: Chosen | None = None
 
 

@@ -50,6 +50,7 @@ from polymine.tasks.store.output import COMPARISON, check_output, resolve_path
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.contamination import check_contaminated, look_for_seen
 from polymine.tasks.training.data import resolve_training
+from polymine.tasks.training.processes import check_processes
 
 
 @flow(name="compare", persist_result=False, validate_parameters=True, **SHOWN)
@@ -87,7 +88,8 @@ def compare(
         for arm in comparison.arms:
             if arm.training:
                 own = arms_mining.get(f"comparison.arms.{arm.name}", mining)
-                check_training(trained_by(arm, training), own)
+                trained = trained_by(arm, training)
+                check_processes(engine, trained, check_training(trained, own))
         sets, compared, notes, sources = run_arms(
             run, dataset, output, mining, training, evaluation, comparison
         )

@@ -52,6 +52,7 @@ from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.contamination import check_contaminated
 from polymine.tasks.training.data import resolve_training
 from polymine.tasks.training.development import cut_development, read_development
+from polymine.tasks.training.processes import check_processes
 from polymine.tasks.training.rows import gather_rows
 from polymine.tasks.training.split import hold_out_set, training_side
 from polymine.tasks.training.trials import check_trials, trials
@@ -112,6 +113,7 @@ def check_learning(
     """
     check_models(mining)
     steps = check_training(training, mining)
+    check_processes(run.engine, training, steps)
     check_evaluation(evaluation, training.base)
     if run.engine.gpu_pool is not None:
         check_deployments(run.engine.gpu_pool)

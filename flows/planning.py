@@ -52,6 +52,7 @@ from polymine.tasks.store.rates import read_rates
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.data import resolve_training
 from polymine.tasks.training.development import read_named
+from polymine.tasks.training.processes import check_processes
 
 ROUNDS = (
     "rounds 2 to {}: each mines, trains and is measured once more, with one teacher more; how long "
@@ -142,6 +143,7 @@ def _compare(run: Context, settings: ComparisonRunSettings) -> None:
     for arm in arms:
         own = trained_by(arm, training)
         steps = check_training(own, minings.get(f"comparison.arms.{arm.name}", mining))
+        check_processes(run.engine, own, steps)
         for seed in settings.comparison.seeds:
             name = f"{arm.name}-{seed}"
             found = mine_arm(run, arm, seed, collection, settings.output, mining)

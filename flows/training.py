@@ -24,6 +24,7 @@ from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.data import resolve_training
 from polymine.tasks.training.development import read_development, remark_on_shared
 from polymine.tasks.training.model import assemble, check_strict, describe_model
+from polymine.tasks.training.processes import check_processes
 from polymine.tasks.training.rows import gather_rows, guard_rows
 from polymine.tasks.training.steps import find_parent
 from polymine.tasks.training.steps import train as train_adapter
@@ -63,6 +64,7 @@ def train(
 def run_steps(run: Context, training: TrainingSettings, evaluation: EvaluationSettings) -> Trained:
     """Check everything, read all data, then train one step after the other."""
     steps = check_training(training)
+    check_processes(run.engine, training, steps)
     sets = {chosen.name: read_set(run, chosen, evaluation.seed) for chosen in evaluation.sets}
     development = read_development(run, training, evaluation, sets)
     apart = {**sets, **({development.name: development.whole} if development else {})}

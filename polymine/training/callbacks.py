@@ -24,6 +24,7 @@ from polymine.progress import Progress
 from polymine.training.adapters import WEIGHTS
 from polymine.training.checkpoints import Checkpoint
 from polymine.training.labels import LabellingCollator, Labels, RowFacts
+from polymine.training.team import FullElsewhere, Team
 from polymine.training.watch import Watch, WatchCallback
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class StepTrainer(SentenceTransformerTrainer):
         fingerprint: of all that the result depends on.
         facts: on the rows, by their numbers in the datasets; None where the labels are their own.
         watch: looks at a development part, where there is one.
+        team: of the processes that share the batches; the first writes checkpoints.
         arguments: of `SentenceTransformerTrainer`.
     """
 
@@ -73,14 +75,16 @@ class StepTrainer(SentenceTransformerTrainer):
         fingerprint: str,
         facts: RowFacts | None,
         watch: Watch | None,
+        team: Team,
         **arguments: Any,
     ) -> None:
-        self._step = step  # what trackers call the run has a fingerprint behind it
+        self._step, self._team = step, team  # trackers' name of the run has a fingerprint behind
         self._fingerprint, self._knows, self._watch = fingerprint, facts is not None, watch
         self._tokens, self._closed, self._began, self._before = 0, 0, time.monotonic(), 0.0
         self._pending: Any = torch.zeros(2, dtype=torch.int64)  # tokens, closed pairs
         super().__init__(**arguments)
         self.data_collator.facts = facts  # type: ignore[attr-defined]
+        self.data_collator.team = team  # type: ignore[attr-defined]
         self.remove_callback(PrinterCallback)  # a core that prints disturbs whoever calls it
         if watch is not None:
             self.add_callback(WatchCallback(watch))
@@ -109,7 +113,8 @@ class StepTrainer(SentenceTransformerTrainer):
         # On the device, and read when it is logged: waiting for a GPU at every step is slow.
         tokens = torch.stack([each["attention_mask"].sum() for each in features]).sum()
         known = Labels.collect(inputs) if self._knows else None
-        closed = known.closed if known else torch.zeros_like(tokens)
+        # Tokens are those of the rows read here, closed pairs those of the whole batch.
+        closed = known.closed if known and self._team.leads else torch.zeros_like(tokens)
         counted = torch.stack([tokens, closed])
         self._pending = counted + self._pending.to(counted.device)
         return features, known or given
@@ -117,24 +122,31 @@ class StepTrainer(SentenceTransformerTrainer):
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> Tensor:
-        """Halve the mini-batch for as long as a step does not fit into memory.
+        """Halve the mini-batch for as long as a step does not fit into memory, of any process.
 
         A step that failed is taken back: gradients, RNG state and what was counted are as before
         it. So the loss is that of the smaller mini-batch from the start, which differs by rounding
         (and by the draws of a LoRA's dropout).
         """
+        self._team.seed(self.args.seed, self.state.global_step)
         with told(f"step {self._step}: the model failed on a batch"):
-            return self._step_that_fits(model, inputs, num_items_in_batch)
+            loss = self._step_that_fits(model, inputs, num_items_in_batch)
+            self._team.add_gradients(model.parameters())
+        return loss
 
     def _step_that_fits(self, model: Any, inputs: dict[str, Any], items: Any) -> Tensor:
         rng, pending = (torch.get_rng_state(), torch.cuda.get_rng_state_all()), self._pending
         while True:
             try:
                 loss: Tensor = super().training_step(model, dict(inputs), items)
+                if self._team.any_full():
+                    raise FullElsewhere
                 return loss
             except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
+                if not isinstance(error, FullElsewhere):
+                    if not is_out_of_memory(error):
+                        raise
+                    self._team.any_full(True)
                 self._halve(_rows(inputs), error)
             model.zero_grad(set_to_none=True)
             release_memory()
@@ -161,7 +173,8 @@ class StepTrainer(SentenceTransformerTrainer):
         )  # fmt: skip
 
     def _count(self) -> int:
-        tokens, closed = self._pending.tolist()
+        """Add up what all processes have read; all count at the same steps."""
+        tokens, closed = self._team.add(self._pending).tolist()
         self._pending = torch.zeros_like(self._pending)
         self._tokens, self._closed = self._tokens + tokens, self._closed + closed
         return self._tokens
@@ -205,6 +218,9 @@ class StepTrainer(SentenceTransformerTrainer):
         assert not unknown, "the fingerprint would differ"
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self._count()
+        if not self._team.leads:
+            return
         super()._save_checkpoint(model, trial)
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         if self._watch is not None:
@@ -212,7 +228,7 @@ class StepTrainer(SentenceTransformerTrainer):
         Checkpoint(
             step=self._step,
             fingerprint=self._fingerprint,
-            tokens=self._count(),
+            tokens=self._tokens,
             closed=self._closed,
             seconds=self._seconds(),
             mini_batch=getattr(self.loss, "mini_batch_size", None),

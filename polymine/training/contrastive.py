@@ -20,6 +20,8 @@ from sentence_transformers.base.losses.merged_forward import merge_feature_batch
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize, softplus
 
+from polymine.training.team import ALONE, Team
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
@@ -48,9 +50,13 @@ class BaseAnchor:
 
 
 class BatchLoss(CachedMultipleNegativesRankingLoss):
-    """Weighted losses of rows over a whole batch, with an anchor where one is given."""
+    """Weighted losses of rows over a whole batch, with an anchor where one is given.
+
+    A process of several embeds its rows and compares those of all; see `polymine.training.team`.
+    """
 
     anchor: BaseAnchor | None = None
+    team: Team = ALONE
     _base: tuple[Tensor, ...] = ()
     _order: Tensor | None = None
     _documents: int
@@ -59,8 +65,9 @@ class BatchLoss(CachedMultipleNegativesRankingLoss):
         """Embed a batch and compare it.
 
         Args:
-            sentence_features: per column, queries first, then positives and negatives.
-            labels: `Labels` of the batch.
+            sentence_features: per column, queries first, then positives and negatives; the rows
+                that this process reads.
+            labels: `Labels` of the whole batch.
 
         Returns:
             The mean loss over rows, a scalar, and what the anchor adds.
@@ -68,7 +75,8 @@ class BatchLoss(CachedMultipleNegativesRankingLoss):
         features = list(sentence_features)
         if self.anchor is not None:
             with self.anchor.untouched():
-                self._base = tuple(map(self._vectors, features))
+                own = [self._vectors(each) for each in features]
+            self._base = tuple(self.team.whole(own, len(labels.weights)))
         self._documents = len(features) - 1
         packed, self._order = pack(features)
         loss: Tensor = self._embed_and_compare(packed, labels)
@@ -77,14 +85,14 @@ class BatchLoss(CachedMultipleNegativesRankingLoss):
     def _embed_and_compare(self, features: list[dict[str, Tensor]], labels: Any) -> Any:
         return self.forward_cached(features, labels)
 
-    def _columns(self, reps: list[list[Tensor]]) -> list[Tensor]:
-        """Put the vectors of a packed batch back into its columns, queries first."""
+    def _join(self, reps: Iterable[Sequence[Tensor]], labels: Labels) -> list[Tensor]:
+        """Columns of the whole batch, each (rows, d), from the mini-batches of this process."""
         query, *documents = (torch.cat(list(each)) for each in reps)
-        if self._order is None:
-            return [query, *documents]
-        vectors = documents[0].unbind()  # indexing keeps what one backward pass of several frees
-        back = self._order.argsort().tolist()
-        return [query, *torch.stack([vectors[at] for at in back]).chunk(self._documents)]
+        if self._order is not None:
+            vectors = documents[0].unbind()  # an index would be freed by the first of many passes
+            back = self._order.argsort().tolist()
+            documents = list(torch.stack([vectors[at] for at in back]).chunk(self._documents))
+        return self.team.whole([query, *documents], len(labels.weights))
 
     def _vectors(self, column: dict[str, Tensor]) -> Tensor:
         """Embed a column's texts as of no language: adapters of one would be switched on again."""
@@ -166,7 +174,7 @@ class WeightedRankingLoss(BatchLoss):
         Returns:
             The mean loss over rows, a scalar.
         """
-        query, *columns = self._columns(reps)
+        query, *columns = self._join(reps, labels)
         documents, rows = torch.cat(columns), len(query)
         targets = torch.arange(rows, device=query.device)
 

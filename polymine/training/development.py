@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from polymine.data_contracts.settings import AdaptedModel, StepSettings, TrainingSettings
 from polymine.evaluation.collection import POOL, EvaluationCollection
 from polymine.evaluation.retrieval import measure
+from polymine.training.team import ALONE, Team
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -39,16 +40,23 @@ class Part:
             them count: nothing else can change.
         base: prompts.
         half: whether to compute in bfloat16.
+        team: of the processes that train, each of which encodes some of the texts.
     """
 
     collection: EvaluationCollection
     languages: Sequence[str] | None
     base: AdaptedModel
     half: bool
+    team: Team = ALONE
 
     @classmethod
     def of(
-        cls, whole: EvaluationCollection, step: StepSettings, training: TrainingSettings, half: bool
+        cls,
+        whole: EvaluationCollection,
+        step: StepSettings,
+        training: TrainingSettings,
+        half: bool,
+        team: Team = ALONE,
     ) -> Part | None:
         """Take what a step can change; None where that is too little to choose by."""
         asked = _touched(
@@ -58,7 +66,7 @@ class Part:
         if step.loss.kind == "align" or not asked.height:
             return None
         spoken = {*asked["document_language"], *asked["query_language"]}
-        part = cls(whole.only(tuple(sorted(spoken))), step.languages, training.base, half)
+        part = cls(whole.only(tuple(sorted(spoken))), step.languages, training.base, half, team)
         if part.collection.answered >= training.development.fewest:
             return part
         logger.warning(
@@ -81,9 +89,12 @@ class Part:
         return dict(asked.agg(pl.col("question").n_unique()).sort("query_language").rows())
 
     def score(self, encoder: SentenceTransformer) -> dict[str, float]:
-        """Measure an encoder as it is: mean nDCG@10 by language of the queries, and over all."""
+        """Measure an encoder as it is: mean nDCG@10 by language of the queries, and over all.
+
+        All processes that train get the same figures, or one of them would end before the others.
+        """
         vectors = (
-            self._encode(encoder, table, self.base.prompt_for(side))
+            self._encode_whole(encoder, table, self.base.prompt_for(side))
             for side, table in (
                 ("queries", self.collection.queries), ("documents", self.collection.documents),
             )
@@ -91,7 +102,16 @@ class Part:
         rows = measure(self.collection, *vectors, name="development", pooled=False)
         rows = _touched(rows, self.languages)
         means = rows.group_by("query_language").agg(pl.col("ndcg").mean()).sort("query_language")
-        return {**dict(means.rows()), POOL: float(rows["ndcg"].mean())}  # type: ignore[arg-type]
+        found = {**dict(means.rows()), POOL: float(rows["ndcg"].mean())}  # type: ignore[arg-type]
+        return self.team.hear(found)
+
+    def _encode_whole(
+        self, encoder: SentenceTransformer, table: pl.DataFrame, prompt: str
+    ) -> NDArray[np.float32]:
+        """Vectors of all texts, of which each process encodes some."""
+        own = self._encode(encoder, table[self.team.read(table.height)], prompt)
+        [vectors] = self.team.whole([torch.from_numpy(own)], table.height)
+        return vectors.numpy()
 
     def _encode(
         self, encoder: SentenceTransformer, table: pl.DataFrame, prompt: str

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss
+from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss, MSELoss
 from sentence_transformers.util import pairwise_cos_sim
 from torch.nn.functional import kl_div, log_softmax
 
 from polymine.training.contrastive import LOWEST
+from polymine.training.team import ALONE, Team
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,17 +26,19 @@ class WeightedDistillationLoss(DistillKLDivLoss):
     is asked as in what is answered.
     """
 
+    team: Team = ALONE
+
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Any) -> Tensor:
         """Compare the student's order of each row's candidates with the teacher's.
 
         Args:
-            embeddings: queries, positives and negatives, each (rows, d).
-            labels: `Labels` of the batch, with scores.
+            embeddings: queries, positives and negatives, each (rows that this process reads, d).
+            labels: `Labels` of the whole batch, with scores.
 
         Returns:
             The mean over rows, a scalar; student and teacher logits are cosines over temperature.
         """
-        query, *candidates = embeddings
+        query, *candidates = self.team.whole(embeddings, len(labels.weights))
         own = [labels.of_column(column).diagonal() for column in range(1, len(embeddings))]
         shift = torch.stack(own, dim=1).clamp(min=LOWEST)
         student = torch.stack([pairwise_cos_sim(query, each) for each in candidates], dim=1)
@@ -54,6 +57,8 @@ class WeightedMarginLoss(torch.nn.Module):
     closed not at all.
     """
 
+    team: Team = ALONE
+
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
         self.model = model
@@ -62,20 +67,42 @@ class WeightedMarginLoss(torch.nn.Module):
         """Compare margins of a batch.
 
         Args:
-            sentence_features: per column, queries first, then positives and negatives.
-            labels: `Labels` of the batch, with scores.
+            sentence_features: per column, queries first, then positives and negatives; the rows
+                that this process reads.
+            labels: `Labels` of the whole batch, with scores.
 
         Returns:
             The weighted mean over rows, a scalar.
         """
-        query, positive, *negatives = (
-            self.model(each)["sentence_embedding"] for each in sentence_features
-        )
-        own = [labels.of_column(column).diagonal() for column in range(2, 2 + len(negatives))]
-        weights = torch.stack(own, dim=1).exp()
+        own = [self.model(each)["sentence_embedding"] for each in sentence_features]
+        query, positive, *negatives = self.team.whole(own, len(labels.weights))
+        shifts = [labels.of_column(column).diagonal() for column in range(2, 2 + len(negatives))]
+        weights = torch.stack(shifts, dim=1).exp()
         cosines = torch.stack([pairwise_cos_sim(query, each) for each in negatives], dim=1)
         margins = pairwise_cos_sim(query, positive)[:, None] - cosines
         wanted = labels.scores[:, :1] - labels.scores[:, 1:]
         apart = (weights * (margins - wanted) ** 2).sum(1) / weights.sum(1).clamp(min=1e-6)
         mean: Tensor = (apart * labels.weights).mean()
         return mean
+
+
+class ImitationLoss(MSELoss):
+    """Mean squared distance of a row's texts from a guide's vector of its document."""
+
+    team: Team = ALONE
+
+    def compute_loss_from_embeddings(
+        self, embeddings: list[Tensor], teacher_embeddings: list[Tensor]
+    ) -> Tensor:
+        """Compare a batch.
+
+        Args:
+            embeddings: of the columns, each (rows that this process reads, d).
+            teacher_embeddings: for each of them, those of the whole batch, (rows, d).
+
+        Returns:
+            The mean over rows and components, a scalar.
+        """
+        whole = self.team.whole(embeddings, len(teacher_embeddings[0]))
+        loss: Tensor = super().compute_loss_from_embeddings(whole, teacher_embeddings)
+        return loss

@@ -61,11 +61,13 @@ class WeightedGISTLoss(BatchLoss):
         Returns:
             The mean loss over rows, a scalar.
         """
-        student = self._columns(reps)
-        queries, *documents = labels.texts
-        guide = [self._read(queries, "queries"), *(self._read(d, "documents") for d in documents)]
+        student = self._join(reps, labels)
+        rows = len(labels.weights)
+        queries, *documents = (column[self.team.read(rows)] for column in labels.texts)
+        read = [self._read(queries, "queries"), *(self._read(d, "documents") for d in documents)]
+        guide = self.team.whole(read, rows)
         pairs = [(0, column) for column in range(1, len(student))] + self._among
-        targets = torch.arange(len(labels.weights), device=student[0].device)
+        targets = torch.arange(rows, device=student[0].device)
 
         def compare(part: slice) -> Tensor:
             own = torch.eye(len(targets), dtype=torch.bool, device=targets.device)[part]

@@ -18,6 +18,7 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 
 from polymine.mining.hashing import hash_texts
 from polymine.reading.shared_texts import number_texts
+from polymine.training.team import ALONE, Team
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,14 +166,18 @@ class RowFacts:
 class LabellingCollator(SentenceTransformerDataCollator):
     """Puts the labels of a batch beside its texts, in the place of the numbers of its rows.
 
-    Without facts the labels are no such numbers, and stay as they are.
+    Without facts the labels are no such numbers, and stay as they are. Texts are tokenized of the
+    rows that this process reads; labels are always those of the whole batch.
     """
 
     facts: RowFacts | None = None
+    team: Team = ALONE
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         """Tokenize the texts, as the library does, and look up their labels."""
-        batch: dict[str, Any] = super().__call__(features)
+        batch: dict[str, Any] = super().__call__(features[self.team.read(len(features))])
+        if self.team.size > 1:
+            batch["label"] = torch.tensor([row["label"] for row in features])
         if self.facts is None:
             return batch
         columns = [name for name in features[0] if name not in ("label", "dataset_name")]

@@ -17,6 +17,7 @@ from polymine.training.contrastive import (
 )
 from polymine.training.distillation import WeightedDistillationLoss, WeightedMarginLoss
 from polymine.training.gist import WeightedGISTLoss
+from polymine.training.team import ALONE, Team
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -32,6 +33,7 @@ def build_loss(
     device: str,
     anchor: BaseAnchor | None = None,
     spread: float | None = None,
+    team: Team = ALONE,
 ) -> torch.nn.Module:
     """Make the loss that a step's settings name.
 
@@ -42,6 +44,7 @@ def build_loss(
         device: of the guide.
         anchor: pulls towards the base; for losses over a whole batch.
         spread: of the scores that `list` learns: the teacher's temperature, if none is set.
+        team: of the processes that share a batch.
 
     Returns:
         A loss as the sentence-transformers trainer calls it, with `Labels` of the batch.
@@ -50,6 +53,7 @@ def build_loss(
         ModelError: it gives shorter vectors than it is to learn with.
     """
     loss = _plain_loss(model, settings, mini_batch, device, spread)
+    loss.team = team
     if isinstance(loss, BatchLoss):
         loss.anchor = anchor
     if settings.dimensions is None:
@@ -73,7 +77,7 @@ def _plain_loss(
     mini_batch: int,
     device: str,
     spread: float | None,
-) -> torch.nn.Module:
+) -> BatchLoss | WeightedDistillationLoss | WeightedMarginLoss:
     if settings.kind == "list":
         teacher = settings.teacher_temperature or spread
         assert teacher is not None, "measured where none is set"

@@ -14,6 +14,7 @@ from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import AdaptedModel, StepSettings, TrainingSettings
 from polymine.training import batches, mixture
+from polymine.training.team import ALONE, Team
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -53,6 +54,7 @@ def make_objective(
     training: TrainingSettings,
     device: str,
     untouched: Callable[[], AbstractContextManager[None]] | None = None,
+    team: Team = ALONE,
 ) -> Objective:
     """Make what a step learns from.
 
@@ -63,6 +65,7 @@ def make_objective(
         training: prompts, and the target of a chain.
         device: of a guide.
         untouched: lets texts pass through the base alone while it is open; for `base_anchor`.
+        team: of the processes that share a batch; `align` is for one alone.
 
     Returns:
         The objective of the step's kind of loss.
@@ -74,7 +77,7 @@ def make_objective(
         return _align(encoder, parts, step, training)
     facts = None
     if step.loss.kind == "mse":
-        datasets, loss = _imitate(encoder, parts, step, training.base, device)
+        datasets, loss = _imitate(encoder, parts, step, training.base, device, team)
     else:
         from polymine.training.contrastive import BaseAnchor
         from polymine.training.labels import RowFacts
@@ -86,7 +89,9 @@ def make_objective(
         anchor = BaseAnchor(weight, untouched) if weight and untouched else None
         spread = _spread(parts, step)
         size = step.schedule.mini_batch
-        loss = build_loss(encoder, step.loss, size, device=device, anchor=anchor, spread=spread)
+        loss = build_loss(
+            encoder, step.loss, size, device=device, anchor=anchor, spread=spread, team=team
+        )
     shares = batches.share_parts(parts, step)
     columns = {name: _texts(each.column_names) for name, each in datasets.items()}
     return Objective(
@@ -141,11 +146,13 @@ def _imitate(
     step: StepSettings,
     base: AdaptedModel,
     device: str,
+    team: Team,
 ) -> tuple[Any, Any]:
     """Move both texts of a row to the guide's vector of the document (arXiv 2004.09813)."""
+    import torch
     from datasets import Dataset, DatasetDict
-    from sentence_transformers.sentence_transformer.losses import MSELoss
 
+    from polymine.training.distillation import ImitationLoss
     from polymine.training.losses import load_guide
 
     told = step.loss.guide
@@ -162,10 +169,13 @@ def _imitate(
     for name, part in parts.items():
         read = part["positive"].to_list()
         with models.told(f"step {step.name}: the guide {told.model} failed on the documents"):
-            vectors = guide.encode(read, prompt=prompt, show_progress_bar=False)
+            own = guide.encode(read[team.read(len(read))], prompt=prompt, show_progress_bar=False)
+        [vectors] = team.whole([torch.from_numpy(own)], len(read))
         texts = {side: part[side].to_list() for side in ("anchor", "positive")}
-        shaped[name] = Dataset.from_dict({**texts, "label": vectors})
-    return DatasetDict(shaped), MSELoss(encoder)
+        shaped[name] = Dataset.from_dict({**texts, "label": vectors.numpy()})
+    loss = ImitationLoss(encoder)
+    loss.team = team
+    return DatasetDict(shaped), loss
 
 
 def _texts(columns: Sequence[str]) -> list[str]:

@@ -9,11 +9,11 @@ target the model is a chain, of which several parts may learn (`chain.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
@@ -27,6 +27,8 @@ from polymine.training.chain import prepare_chain, write_chain
 from polymine.training.checkpoints import find_checkpoint
 from polymine.training.objectives import Objective, make_objective
 from polymine.training.precision import learning_dtype
+from polymine.training.processes import together
+from polymine.training.team import ALONE, Team
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -41,7 +43,8 @@ TEXT = "adapter-"  # before a step's name: PEFT takes some short names for parts
 class TrainedStep:
     """What a step made; `encoder` still carries its adapters and is in evaluation mode.
 
-    `looks` is a DevelopmentCurve; it and `chosen` are None without a development part.
+    `learned` names the parameters that learned. `looks` is a DevelopmentCurve; it and `chosen` are
+    None without a development part.
     """
 
     encoder: SentenceTransformer
@@ -54,6 +57,7 @@ class TrainedStep:
     tokens: int
     closed: int
     seconds: float
+    learned: tuple[str, ...]
     looks: pl.DataFrame | None = None
     chosen: Chosen | None = None
 
@@ -78,10 +82,12 @@ def train_step(
     device: str = "cpu",
     progress: Progress | None = None,
     development: EvaluationCollection | None = None,
+    processes: int = 1,
 ) -> TrainedStep:
     """Train one step's adapter; returns the encoder with it, and what was trained on.
 
-    Equal rows, settings, device and thread count give equal weights, interrupted or not (CPU).
+    Equal rows, settings, device, processes and thread count give equal weights, interrupted or not
+    (CPU). Another number of processes changes them by rounding, and by what a dropout draws.
 
     Args:
         step: what to train, and how.
@@ -93,10 +99,70 @@ def train_step(
         device: to train on, as `cuda:0`.
         progress: is told of optimizer steps.
         development: chooses step and scale (`polymine.training.watch`); else the last step stays.
+        processes: that share each batch, the n-th with the n-th visible GPU, if `device` is one;
+            a chain is trained by one.
 
     Raises:
         InputError: data that cannot be trained on.
-        ModelError: no target layers, another's adapter or checkpoints, or memory for not one row.
+        ModelError: no target layers, another's adapter or checkpoints, memory for not one row, or
+            a process that was ended from outside.
+    """
+    if processes > 1:  # each would measure anew which precision is faster, and might differ
+        dtype = learning_dtype(training.base, device)
+        base = training.base.model_copy(update={"dtype": dtype})
+        training = training.model_copy(update={"base": base})
+    work = partial(
+        train_with, step, rows, training, stack=stack, checkpoints=checkpoints,
+        fingerprint=fingerprint, device=device, development=development,
+    )  # fmt: skip
+    progress = progress or Silent()
+    if processes == 1:
+        return work(ALONE, progress)
+    on_gpus = not device.startswith("cpu")
+    trained, weights = together(partial(_report, work), processes, progress, on_gpus=on_gpus)
+    encoder, name, parents = prepare(step, training, stack, device)
+    encoder.load_state_dict(weights, strict=False)
+    adapters.activate(encoder, [*parents, name], None)
+    whole: TrainedStep = replace(trained, encoder=encoder.eval())
+    return whole
+
+
+def _report(work: Callable[[Team, Progress], TrainedStep], team: Team, progress: Progress) -> Any:
+    """Train as one of several processes; the first returns all but the base, which is at hand."""
+    trained = work(team, progress)
+    if not team.leads:
+        return None
+    state = trained.encoder.state_dict()
+    weights = {name: state[name].cpu() for name in trained.learned}
+    return replace(trained, encoder=cast(Any, None)), weights
+
+
+def train_with(
+    step: StepSettings,
+    rows: pl.DataFrame,
+    training: TrainingSettings,
+    team: Team,
+    progress: Progress,
+    *,
+    stack: adapters.AdapterStack,
+    checkpoints: Path,
+    fingerprint: str,
+    device: str,
+    development: EvaluationCollection | None,
+) -> TrainedStep:
+    """Train in this process: alone, or as one of several that call this with the same.
+
+    Args:
+        step, rows, training, stack, checkpoints, fingerprint, device, development: as of
+            `train_step`.
+        team: which of the processes it is.
+        progress: is told of optimizer steps.
+
+    Returns:
+        What was made, the same in all of them but for the seconds.
+
+    Raises:
+        InputError, ModelError: as `train_step`.
     """
     from polymine.training.callbacks import own_run, read_curve
 
@@ -105,11 +171,12 @@ def train_step(
     resume = find_checkpoint(checkpoints, fingerprint)
     encoder, name, parents = prepare(step, training, stack, device)
     steps = batches.count_steps(parts, step)
-    job = _Job(step, training, fingerprint, name, parents, steps, device)
+    job = _Job(step, training, fingerprint, name, parents, steps, device, team)
     watch = job.watch(encoder, development) if development is not None else None
-    trainer = job.build(encoder, parts, checkpoints, progress or Silent(), watch)
-    with models.quiet(), own_run(training.report_to):
+    with models.quiet(), own_run(job.trackers):
+        trainer = job.build(encoder, parts, checkpoints, progress, watch)
         trainer.run(resume)
+    learned = [name for name, value in encoder.named_parameters() if value.requires_grad]
     chosen = watch.choose(trainer.state.global_step) if watch else None
     adapters.activate(encoder, [*parents, name], None)
     curve = read_curve(trainer.state.log_history, step.name)
@@ -124,6 +191,7 @@ def train_step(
         tokens=max(curve["tokens"], default=0),
         closed=trainer.closed,
         seconds=max(curve["seconds"], default=0.0),
+        learned=tuple(learned),
         looks=watch.curve(step.name) if watch else None,
         chosen=chosen,
     )
@@ -184,6 +252,12 @@ class _Job:
     parents: list[str]
     steps: int
     device: str
+    team: Team
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """Trackers that this process reports to: one of several does."""
+        return self.training.report_to if self.team.leads else ()
 
     def build(
         self,
@@ -196,7 +270,9 @@ class _Job:
         from polymine.training.callbacks import ProgressCallback, StepTrainer
 
         base = partial(adapters.untouched, encoder, self.names, self.name)
-        objective = make_objective(encoder, parts, self.step, self.training, self.device, base)
+        objective = make_objective(
+            encoder, parts, self.step, self.training, self.device, base, self.team
+        )
         route_by_language(encoder, self.step, self.names, self.name)
         return StepTrainer(
             model=encoder,
@@ -208,6 +284,7 @@ class _Job:
             fingerprint=self.fingerprint,
             facts=objective.facts,
             watch=watch,
+            team=self.team,
         )
 
     def watch(self, encoder: SentenceTransformer, whole: EvaluationCollection) -> Watch | None:
@@ -216,7 +293,7 @@ class _Job:
         from polymine.training.watch import Watch
 
         base, step = self.training.base, self.step
-        part = Part.of(whole, step, self.training, self.half)
+        part = Part.of(whole, step, self.training, self.half, self.team)
         if part is None:
             return None
         scores = None
@@ -270,12 +347,12 @@ class _Job:
             save_strategy="steps",
             save_steps=self.training.checkpoint_steps,
             save_total_limit=2,
-            report_to=list(self.training.report_to) or "none",
+            report_to=list(self.trackers) or "none",
             run_name=f"{self.step.name}-{self.fingerprint[:8]}",  # Trackio goes on by the name
             disable_tqdm=True,
             dataloader_pin_memory=self.device != "cpu",
         )
-        # Several visible GPUs would each get a batch: more rows a step than the settings say.
+        # Each visible GPU would get a batch: more rows a step than the settings say. See `team`.
         arguments._n_gpu = min(1, arguments.n_gpu)
         return arguments
 

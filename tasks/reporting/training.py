@@ -110,6 +110,7 @@ def report_training(
             *_put_back(info),
             *_by_language(info),
             *_closed(info),
+            *_shared(info),
         ),
         sources=merged(sources_of(trained.rows, RowsNote), sources_of(trained.apart, SetNote)),
         versions=versions(),
@@ -164,6 +165,15 @@ def _closed(info: Mapping[str, AdapterNote]) -> tuple[Note, ...]:
         Note("remark", say("learning", "closed", name, note.closed))
         for name, note in info.items()
         if note.closed
+    )
+
+
+def _shared(info: Mapping[str, AdapterNote]) -> tuple[Note, ...]:
+    """Say which steps several processes trained: one alone would differ by rounding."""
+    return tuple(
+        Note("remark", say("learning", "shared", name, note.processes))
+        for name, note in info.items()
+        if note.processes > 1
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polymine import models
 from polymine.data_contracts.learning import DevelopmentCurve, TrainingCurve
@@ -31,9 +31,13 @@ from polymine.tasks.store.output import copy_file
 from polymine.tasks.store.rates import note_rate
 from polymine.tasks.training.development import Development
 from polymine.tasks.training.locks import alone
+from polymine.tasks.training.processes import count_processes, tell_processes
 from polymine.training import recipes
 from polymine.training.adapters import CONFIG, WEIGHTS, AdapterStack
 from polymine.training.precision import learning_dtype
+
+if TYPE_CHECKING:
+    from polymine.training.trainer import TrainedStep
 
 VERSION = 8
 _ELSEWHERE: Any = {"data": True, "name": True, "on": True, "loss": {"guide": {"model"}}}
@@ -101,7 +105,7 @@ def plan_training(
             ),
         },
         open=lambda _: Maker(make),
-        estimate=lambda: _load_of(step, rows, training, device),
+        estimate=lambda: _load_of(run, step, rows, training, device),
         resumable=False,
         note=lambda _: notes[-1],
     )
@@ -120,29 +124,12 @@ def _train(
     dataset: Dataset,
 ) -> None:
     """Train, and write the adapter with what it stands on, which may change or go elsewhere."""
-    import torch
-
-    from polymine.training.trainer import train_step
-
     stack, device = stack_on(step, parent), models.visible_devices()[0]
-    checkpoints, threads = _checkpoints(run, plan), torch.get_num_threads()
-    torch.set_num_threads(count_threads(run.engine))
-    try:
-        trained = train_step(
-            step,
-            load(rows, repeated=True),
-            training,
-            stack=stack,
-            checkpoints=checkpoints,
-            fingerprint=plan.fingerprint,
-            device=device,
-            progress=TaskProgress(),
-            development=open_collection(development.drawn) if development else None,
-        )
-    finally:
-        torch.set_num_threads(threads)
+    processes = count_processes(run.engine, training, step)
+    trained = _train_step(run, step, rows, training, development, plan, stack, processes)
     seen = trained.steps * step.schedule.batch
-    note_rate(run.store.root, _rate(step, training, device), seen, trained.seconds)
+    rate = _rate(step, training, device, processes)
+    note_rate(run.store.root, rate, seen, trained.seconds)
     trained.write(
         dataset.folder / ADAPTER, training.base.model,
         trust_remote_code=training.base.trust_remote_code,
@@ -152,7 +139,7 @@ def _train(
     if development is not None and trained.looks is not None and chosen is not None:
         dataset.write(LOOKS, trained.looks, DevelopmentCurve)
         chosen = replace(chosen, of_documents=development.of_documents)
-    _copy_beside(dataset, stack, checkpoints)
+    _copy_beside(dataset, stack, _checkpoints(run, plan))
     notes.append(
         AdapterNote(
             rows=trained.rows,
@@ -163,9 +150,45 @@ def _train(
             seconds=trained.seconds,
             parents=len(stack.frozen),
             device=device,
+            processes=processes,
             chosen=chosen,
         )
     )
+
+
+def _train_step(
+    run: Context,
+    step: StepSettings,
+    rows: DatasetRef,
+    training: TrainingSettings,
+    development: Development | None,
+    plan: Plan,
+    stack: AdapterStack,
+    processes: int,
+) -> "TrainedStep":
+    """Train with the threads that settings leave."""
+    import torch
+
+    from polymine.training.trainer import train_step
+
+    tell_processes(processes, training, step)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(count_threads(run.engine))
+    try:
+        return train_step(
+            step,
+            load(rows, repeated=True),
+            training,
+            stack=stack,
+            checkpoints=_checkpoints(run, plan),
+            fingerprint=plan.fingerprint,
+            device=models.visible_devices()[0],
+            progress=TaskProgress(),
+            development=open_collection(development.drawn) if development else None,
+            processes=processes,
+        )
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _copy_beside(dataset: Dataset, stack: AdapterStack, checkpoints: Path) -> None:
@@ -177,20 +200,23 @@ def _copy_beside(dataset: Dataset, stack: AdapterStack, checkpoints: Path) -> No
         shutil.copytree(checkpoints / "runs", dataset.folder / LOGS, dirs_exist_ok=True)
 
 
-def _load_of(step: StepSettings, rows: DatasetRef, training: TrainingSettings, device: str) -> Load:
+def _load_of(
+    run: Context, step: StepSettings, rows: DatasetRef, training: TrainingSettings, device: str
+) -> Load:
     from polymine.training.batches import count_steps
 
     steps = count_steps({"all": scan(rows).select("row").collect()}, step)
-    return Load(steps * step.schedule.batch, "rows", _rate(step, training, device))
+    processes = count_processes(run.engine, training, step)
+    return Load(steps * step.schedule.batch, "rows", _rate(step, training, device, processes))
 
 
-def _rate(step: StepSettings, training: TrainingSettings, device: str) -> str:
+def _rate(step: StepSettings, training: TrainingSettings, device: str, processes: int) -> str:
     """Name such work: rows a second depend on the models, the length and what is learned."""
-    base = training.base
+    base, where = training.base, device.partition(":")[0]
     named = fingerprint(
         base=models.fingerprint(base.model), max_length=base.max_length, loss=step.loss.kind,
         dtype=learning_dtype(base, device), target=_describe_target(training.target),
-        negatives=step.loss.negatives, device=device.partition(":")[0],
+        negatives=step.loss.negatives, device=where if processes == 1 else f"{where} x {processes}",
         full=step.adapter == "full",
     )  # fmt: skip
     return f"adapters/{named}"
