@@ -113,6 +113,9 @@ class StepTrainer(SentenceTransformerTrainer):
         # On the device, and read when it is logged: waiting for a GPU at every step is slow.
         tokens = torch.stack([each["attention_mask"].sum() for each in features]).sum()
         known = Labels.collect(inputs) if self._knows else None
+        own = self._team.own(len(known.weights if known else given))
+        if own.start == own.stop:  # what is read all the same does not count
+            tokens = torch.zeros_like(tokens)
         # Tokens are those of the rows read here, closed pairs those of the whole batch.
         closed = known.closed if known and self._team.leads else torch.zeros_like(tokens)
         counted = torch.stack([tokens, closed])
@@ -157,7 +160,7 @@ class StepTrainer(SentenceTransformerTrainer):
     def _halve(self, rows: int, error: RuntimeError) -> None:
         """Let half as many texts be in memory at once; raise ModelError where one is the least."""
         loss: Any = self.loss
-        before = min(getattr(loss, "mini_batch_size", 1), rows)
+        before = self._team.most(min(getattr(loss, "mini_batch_size", 1), rows))
         if before < 2:
             whole = not hasattr(loss, "mini_batch_size")
             held = f"a batch of {rows}, which this loss holds at once," if whole else "a single row"

@@ -99,11 +99,15 @@ class Team:
         Asked before every exchange within a batch, so that a process that fails meets the others
         there, and none waits for an exchange that never comes.
         """
+        return bool(self.most(int(full)))
+
+    def most(self, value: int) -> int:
+        """Take the largest that any process says."""
         if self.size == 1:
-            return full
-        told = torch.tensor(int(full))  # in memory: no device is waited for
+            return value
+        told = torch.tensor(value)  # in memory: no device is waited for
         dist.all_reduce(told, dist.ReduceOp.MAX)
-        return bool(told)
+        return int(told)
 
     def add_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Make the gradients of all processes their sum."""
