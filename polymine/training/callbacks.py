@@ -113,7 +113,8 @@ class StepTrainer(SentenceTransformerTrainer):
         # On the device, and read when it is logged: waiting for a GPU at every step is slow.
         tokens = torch.stack([each["attention_mask"].sum() for each in features]).sum()
         known = Labels.collect(inputs) if self._knows else None
-        own = self._team.own(len(known.weights if known else given))
+        rows: Any = known.weights if known else given
+        own = self._team.own(len(rows))
         if own.start == own.stop:  # what is read all the same does not count
             tokens = torch.zeros_like(tokens)
         # Tokens are those of the rows read here, closed pairs those of the whole batch.

@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from polymine.data_contracts.errors import ModelError
@@ -28,7 +30,6 @@ from polymine.models.memory import release_memory
 from polymine.progress import Progress
 from polymine.training.team import Team
 
-HOST = "127.0.0.1"
 WAITS = timedelta(days=30)  # for each other: one may write a checkpoint; whoever dies ends all
 LOOK = 1.0  # seconds between looks for a cancellation while nothing is told
 LAST_WORDS = 10.0  # seconds to end in order
@@ -59,13 +60,10 @@ def together(
         PolymineError: of the process that raised it first; so does any other error.
         ModelError: a process was ended from outside.
     """
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
     release_memory()  # of a GPU that this process has used, and one of them will
-    store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False, timeout=WAITS)
     level = logging.getLogger("polymine").getEffectiveLevel()
     result = None
-    with _started(size, (work, store.port, level, on_gpus)) as (processes, inbox):
+    with _started(size, (work, level), on_gpus=on_gpus) as (processes, inbox):
         running = set(range(size))
         while running:
             try:
@@ -85,17 +83,20 @@ def together(
 
 
 @contextmanager
-def _started(size: int, job: Any) -> Iterator[tuple[list[subprocess.Popen[bytes]], Inbox]]:
+def _started(
+    size: int, job: tuple[Any, ...], *, on_gpus: bool
+) -> Iterator[tuple[list[subprocess.Popen[bytes]], Inbox]]:
     """Start processes, and end what is left of them."""
     command = [sys.executable, "-P", "-m", "polymine.training.worker"]
     inbox: Inbox = queue.Queue()
     processes: list[subprocess.Popen[bytes]] = []
-    content = pickle.dumps(job)
+    folder = TemporaryDirectory(prefix="polymine-")  # where they meet: no port, and nobody else's
+    content = pickle.dumps((*job, str(Path(folder.name, "meet")), on_gpus))
     try:
         for rank in range(size):
             process = subprocess.Popen(
                 [*command, str(rank), str(size)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                env=_environment(rank, size, on_gpus=job[-1]),
+                env=_environment(rank, size, on_gpus=on_gpus),
             )  # fmt: skip
             processes.append(process)
             threading.Thread(
@@ -110,6 +111,7 @@ def _started(size: int, job: Any) -> Iterator[tuple[list[subprocess.Popen[bytes]
             process.kill()
         for process in processes:
             process.wait()
+        folder.cleanup()
 
 
 def _environment(rank: int, size: int, *, on_gpus: bool) -> dict[str, str]:
@@ -118,6 +120,8 @@ def _environment(rank: int, size: int, *, on_gpus: bool) -> dict[str, str]:
     told = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
     told["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
     told["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // size))
+    for library in ("GLOO", "NCCL"):  # they talk within this machine: nobody else need hear it
+        told.setdefault(f"{library}_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     if on_gpus:
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
         told["CUDA_VISIBLE_DEVICES"] = named.split(",")[rank].strip() if named else str(rank)

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from polymine.data_contracts.errors import PolymineError
 from polymine.progress import Silent
-from polymine.training.processes import HOST, WAITS
+from polymine.training.processes import WAITS
 from polymine.training.team import Team
 
 
@@ -60,23 +60,23 @@ def main(rank: int, size: int) -> None:
     teller = Teller(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)
     try:
-        work, port, level, on_gpus = pickle.load(sys.stdin.buffer)
+        work, level, meeting, on_gpus = pickle.load(sys.stdin.buffer)
         threading.Thread(target=_end_with_starter, daemon=True).start()
         team = Team(rank, size)
         heard = _LogTeller(teller) if team.leads else logging.NullHandler()  # type: ignore[arg-type]
         logging.getLogger("polymine").addHandler(heard)
         logging.getLogger("polymine").setLevel(level)
-        _join(team, port, on_gpus)
+        _join(team, meeting, on_gpus)
         teller.tell("done", work(team, teller if team.leads else Silent()))
     except Exception as error:
         teller.tell("failed", _portable(error))
         time.sleep(WAITS.total_seconds())  # the others would only say that this one is gone
 
 
-def _join(team: Team, port: int, on_gpus: bool) -> None:
-    from torch.distributed import TCPStore, init_process_group  # type: ignore[attr-defined]
+def _join(team: Team, meeting: str, on_gpus: bool) -> None:
+    from torch.distributed import FileStore, init_process_group  # type: ignore[attr-defined]
 
-    store = TCPStore(HOST, port, is_master=False, timeout=WAITS)
+    store = FileStore(meeting, team.size)
     # What is exchanged in memory never waits for a GPU.
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     init_process_group(backend, store=store, rank=team.rank, world_size=team.size, timeout=WAITS)
