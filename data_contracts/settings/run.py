@@ -76,13 +76,13 @@ class EngineSettings(Settings):
     stages_at_once: int = Field(1, ge=1)
     """How many stages that do not depend on each other run side by side, as the rankings by
     several teachers. More than 1 pays on a cluster and on many cores."""
-    training_processes: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
+    training_processes: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 1
     """Processes of one machine that train a step together, each with its part of every batch:
     `"auto"` is one for each visible GPU, and one where there is none. A number on a CPU divides its
-    threads among them. `schedule.batch` counts the rows of all of them, each is the negative of all
-    others, and `schedule.mini_batch` is what one has in memory at once: results are those of one
-    process, up to rounding (and to what a LoRA's `dropout` draws). A chain (`training.target`) is
-    trained by one."""
+    threads among them. One unless set: several GPUs have not been tried yet. `schedule.batch`
+    counts the rows of all of them, each is the negative of all others, and `schedule.mini_batch`
+    is what one has in memory at once: results are those of one process, up to rounding (and to
+    what a LoRA's `dropout` draws). A chain (`training.target`) is trained by one."""
     gpu_pool: str | None = None
     """Prefect work pool that trains and evaluates, by the deployments `train/POOL` and
     `evaluate/POOL`; this process if not set."""

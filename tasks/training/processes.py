@@ -1,4 +1,4 @@
-"""How many processes train a step: one for each GPU, unless settings say."""
+"""How many processes train a step: one, unless settings say."""
 
 import logging
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def tell_processes(processes: int, training: TrainingSettings, step: StepSetting
         each = "each with its part of every batch"
         logger.info("step %s: %d processes train it, %s", step.name, processes, each)
     if processes < visible:
-        why = "engine.training_processes says so"
+        why = '`engine.training_processes = "auto"` would take all'
         if training.target is not None:
             why = "a chain is trained by one process"
         elif processes == step.schedule.batch:

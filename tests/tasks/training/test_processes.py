@@ -47,7 +47,7 @@ STEP = StepSettings(name="mono", schedule=ScheduleSettings(batch=4))
         (1, "auto", PLAIN, 1, []),
         (4, "auto", PLAIN, 4, ["4 processes train it"]),
         (8, "auto", PLAIN, 4, ["4 processes train it", "4 of 8 GPUs train it: a batch has 4 rows"]),
-        (4, 2, PLAIN, 2, ["2 processes train it", "2 of 4 GPUs train it: engine.training_proc"]),
+        (4, 2, PLAIN, 2, ["2 processes train it", "2 of 4 GPUs train it: `engine.training_proc"]),
         (4, "auto", CHAIN, 1, ["1 of 4 GPUs train it: a chain is trained by one process"]),
     ],
 )
