@@ -42,7 +42,7 @@ from polymine.mining.selection import (
     find_short,
     order_survivors,
 )
-from polymine.mining.validation import PairScorer, score_all
+from polymine.mining.validation import PairScorer
 from polymine.mining.validator_evidence import gather_validator_evidence, plan_pairs, with_validator
 
 
@@ -162,7 +162,7 @@ def _ask_validator(case: Case, model: str, wanted: int) -> pl.DataFrame:
 
     def score(rows: pl.DataFrame, purpose: str) -> NDArray[np.float32]:
         named = rows.select("query_id", "doc_id").rows()
-        return score_all(scorer, [(asked[query], texts[document]) for query, document in named])
+        return scorer.score([(asked[query], texts[document]) for query, document in named])
 
     looks = gather_validator_evidence(planned, decided, case.positives, settings, score)
     return with_validator(decided, looks).select("query_id", "doc_id", "score", "risk")

@@ -5,9 +5,8 @@ of a wave are batched across all queries. A verdict is relative to the query's k
 logits, because logits of different queries do not compare.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,47 +15,17 @@ from numpy.typing import NDArray
 from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import ValidationSettings
-from polymine.mining.batching import (
-    GPU_BUDGET_FACTOR,
-    count_tokens,
-    plan_batches,
-    run_batches,
-)
-from polymine.mining.hashing import hash_texts
-from polymine.models.memory import AdaptiveBatcher
+from polymine.mining.batched_model import BatchedModel
 from polymine.progress import Progress, Silent
-
-if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder
 
 # Scores (query_id, doc_id) rows: one finite float32 logit each, in order.
 PairScore = Callable[[pl.DataFrame, str], NDArray[np.float32]]
 
-_TOKENIZING = threading.Lock()  # fast tokenizers are not re-entrant
 
+class PairScorer(BatchedModel):
+    """A cross-encoder on every device that is visible."""
 
-class PairScorer:
-    """A cross-encoder on every device that is visible; batches as in `TextEncoder`.
-
-    On a CPU the model is changed in place, as there.
-    """
-
-    def __init__(
-        self,
-        replicas: "Sequence[CrossEncoder]",
-        threads: int,
-        batch_tokens: int,
-        name: str = "",
-    ) -> None:
-        self._replicas, self._name = list(replicas), name
-        self._on_cpu = self._replicas[0].device.type == "cpu"
-        if self._on_cpu:
-            from polymine.models.batch_invariance import make_batch_invariant
-
-            make_batch_invariant(self._replicas[0])
-        self._workers = threads if self._on_cpu else len(self._replicas)
-        self._budget = batch_tokens if self._on_cpu else batch_tokens * GPU_BUDGET_FACTOR
-        self._batcher = AdaptiveBatcher("validation", "Set a lower `mining.validation.max_length`")
+    what, advice = "validation", "Set a lower `mining.validation.max_length`"
 
     @classmethod
     def load(cls, settings: ValidationSettings, threads: int, batch_tokens: int) -> "PairScorer":
@@ -90,7 +59,7 @@ class PairScorer:
         pairs: Sequence[tuple[str, str]],
         progress: Progress | None = None,
         note: str = "",
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    ) -> NDArray[np.float32]:
         """Score pairs of texts.
 
         Args:
@@ -99,68 +68,31 @@ class PairScorer:
             note: what progress says they are for.
 
         Returns:
-            Positions in `pairs` and float32 logits, batch by batch, longest first.
+            Logits, float32, (n,), in the order of the pairs.
 
         Raises:
             ModelError: a logit is not finite, or a single pair does not fit into memory.
         """
         progress = progress or Silent()
-        model = self._replicas[0]
-        with models.told(f"Model {self._name!r} could not cut pairs of texts into tokens"):
-            counted = count_tokens(model.tokenizer, pairs)
-        lengths = np.minimum(counted, models.length_limit(model))
-        hashes = hash_texts("\x1f".join(pair) for pair in pairs)
-        batches = plan_batches(lengths, hashes, self._budget, one_length=self._on_cpu)
+        logits = np.empty(len(pairs), dtype=np.float32)
+        batches = self._plan(self._count(pairs), ["\x1f".join(pair) for pair in pairs])
+        for computed in self._compute(pairs, batches):
+            progress.advance("validate", len(computed.rows), note)
+            logits[computed.rows] = computed.values
+        return logits
 
-        def work(
-            rows: NDArray[np.int64], worker: int
-        ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-            def forward(some: list[tuple[str, str]]) -> NDArray[np.float32]:
-                return self._forward(some, worker)
-
-            tokens = int(lengths[rows].sum())
-            some = [pairs[row] for row in rows]
-            with models.told(f"Model {self._name!r} failed on {some[0]!r:.160} and its batch"):
-                return rows, self._batcher.compute(forward, some, tokens)
-
-        for rows, logits in run_batches(work, batches, self._workers):
-            progress.advance("validate", len(rows), note)
-            yield rows, logits
-
-    def _forward(self, pairs: list[tuple[str, str]], worker: int) -> NDArray[np.float32]:
-        import torch
-        from sentence_transformers.util import batch_to_device
-
-        model = self._replicas[0 if self._on_cpu else worker]
-        with torch.inference_mode():
-            with _TOKENIZING:
-                features = model.preprocess(pairs)
-            features = batch_to_device(features, model.device)
-            scores: torch.Tensor = model(features)["scores"]
-            logits: NDArray[np.float32] = scores.float().reshape(len(pairs)).cpu().numpy()
+    def _forward(
+        self, model: Any, texts: list[tuple[str, str]], reading: dict[str, Any]
+    ) -> NDArray[np.float32]:
+        scores = self._outputs(model, texts, reading)["scores"]
+        logits: NDArray[np.float32] = scores.float().reshape(len(texts)).cpu().numpy()
         if not np.isfinite(logits).all():
-            worst = pairs[int(np.flatnonzero(~np.isfinite(logits))[0])]
+            worst = texts[int(np.flatnonzero(~np.isfinite(logits))[0])]
             raise ModelError(
                 f"the validator gave a logit that is not finite, for the pair {worst!r:.200}; "
                 "try dtype = 'float32' in [mining.validation]"
             )
         return logits
-
-
-def score_all(scorer: PairScorer, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-    """Score pairs of texts into one array.
-
-    Args:
-        scorer: the model.
-        pairs: (query, document) texts.
-
-    Returns:
-        Logits, float32, (n,), in the order of the pairs.
-    """
-    out = np.empty(len(pairs), dtype=np.float32)
-    for rows, logits in scorer.score(pairs):
-        out[rows] = logits
-    return out
 
 
 def validate(

@@ -50,7 +50,7 @@ def too_long() -> Outcome:
     from polymine import models
     from polymine.data_contracts.errors import ModelError
     from polymine.mining.embedding import TextEncoder, encode_all
-    from polymine.mining.validation import PairScorer, score_all
+    from polymine.mining.validation import PairScorer
     from tests.small import MINILM, small_validator
 
     outcome = Outcome("memory: a text that does not fit", named=0)
@@ -59,7 +59,7 @@ def too_long() -> Outcome:
     scorer = models.load_cross_encoder(small_validator().model, device="cpu", dtype="float32")
     tries: list[tuple[Any, Any]] = [
         (encoder, lambda: encode_all(TextEncoder([encoder], 1, 2048), ["one", long])),
-        (scorer, lambda: score_all(PairScorer([scorer], 1, 2048), [("one", "two"), ("one", long)])),
+        (scorer, lambda: PairScorer([scorer], 1, 2048).score([("one", "two"), ("one", long)])),
     ]
     for model, work in tries:
         limit_memory(model, LEAST)

@@ -180,9 +180,9 @@ def _encoding(encoder: TextEncoder, prompt: str) -> Maker:
         starts = np.unique(order["batch"].to_numpy(), return_index=True)[1]
         rows = np.split(np.arange(len(texts)), starts[1:])
         batches = [(part, int(tokens[part[0]])) for part in rows]
-        parts = list(encoder.encode_planned(texts, batches, prompt, progress))
+        parts = list(encoder.encode(texts, batches, prompt, progress))
         ordered = np.concatenate([part.rows for part in parts])
-        vectors = np.concatenate([part.vectors for part in parts])
+        vectors = np.concatenate([part.values for part in parts])
         return pl.DataFrame(
             {"text_hash": hash_texts(texts[row] for row in ordered), "vector": vectors}
         )

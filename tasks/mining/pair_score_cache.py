@@ -122,10 +122,8 @@ def _scoring(scorer: PairScorer, purpose: str) -> Maker:
     def make(number: int, order: Order, progress: Progress) -> pl.DataFrame:
         assert order is not None
         pairs = list(zip(order["query"], order["document"], strict=True))
-        logits = np.empty(len(pairs), dtype=np.float32)
-        for rows, values in scorer.score(pairs, progress, purpose):
-            logits[rows] = values
-        return order.select("query_hash", "text_hash", logit=pl.Series(logits))
+        logits = pl.Series(scorer.score(pairs, progress, purpose))
+        return order.select("query_hash", "text_hash", logit=logits)
 
     return Maker(make, PairScores)
 

@@ -120,20 +120,20 @@ def test_texts_are_cut_at_the_length_that_was_set():
 
 def test_batches_come_longest_first_and_are_counted(encoder):
     counter = Counter()
-    parts = list(encoder.encode(TEXTS, progress=counter, stage="embed it"))
+    parts = list(encoder.encode(TEXTS, encoder.plan(TEXTS, ""), progress=counter))
     lengths = encoder.count_tokens(TEXTS, "")
     longest = [lengths[part.rows].max() for part in parts]
     assert longest == sorted(longest, reverse=True)
     assert [part.tokens for part in parts] == [lengths[part.rows].sum() for part in parts]
-    assert counter.events[0] == ("start", "embed it", lengths.sum(), "tokens")
-    assert counter.events[1:-1] == [("advance", "embed it", part.tokens) for part in parts]
-    assert counter.events[-1] == ("finish", "embed it")
+    assert counter.events[0] == ("start", "embed", lengths.sum(), "tokens")
+    assert counter.events[1:-1] == [("advance", "embed", part.tokens) for part in parts]
+    assert counter.events[-1] == ("finish", "embed")
 
 
 def test_parts_of_a_plan_are_encoded_as_the_whole(encoder, vectors):
     batches = encoder.plan(TEXTS, "")
-    for part in encoder.encode_planned(TEXTS, batches[1::2]):
-        assert np.array_equal(part.vectors, vectors[part.rows])
+    for part in encoder.encode(TEXTS, batches[1::2]):
+        assert np.array_equal(part.values, vectors[part.rows])
 
 
 @pytest.mark.parametrize(("value", "kind"), [(float("nan"), "NaN or infinite"), (0.0, "all zeros")])

@@ -13,7 +13,7 @@ from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import ValidationSettings
 from polymine.data_contracts.tables import Verdicts
-from polymine.mining.validation import PairScorer, score_all, validate
+from polymine.mining.validation import PairScorer, validate
 from tests.conftest import animal_tables, small_validator
 
 
@@ -169,7 +169,7 @@ def model(request):
 
 @pytest.fixture(scope="module")
 def logits(model, pairs):
-    return score_all(PairScorer([model], 2, 2048), pairs)
+    return PairScorer([model], 2, 2048).score(pairs)
 
 
 class TestPairScorer:
@@ -181,23 +181,23 @@ class TestPairScorer:
 
     @pytest.mark.parametrize(("threads", "budget"), [(1, 2048), (2, 64), (3, 100_000)])
     def test_same_bits_on_other_threads_and_budgets(self, model, pairs, logits, threads, budget):
-        assert np.array_equal(score_all(PairScorer([model], threads, budget), pairs), logits)
+        assert np.array_equal(PairScorer([model], threads, budget).score(pairs), logits)
 
     def test_same_bits_in_other_company(self, model, pairs, logits):
         scorer = PairScorer([model], 1, 2048)
-        alone = [score_all(scorer, [pair])[0] for pair in pairs[::4]]
+        alone = [scorer.score([pair])[0] for pair in pairs[::4]]
         assert np.array_equal(alone, logits[::4])
         for size in (2, 5, 17, 31):
-            assert np.array_equal(score_all(scorer, pairs[:size]), logits[:size])
+            assert np.array_equal(scorer.score(pairs[:size]), logits[:size])
         rows = np.random.default_rng(0).permutation(len(pairs))[:20]
-        assert np.array_equal(score_all(scorer, [pairs[row] for row in rows]), logits[rows])
+        assert np.array_equal(scorer.score([pairs[row] for row in rows]), logits[rows])
 
     def test_loads_what_the_settings_name_and_cuts_at_their_length(self, pairs):
         short = PairScorer.load(
             small_validator().model_copy(update={"max_length": 24}), threads=1, batch_tokens=512
         )
         long, longer = ("one", "word " * 100), ("one", "word " * 200)
-        first, second = score_all(short, [long, longer])
+        first, second = short.score([long, longer])
         assert first == second
 
     def test_logit_that_is_not_finite_is_an_error_with_the_pair(self):
@@ -207,4 +207,4 @@ class TestPairScorer:
         for parameter in broken.parameters():
             parameter.data.fill_(float("nan"))
         with pytest.raises(ModelError, match=r"not finite.*'a question', 'an answer'"):
-            score_all(PairScorer([broken], 1, 2048), [("a question", "an answer")])
+            PairScorer([broken], 1, 2048).score([("a question", "an answer")])

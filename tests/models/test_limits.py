@@ -14,7 +14,7 @@ import torch
 from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.mining.embedding import TextEncoder, encode_all
-from polymine.mining.validation import PairScorer, score_all
+from polymine.mining.validation import PairScorer
 from tests.small import save_small_decoder
 
 WORDS = [f"w{number}" for number in range(20)]
@@ -166,7 +166,7 @@ def test_a_cross_encoder_reads_a_pair_up_to_its_positions(tmp_path: Path) -> Non
     config = RobertaConfig(**SIZES, max_position_embeddings=514, pad_token_id=1, num_labels=1)
     name = saved(tmp_path, RobertaForSequenceClassification(config), pad_token="<pad>")
     scorer = PairScorer([models.load_cross_encoder(name, device="cpu", dtype="float32")], 1, 2048)
-    assert np.isfinite(score_all(scorer, [(LONG, LONG), ("w1", "w2")])).all()
+    assert np.isfinite(scorer.score([(LONG, LONG), ("w1", "w2")])).all()
 
 
 def test_static_embeddings_have_no_limit() -> None:

@@ -9,7 +9,7 @@ import torch
 from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.mining.embedding import TextEncoder, encode_all
-from polymine.mining.validation import PairScorer, score_all
+from polymine.mining.validation import PairScorer
 from polymine.models.memory import AdaptiveBatcher, is_out_of_memory
 from robustness.faults.inside import limit_memory
 from tests.conftest import MINILM, animal_tables, small_validator
@@ -69,14 +69,14 @@ def test_vectors_and_logits_are_the_same_in_halves(encoder, scorer, caplog):
     documents, queries, _ = animal_tables()
     texts = documents["text"].to_list()
     pairs = list(zip(queries["text"], documents["text"], strict=False))
-    expected = encode_all(encoder, texts), score_all(scorer, pairs)
+    expected = encode_all(encoder, texts), scorer.score(pairs)
     minilm = models.load_encoder(str(MINILM.model), device="cpu", dtype="float32")
     validator = models.load_cross_encoder(small_validator().model, device="cpu", dtype="float32")
     refused = limit_memory(minilm, 96), limit_memory(validator, 48)
     with caplog.at_level(logging.WARNING, "polymine.models.memory"):
         found = (
             encode_all(TextEncoder([minilm], 2, 2048), texts),
-            score_all(PairScorer([validator], 2, 2048), pairs),
+            PairScorer([validator], 2, 2048).score(pairs),
         )
     assert all(map(np.array_equal, found, expected))
     assert all(refused)
@@ -86,4 +86,4 @@ def test_vectors_and_logits_are_the_same_in_halves(encoder, scorer, caplog):
     with pytest.raises(ModelError, match=r"embedding: one text .*'a text of many.*max_length"):
         encode_all(TextEncoder([minilm], 1, 2048), ["one", LONG])
     with pytest.raises(ModelError, match="validation: one text"):
-        score_all(PairScorer([validator], 1, 2048), [("one", "two"), ("one", LONG)])
+        PairScorer([validator], 1, 2048).score([("one", "two"), ("one", LONG)])
