@@ -29,7 +29,7 @@ from polymine.tasks.mining.ingestion import find_tables, ingest
 from polymine.tasks.mining.primary import choose_teacher, settle
 from polymine.tasks.mining.promotion import promote
 from polymine.tasks.mining.ranking import rank
-from polymine.tasks.mining.risk import fit_risk, predict_risk
+from polymine.tasks.mining.risk import Assessed, fit_risk, predict_risk
 from polymine.tasks.mining.selection import select
 from polymine.tasks.mining.teachers import (
     check_languages,
@@ -154,19 +154,22 @@ def mine_prepared(
     model = fit_risk(run, collection, base, mining)
     deep = deepen(run, collection, base, positives, model, mining, inputs, choice)
     risks = predict_risk(run, collection, base, deep, model, mining)
-    known = (collection, base, deep, positives, risks)
+    known = Assessed(collection, base, deep, positives, risks)
     by_risk, promotions = mining.selection.rule == "risk", None
     if by_risk and mining.selection.max_false_positive_rate:
-        promotions = promote(run, *known, model, mining)
-    decisions = before = select(run, *known, promotions, mining)
+        promotions = promote(run, known, model, mining)
+    decisions = before = select(run, known, promotions, mining)
     verdicts = validator = None
     if mining.validation is not None and by_risk:
-        validator = validator_evidence(run, *known, promotions, before, mining)
+        validator = validator_evidence(run, known, promotions, before, mining)
         with named_work("again"):
-            decisions = select(run, *known, promotions, mining, validator)
+            decisions = select(run, known, promotions, mining, validator)
     elif mining.validation is not None:
         verdicts = validate(run, collection, decisions, positives, mining)
-    sources = Sources(*known, model, decisions, promotions, verdicts, validator, before, choice)
+    sources = Sources(
+        **vars(known), model=model, decisions=decisions, promotions=promotions, verdicts=verdicts,
+        validator=validator, decisions_before=before, choice=choice,
+    )  # fmt: skip
     exported = export(run, sources, mining, output)
     names = [f"{teacher.name}/rank" for teacher in mining.teachers]
     return Mined(sources, exported, {**inputs, **dict(zip(names, rankings, strict=True))})

@@ -133,9 +133,3 @@ def _depends(collection: CollectionRef, inputs: Inputs) -> dict[str, object]:
         "labels": collection.labels,
         "inputs": dict(inputs),
     }
-
-
-def scan_evidence(base: DatasetRef, deep: DatasetRef) -> list[pl.LazyFrame]:
-    """Pair the shards of both searches: one lazy frame per block of queries."""
-    pairs = zip(shard_paths(base), shard_paths(deep), strict=True)
-    return [pl.scan_parquet([left, right], glob=False) for left, right in pairs]

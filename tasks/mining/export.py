@@ -40,6 +40,7 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan, cut
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.mining.pair_score_cache import PairScoreCache
+from polymine.tasks.mining.risk import Assessed
 from polymine.tasks.mining.trainer_formats import TrainerFiles
 from polymine.tasks.store.atomic import staged, write_frame
 from polymine.tasks.store.datasets import (
@@ -60,7 +61,7 @@ QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a 
 
 
 @dataclass(frozen=True)
-class Sources:
+class Sources(Assessed):
     """The datasets an output is made of.
 
     Args:
@@ -71,11 +72,6 @@ class Sources:
         choice: the primary teacher, where recall chose it.
     """
 
-    collection: CollectionRef
-    evidence: DatasetRef
-    deep: DatasetRef
-    positives: DatasetRef
-    risks: DatasetRef
     model: DatasetRef
     decisions: DatasetRef
     promotions: DatasetRef | None = None

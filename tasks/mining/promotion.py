@@ -1,12 +1,11 @@
 """Finds further positives: what is precise enough by its risk, and what closes with it."""
 
-from collections.abc import Iterator
 from functools import cache
 
 import polars as pl
 
 from polymine.data_contracts.notes import Promotion
-from polymine.data_contracts.references import CollectionRef, DatasetRef
+from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import MiningSettings
 from polymine.data_contracts.tables import Promotions
 from polymine.mining.promotion import (
@@ -21,26 +20,17 @@ from polymine.mining.promotion import (
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.stage import stage
-from polymine.tasks.mining.evidence import scan_evidence
-from polymine.tasks.mining.risk import load_model, risks_of
-from polymine.tasks.store.datasets import load, shard_paths
+from polymine.tasks.mining.risk import Assessed, load_model, risks_of
+from polymine.tasks.store.datasets import load
 
 VERSION = 2
 COLUMNS = ("query_id", "doc_id", "same_language", "label", "risk")
 
 
 @stage("promote")
-def promote(
-    run: Context,
-    collection: CollectionRef,
-    base: DatasetRef,
-    deep: DatasetRef,
-    positives: DatasetRef,
-    risks: DatasetRef,
-    model: DatasetRef,
-    mining: MiningSettings,
-) -> Plan:
+def promote(run: Context, assessed: Assessed, model: DatasetRef, mining: MiningSettings) -> Plan:
     """Promote candidates within the budget of wrong ones, as far as the data say how often."""
+    collection = assessed.collection
     budget = mining.selection.max_false_positive_rate
 
     @cache
@@ -49,15 +39,16 @@ def promote(
         documents = load(collection.documents).select("doc_id", "language")
         weights = load_model(model)
         parts: list[tuple[pl.DataFrame, pl.DataFrame]] = []
-        for assessed in _blocks(base, deep, risks):
-            said = keep_labelled(assessed)
+        for block in assessed.scan():
+            candidates = block.collect()
+            said = keep_labelled(candidates)
             blind = said.drop("risk").with_columns(label=pl.lit(None, pl.Int8))
             risk = risks_of(blind, queries, weights, mining)["risk"]
-            parts.append((said.with_columns(risk=risk).select(COLUMNS), keep_likely(assessed)))
+            parts.append((said.with_columns(risk=risk).select(COLUMNS), keep_likely(candidates)))
         known, likely = (
             name_languages(pl.concat(side), queries, documents) for side in zip(*parts, strict=True)
         )
-        pairs = load(positives).select("query_id", "doc_id")
+        pairs = load(assessed.positives).select("query_id", "doc_id")
         labels = load(collection.labels)
         open_ = leave_out_refuted(likely, labels, load(collection.versions))
         return promote_within(open_, pairs, find_precisions(known, labels), budget)
@@ -66,7 +57,7 @@ def promote(
         contract="promotions",
         depends={
             "version": VERSION,
-            "risks": risks,
+            "risks": assessed.risks,
             "labels": collection.labels,
             "positives": collection.judgments,
             "versions": collection.versions,
@@ -79,10 +70,3 @@ def promote(
         resumable=False,
         note=lambda _: found()[1],
     )
-
-
-def _blocks(base: DatasetRef, deep: DatasetRef, risks: DatasetRef) -> Iterator[pl.DataFrame]:
-    """Read the evidence with its risk, block by block of queries."""
-    for evidence, path in zip(scan_evidence(base, deep), shard_paths(risks), strict=True):
-        risk = pl.read_parquet(path, columns=["risk"], glob=False)
-        yield evidence.collect().hstack(risk)  # in the same order

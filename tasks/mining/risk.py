@@ -1,5 +1,6 @@
 """Fits the risk to a data set and predicts it for every candidate: no model, no text, seconds."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import polars as pl
@@ -21,6 +22,32 @@ from polymine.tasks.store.datasets import Dataset, load, open_folder, scan, shar
 
 VERSION = 5
 FILE = "risk.json"
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """Candidates with all that is known of them, by references, and the known positives."""
+
+    collection: CollectionRef
+    evidence: DatasetRef
+    deep: DatasetRef
+    positives: DatasetRef
+    risks: DatasetRef
+
+    def scan(self) -> list[pl.LazyFrame]:
+        """Put risks beside the evidence of both searches: one lazy frame per block of queries."""
+        shards = map(shard_paths, (self.evidence, self.deep, self.risks))
+        return [
+            pl.concat(
+                [
+                    pl.scan_parquet([base, deep], glob=False),
+                    pl.scan_parquet(risk, glob=False).select("risk"),  # in the same order
+                ],
+                how="horizontal",
+                strict=True,
+            )
+            for base, deep, risk in zip(*shards, strict=True)
+        ]
 
 
 @stage("fit-risk")

@@ -7,7 +7,7 @@ from functools import cache
 import polars as pl
 
 from polymine.data_contracts.notes import Choice, DecisionsNote
-from polymine.data_contracts.references import CollectionRef, DatasetRef
+from polymine.data_contracts.references import DatasetRef
 from polymine.data_contracts.settings import MiningSettings
 from polymine.data_contracts.tables import Decisions
 from polymine.mining import hubs
@@ -27,9 +27,10 @@ from polymine.progress import Progress
 from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Order, Plan
 from polymine.tasks.engine.stage import stage
-from polymine.tasks.mining.evidence import load_ceilings, scan_evidence
+from polymine.tasks.mining.evidence import load_ceilings
+from polymine.tasks.mining.risk import Assessed
 from polymine.tasks.mining.teachers import blocks_of
-from polymine.tasks.store.datasets import load, scan, shard_paths
+from polymine.tasks.store.datasets import load, scan
 
 VERSION = 6
 
@@ -37,11 +38,7 @@ VERSION = 6
 @stage("select")
 def select(
     run: Context,
-    collection: CollectionRef,
-    base: DatasetRef,
-    deep: DatasetRef,
-    positives: DatasetRef,
-    risks: DatasetRef,
+    assessed: Assessed,
     promotions: DatasetRef | None,
     mining: MiningSettings,
     validator: DatasetRef | None = None,
@@ -55,8 +52,8 @@ def select(
 
     @cache
     def settled() -> tuple[Decided, DecisionsNote]:
-        decided = Decided(collection, base, deep, positives, risks, promotions, mining, validator)
-        return decided.settle(DecisionsNote(reach=reach, candidates=risks.rows))
+        decided = Decided(assessed, promotions, mining, validator)
+        return decided.settle(DecisionsNote(reach=reach, candidates=assessed.risks.rows))
 
     def make(number: int, order: Order, progress: Progress) -> pl.DataFrame:
         final, note = settled()
@@ -71,8 +68,8 @@ def select(
         contract="decisions",
         depends={
             "version": VERSION,
-            "risks": risks,
-            "labels": collection.labels,
+            "risks": assessed.risks,
+            "labels": assessed.collection.labels,
             "validator": validator,
             "rule": mining.selection,
             "promotions": promotions,
@@ -82,7 +79,7 @@ def select(
             "reach": reach,
             "takes": (mining.negatives, count_handed(mining)),  # a pool reaches as deep for any
         },
-        blocks=blocks_of(collection, run.engine),
+        blocks=blocks_of(assessed.collection, run.engine),
         unit="queries",
         open=lambda _: Maker(make, Decisions),
         note=lambda _: settled()[1],
@@ -94,32 +91,27 @@ class Decided:
 
     def __init__(
         self,
-        collection: CollectionRef,
-        base: DatasetRef,
-        deep: DatasetRef,
-        positives: DatasetRef,
-        risks: DatasetRef,
+        assessed: Assessed,
         promotions: DatasetRef | None,
         mining: MiningSettings,
         validator: DatasetRef | None = None,
     ) -> None:
-        self._evidence, self._risks = scan_evidence(base, deep), shard_paths(risks)
-        self._ceilings, self._mining = load_ceilings(positives, mining), mining
+        self._blocks, self._mining = assessed.scan(), mining
+        self._ceilings = load_ceilings(assessed.positives, mining)
         self._validator = load(validator) if validator else None
-        relevant = scan(collection.labels).filter(pl.col("relevance") > 0)
+        relevant = scan(assessed.collection.labels).filter(pl.col("relevance") > 0)
         self._relevant = relevant.select("query_id", "doc_id").collect()
-        self._collection, self._bars = collection, hubs.no_bars()
+        self._collection, self._bars = assessed.collection, hubs.no_bars()
         self._promotions = load(promotions) if promotions else None
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
-        return map(self.block, range(len(self._risks)))
+        return map(self.block, range(len(self._blocks)))
 
     def block(self, number: int) -> pl.DataFrame:
         """Decide on one block of queries."""
         mining = self._mining
-        columns = ["query_id", "doc_id", "closed", f"score_{mining.primary_teacher}"]
-        risk = pl.read_parquet(self._risks[number], columns=["risk"], glob=False)
-        gathered = self._evidence[number].select(columns).collect().hstack(risk)  # same order
+        columns = ["query_id", "doc_id", "closed", f"score_{mining.primary_teacher}", "risk"]
+        gathered = self._blocks[number].select(columns).collect()
         decided = apply_rule(gathered, self._ceilings, mining.primary_teacher, mining.selection)
         if self._validator is not None:
             decided = with_validator(decided, self._validator)

@@ -19,6 +19,7 @@ from polymine.tasks.engine.load import Load
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.stage import stage
 from polymine.tasks.mining.pair_score_cache import PairScoreCache, name_scores
+from polymine.tasks.mining.risk import Assessed
 from polymine.tasks.mining.selection import Decided
 from polymine.tasks.store.datasets import load, note_of, scan
 
@@ -53,23 +54,19 @@ def validate(
 @stage("validator-evidence", "validate")
 def validator_evidence(
     run: Context,
-    collection: CollectionRef,
-    base: DatasetRef,
-    deep: DatasetRef,
-    positives: DatasetRef,
-    risks: DatasetRef,
+    assessed: Assessed,
     promotions: DatasetRef | None,
     decisions: DatasetRef,
     mining: MiningSettings,
 ) -> Plan:
     """Ask the cross-encoder about the candidates nearest the decision (rule `risk`)."""
-    settings, selection = _settings(mining), mining.selection
+    settings, selection, collection = _settings(mining), mining.selection, assessed.collection
     cache = PairScoreCache(run, collection, settings)
 
     def make(*_: object) -> pl.DataFrame:
         choice, planned, risked = note_of(decisions, DecisionsNote).choice, [], []
         assert choice is not None, "the rule `risk` has chosen"
-        for decided in Decided(collection, base, deep, positives, risks, promotions, mining):
+        for decided in Decided(assessed, promotions, mining):
             pairs = plan_pairs(
                 decided,
                 choice,
@@ -80,7 +77,7 @@ def validator_evidence(
             planned.append(pairs)
             risks_of = decided.select(*RISKED)
             risked.append(pairs.join(risks_of, on=["query_id", "doc_id"], how="left"))
-        known = load(positives).select("query_id", "doc_id")
+        known = load(assessed.positives).select("query_id", "doc_id")
         return gather_validator_evidence(
             pl.concat(planned), pl.concat(risked), known, mining, cache.score
         )
