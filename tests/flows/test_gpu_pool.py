@@ -24,8 +24,7 @@ from polymine.data_contracts.settings import (
     TrainingSettings,
 )
 from polymine.flows.pipeline import pipeline
-from tests.conftest import BM25, MINILM
-from tests.training.small_encoder import save_small_encoder
+from tests.small import BM25, MINILM, save_small_encoder
 
 pytestmark = pytest.mark.flow
 ROOT = Path(__file__).parents[2]

@@ -21,9 +21,8 @@ from polymine.data_contracts.settings import (
     TrainingSettings,
 )
 from polymine.flows.pipeline import pipeline
-from tests.conftest import BM25, MINILM, animal_tables
 from tests.pickle_scan import find_pickles
-from tests.training.small_encoder import save_small_encoder
+from tests.small import BM25, MINILM, animal_tables, save_small_encoder
 
 pytestmark = pytest.mark.flow
 PAYLOADS = [

@@ -26,8 +26,7 @@ from polymine.data_contracts.settings import (
     SelectionSettings,
 )
 from polymine.flows.mining import mine
-from tests.conftest import BM25, MINILM, small_validator
-from tests.small import plan_mining
+from tests.small import BM25, MINILM, plan_mining, small_validator
 
 pytestmark = pytest.mark.flow
 

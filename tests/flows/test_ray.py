@@ -34,7 +34,7 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.execution import carry_out
 from polymine.tasks.engine.plan import Maker, Order, Plan
 from polymine.tasks.store.datasets import Dataset, Store, load, shard_name
-from tests.conftest import BM25, MINILM, small_validator
+from tests.small import BM25, MINILM, small_validator
 
 pytest.importorskip("ray", reason='needs Ray: pip install "polymine[ray]"')
 pytest.importorskip("prefect_ray", reason='needs prefect-ray: pip install "polymine[ray]"')

@@ -44,18 +44,11 @@ from polymine.flows.evaluation import evaluate
 from polymine.flows.pipeline import pipeline
 from polymine.flows.training import train
 from polymine.models import load_encoder
-from tests.conftest import BM25, MINILM
-from tests.small import save_small_decoder
-from tests.training.small_encoder import save_small_encoder
+from tests.small import BM25, MINILM, save_small_decoder
 
 pytestmark = pytest.mark.flow
 PARALLEL = Path(__file__).parents[2] / "examples" / "parallel"
 SCHEDULE = ScheduleSettings(steps=3, batch=8, mini_batch=8)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> str:
-    return save_small_encoder(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")

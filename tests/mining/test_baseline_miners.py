@@ -14,8 +14,8 @@ from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.tables import Triplets
 from polymine.mining.baseline_miners import library_triplets, random_triplets
 from polymine.mining.library_miner import check_options
-from tests.conftest import animal_tables
 from tests.mining.small_tables import documents, judgments, queries
+from tests.small import animal_tables
 
 NO_CLOSURE = pl.DataFrame(schema={"query_id": pl.String, "doc_id": pl.String, "reason": pl.String})
 

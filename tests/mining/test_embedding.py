@@ -9,7 +9,7 @@ import pytest
 from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.mining.embedding import TextEncoder, encode_all
-from tests.conftest import ANIMALS, FACTS, MINILM
+from tests.small import ANIMALS, FACTS, MINILM
 
 TEXTS = [
     statement.format(name=name, home=home, food=food, body=body) * (1 + number % 3)

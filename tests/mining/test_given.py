@@ -6,8 +6,8 @@ import pytest
 import polymine
 from polymine.data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.mining.ingestion import ingest
-from tests.conftest import MINILM, animal_tables
 from tests.mining.small_mining import mine
+from tests.small import MINILM, animal_tables
 
 KNOWN, COPY, PLAIN = "camel-home", "camel-home-copy", "yak-myth"
 QUERY = "camel-home?"

@@ -5,8 +5,8 @@ import pytest
 
 from polymine.data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.mining.ingestion import ingest
-from tests.conftest import MINILM, animal_tables
 from tests.mining.small_mining import mine
+from tests.small import MINILM, animal_tables
 
 RIGHT = ("camel-home?", "camel-risk")
 WRONG = ("camel-food?", "camel-care")

@@ -22,9 +22,9 @@ from polymine.mining.ingestion import Ingested, ingest
 from polymine.tasks.engine.context import Context, temporary
 from polymine.tasks.mining.embedding import name_family
 from polymine.tasks.store.datasets import shard_name
-from tests.conftest import MINILM
 from tests.mining.small_mining import mine
 from tests.public_data import public_tables
+from tests.small import MINILM
 
 WANTED, SHIFT, TIE = 5, 3, 1e-6
 QUERIES, DOCUMENTS = 150, 200

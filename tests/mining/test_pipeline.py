@@ -9,8 +9,8 @@ from polymine.data_contracts.settings import MiningSettings, SelectionSettings
 from polymine.data_contracts.tables import Negatives, Shortfalls, Triplets, evidence_schema
 from polymine.mining.embedding import encode_all
 from polymine.mining.ingestion import ingest
-from tests.conftest import BM25, MINILM, animal_tables, small_validator
 from tests.mining.small_mining import mine
+from tests.small import BM25, MINILM, animal_tables, small_validator
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from polymine.mining import precision
 from polymine.mining.ingestion import ingest
 from polymine.tasks.training.data import read_part
 from polymine.training.mixture import select
-from tests.conftest import BM25
 from tests.mining.small_mining import mine
+from tests.small import BM25
 
 ANIMALS = (
     "owl", "otter", "camel", "heron", "lynx", "mole", "newt", "swan", "toad", "vole", "wasp", "yak",

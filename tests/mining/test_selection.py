@@ -18,7 +18,7 @@ from polymine.mining.selection import (
     find_short,
     order_survivors,
 )
-from tests.conftest import MINILM, small_validator
+from tests.small import MINILM, small_validator
 
 
 def evidence(*rows):

@@ -14,7 +14,7 @@ from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import ValidationSettings
 from polymine.data_contracts.tables import Verdicts
 from polymine.mining.validation import PairScorer, validate
-from tests.conftest import animal_tables, small_validator
+from tests.small import animal_tables, small_validator
 
 
 class Book:

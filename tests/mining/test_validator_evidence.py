@@ -17,7 +17,7 @@ from polymine.mining.validator_evidence import (
     update_scored,
     with_validator,
 )
-from tests.conftest import MINILM
+from tests.small import MINILM
 
 
 def table(*rows, names=("query_id", "doc_id", "score", "risk", "reason")):

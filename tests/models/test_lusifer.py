@@ -29,7 +29,6 @@ SHAPE = {
     "vocab_size": 100, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 64, "head_dim": 8,
 }  # fmt: skip
-SLIDES = {"sliding_window": 4}
 TEXTS = ["a red fox", "the ocean is made of milk and honey", "two plus two", "fox"]
 
 

@@ -12,7 +12,7 @@ from polymine.mining.embedding import TextEncoder, encode_all
 from polymine.mining.validation import PairScorer
 from polymine.models.memory import AdaptiveBatcher, is_out_of_memory
 from robustness.faults.inside import limit_memory
-from tests.conftest import MINILM, animal_tables, small_validator
+from tests.small import MINILM, animal_tables, small_validator
 
 LONG = "a text of many words " * 20
 

@@ -26,9 +26,8 @@ from polymine.tasks.store import rates
 from polymine.tasks.store.manifests import MANIFEST
 from robustness.faults.kills import make_reference, run_kills
 from robustness.faults.work import PRELOADED, Forks, Job, make_world
-from tests.conftest import BM25, small_validator
 from tests.mining.small_mining import Tables, mine
-from tests.small import small_teacher
+from tests.small import BM25, small_teacher, small_validator
 
 PERCENT = MiningSettings(
     teachers=(small_teacher(), BM25), negatives=3, depth=6, validation=small_validator(),

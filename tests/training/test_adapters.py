@@ -12,15 +12,9 @@ from polymine import models
 from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.settings import LoraSettings
 from polymine.training import adapters
-from tests.training.small_encoder import save_small_encoder
 
 TEXTS = ["a red fox", "an ocean of milk", "le renard", "two plus two"]
 LORA = LoraSettings(rank=4, alpha=8)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> str:
-    return save_small_encoder(tmp_path_factory.mktemp("base"))
 
 
 def encode(encoder) -> np.ndarray:

@@ -25,14 +25,8 @@ from polymine.tasks.training.checks import check_training
 from polymine.training import adapters
 from polymine.training.trainer import TrainedStep, train_step
 from tests.tasks.evaluation.small_sets import run_in
-from tests.training.small_encoder import save_small_encoder
 from tests.training.test_trainer import WORDS, Killed, KilledAt, make_rows, make_step, make_training
 from tests.training.test_watch import harmful_rows, plan, questions
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> str:
-    return save_small_encoder(tmp_path_factory.mktemp("base"))
 
 
 def full(steps=6, **given) -> StepSettings:

@@ -16,7 +16,7 @@ from polymine.data_contracts.settings import ScheduleSettings, StepSettings, Tra
 from polymine.tasks.store.datasets import Store
 from polymine.tasks.training.rows import check_rows
 from polymine.training import batches
-from tests.training.small_encoder import save_small_encoder
+from tests.small import save_small_encoder
 from tests.training.test_trainer import Killed, KilledAt, make_rows, make_step, same, train, weights
 
 TWO = (TrainingData(parallel="x", share=0.25), TrainingData(parallel="y", share=0.75))

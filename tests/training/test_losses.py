@@ -20,7 +20,7 @@ from polymine.training.distillation import WeightedDistillationLoss
 from polymine.training.gist import WeightedGISTLoss
 from polymine.training.labels import Labels
 from polymine.training.losses import build_loss
-from tests.training.small_encoder import save_small_encoder
+from tests.small import save_small_encoder
 
 ROWS, NEGATIVES, T = 6, 2, 0.05
 TEXTS = [

@@ -26,17 +26,11 @@ from polymine.training.relations import own_relations, relate
 from polymine.training.trainer import prepare, route_by_language, train_step
 from robustness.faults.inside import limit_memory
 from tests.pickle_scan import find_pickles
-from tests.training.small_encoder import save_small_encoder
 
 WORDS = [
     "fox", "ocean", "bread", "copper", "violin", "desert", "comet", "ladder", "pepper", "glacier",
     "magnet", "saddle",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> str:
-    return save_small_encoder(tmp_path_factory.mktemp("base"))
 
 
 def make_rows(

@@ -23,13 +23,7 @@ from polymine.training.adapters import AdapterStack
 from polymine.training.development import Part
 from polymine.training.trainer import train_step
 from polymine.training.watch import Point, Watch, looks_every
-from tests.training.small_encoder import save_small_encoder
 from tests.training.test_trainer import WORDS, Killed, KilledAt, make_rows, same, weights
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> str:
-    return save_small_encoder(tmp_path_factory.mktemp("base"))
 
 
 def questions(language="en") -> EvaluationCollection:

@@ -15,14 +15,8 @@ from polymine.data_contracts.settings import (
 )
 from polymine.training.adapters import AdapterStack
 from polymine.training.trainer import prepare
-from tests.training.small_encoder import save_small_encoder
 
 PRODUCTS = {torch.ops.aten.mm, torch.ops.aten.addmm}  # attention's are others
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> str:
-    return save_small_encoder(tmp_path_factory.mktemp("base"))
 
 
 def measured(encoder, backward: bool) -> float:

@@ -39,7 +39,7 @@ from polymine.tasks.store.datasets import load
 from polymine.tasks.training.data import read_part
 from polymine.training.recipes import expand
 from polymine.training.relations import own_relations
-from tests.conftest import MINILM
+from tests.small import MINILM
 from tests.tasks.evaluation.small_sets import read, run_in, write
 
 ROOT = Path(__file__).parents[3]

@@ -17,8 +17,8 @@ from polymine.tasks.evaluation import measuring as measuring
 from polymine.tasks.evaluation.encoding import Measured, open_measured
 from polymine.tasks.evaluation.measuring import measure, untouched_languages
 from polymine.tasks.evaluation.reading import read_set
+from tests.small import save_small_encoder
 from tests.tasks.evaluation.small_sets import run_in, small, write
-from tests.training.small_encoder import save_small_encoder
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from polymine.tasks.mining.ranking import rank
 from polymine.tasks.mining.risk import fit_risk
 from polymine.tasks.mining.teachers import index
 from polymine.tasks.store.datasets import Store, load
-from tests.conftest import BM25
+from tests.small import BM25
 
 SHALLOW = MiningSettings(
     teachers=(BM25,), depth=2, negatives=5, selection=SelectionSettings(rule="percent", percent=0.5)

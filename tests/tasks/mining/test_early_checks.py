@@ -13,8 +13,7 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.mining.teachers import check_languages, check_models
 from polymine.tasks.store.datasets import Store
-from tests.conftest import BM25, MINILM
-from tests.small import small_validator
+from tests.small import BM25, MINILM, small_validator
 
 
 def test_models_that_are_there_pass() -> None:

@@ -13,7 +13,7 @@ from polymine.data_contracts.settings import EngineSettings
 from polymine.data_contracts.tables import Queries
 from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.embedding import embed, name_family
-from tests.conftest import MINILM
+from tests.small import MINILM
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from polymine.tasks.reporting import mining as reporting
 from polymine.tasks.runs.diff import diff_runs
 from polymine.tasks.store.datasets import Store
 from polymine.tasks.store.retention import make_plan, remove
-from tests.conftest import BM25, MINILM, animal_tables
+from tests.small import BM25, MINILM, animal_tables
 
 RULE = SelectionSettings(rule="percent", percent=0.98)
 MINING = MiningSettings(teachers=(MINILM, BM25), negatives=3, depth=6, selection=RULE)

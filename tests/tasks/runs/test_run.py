@@ -26,7 +26,7 @@ from polymine.data_contracts.settings import (
 from polymine.flows.mining import mine
 from polymine.reporting.runs.inspected import Candidate, Inspection
 from polymine.reporting.runs.inspection_view import draw
-from tests.conftest import BM25, MINILM, animal_tables, small_validator
+from tests.small import BM25, MINILM, animal_tables, small_validator
 
 MINING = MiningSettings(
     teachers=(MINILM, BM25), negatives=3, depth=10, validation=small_validator(),

@@ -30,7 +30,7 @@ from polymine.tasks.store.datasets import (
 )
 from polymine.tasks.store.manifests import MANIFEST, RUN
 from polymine.tasks.store.output import publish_folder
-from tests.conftest import BM25
+from tests.small import BM25
 
 
 class Numbers(dy.Schema):

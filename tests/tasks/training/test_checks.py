@@ -21,12 +21,6 @@ from polymine.tasks.store.manifests import RUN
 from polymine.tasks.store.output import write_folder_manifest
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.rows import check_rows, gather_rows
-from tests.training.small_encoder import save_small_encoder
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> str:
-    return save_small_encoder(tmp_path_factory.mktemp("base"))
 
 
 def mined_by(*teachers: TeacherSettings, decides: str) -> MiningSettings:

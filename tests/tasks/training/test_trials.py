@@ -24,14 +24,8 @@ from polymine.tasks.store.datasets import load, note_of
 from polymine.tasks.training.trials import check_trials, trials
 from tests.small import animal_tables
 from tests.tasks.evaluation.small_sets import run_in, write
-from tests.training.small_encoder import save_small_encoder
 
 WEIGHED = (1.0, 1.0, 0.95, 0.7, 0.7, 0.6, 0.5)  # of the triplets' positives, again and again
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> str:
-    return save_small_encoder(tmp_path_factory.mktemp("base"))
 
 
 def triplets(folder, weighed=WEIGHED) -> str:
