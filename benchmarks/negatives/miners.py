@@ -28,7 +28,7 @@ from polymine.data_contracts.settings import (
     SelectionSettings,
     ValidationSettings,
 )
-from polymine.mining.budget import apply_choice
+from polymine.mining.budget import apply_choice, search
 from polymine.mining.ranking import rank_below
 from polymine.mining.risk import predict_risk
 from polymine.mining.risk_estimate import languages_of
@@ -38,9 +38,9 @@ from polymine.mining.selection import (
     apply_rule,
     compare_with_ceilings,
     compute_ceilings,
-    find_choice,
     find_short,
     order_survivors,
+    pool_decided,
 )
 from polymine.mining.validation import PairScorer
 from polymine.mining.validator_evidence import gather_validator_evidence, plan_pairs, with_validator
@@ -153,8 +153,8 @@ def _ask_validator(case: Case, model: str, wanted: int) -> pl.DataFrame:
         reason=pl.lit(None, pl.String), validator_score=pl.lit(None, pl.Float32)
     )
     selection = settings.selection
-    choice = find_choice([decided], selection, wanted)
     budget, pairs = selection.max_false_negative_rate, settings.validation.pairs_per_query
+    choice = search(pool_decided([decided], wanted), wanted, budget, selection.max_risk)
     planned = plan_pairs(decided, choice, wanted, pairs, budget)
     scorer = PairScorer.load(settings.validation, threads(), EngineSettings().batch_tokens)
     texts = dict(case.documents.select("doc_id", "text").rows())

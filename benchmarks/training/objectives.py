@@ -30,10 +30,10 @@ from benchmarks.processes import machine, save, told
 from benchmarks.training.objective_sets import Mined, mine
 from benchmarks.training.proxy import Known, Numbers, Proxy, Rows, ndcg
 from polymine.data_contracts.settings import SelectionSettings
-from polymine.mining.budget import apply_choice
+from polymine.mining.budget import apply_choice, search
 from polymine.mining.precision import LEAST_PRECISION, assess, fit_precisions
 from polymine.mining.promotion import find_cut
-from polymine.mining.selection import find_choice
+from polymine.mining.selection import pool_decided
 
 DEVELOPMENT = ("xquad", "cranfield", "cisi", "epqa-dev")
 APART = ("cacm", "med", "scifact", "lareqa-xquad-r", "medquad", "piaf")
@@ -47,7 +47,9 @@ Arm = tuple[Rows, Known | None]
 def choose_negatives(candidates: pl.DataFrame, count: int = NEGATIVES) -> pl.DataFrame:
     """Take what the rule `risk` takes within its default budget: query, document."""
     open_ = candidates.with_columns(reason=pl.lit(None, pl.String))
-    choice = find_choice([open_], SelectionSettings(), count)
+    rule = SelectionSettings()
+    pool = pool_decided([open_], count)
+    choice = search(pool, count, rule.max_false_negative_rate, rule.max_risk)
     ordered = apply_choice(open_, choice, count)
     return ordered.filter(pl.col("order") <= count).sort("query", "order")
 

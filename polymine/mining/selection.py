@@ -13,7 +13,7 @@ import polars as pl
 
 from polymine.data_contracts.notes import Choice
 from polymine.data_contracts.settings import MiningSettings, SelectionSettings
-from polymine.mining.budget import Pool, apply_choice, join, pool_of, search
+from polymine.mining.budget import Pool, apply_choice, join, pool_of
 from polymine.mining.hashing import hash_texts, uniform
 from polymine.mining.validator_evidence import PRECISE
 
@@ -144,20 +144,6 @@ def order_within_budget(
     return ordered.drop("order").join(
         orders, on=["query_id", "doc_id"], how="left", maintain_order="left"
     )
-
-
-def find_choice(decided: Iterable[pl.DataFrame], settings: SelectionSettings, count: int) -> Choice:
-    """Search the price at which the whole set stays within the budget.
-
-    Args:
-        decided: parts of the set, by queries, as from `apply_rule`.
-        count: candidates each query takes.
-
-    Returns:
-        Price and highest risk, as from `polymine.mining.budget.search`.
-    """
-    pool = pool_decided(decided, count)
-    return search(pool, count, settings.max_false_negative_rate, settings.max_risk)
 
 
 def pool_decided(decided: Iterable[pl.DataFrame], count: int) -> Pool:
