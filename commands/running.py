@@ -1,6 +1,5 @@
 """Runs a flow in this process against a standing server, which boots while the flow is imported."""
 
-import importlib
 import sys
 import time
 from collections.abc import Iterator
@@ -10,22 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
+from polymine.flows import find_flow
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from polymine.commands.server.uses import Server
 
 Name = Literal["mine", "train", "evaluate", "pipeline", "compare", "language_gap"]
-MODULES: dict[Name, str] = {
-    "mine": "polymine.flows.mining",
-    "train": "polymine.flows.training",
-    "evaluate": "polymine.flows.evaluation",
-    "pipeline": "polymine.flows.pipeline",
-    "compare": "polymine.flows.comparison",
-    "language_gap": "polymine.flows.gap",
-}
-
-
 quiet = False  # whether the command line was asked to say no more than it must
 
 
@@ -93,7 +84,7 @@ def ready_flow(name: Name) -> "Iterator[tuple[Server, Any]]":
         import prefect.task_engine  # noqa: F401
         import torch  # noqa: F401
 
-        flow = getattr(importlib.import_module(MODULES[name]), name)
+        flow = find_flow(name)
         _calm_console()
         server.wait()
         with server.watched():

@@ -338,7 +338,7 @@ def pipeline(settings: str | Path | Mapping[str, Any]) -> Page:
 
 
 def _run(name: str, settings: str | Path | Mapping[str, Any]) -> Page:
-    from importlib import import_module
+    from polymine.flows import find_flow
 
     kind = SETTINGS[name]
     asked = (
@@ -346,12 +346,7 @@ def _run(name: str, settings: str | Path | Mapping[str, Any]) -> Page:
         if isinstance(settings, Mapping)
         else load_as(kind, Path(settings))
     )
-    module = {
-        "train": "training", "evaluate": "evaluation", "compare": "comparison",
-        "language_gap": "gap",
-    }  # fmt: skip
-    flow = getattr(import_module(f"polymine.flows.{module.get(name, name)}"), name)
-    made = flow.fn(**{section: getattr(asked, section) for section in kind.model_fields})
+    made = find_flow(name).fn(**{section: getattr(asked, section) for section in kind.model_fields})
     return Page(Path(made["report"]), str(made["headline"]))
 
 

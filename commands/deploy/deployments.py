@@ -1,6 +1,5 @@
 """Prefect's own deployment of a flow, made from what is wanted and compared with what is held."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings.deploying import DeploymentSettings, TimetableSettings
+from polymine.flows import find_flow
 
 COMPARED = {
     "description", "entrypoint", "parameters", "tags", "enforce_parameter_schema",
@@ -42,8 +42,7 @@ async def build(
         active: which schedules are held already, by slug, and whether they are switched on.
         enabled: likewise of triggers, by name.
     """
-    flow = getattr(importlib.import_module(wanted.entrypoint.rpartition(".")[0]), wanted.flow)
-    made: RunnerDeployment = await flow.ato_deployment(
+    made: RunnerDeployment = await find_flow(wanted.flow).ato_deployment(
         wanted.name,
         description=wanted.description,
         parameters=wanted.parameters,

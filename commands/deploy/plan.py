@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from polymine.commands.running import MODULES
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings import check_as
 from polymine.data_contracts.settings.deploying import (
@@ -22,6 +21,7 @@ from polymine.data_contracts.settings.deploying import (
 )
 from polymine.data_contracts.settings.loading import SCHEDULES, TRIGGERS, read_toml, with_output
 from polymine.data_contracts.settings.run import SETTINGS, flow_of
+from polymine.flows import MODULES
 
 FLOWS = [f"{module}.{flow}" for flow, module in MODULES.items()]
 Verb = Literal["created", "changed", "unchanged"]

@@ -1,11 +1,10 @@
 """Which code a run was made with."""
 
-import importlib
 from pathlib import Path
 
 from prefect.utilities.hashing import file_hash
 
-from polymine.commands.running import MODULES
+from polymine.flows import MODULES, find_flow
 from polymine.tasks.engine.source_version import source_version
 from polymine.tasks.monitoring import failures
 
@@ -35,6 +34,6 @@ def _version(root: Path) -> str:
 
 def test_every_flow_is_of_the_version_that_its_stages_are_of() -> None:
     """Left to itself Prefect takes the file with `explains_failures` for the flow's."""
-    versions = {getattr(importlib.import_module(MODULES[name]), name).version for name in MODULES}
+    versions = {find_flow(name).version for name in MODULES}
     assert versions == {source_version()}
     assert file_hash(str(failures.__file__)) not in versions

@@ -1,12 +1,10 @@
 """What a machine lets runs name: within its roots, whatever way a path takes."""
 
-import importlib
 import os
 from pathlib import Path
 
 import pytest
 
-from polymine.commands.running import MODULES
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings import (
     ArmSettings,
@@ -23,6 +21,7 @@ from polymine.data_contracts.settings import (
     TrainingSettings,
     ValidationSettings,
 )
+from polymine.flows import MODULES, find_flow
 from polymine.tasks.sources.allowed_roots import Roots, check_roots
 
 
@@ -194,7 +193,7 @@ def test_a_root_has_to_be_whole(monkeypatch):
 
 @pytest.mark.parametrize("name", list(MODULES))
 def test_every_flow_looks_before_it_opens_anything(inside, name):
-    flow = getattr(importlib.import_module(MODULES[name]), name)
+    flow = find_flow(name)
     outside = {
         "dataset": corpus("/outside/in"), "training": TrainingSettings(base="/outside/base"),
         "evaluation": EvaluationSettings(base="/outside/base"),
