@@ -270,36 +270,19 @@ def encode(
     languages: Iterable[str],
     side: str,
     offsets: Offsets | None = None,
+    *,
+    unit: bool = False,
 ) -> Matrix:
     """Return vectors (n, d) of texts in their order, as `embed` stores them.
 
     What `offsets_of` the set gives is subtracted from them, which leaves their directions alone:
-    they then have unit length, whatever the model compares by.
+    they then have unit length, whatever the model compares by, as they have with `unit`.
     """
     stored = embed(run, measured, texts, languages, side)
     vectors = stored.take(np.arange(len(stored)))
-    if not offsets:
-        return vectors
-    return without_offsets(_units(measured, vectors), pl.Series(languages), offsets)
-
-
-def encode_units(
-    run: Context,
-    measured: Measured,
-    texts: Iterable[str],
-    languages: Iterable[str],
-    side: str,
-    offsets: Offsets | None = None,
-) -> Matrix:
-    """Return unit vectors (n, d), as `encode` does, also of a model whose lengths count."""
-    return _units(measured, encode(run, measured, texts, languages, side, offsets))
-
-
-def _units(measured: Measured, vectors: Matrix) -> Matrix:
-    if measured.call.similarity != "dot":
-        return vectors
-    scaled: Matrix = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return scaled
+    if measured.call.similarity == "dot" and (unit or offsets):
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return without_offsets(vectors, pl.Series(languages), offsets) if offsets else vectors
 
 
 def offsets_of(run: Context, measured: Measured, sides: Iterable[Side]) -> Offsets:
@@ -312,9 +295,8 @@ def offsets_of(run: Context, measured: Measured, sides: Iterable[Side]) -> Offse
     """
     if not measured.shift:
         return {}
-    return language_offsets(
-        [
-            (encode_units(run, measured, table["text"], table["language"], side), table["language"])
-            for table, side in sides
-        ]
-    )
+    found = []
+    for table, side in sides:
+        texts, languages = table["text"], table["language"]
+        found.append((encode(run, measured, texts, languages, side, unit=True), languages))
+    return language_offsets(found)

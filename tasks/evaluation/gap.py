@@ -9,7 +9,7 @@
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -52,7 +52,7 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.plan import Maker, Plan
 from polymine.tasks.engine.progress import track
 from polymine.tasks.engine.stage import stage
-from polymine.tasks.evaluation.encoding import Measured, Side, encode_units, load_of, offsets_of
+from polymine.tasks.evaluation.encoding import Measured, Side, encode, load_of, offsets_of
 from polymine.tasks.evaluation.sets import (
     LONE,
     kind_of,
@@ -289,11 +289,9 @@ def _of_texts(
     if not parallel.texts.height:
         return _Found()
 
-    table, side = parallel.texts, _side(tables)
-    offsets = offsets_of(run, measured, sides_measured(tables))
-    vectors = encode_units(run, measured, table["text"], table["language"], side, offsets)
+    (vectors,) = _encode_sides(run, measured, tables, [(parallel.texts, _side(tables))])
     drawn = parallel.widest(gap.points, gap.seed)
-    near = vectors[table.with_row_index("row").join(
+    near = vectors[parallel.texts.with_row_index("row").join(
         drawn.texts, on=["group", "language"], how="semi", maintain_order="left"
     )["row"].to_numpy()]  # fmt: skip
     cosines, spreads = translation_cosines(parallel, vectors)
@@ -336,13 +334,15 @@ def sides_measured(tables: DatasetRef) -> list[Side]:
             return sides_of_set(tables)
 
 
-def _encode_sides(run: Context, measured: Measured, tables: DatasetRef) -> list[Vectors]:
-    """Vectors of all texts of a set, a side at a time."""
+def _encode_sides(
+    run: Context, measured: Measured, tables: DatasetRef, wanted: Sequence[Side] | None = None
+) -> list[Vectors]:
+    """Unit vectors of the wanted texts of a set, or of all of them, a side at a time."""
     sides = sides_measured(tables)
     offsets = offsets_of(run, measured, sides)
     return [
-        encode_units(run, measured, table["text"], table["language"], side, offsets)
-        for table, side in sides
+        encode(run, measured, table["text"], table["language"], side, offsets, unit=True)
+        for table, side in wanted or sides
     ]
 
 

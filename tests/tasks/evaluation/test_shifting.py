@@ -9,7 +9,7 @@ from polymine.data_contracts.errors import ModelError, SettingsError
 from polymine.data_contracts.settings import EncoderSettings, GapSettings
 from polymine.data_contracts.trained import TrainedModel
 from polymine.models import load_encoder
-from polymine.tasks.evaluation.encoding import Measured, encode_units, offsets_of, open_measured
+from polymine.tasks.evaluation.encoding import Measured, encode, offsets_of, open_measured
 from polymine.tasks.evaluation.reading import read_set
 from polymine.tasks.evaluation.sets import sides_of_set
 from polymine.tasks.evaluation.shifting import _only_path
@@ -47,7 +47,7 @@ def test_its_vectors_are_those_that_are_measured(desk):
     measured = open_measured("m", gap.models[0], shift=True)
     offsets = offsets_of(run, measured, sides)
     queries, _ = sides[0]
-    wanted = encode_units(run, measured, queries["text"], queries["language"], "queries", offsets)
+    wanted = encode(run, measured, queries["text"], queries["language"], "queries", offsets)
     saved = SentenceTransformer(str(desk / "shifted"), trust_remote_code=True, device="cpu")
     for code in queries["language"].unique():
         own = (queries["language"] == code).to_numpy()
