@@ -42,7 +42,7 @@ from polymine.tasks.engine.stage import stage
 from polymine.tasks.mining.pair_score_cache import PairScoreCache
 from polymine.tasks.mining.risk import Assessed
 from polymine.tasks.mining.trainer_formats import TrainerFiles
-from polymine.tasks.store.atomic import staged, write_frame
+from polymine.tasks.store.atomic import write_frame
 from polymine.tasks.store.datasets import (
     Dataset,
     check,
@@ -54,7 +54,7 @@ from polymine.tasks.store.datasets import (
     shard_paths,
 )
 from polymine.tasks.store.manifests import RUN
-from polymine.tasks.store.output import check_output, copy_file, write_folder_manifest
+from polymine.tasks.store.output import publish_folder
 
 VERSION = 9
 QUERIES_PER_FILE = 16_384  # fixed: output files are the same whatever shards a run was cut into
@@ -251,32 +251,25 @@ def publish(
 
     Raises StoreError when the folder holds another run and `output.overwrite` is off.
     """
-    folder = Path(output.path).expanduser().absolute()
-    check_output(output, exported.fingerprint)
-    with staged(folder) as beside:
-        made = open_folder(exported.path)
-        for path in shard_paths(exported):
-            copy_file(path, beside / path.relative_to(made))
-        tables = {"evidence": (sources.evidence, sources.deep), "risks": (sources.risks,)}
-        parts = [(name, reference) for name, of in tables.items() for reference in of]
-        for name, reference in parts:
-            for path in shard_paths(reference):
-                part = f"part-{len(list((beside / name).glob('*'))):05d}{path.suffix}"
-                copy_file(path, beside / name / part)
-        copy_file(shard_paths(sources.model)[0], beside / "risk.json")
-        copy_file(shard_paths(sources.positives)[0], beside / "positives" / shard_name(0))
-        for name, table in hash_tables(sources.collection).items():
-            write_frame(table, beside / name / shard_name(0))
-        if sources.collection.rejected.rows:
-            copy_file(
-                shard_paths(sources.collection.rejected)[0], beside / "rejected" / shard_name(0)
-            )
-        for name, content in pages.items():
-            (beside / name).write_text(content, encoding="utf-8")
-        rows = note_of(exported, ExportNote).triplets
-        write_folder_manifest(beside, RUN, exported.fingerprint, rows, manifest)
-        check_output(output, exported.fingerprint)  # again: copying may have taken minutes
-    return folder
+    made, collection = open_folder(exported.path), sources.collection
+    files: dict[str, Path | str | pl.DataFrame] = {
+        path.relative_to(made).as_posix(): path for path in shard_paths(exported)
+    }
+    tables = {
+        "evidence": [*shard_paths(sources.evidence), *shard_paths(sources.deep)],
+        "risks": shard_paths(sources.risks),
+        "positives": shard_paths(sources.positives),
+        "rejected": shard_paths(collection.rejected) if collection.rejected.rows else [],
+    }
+    for name, paths in tables.items():
+        files |= {f"{name}/{shard_name(number)}": path for number, path in enumerate(paths)}
+    files["risk.json"] = shard_paths(sources.model)[0]
+    for name, table in hash_tables(collection).items():
+        files[f"{name}/{shard_name(0)}"] = table
+    return publish_folder(
+        output, {**files, **pages}, manifest, kind=RUN, run=exported.fingerprint,
+        rows=note_of(exported, ExportNote).triplets,
+    )  # fmt: skip
 
 
 def hash_tables(collection: CollectionRef) -> dict[str, pl.DataFrame]:

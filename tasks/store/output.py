@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from pydantic import BaseModel
 
 from polymine.data_contracts.credentials import hide_credentials
 from polymine.data_contracts.errors import StoreError
 from polymine.data_contracts.references import Manifest
 from polymine.data_contracts.settings import OutputSettings
-from polymine.tasks.store.atomic import staged
+from polymine.tasks.store.atomic import staged, write_frame
 from polymine.tasks.store.manifests import MANIFEST, RUN, describe_shard, read_manifest
 from polymine.tasks.store.usage import used_datasets
 
@@ -25,7 +26,7 @@ _NAMES = {RUN: "run", TRAINING: "training run"}
 
 def publish_folder(
     output: OutputSettings,
-    files: Mapping[str, Path | str | bytes],
+    files: Mapping[str, Path | str | bytes | pl.DataFrame],
     manifest: Mapping[str, Any],
     *,
     kind: str,
@@ -45,6 +46,8 @@ def publish_folder(
         for name, source in files.items():
             if isinstance(source, Path):
                 copy_file(source, beside / name)
+            elif isinstance(source, pl.DataFrame):
+                write_frame(source, beside / name)
             else:
                 content = source.encode() if isinstance(source, str) else source
                 (beside / name).parent.mkdir(parents=True, exist_ok=True)
