@@ -31,7 +31,6 @@ from polymine.training.processes import together
 from polymine.training.team import Team
 from polymine.training.trainer import TrainedStep, train_step, train_with
 from robustness.faults.inside import limit_memory
-from tests.training.small_encoder import save_small_encoder
 from tests.training.small_work import fall, refuse, stumble
 from tests.training.test_trainer import (
     Killed,
@@ -134,11 +133,6 @@ class Kept(logging.Handler):
 
 def base_of(name: str):
     return models.load_encoder(name, device="cpu", dtype="float32")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> str:
-    return save_small_encoder(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from polymine.flows.training import run_steps
 from polymine.tasks.engine.context import Context
 from polymine.tasks.store.datasets import note_of
 from polymine.tasks.training.processes import check_processes, count_processes, tell_processes
-from tests.training.small_encoder import save_small_encoder
+from tests.small import save_small_encoder
 from tests.training.test_trainer import WORDS, make_step, make_training
 
 
