@@ -30,7 +30,8 @@ from rich.text import Text
 from polymine.reporting.formatting import as_key, format_seconds
 
 ARTIFACT_EVERY = 5.0  # seconds; each costs the task some 20 ms
-LOG_EVERY = 60.0  # seconds; a stage that takes less says how it ended, and no more
+FIRST_LOG = 10.0  # seconds; a stage that takes less says how it ended, and no more
+LOG_EVERY = 60.0
 RARER = 100  # in long work not more often than after each hundredth of the time it has taken
 Part = TypeVar("Part", bound=Sized)
 
@@ -87,7 +88,8 @@ class TaskProgress:
             state.note = note
             _terminal.move(state.bar, state.done)
             rarer = (now - state.began) / RARER
-            if now - state.logged >= max(LOG_EVERY, rarer):
+            silent = LOG_EVERY if state.logged > state.began else FIRST_LOG
+            if now - state.logged >= max(silent, rarer):
                 state.logged = now
                 self._logger.info("%s: %s", stage, state.describe(now))
             if now - state.published >= max(ARTIFACT_EVERY, rarer):

@@ -26,8 +26,8 @@ def test_log_lines_are_throttled_and_say_how_fast(caplog: pytest.LogCaptureFixtu
         progress.advance("embed minilm", 1000)
         progress.finish("embed minilm")
     assert [record.getMessage() for record in caplog.records] == [
-        "embed minilm: 500 of 2,000 texts, 8.3 texts/s, 3 minutes left",
-        "embed minilm: 1,000 of 2,000 texts, 8.3 texts/s, 2 minutes left",
+        "embed minilm: 100 of 2,000 texts, 8.3 texts/s, 4 minutes left",
+        "embed minilm: 600 of 2,000 texts, 8.3 texts/s, 3 minutes left",
         "embed minilm: 2,000 texts in 2 minutes, 17 texts/s",
     ]
 
