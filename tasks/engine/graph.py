@@ -34,6 +34,11 @@ class Node:
     load: Load | None = None
 
 
+UNKNOWN = (
+    "unknown: no run has noted it in this store; a run says how long is left, from ten seconds on"
+)
+
+
 class Graph(Shown):
     """The stages of a run and what each of them was made from."""
 
@@ -90,13 +95,15 @@ class Graph(Shown):
         return dict(found)
 
     def __rich__(self) -> RenderableType:
-        return Group(*map(Text, self.sources), draw(self), *map(Text, self.remarks))
+        open_ = any(_unknown(node) and not self.seconds(node) for node in self.nodes)
+        remarks = [*([UNKNOWN] if open_ else []), *self.remarks]
+        return Group(*map(Text, self.sources), draw(self), *map(Text, remarks))
 
 
 def draw(graph: Graph) -> Table:
-    """Draw a line for each stage: is it there, what there is to do, how long, after what."""
+    """Draw a line for each stage: is it there, what there is to do, how long."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for column in ("stage", "", "work", "expected", "after"):
+    for column in ("stage", "", "work", "expected"):
         table.add_column(column, overflow="fold")
     known = 0.0
     for node in graph.nodes:
@@ -104,12 +111,12 @@ def draw(graph: Graph) -> Table:
         seconds = graph.seconds(node)
         known += seconds or 0.0
         expected = "" if node.reused else format_seconds(seconds) if seconds else _unknown(node)
-        table.add_row(node.name, state, _work(node), expected, ", ".join(node.needs))
+        table.add_row(node.name, state, _work(node), expected)
     open_ = any(_unknown(node) and not graph.seconds(node) for node in graph.nodes)
     if known or open_:
-        more = "without what is unknown: no run has noted it in this store" if open_ else ""
         expected = format_seconds(known) if known else "unknown"
-        table.add_row("in all", "", "", expected, more, style="bold")
+        more = " and what is unknown" if known and open_ else ""
+        table.add_row("in all", "", "", expected + more, style="bold")
     return table
 
 
