@@ -83,14 +83,13 @@ def ingest(run: Context, settings: DatasetSettings) -> CollectionRef:
             "repeat each other, or name pairs that the judgments decide already",
             f"{len(raw.labels):,}", f"{made.labels.rows:,}",
         )  # fmt: skip
+    known = tables["closure"].filter(pl.col("reason").cast(pl.String) == "positive").height
     logger.info(
-        "%s documents (%s copies merged), %s queries, %s closed pairs, %s rows rejected",
-        *(
-            f"{getattr(made, name).rows:,}"
-            for name in ("documents", "copies", "queries", "closure")
-        ),
-        f"{made.rejected.rows:,}",
-    )
+        "%s documents (%s copies merged), %s queries, %s known pairs, %s more that may be no "
+        "negatives (copies, versions, labels), %s rows rejected",
+        *(f"{getattr(made, name).rows:,}" for name in ("documents", "copies", "queries")),
+        f"{known:,}", f"{made.closure.rows - known:,}", f"{made.rejected.rows:,}",
+    )  # fmt: skip
     return made
 
 
