@@ -35,6 +35,7 @@ def show(
     for part, headline in parts.items():
         console.print(Text(f"{part}: {headline}"), soft_wrap=True)
     facts = _facts(summary, seconds, page)
+    facts += [("Check this", str(said)) for said in summary.get("warnings") or []]
     width = max(len(name) for name, _ in facts) + 2 if console.is_terminal else 0
     for name, said in facts:  # the terminal wraps: a path stays whole and can be copied
         console.print(f"{name}: ".ljust(width + 1) + said, soft_wrap=True, markup=False)

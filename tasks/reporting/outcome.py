@@ -39,6 +39,7 @@ def sum_up(report: Report, folder: Path) -> dict[str, Any]:
         "output": str(folder),
         "report": str(folder / "report.html"),
         "headline": report.headline,
+        "warnings": [note.text for note in report.notes if note.level == "warning"],
         "timings": timings,
         "reused": report.reused,
         "searched": [one.said for one in getattr(report, "searched", ())],

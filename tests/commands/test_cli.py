@@ -33,6 +33,7 @@ SUMMARY = {
     "funnel": [{"step": "candidates", "count": 12345, "note": "of two teachers"}],
     "reused": ["ingest"],
     "timings": [{"stage": "embed", "seconds": 12.34}],
+    "warnings": ["minilm finds 9.2 % of the known positives"],
     "headline": "8 triplets from 8 queries",
 }
 
@@ -173,9 +174,10 @@ def test_the_summary_shows_a_triplet_and_where_it_lies_and_ends_with_the_headlin
         "Return the sum.", "Adds its two numbers.", "Subtracts them.", "positive · score 0.910",
         "negative · de · score 0.520", "ingest", "embed 12.3 s", "whole command 15.0 s",
         "runs/demo/triplets/*.parquet", "runs/demo/report.html", "polymine ui",
+        "Check this: ", "minilm finds 9.2 %",
     ):  # fmt: skip
         assert expected in shown
     assert ("anchor ─" in shown, "12,345" in shown) == (terminal, terminal)
     lines = shown.strip().splitlines()
     assert lines[-1].strip() == SUMMARY["headline"]
-    assert terminal or len(lines) == 3 + 5 + 1
+    assert terminal or len(lines) == 3 + 6 + 1
