@@ -20,7 +20,7 @@ from polymine.mining.broken_rows import broken_frame
 from polymine.reading.delimited import read_delimited
 from polymine.reading.json_records import read_json
 from polymine.reading.roles import Role
-from polymine.reading.shared_texts import read_parquet
+from polymine.reading.shared_texts import read_parquet, share_texts
 from polymine.reading.text import decoded, is_whole
 from polymine.reading.understood import Table
 
@@ -104,4 +104,6 @@ def _columnar(path: Path, name: str, suffix: str, *, repeated: bool) -> Table:
     # Texts that repeat are written as categories, and lists of one length as arrays.
     as_text = (cs.categorical() | cs.enum()).cast(pl.String)
     frame = frame.with_columns(as_text, cs.array(cs.string()).cast(pl.List(pl.String)))
+    if repeated and form == "Arrow":
+        frame = share_texts([frame])
     return Table(frame, broken_frame([]), Understood(name, form, frame.height))

@@ -16,8 +16,7 @@ import polars as pl
 import polars.selectors as cs
 from pyarrow import parquet
 
-PIECE = 125_000  # rows of a file that are read at a time, at most
-_TEXTS = cs.string() | cs.list(cs.string())
+PIECE = 262_144  # rows read at a time, at most: a row group as polars writes it
 _NUMBERED = pl.UInt32
 
 

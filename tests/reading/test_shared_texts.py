@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from polymine.reading import shared_texts
 from polymine.reading.shared_texts import (
     join_lists,
     number_texts,
@@ -29,7 +30,9 @@ def buffers(texts: pl.Series) -> int:
     return sum(buffer.size for buffer in chunk.buffers()[2:] if buffer)
 
 
-def test_equal_tables(tmp_path):
+@pytest.mark.parametrize("piece", [1, 3, 100])
+def test_equal_tables(piece, tmp_path, monkeypatch):
+    monkeypatch.setattr(shared_texts, "PIECE", piece)
     assert_frame_equal(share_texts([TABLE.head(1), TABLE.tail(3)]), TABLE)
     TABLE.write_parquet(tmp_path / "a[1].parquet")
     assert_frame_equal(read_parquet(tmp_path / "a[1].parquet"), TABLE)

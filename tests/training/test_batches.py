@@ -52,10 +52,8 @@ def test_batches_are_those_of_the_library(batch):
 
 
 def test_a_row_of_fewer_negatives_repeats_its_last_with_no_weight():
-    table = pl.DataFrame(
-        {"anchor": ["a", "b"], "positive": ["A", "B"], "negative_1": ["n", "m"],
-         "negative_2": ["o", None]}
-    )  # fmt: skip
+    first = {"anchor": ["a", "b"], "positive": ["A", "B"], "negative_1": ["n", "m"]}
+    table = pl.DataFrame({**first, "negative_2": ["o", None]})
     parts = batches.split_rows(from_triplets(table, "data-0", 2).rows)
     (dataset,) = batches.build_datasets(parts, settings(2)).values()
     assert dataset[1] == {
