@@ -240,7 +240,7 @@ def deploy(
     """Set up schedules, work pools, limits and alarms on a Prefect server, as prefect.yaml says.
 
     A file of your own is deployed with its settings as they are, and runs when you start it, when
-    its [[schedules]] say, or when these options do.
+    its `schedules` say, or when these options do.
     """
     from polymine.commands.deploy.command import deploy as set_up
 

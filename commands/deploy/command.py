@@ -44,10 +44,11 @@ def deploy(
     # First, since it needs no server and may fail.
     needed = () if files else plan.polymine.files
     copied = [copy_folder(each, base, folder, dry_run) for each in needed]
-    if status() is None and not os.environ.get("PREFECT_API_URL"):
+    own = status()
+    if not (own and own.standing) and not os.environ.get("PREFECT_API_URL"):
         raise ServerError(
-            "there is no Prefect server to deploy to: `polymine server start` runs one on this "
-            "machine, or set PREFECT_API_URL (and PREFECT_API_AUTH_STRING) to one elsewhere"
+            "there is no Prefect server that stays, to deploy to: `polymine server start` runs one "
+            "on this machine, or set PREFECT_API_URL (and PREFECT_API_AUTH_STRING) to one elsewhere"
         )
     server = find_server()
     try:

@@ -1,5 +1,6 @@
 """`prefect.yaml` and settings files become deployments; nothing here talks to a server."""
 
+import fcntl
 import textwrap
 import tomllib
 from datetime import timedelta
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from polymine.commands.deploy.command import copy_folder
+from polymine.commands.deploy.command import copy_folder, deploy
 from polymine.commands.deploy.plan import read_plan, want
+from polymine.commands.server.client import ServerError
+from polymine.commands.server.record import Record, write_record
 from polymine.commands.starters import PLAN as OWN_PLAN
 from polymine.data_contracts.errors import SettingsError
 from polymine.data_contracts.settings import OutputSettings, RunSettings, check_as, load_as
@@ -34,6 +37,18 @@ def own_file(folder: Path, text: str = "") -> Path:
         f'model = "some/validator"\n{text}\n[output]\npath = "runs/products"\n'
     )
     return file
+
+
+def test_a_server_that_ends_with_its_commands_is_none_to_deploy_to(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("POLYMINE_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    folder = tmp_path / "server"
+    folder.mkdir()
+    write_record(folder, Record("127.0.0.1", 1, standing=False))
+    with (folder / "server.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as a run in another shell
+        with pytest.raises(ServerError, match="no Prefect server that stays"):
+            deploy([own_file(tmp_path)])
 
 
 def changed_plan(folder: Path, **schedule: object) -> Path:
