@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polymine.data_contracts.errors import ModelError
@@ -226,8 +227,9 @@ def _with_adapter(model: Model, adapter: ResolvedModel, dtype: str) -> Model:
     return model.eval()
 
 
+@cache
 def _say_precision(name: str, used: str) -> None:
-    """Say where a model computes in less than its weights were saved in."""
+    """Say once where a model computes in less than its weights were saved in."""
     own = own_dtype(name)
     if own == "float32" != used:
         logger.info(

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from polymine.data_contracts.errors import ModelError
@@ -84,6 +85,16 @@ def _side(prompts: Mapping[str, str], names: tuple[str, ...]) -> str:
     return ended[0] if len(ended) == 1 else ""
 
 
+@cache
+def _say_own(name: str | None, own: Prompts) -> None:
+    """Say once which prompts are a model's own: every stage that calls it settles them anew."""
+    logger.info(
+        "Model %r: its own prompts are used where the settings name none: %r before queries, "
+        "%r before documents",
+        name, own.query, own.document,
+    )  # fmt: skip
+
+
 def prompted(call: Call, otherwise: EncoderSettings | None = None) -> Call:
     """Settle the prompts of a call, before anything is named by them or read with them.
 
@@ -101,11 +112,7 @@ def prompted(call: Call, otherwise: EncoderSettings | None = None) -> Call:
     own = own_prompts(call.model) if call.model and None in named else Prompts()
     found = (own.query, own.document)
     if any(found):
-        logger.info(
-            "Model %r: its own prompts are used where the settings name none: %r before queries, "
-            "%r before documents",
-            call.model, *found,
-        )  # fmt: skip
+        _say_own(call.model, own)
     elif otherwise is not None:
         found = (otherwise.query_prompt or "", otherwise.document_prompt or "")
     texts = [text if text is not None else own for text, own in zip(named, found, strict=True)]
