@@ -16,7 +16,7 @@ from polymine.reporting.report import Note
 from polymine.reporting.templates import say
 from polymine.tasks.engine.context import Context
 from polymine.tasks.evaluation.sets import open_collection
-from polymine.tasks.store.datasets import note_of
+from polymine.tasks.store.datasets import manifest_of, note_of
 from polymine.tasks.training.development import Development
 from polymine.tasks.training.rows import check_rows
 from polymine.training import recipes
@@ -28,14 +28,14 @@ logger = logging.getLogger("polymine.training")
 def trials(step: StepSettings) -> tuple[StepSettings, ...]:
     """Write out what is tried of a step, the surest positives first; itself if it leaves no choice.
 
-    Each is called after the step and its number of percent.
+    Each is called after the step and its number of percent, with a sign that no step's name has.
     """
     if not step.is_tried:
         return (step,)
     return tuple(
         step.model_copy(
             update={
-                "name": f"{step.name}-{least:.0%}".removesuffix("%"),
+                "name": f"{step.name}_{least:.0%}".removesuffix("%"),
                 "data": tuple(
                     part.model_copy(update={"min_positive_weight": least})
                     if part.min_positive_weight == BY_DEVELOPMENT
@@ -65,9 +65,10 @@ def check_rows_of(step: StepSettings, rows: Mapping[str, DatasetRef]) -> tuple[S
         else:
             kept.append(one)
     check_rows(last, rows[last.name])
-    before = (None, *(rows[one.name].rows for one in kept))
-    counted = zip([*kept, last], before, strict=True)
-    return tuple(one for one, count in counted if rows[one.name].rows != count)
+    # Not by their number: of more rows than its `limit` a part takes others, and as many.
+    held = [_content(rows[one.name]) for one in (*kept, last)]
+    pairs = zip([*kept, last], held, [None, *held[:-1]], strict=True)
+    return tuple(one for one, own, before in pairs if own != before)
 
 
 def check_trials(training: TrainingSettings, development: Development | None) -> None:
@@ -126,6 +127,12 @@ def _chosen(made: DatasetRef) -> Chosen:
     chosen = note_of(made, AdapterNote).chosen
     assert chosen is not None, "checked before training"
     return chosen
+
+
+def _content(rows: DatasetRef) -> list[str]:
+    manifest = manifest_of(rows)
+    assert manifest is not None, "a plan, too, reads rows"
+    return [shard.checksum for shard in manifest.shards]
 
 
 def _least(trial: StepSettings) -> float:

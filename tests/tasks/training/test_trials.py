@@ -93,7 +93,7 @@ def test_a_number_that_adds_no_row_or_leaves_too_few_is_not_tried(base, tmp_path
     sure = settings(tmp_path, base, "development", weighed=(0.95, 0.6))
     with caplog.at_level(logging.WARNING, "polymine.training"):
         trained = run_steps(run, sure, EvaluationSettings())
-    assert "mono-100 is not tried: step mono-100: part 1 of its data has no rows left" in (
+    assert "mono_100 is not tried: step mono_100: part 1 of its data has no rows left" in (
         caplog.text
     )
     (note,) = [note for note in trained.notes if note.text.startswith("Step mono")]
@@ -123,6 +123,33 @@ def test_parts_are_tried_together_and_numbers_stay():
     mined, sure = (TrainingData(triplets="x", min_positive_weight=v) for v in ("development", 0.8))
     step = StepSettings(name="a", data=(mined, sure, mined))
     tried = trials(step)
-    assert [one.name for one in tried] == ["a-100", "a-90", "a-70", "a-50"]
+    assert [one.name for one in tried] == ["a_100", "a_90", "a_70", "a_50"]
     assert [part.min_positive_weight for part in tried[2].data] == [0.7, 0.8, 0.7]
     assert trials(tried[0]) == (tried[0],)
+
+
+def with_step(asked: TrainingSettings, *further: StepSettings, **data: object) -> TrainingSettings:
+    """The same with other data of its step, and with further steps."""
+    (step,) = asked.steps
+    parts = tuple(part.model_copy(update=data) for part in step.data)
+    steps = (step.model_copy(update={"data": parts}), *further)
+    return asked.model_copy(update={"steps": steps})
+
+
+def test_a_limit_does_not_hide_that_numbers_choose_other_rows(base, tmp_path):
+    run = run_in(tmp_path)
+    asked = with_step(settings(tmp_path, base, "development"), limit=6)
+    trained = run_steps(run, asked, EvaluationSettings())
+    (note,) = [note for note in trained.notes if note.text.startswith("Step mono")]
+    assert [f" {least:g}: " in note.text for least in (1, 0.9, 0.7, 0.5)] == [True] * 4
+
+
+def test_no_step_is_taken_for_a_trial_of_another(base, tmp_path):
+    run = run_in(tmp_path)
+    asked = settings(tmp_path, base, "development")
+    other = settings(tmp_path, base, None).steps[0].model_copy(update={"name": "mono-90"})
+    alone = run_steps(run, asked, EvaluationSettings())
+    trained = run_steps(run, with_step(asked, other), EvaluationSettings())
+    assert trained.made["mono"].fingerprint == alone.made["mono"].fingerprint
+    assert trained.notes == alone.notes
+    assert trained.rows["mono-90"].rows == 37
