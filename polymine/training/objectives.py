@@ -71,13 +71,13 @@ def make_objective(
         The objective of the step's kind of loss.
 
     Raises:
-        ModelError: a guide or target that does not fit.
+        ModelError: a guide that fails, or a target that does not fit.
     """
     if step.loss.kind == "align":
         return _align(encoder, parts, step, training)
     facts = None
     if step.loss.kind == "mse":
-        datasets, loss = _imitate(encoder, parts, step, training.base, device, team)
+        datasets, loss = _imitate(encoder, parts, step, device, team)
     else:
         from polymine.training.contrastive import BaseAnchor
         from polymine.training.labels import RowFacts
@@ -144,7 +144,6 @@ def _imitate(
     encoder: SentenceTransformer,
     parts: Mapping[str, pl.DataFrame],
     step: StepSettings,
-    base: AdaptedModel,
     device: str,
     team: Team,
 ) -> tuple[Any, Any]:
@@ -159,12 +158,6 @@ def _imitate(
     assert told is not None, "checked by the settings"
     guide, call = load_guide(told, device)
     prompt = call.prompt_for("documents")
-    wanted, given = encoder.get_embedding_dimension(), guide.get_embedding_dimension()
-    if wanted != given:
-        raise ModelError(
-            f"step {step.name}: the guide {told.model} gives vectors of {given} components, and "
-            f"{base.model} learns ones of {wanted}; loss `mse` needs as many"
-        )
     shaped = {}
     for name, part in parts.items():
         read = part["positive"].to_list()
@@ -176,6 +169,30 @@ def _imitate(
     loss = ImitationLoss(encoder)
     loss.team = team
     return DatasetDict(shaped), loss
+
+
+def check_guide(step: StepSettings, encoder: SentenceTransformer, base: str) -> None:
+    """Refuse, before any work, a guide whose vectors are to be learned and cannot be.
+
+    Args:
+        step: names the guide.
+        encoder: that is to learn; `base` is its name in errors.
+
+    Raises:
+        ModelError: its vectors are longer or shorter than the encoder's.
+    """
+    from polymine.training.losses import load_guide
+
+    told = step.loss.guide
+    if step.loss.kind != "mse" or told is None:
+        return
+    guide, _ = load_guide(told, "cpu")
+    wanted, given = encoder.get_embedding_dimension(), guide.get_embedding_dimension()
+    if wanted != given:
+        raise ModelError(
+            f"step {step.name}: the guide {told.model} gives vectors of {given} components, and "
+            f"{base} learns ones of {wanted}; loss `mse` needs as many"
+        )
 
 
 def _texts(columns: Sequence[str]) -> list[str]:

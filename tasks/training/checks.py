@@ -39,10 +39,11 @@ def check_training(
     Raises:
         SettingsError: steps, routes or trackers that cannot be; a step that would distill the base
             from its own scores.
-        ModelError: a base without the target layers, a guide that is not there, adapters that do
-            not fit the base.
+        ModelError: a base without the target layers, a guide that is not there or of another
+            width, adapters that do not fit the base.
     """
     from polymine.training import adapters
+    from polymine.training.objectives import check_guide
 
     models.check_call(training.base)
     steps = recipes.expand(training)
@@ -71,6 +72,7 @@ def check_training(
     names = {step.name for step in steps}
     loaded = set[str]()
     for step in steps:
+        check_guide(step, base, training.base.model)
         targets = adapters.find_targets(base, step.lora.targets)
         if step.on is None or step.on in names:
             continue
@@ -111,6 +113,7 @@ def _check_chain(steps: Sequence[StepSettings], training: TrainingSettings) -> N
     """Refuse a chain that cannot be built, or cannot be trained by one of the steps."""
     from polymine.models.lusifer import ENCODER, TARGET
     from polymine.training import adapters, alignment, chain
+    from polymine.training.objectives import check_guide
 
     assert training.target is not None, "the caller looked"
     trusted = training.base.trust_remote_code
@@ -118,6 +121,7 @@ def _check_chain(steps: Sequence[StepSettings], training: TrainingSettings) -> N
     built = chain.load_chain(training, "cpu")
     places = {"encoder": ENCODER, "target": TARGET}
     for step in steps:
+        check_guide(step, built, training.target.model)
         for part in chain.parts_of(step):
             if part in places:
                 adapters.find_targets(built, step.lora.targets, place=places[part])

@@ -5,7 +5,7 @@ import logging
 import polars as pl
 import pytest
 
-from polymine.data_contracts.errors import SettingsError
+from polymine.data_contracts.errors import ModelError, SettingsError
 from polymine.data_contracts.settings import (
     EngineSettings,
     LossSettings,
@@ -58,3 +58,12 @@ def test_losses_that_know_no_weights_say_so(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="polymine"):
         check_rows(step, rows)
     assert "loss `mse` knows no weights: 1 rows whose positive may be wrong" in caplog.text
+
+
+def test_a_guide_of_another_width_is_refused_before_anything_is_read(base, tmp_path):
+    guide = save_small_encoder(tmp_path / "guide", width=48)
+    loss = LossSettings(kind="mse", negatives=0, guide=guide)
+    step = StepSettings(name="a", data=(TrainingData(parallel="absent.parquet"),), loss=loss)
+    training = TrainingSettings.model_validate({"base": {"model": base}, "steps": (step,)})
+    with pytest.raises(ModelError, match=r"gives vectors of 48 components, and .* learns ones of"):
+        check_training(training)
