@@ -7,6 +7,7 @@ NV-Retriever's (arXiv 2407.15831, section 3), all strict, with the ceiling of pe
 
 import math
 from collections.abc import Iterable
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -21,9 +22,10 @@ CLOSED = "known positive: "  # what the reason of a closed candidate starts with
 PROMOTED = "promoted: "  # what the reason of a promoted candidate starts with
 SAFE = 0.02  # risk; a query should have enough candidates below it, whatever the budget is
 VALIDATION_RESERVE = 4  # candidates per wanted negative that the validator may look at
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 
-def compute_ceilings(positives: pl.DataFrame, settings: SelectionSettings) -> pl.DataFrame:
+def compute_ceilings(positives: Frame, settings: SelectionSettings) -> Frame:
     """Turn the scores of known positives into one ceiling per query.
 
     Args:

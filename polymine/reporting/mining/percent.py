@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from polymine.data_contracts.settings import SelectionSettings
+from polymine.mining.selection import compute_ceilings
 from polymine.reporting.mining.tables import Section, Tables
 
 PERCENT = 0.95  # of the lowest known positive's score (NV-Retriever, arXiv 2407.15831)
@@ -46,9 +48,8 @@ class Percent(Section):
         """Plan one frame of one row: count, shared, rate, hardness."""
         tables = self.tables
         score = pl.col(f"score_{tables.primary}").cast(pl.Float64)
-        lowest = pl.min("score").cast(pl.Float64)
-        ceiling = lowest - lowest.abs() * (1 - PERCENT)
-        below = tables.known.group_by("query_id").agg(ceiling=ceiling)
+        rule = SelectionSettings(rule="percent", percent=PERCENT)
+        below = compute_ceilings(tables.known, rule).select("query_id", "ceiling")
         open_ = tables.evidence.filter(pl.col("closed").is_null()).select(*KEYS, score=score)
         passed = open_.join(below, on="query_id").filter(pl.col("score") < pl.col("ceiling"))
         order = passed.sort("query_id", "score", "doc_id", descending=[False, True, False])
