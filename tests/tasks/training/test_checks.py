@@ -21,6 +21,7 @@ from polymine.tasks.store.manifests import RUN
 from polymine.tasks.store.output import write_folder_manifest
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.rows import check_rows, gather_rows
+from tests.small import save_small_encoder
 
 
 def mined_by(*teachers: TeacherSettings, decides: str) -> MiningSettings:
