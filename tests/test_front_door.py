@@ -178,6 +178,12 @@ def test_a_run_of_tables_is_gone_with_its_result(desk):
         ({}, SettingsError, "name `corpus`, `queries` and `judgments`"),
         (ROWS | {"negativs": 3}, SettingsError, "negativs: .* did you mean `negatives`"),
         (ROWS | {"max_risk": 3}, SettingsError, "selection.max_risk"),
+        (ROWS | {"teacher": "e5"}, SettingsError, "`e5` is none of minilm, bm25"),
+        (
+            ROWS | {"teacher": "minilm", "dataset": {"language": "fr"}},
+            SettingsError,
+            "`minilm` is none of e5, bm25",
+        ),
         (ROWS | {"corpus": []}, InputError, "corpus.parquet: column `doc_id` is missing"),
     ],
 )

