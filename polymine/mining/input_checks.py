@@ -180,6 +180,9 @@ def check_tables(
     )
 
 
+_TEXT_KEYS: dict[type[dy.Schema], str] = {Documents: "document", Queries: "query"}
+
+
 def shape_problems(frame: pl.DataFrame, contract: type[dy.Schema], source: str) -> list[str]:
     """Look for missing columns and wrong types in one table.
 
@@ -194,7 +197,11 @@ def shape_problems(frame: pl.DataFrame, contract: type[dy.Schema], source: str) 
     for name, column in contract.columns().items():
         if name not in frame.columns:
             if not column.nullable:
-                problems.append(f"{source}: column `{name}` is missing{nearest(name, frame)}")
+                key = _TEXT_KEYS.get(contract, name) if name == "text" else name
+                problems.append(
+                    f"{source}: column `{name}` is missing{nearest(name, frame)}; "
+                    f'`[dataset.columns]` says what it is called, as `{key} = "..."`'
+                )
         elif not _is_acceptable(name, frame.schema[name]):
             expected = "whole numbers" if name == "relevance" else "strings"
             problems.append(

@@ -202,6 +202,7 @@ class TestColumns:
         message = failure(folder)
         assert "corpus.parquet: column `text` is missing; did you mean `txt`?" in message
         assert "queries.parquet: column `query_id` is missing (found: text, language)" in message
+        assert '`[dataset.columns]` says what it is called, as `document = "..."`' in message
 
 
 class TestBadFiles:
