@@ -13,6 +13,7 @@ from polymine.reporting.runs.funnel_view import draw_funnel
 from polymine.reporting.shown import shorten
 
 LINE = 200  # characters of a text outside of a terminal
+LEAST = 0.1  # seconds of a stage worth a word
 _LOOK = {"anchor": "bold", "positive": "green", "negative": "red"}
 
 
@@ -76,7 +77,8 @@ def _arms(arms: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _facts(summary: Mapping[str, Any], seconds: float, page: str | None) -> list[tuple[str, str]]:
-    timings = [f"{row['stage']} {row['seconds']:.1f} s" for row in summary.get("timings") or []]
+    took = [row for row in summary.get("timings") or [] if row["seconds"] >= LEAST]
+    timings = [f"{row['stage']} {row['seconds']:.1f} s" for row in took]
     facts = [
         ("Reused", ", ".join(summary.get("reused") or []) or "nothing"),
         ("Timings", " · ".join([*timings, f"whole command {seconds:.1f} s"])),

@@ -32,7 +32,7 @@ SUMMARY = {
     },
     "funnel": [{"step": "candidates", "count": 12345, "note": "of two teachers"}],
     "reused": ["ingest"],
-    "timings": [{"stage": "embed", "seconds": 12.34}],
+    "timings": [{"stage": "embed", "seconds": 12.34}, {"stage": "found", "seconds": 0.01}],
     "warnings": ["minilm finds 9.2 % of the known positives"],
     "headline": "8 triplets from 8 queries",
 }
@@ -177,6 +177,7 @@ def test_the_summary_shows_a_triplet_and_where_it_lies_and_ends_with_the_headlin
         "Check this: ", "minilm finds 9.2 %",
     ):  # fmt: skip
         assert expected in shown
+    assert "found" not in shown  # no time to speak of
     assert ("anchor ─" in shown, "12,345" in shown) == (terminal, terminal)
     lines = shown.strip().splitlines()
     assert lines[-1].strip() == SUMMARY["headline"]
