@@ -28,7 +28,7 @@ from polymine.tasks.engine.context import Context
 from polymine.tasks.engine.graph import Node
 from polymine.tasks.engine.stage import in_flow
 from polymine.tasks.engine.work_pool import check_deployments, for_elsewhere
-from polymine.tasks.mining.ingestion import ingest
+from polymine.tasks.mining.ingestion import find_tables, ingest
 from polymine.tasks.mining.teachers import check_models
 from polymine.tasks.monitoring.failures import SHOWN, explains_failures, part_failed
 from polymine.tasks.reporting.mining import report
@@ -92,6 +92,7 @@ def pipeline(
         with working(engine) as again:
             again.graph = run.graph
             further = with_teachers(mining, training.base, rounds, Path(first.path))
+            left = find_tables(again, left.fingerprint) or left  # which this run uses as well
             mine_round(again, left, dataset, folder_of_round(output, training, number), further)
         rounds = train_round(run, number, output, training, evaluation, rounds)
     measured = with_trained(evaluation, rounds, training.base)

@@ -44,6 +44,7 @@ from polymine.flows.evaluation import evaluate
 from polymine.flows.pipeline import pipeline
 from polymine.flows.training import train
 from polymine.models import load_encoder
+from polymine.tasks.store.datasets import Store
 from tests.small import BM25, MINILM, save_small_decoder
 
 pytestmark = pytest.mark.flow
@@ -368,6 +369,8 @@ def test_a_second_round_mines_with_what_the_first_has_trained_and_both_are_measu
     assert teachers == [["minilm", "bm25"], ["minilm", "bm25", "round_1"]]
     last = read_manifest(tmp_path / "out/mining")
     assert {"rank minilm", "rank bm25"} <= set(last["reused"])
+    mined = Store(engine.store).ingested("closure", last["fingerprints"]["ingest"])
+    assert f"closure/{mined.fingerprint}" in last["datasets"]  # so `gc` keeps its tables
     scores = pl.read_parquet(tmp_path / "out/mining/evidence/*.parquet")["score_round_1"]
     assert scores.len() > 0
     compared = pl.read_parquet(tmp_path / "out/evaluation/comparisons.parquet")
