@@ -235,6 +235,7 @@ def test_labels_are_drawn_taken_back_and_told(desk):
     assert {"rank bm25", "index bm25"} <= set(labelled.info["reused"])
     again = run.with_labels([pair | {"relevance": 1}])  # a table gives what the file gave
     assert again.triplets.equals(labelled.triplets)
+    assert again.info["sources"] == run.info["sources"] != []  # what its files were taken for
     assert again.select(negatives=2).promoted.equals(labelled.promoted)
     for wrong, said in (
         (pair | {"relevance": "maybe"}, r"`relevance` is not a whole number .*1 row"),

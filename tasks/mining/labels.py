@@ -3,6 +3,7 @@
 import polars as pl
 
 from polymine.data_contracts.errors import StoreError
+from polymine.data_contracts.notes import CollectionNote
 from polymine.data_contracts.references import CollectionRef, fingerprint
 from polymine.data_contracts.settings import DatasetSettings, EngineSettings
 from polymine.data_contracts.tables import Closure
@@ -11,7 +12,7 @@ from polymine.mining.promotion import widen
 from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.ingestion import SCHEMAS, find_tables, store_tables
 from polymine.tasks.sources.reading import read_labels
-from polymine.tasks.store.datasets import load
+from polymine.tasks.store.datasets import load, note_of
 
 VERSION = 1
 
@@ -41,7 +42,8 @@ def label_collection(
     labels = _checked(collection, read, [*names, str(dataset.labels)])
     version = fingerprint(version=VERSION, collection=ingested, labels=labels.sort(KEYS).rows())
     if find_tables(run, version) is None:
-        store_tables(run, _with_labels(collection, labels, str(dataset.labels)), version)
+        note = note_of(collection.documents, CollectionNote)  # the files are the same
+        store_tables(run, _with_labels(collection, labels, str(dataset.labels)), version, note)
     return version
 
 
