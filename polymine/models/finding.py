@@ -28,6 +28,7 @@ _NO_CONTENT = ("onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*", "evaluation.j
 # only one. Modules behind the encoder (Dense of LaBSE) are often `.bin` beside a safetensors root.
 _HUB_FIRST = (*_CONTENT[:-1], "*/pytorch_model.bin")
 _HUB_BIN = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
+_TRAINED = ("", "model/", "training/model/")  # where trained adapters lie, in a run's folder
 
 
 @dataclass(frozen=True)
@@ -173,9 +174,16 @@ def _checked_folder(name: str, folder: Path) -> Path:
     markers = ("modules.json", "config.json", "adapter_config.json", CHAIN)
     if any((folder / marker).is_file() for marker in markers):
         return folder
+    made = [path for below in _TRAINED for path in sorted(folder.glob(f"{below}adapters/*"))]
+    instead = (
+        f"It holds what a training made: name one of its adapters, as {made[0]}, or the folder "
+        f"that `polymine merge {folder}` writes."
+        if made
+        else "Point to the folder that `save_pretrained` wrote."
+    )
     raise ModelError(
         f"Model {name!r}: expected one of {', '.join(markers)} in {folder}, found none of them. "
-        "Point to the folder that `save_pretrained` wrote."
+        f"{instead}"
     )
 
 

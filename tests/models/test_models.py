@@ -81,6 +81,16 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         models.resolve(str(tmp_path))
 
 
+@pytest.mark.parametrize("below", [".", "model", "training/model"])
+def test_the_folder_of_a_training_says_what_of_it_is_a_model(tmp_path: Path, below: str) -> None:
+    adapter = tmp_path / below / "adapters" / "mono"
+    adapter.mkdir(parents=True)
+    with pytest.raises(ModelError) as refused:
+        models.resolve(str(tmp_path))
+    assert f"name one of its adapters, as {adapter}, or" in str(refused.value)
+    assert f"`polymine merge {tmp_path}` writes" in str(refused.value)
+
+
 def test_a_hub_id_that_cannot_be_had_gives_one_short_message(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
