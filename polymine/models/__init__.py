@@ -23,7 +23,7 @@ from polymine.models.failures import told
 from polymine.models.finding import ResolvedModel, fingerprint, resolve
 from polymine.models.limits import length_limit
 from polymine.models.loading import load_cross_encoder, load_encoder, quiet
-from polymine.models.own import check_call, check_code, settled
+from polymine.models.own import check_call, check_code, own_length, settled
 from polymine.models.packed import PACKED
 from polymine.models.precision import dtype_of, fastest, unmeasured
 
@@ -39,6 +39,7 @@ __all__ = [
     "length_limit",
     "load_cross_encoder",
     "load_encoder",
+    "own_length",
     "quiet",
     "resolve",
     "settled",

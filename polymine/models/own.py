@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Call = TypeVar("Call", bound="EncoderSettings")
 
 MODULES = "modules.json"
+LENGTH = "sentence_bert_config.json"
 # Modules of Polymine's own, as modules.json names them.
 CONNECTOR = "polymine.models.lusifer.Connector"
 SHIFT = "polymine.models.shifted.LanguageShift"
@@ -81,6 +82,14 @@ def own_dtype(name: str) -> str | None:
     config = _configuration(folder)
     said = config.get("dtype") or config.get("torch_dtype")
     return str(said).removeprefix("torch.") if said else None
+
+
+def own_length(name: str) -> int | None:
+    """Read how many tokens of a text a model's folder says are read; None where it says nothing."""
+    folder = resolve(name).folder
+    if bases := bases_of(folder):
+        return own_length(bases[0])
+    return _read(folder / LENGTH).get("max_seq_length")
 
 
 def check_call(call: ModelSettings) -> None:

@@ -130,7 +130,8 @@ def _estimate(teacher: EncoderSettings, prompt: str, texts: list[str], rate: str
         tokenizer = AutoTokenizer.from_pretrained(models.resolve(str(teacher.model)).folder)
     except (OSError, ValueError, KeyError):
         return None
-    most = min(teacher.max_length or tokenizer.model_max_length, 1 << 30)  # 10^30 means none
+    own = models.own_length(str(teacher.model)) or tokenizer.model_max_length
+    most = min(teacher.max_length or own, 1 << 30)  # 10^30 means none
     counted = np.minimum(count_tokens(tokenizer, sample), most)
     amount = round(float(counted.mean()) * len(texts))
     return Load(amount, "tokens", rate, estimated=step > 1)

