@@ -184,6 +184,7 @@ def _filled(
         lines.append('# language = "en"                  # no row names its language: say it here')
     lines.append('on_invalid = "fail"                # or "quarantine": set bad rows aside')
     text = _DATASET.sub(lambda _: "\n".join(lines) + "\n", text, count=1)
+    text = text.replace("overwrite = true\n", "")  # is for trying things out
     if choose_model(languages) == MULTILINGUAL:
         text = text.replace(ENGLISH, MULTILINGUAL).replace('name = "minilm"', 'name = "e5"')
     return text

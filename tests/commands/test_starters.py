@@ -89,6 +89,7 @@ def test_where_no_row_names_its_language_it_is_asked_for(tmp_path, monkeypatch, 
     assert ("many languages" if installed else "English only") in model
     chosen = load_as(PipelineSettings, started.file)
     assert {chosen.mining.teachers[0].model, chosen.training.base.model} == {started.model}
+    assert not chosen.output.overwrite  # the example's may be made anew, one's own is kept
 
 
 def test_a_model_that_is_not_installed_is_told_with_what_installs_it(tmp_path, monkeypatch):
