@@ -96,8 +96,11 @@ def pick(
     made: Mapping[str, DatasetRef],
     training: TrainingSettings,
 ) -> StepSettings:
-    """Pick what is best on the development part; of equals that with the surest positives."""
-    if run.dry or len(tried) == 1:
+    """Pick what is best on the development part; of equals that with the surest positives.
+
+    A plan over what is still to be trained goes on with the first.
+    """
+    if len(tried) == 1 or (run.dry and not all(made[one.name].reused for one in tried)):
         return tried[0]
 
     def rank(step: StepSettings) -> tuple[bool, float]:
@@ -118,9 +121,10 @@ def describe_trials(
     if not step.is_tried:
         return ()
     points = [
-        (_least(one), None if len(tried) == 1 else _chosen(made[one.name]).ndcg) for one in tried
+        (_least(step, one), None if len(tried) == 1 else _chosen(made[one.name]).ndcg)
+        for one in tried
     ]
-    return (Note("remark", say("learning", "tried", step.name, points, _least(best))),)
+    return (Note("remark", say("learning", "tried", step.name, points, _least(step, best))),)
 
 
 def _chosen(made: DatasetRef) -> Chosen:
@@ -135,6 +139,10 @@ def _content(rows: DatasetRef) -> list[str]:
     return [shard.checksum for shard in manifest.shards]
 
 
-def _least(trial: StepSettings) -> float:
-    said = [part.min_positive_weight for part in trial.data]
-    return min(least for least in said if isinstance(least, float))
+def _least(step: StepSettings, trial: StepSettings) -> float:
+    """Say the number that stands for `"development"` in a trial; other parts have their own."""
+    pairs = zip(step.data, trial.data, strict=True)
+    asked = (tried for part, tried in pairs if part.min_positive_weight == BY_DEVELOPMENT)
+    least = next(asked).min_positive_weight
+    assert isinstance(least, float)
+    return least

@@ -11,6 +11,7 @@ from polymine.data_contracts.notes import AdapterNote
 from polymine.data_contracts.settings import (
     AdaptedModel,
     DevelopmentSettings,
+    EngineSettings,
     EvaluationSet,
     EvaluationSettings,
     LossSettings,
@@ -20,6 +21,7 @@ from polymine.data_contracts.settings import (
     TrainingSettings,
 )
 from polymine.flows.training import run_steps
+from polymine.tasks.engine.context import planning
 from polymine.tasks.store.datasets import load, note_of
 from polymine.tasks.training.trials import check_trials, trials
 from tests.small import animal_tables
@@ -153,3 +155,28 @@ def test_no_step_is_taken_for_a_trial_of_another(base, tmp_path):
     assert trained.made["mono"].fingerprint == alone.made["mono"].fingerprint
     assert trained.notes == alone.notes
     assert trained.rows["mono-90"].rows == 37
+
+
+def test_what_is_told_is_the_number_that_was_tried(base, tmp_path):
+    """A part with a number of its own keeps it, and it is not what the others are told by."""
+    asked = settings(tmp_path, base, "development")
+    (step,) = asked.steps
+    (tried,) = step.data
+    both = (tried, tried.model_copy(update={"min_positive_weight": 0.7}))
+    step = step.model_copy(update={"data": both})
+    run = run_in(tmp_path)
+    trained = run_steps(run, asked.model_copy(update={"steps": (step,)}), EvaluationSettings())
+    (note,) = [note for note in trained.notes if note.text.startswith("Step mono")]
+    assert [note.text.count(f" {least:g}: ") for least in (1, 0.9, 0.7, 0.5)] == [1] * 4
+
+
+@pytest.mark.parametrize("first", [1.0, 0.5])
+def test_a_plan_finds_what_was_picked(base, tmp_path, monkeypatch, first):
+    """Whichever is tried first: one of the two orders does not begin with the best."""
+    monkeypatch.setattr("polymine.tasks.training.trials.LEAST", (first, 1.5 - first))
+    training = settings(tmp_path, base, "development")
+    trained = run_steps(run_in(tmp_path), training, EvaluationSettings())
+    with planning(EngineSettings(store=str(tmp_path / "store"), threads=1)) as run:
+        planned = run_steps(run, training, EvaluationSettings())
+    assert planned.steps == trained.steps
+    assert planned.assembled.reused
