@@ -89,7 +89,8 @@ def own_length(name: str) -> int | None:
     folder = resolve(name).folder
     if bases := bases_of(folder):
         return own_length(bases[0])
-    return _read(folder / LENGTH).get("max_seq_length")
+    said: int | None = _read(folder / LENGTH).get("max_seq_length")
+    return said
 
 
 def check_call(call: ModelSettings) -> None:
