@@ -1,6 +1,6 @@
 """What trains best: several ways to mine or to train, the same evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +50,10 @@ from polymine.tasks.store.output import COMPARISON, check_output, resolve_path
 from polymine.tasks.training.checks import check_training
 from polymine.tasks.training.contamination import check_contaminated, look_for_seen
 from polymine.tasks.training.data import resolve_training
+from polymine.tasks.training.development import read_development
 from polymine.tasks.training.processes import check_processes
+from polymine.tasks.training.trials import check_trials
+from polymine.training.recipes import expand
 
 
 @flow(name="compare", persist_result=False, validate_parameters=True, **SHOWN)
@@ -116,6 +119,7 @@ def run_arms(
         run, collection, dataset, training, evaluation
     )
     sets = read_sets(run, evaluation)
+    check_choices(run, comparison.arms, training, evaluation, sets)
     sources = [sources_of({"dataset": collection.documents}, CollectionNote)]
     models: dict[str, dict[int, Measured]] = {arm.name: {} for arm in comparison.arms}
     for arm in comparison.arms:
@@ -127,6 +131,20 @@ def run_arms(
     base = open_measured("base", as_measured(training.base, evaluation))
     sets, compared, seen = measure_arms(run, base, models, sets, evaluation)
     return sets, compared, (*notes, *seen), merged(*sources)
+
+
+def check_choices(
+    run: Context,
+    arms: Sequence[ArmSettings],
+    training: TrainingSettings,
+    evaluation: EvaluationSettings,
+    sets: Mapping[str, DatasetRef],
+) -> None:
+    """Refuse, before anything is mined, an arm's own choice that no development part can make."""
+    for arm in arms:
+        own = trained_by(arm, training)
+        if any(step.is_tried for step in expand(own)):
+            check_trials(own, read_development(run, own, evaluation, sets))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from polymine.data_contracts.settings import (
     TrainingRunSettings,
     TrainingSettings,
 )
-from polymine.flows.comparison import measure_arms, mine_arm, open_arm, train_arm
+from polymine.flows.comparison import check_choices, measure_arms, mine_arm, open_arm, train_arm
 from polymine.flows.evaluation import measure_all, measure_systems, read_sets, run_measures
 from polymine.flows.gap import run_gap
 from polymine.flows.mining import as_folder, mine_collection
@@ -138,6 +138,7 @@ def _compare(run: Context, settings: ComparisonRunSettings) -> None:
     minings = minings_of(arms, mining)
     evaluation, training, collection = _cut(run, settings)
     sets = read_sets(run, evaluation)
+    check_choices(run, arms, training, evaluation, sets)
     _say(run, (), {**sets, **read_named(run, training, evaluation)})
     models: dict[str, dict[int, Measured]] = {arm.name: {} for arm in arms}
     for arm in arms:

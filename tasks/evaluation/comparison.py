@@ -71,13 +71,19 @@ def check_arms(
 ) -> None:
     """Refuse, before any work, arms that cannot be mined, or would not be trained alike."""
     for arm in arms:
-        steps = recipes.expand(trained_by(arm, training))
+        own = trained_by(arm, training)
+        if own.rounds > 1:
+            raise SettingsError(
+                f"comparison arm {arm.name}: training.rounds: {own.rounds} rounds mine again after "
+                "each training, which `polymine pipeline` alone does; leave it out here"
+            )
+        steps = recipes.expand(own)
         if open_ended := [step.name for step in steps if step.schedule.steps is None]:
             raise SettingsError(
                 f"training: step {open_ended[0]} goes by epochs, and arms have different numbers "
                 "of rows: set schedule.steps, so that all train equally long"
             )
-        if arm.miner != "polymine" and recipes.learns_lists(trained_by(arm, training)):
+        if arm.miner != "polymine" and recipes.learns_lists(own):
             raise SettingsError(
                 f"comparison arm {arm.name}: `{arm.miner}` finds triplets, and `lists` are what "
                 "Polymine mines; let this arm train on `triplets`, or name the folder of a run"

@@ -149,6 +149,13 @@ def test_the_files_of_a_development_part_are_named_by_the_plan(place, name):
     assert any(line.startswith("chooses.parquet: Parquet; ") for line in plan.sources)
 
 
+def test_what_an_arm_alone_leaves_to_a_development_part_is_refused_before_it_is_mined(place):
+    own = 'recipe.mono={ triplets = "mined", min_positive_weight = "development" }'
+    given = [f"comparison.arms.1.training=[{own!r}]", "evaluation.development=0"]
+    with pytest.raises(SettingsError, match=r"step mono: .* needs a development part with 2"):
+        polymine.plan("compare.toml", given)
+
+
 def test_bad_input_is_named_by_the_plan(place):
     broken = place / "broken.jsonl"
     broken.write_text('{"sentence1": "a", "sentence2": null}\n')

@@ -104,6 +104,10 @@ def test_arms_of_the_shipped_file_train_what_they_say():
             [ArmSettings(name="a", training=('target="x"', 'recipe.name="lusifer"'))],
             settings.mining, settings.training,
         )  # fmt: skip
+    with pytest.raises(SettingsError, match=r"arm a: training\.rounds: 2 rounds mine again"):
+        check_arms(
+            [ArmSettings(name="a", training=("rounds=2",))], settings.mining, settings.training
+        )
 
 
 # nDCG of queries 0 to 11 by arm and seed; one Russian query is too few to count in a mean
