@@ -171,7 +171,7 @@ def _closed(info: Mapping[str, AdapterNote]) -> tuple[Note, ...]:
 def _shared(info: Mapping[str, AdapterNote]) -> tuple[Note, ...]:
     """Say which steps several processes trained: one alone would differ by rounding."""
     return tuple(
-        Note("remark", say("learning", "shared", name, note.processes))
+        Note("remark", say("learning", "trained_by", name, note.processes))
         for name, note in info.items()
         if note.processes > 1
     )
