@@ -167,8 +167,8 @@ def cut_parts(
 ) -> tuple[EvaluationSettings, TrainingSettings, CollectionRef, tuple[Note, ...]]:
     """Cut the test part and then, of what is left, the development part; return what is left.
 
-    A development part that cannot choose, or that the test part asks as well, is refused here,
-    before anything is mined.
+    A development part that cannot choose, that is not there and `strict` needs, or that the test
+    part asks as well, is refused here, before anything is mined.
     """
     whole = evaluation
     if whole.held_out:
@@ -176,7 +176,7 @@ def cut_parts(
         collection = training_side(run, collection, dataset, whole)
     training, left, notes = cut_development(run, collection, dataset, training, whole)
     development = None
-    if training.development.set is not None:
+    if training.development.set is not None or training.development.strict:
         development = read_development(run, training, evaluation, read_sets(run, evaluation))
     check_trials(training, development)
     return evaluation, training, left, notes

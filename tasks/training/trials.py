@@ -72,21 +72,30 @@ def check_rows_of(step: StepSettings, rows: Mapping[str, DatasetRef]) -> tuple[S
 
 
 def check_trials(training: TrainingSettings, development: Development | None) -> None:
-    """Refuse, before anything is mined or trained, steps that a part is to choose of and cannot.
+    """Refuse, before anything is mined or trained, steps that a part is to judge and cannot.
 
-    Raises SettingsError: there is none, or it has too few questions in the step's languages.
+    It is to choose of a step's trials, or with `strict` to hold a step that some language uses
+    against the base. Raises SettingsError: there is none, or it has too few questions in the step's
+    languages.
     """
     from polymine.training.development import Part
 
-    for step in recipes.expand(training):
-        if not step.is_tried:
+    steps, own = recipes.expand(training), training.development
+    held = set(recipes.routes(steps, training).values()) if own.strict else set()
+    for step in steps:
+        if not step.is_tried and step.name not in held:
             continue
         whole = open_collection(development.drawn) if development is not None else None
         if whole is None or Part.of(whole, step, training, half=False) is None:
+            asks, else_ = (
+                ('`min_positive_weight = "development"`', "say a number")
+                if step.is_tried
+                else ("`training.development.strict`", "set it to false")
+            )
             raise SettingsError(
-                f'step {step.name}: `min_positive_weight = "development"` needs a development part '
-                f"with {training.development.fewest} questions or more that the step can change, "
-                "and there is none; name one as `training.development.set`, or say a number"
+                f"step {step.name}: {asks} needs a development part with {own.fewest} questions or "
+                "more that the step can change, and there is none; name one as "
+                f"`training.development.set`, or {else_}"
             )
 
 

@@ -79,6 +79,8 @@ def test_too_few_questions_cut_nothing_and_say_so(animals, tmp_path):
         cut_parts(run, whole, dataset, choosing(strict=True), evaluation)
     none = EvaluationSettings(held_out=0.0, development=0.0)
     assert cut_parts(run, whole, dataset, plain, none)[2:] == (whole, ())
+    with pytest.raises(SettingsError, match="there is no development part to hold the model"):
+        cut_parts(run, whole, dataset, choosing(strict=True), none)
 
 
 def test_what_is_looked_at_is_bounded_and_says_of_how_much(tmp_path):

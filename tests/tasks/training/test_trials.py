@@ -180,3 +180,12 @@ def test_a_plan_finds_what_was_picked(base, tmp_path, monkeypatch, first):
         planned = run_steps(run, training, EvaluationSettings())
     assert planned.steps == trained.steps
     assert planned.assembled.reused
+
+
+def test_what_cannot_be_held_against_the_base_is_refused_before_it_is_trained(base, tmp_path):
+    asked = settings(tmp_path, base, None, strict=True)
+    step = asked.steps[0].model_copy(update={"languages": ("ru",)})  # of which it asks nothing
+    run = run_in(tmp_path)
+    with pytest.raises(SettingsError, match=r"step mono: `training\.development\.strict` needs"):
+        run_steps(run, asked.model_copy(update={"steps": (step,)}), EvaluationSettings())
+    assert not any(node.name.startswith("train") for node in run.graph.nodes)
