@@ -105,7 +105,7 @@ def train_cases(base: str, folder: Path, team: Team, progress: Progress) -> dict
 
     def load_limited(*names, **options):
         model = load(*names, **options)
-        limit_memory(model, 30)
+        limit_memory(model, 20)
         return model
 
     for name in CASES:

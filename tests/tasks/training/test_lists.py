@@ -171,8 +171,11 @@ def test_lists_and_losses_that_do_not_fit_each_other_are_refused(run, tmp_path):
     with pytest.raises(SettingsError, match="loss `list` learns the order of a list, which only"):
         check_training(training(base, plain))
     timed = step_on("mined").model_copy(update={"schedule": ScheduleSettings(steps=2)})
-    with pytest.raises(SettingsError, match="arm a: arms learn from the triplets that each"):
-        check_arms((ArmSettings(name="a"),), MiningSettings(), training(base, timed))
+    check_arms((ArmSettings(name="a"),), MiningSettings(), training(base, timed))
+    with pytest.raises(SettingsError, match="arm b: `random` finds triplets, and `lists` are what"):
+        check_arms(
+            (ArmSettings(name="b", miner="random"),), MiningSettings(), training(base, timed)
+        )
     with pytest.raises(ValidationError, match="loss `list` needs a `target`"):
         LossSettings(kind="list")
     with pytest.raises(ValidationError, match="`infonce_weight` is for the loss `list`"):
