@@ -58,6 +58,7 @@ def test_a_whole_model_is_called_one_and_loaded_as_one() -> None:
     assert 'model = SentenceTransformer(str(folder / "adapters" / "whole"))' in text
     assert not [word for word in ("LoRA", "load_adapter", "PEFT", "find_spec") if word in text]
     assert "All weights of the base learned from" in text
+    assert not [words for words in ("the adapters", "the adapter.") if words in text]
     assert "\n\n\n" not in text
 
 
