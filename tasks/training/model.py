@@ -13,7 +13,7 @@ from polymine.data_contracts.errors import ModelError
 from polymine.data_contracts.learning import DevelopmentCurve, TrainingCurve
 from polymine.data_contracts.notes import AdapterNote
 from polymine.data_contracts.references import DatasetRef, fingerprint
-from polymine.data_contracts.settings import StepSettings, TrainingSettings
+from polymine.data_contracts.settings import DATA_KINDS, StepSettings, TrainingSettings
 from polymine.data_contracts.trained import TrainedModel
 from polymine.models.finding import CHAIN, bases_of
 from polymine.tasks.engine.context import Context
@@ -40,7 +40,7 @@ def describe_model(
 ) -> TrainedModel:
     """Say what the trained adapters are and which language uses which."""
     routes = recipes.routes(steps, training)
-    places = {"data": {"__all__": {"triplets", "parallel", "collection"}}}  # of this machine alone
+    places = {"data": {"__all__": set(DATA_KINDS)}}  # of this machine alone
     return TrainedModel(
         base=_lasting_name(training.base.model),
         routes=routes,

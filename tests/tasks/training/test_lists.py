@@ -23,6 +23,7 @@ from polymine.mining.lists import interleave, score_by
 from polymine.tasks.evaluation.comparison import check_arms
 from polymine.tasks.store.datasets import info_of, load
 from polymine.tasks.training.checks import check_training
+from polymine.tasks.training.model import describe_model
 from polymine.tasks.training.rows import check_rows, gather_rows
 from polymine.training import batches
 from polymine.training.labels import RowFacts
@@ -40,6 +41,16 @@ def step_on(folder, **loss) -> StepSettings:
     return StepSettings(
         name="a", data=(TrainingData(lists=str(folder)),), loss=LossSettings(**loss)
     )
+
+
+def test_where_a_run_lies_is_no_part_of_what_was_trained(tmp_path):
+    """A comparison reads lists from a folder that is another one every time."""
+    base = small_teacher().model
+    one, other = (
+        describe_model(TrainingSettings(base=base, steps=(step,)), (step,), {}, {})
+        for step in (step_on(tmp_path / name, negatives=2) for name in "ab")
+    )
+    assert one == other
 
 
 def gather(run, tmp_path, **loss):
