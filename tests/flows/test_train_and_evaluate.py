@@ -18,6 +18,7 @@ from prefect.client.schemas.filters import (
 )
 from sentence_transformers import SentenceTransformer
 
+import polymine
 from polymine.data_contracts.errors import InputError, ModelError, SettingsError, StoreError
 from polymine.data_contracts.settings import (
     AdaptedModel,
@@ -376,7 +377,13 @@ def test_a_second_round_mines_with_what_the_first_has_trained_and_both_are_measu
     compared = pl.read_parquet(tmp_path / "out/evaluation/comparisons.parquet")
     assert set(compared["model"]) == {"trained", "round-1"}
     page = (tmp_path / "out/report.html").read_text()
-    assert "Round 2 mined again, with the model of round 1 among the teachers" in page
+    before, after = (
+        polymine.open(tmp_path / part).negatives.filter(verdict="negative")
+        for part in ("out/round-1/mining", "out/mining")
+    )
+    stayed = before.join(after, on=["query_id", "doc_id"], how="semi").height
+    said = f"of {len(before)} negatives {stayed} stayed and {len(before) - stayed} went"
+    assert f"Round 2 mined again, with the model of round 1 among the teachers: {said}" in page
     assert pipeline(**settings, output=output, engine=engine)["headline"] == summary["headline"]
 
 
