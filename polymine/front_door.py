@@ -175,17 +175,26 @@ def mine(
         asked = load_as(RunSettings, Path(settings))
     else:
         keep = TemporaryDirectory(prefix="polymine-")
-        folder = Path(keep.name)
-        sources = as_sources(given, folder / "input")
-        asked = RunSettings(
-            dataset=check_as(DatasetSettings, {**(dataset or {}), **sources}, "polymine.mine"),
-            output=OutputSettings(path=str(folder / "run")),
-            engine=EngineSettings(store=None if output else str(folder / "store")),
-        )
+        asked = _settings_of(given, Path(keep.name), output, dataset)
         changes = {"teachers": teachers_for(asked.dataset.language), **changes}
     placed = asked.output.model_copy(update={"path": str(output)}) if output else asked.output
     mining = with_changes(asked.mining, changes)
     return Run(flow.fn(asked.dataset, placed, mining, engine or asked.engine)["output"], keep=keep)
+
+
+def _settings_of(
+    given: Mapping[str, Given],
+    folder: Path,
+    output: str | Path | None,
+    dataset: Mapping[str, Any] | None,
+) -> RunSettings:
+    """Write tables that are given into a folder, and ask for what is mined of them."""
+    sources = as_sources(given, folder / "input")
+    return RunSettings(
+        dataset=check_as(DatasetSettings, {**(dataset or {}), **sources}, "polymine.mine"),
+        output=OutputSettings(path=str(folder / "run")),
+        engine=EngineSettings(store=None if output else str(folder / "store")),
+    )
 
 
 def clean(

